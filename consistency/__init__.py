@@ -1,0 +1,1 @@
+"""The task's vocabulary: pair tables, pictures, splits, metrics, backbones, run folders. Imports nothing of ours."""

@@ -1,0 +1,1 @@
+"""Similarity thresholds and frozen-backbone heads on arrays of embeddings."""
