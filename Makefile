@@ -11,7 +11,7 @@ demo: $(STAMP)
 	$(BIN)/python cli.py demo
 
 test: lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow

@@ -1,0 +1,650 @@
+"""The command line: parse, call one workflow, show the result. Heavy imports happen inside the commands."""
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from consistency.errors import ConsistencyError
+
+if TYPE_CHECKING:
+    from consistency.pairs import Skipped
+    from workflows.console import Screen
+    from workflows.evaluate import Outcome
+    from workflows.options import Encoding, Evaluation, Source
+
+FAILED, USAGE, SKIPPED_ROWS, INTERRUPTED = 1, 2, 3, 130
+Command = Callable[..., Any]
+
+
+def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator, in reading order."""
+    return lambda command: functools.reduce(lambda done, add: add(done), reversed(decorators), command)
+
+
+PATH = click.Path(path_type=Path)
+
+data_options = options(
+    click.option(
+        "--data",
+        type=PATH,
+        default="data/combined_data.csv",
+        envvar="KOCLIP_DATA",
+        show_default=True,
+        help="CSV of pictures, hashtags and scores.",
+    ),
+    click.option(
+        "--images",
+        type=PATH,
+        default="data/image",
+        envvar="KOCLIP_IMAGES",
+        show_default=True,
+        help="Folder of the pictures.",
+    ),
+    click.option("--image-column", default="Image Filename", show_default=True),
+    click.option("--hashtag-column", default="Hashtag", show_default=True),
+    click.option("--score-column", default="Score", show_default=True),
+    click.option("--encoding", "csv_encoding", default="utf-8-sig", show_default=True, help="Of the CSV (cp949, ...)."),
+    click.option(
+        "--on-error",
+        type=click.Choice(["skip", "allow", "abort"]),
+        default="skip",
+        show_default=True,
+        help="Rows and pictures that cannot be used: leave out and exit 3, leave out and exit 0, or stop.",
+    ),
+    click.option(
+        "--on-conflict",
+        type=click.Choice(["abort", "mean", "first", "drop"]),
+        default="abort",
+        show_default=True,
+        help="Repeats whose scores differ, where repeats are merged.",
+    ),
+    click.option("--max-megapixels", type=float, default=50, show_default=True, help="Leave out larger pictures."),
+    click.option("--max-aspect", type=float, default=50, show_default=True, help="Leave out longer pictures."),
+)
+
+backbone_option = click.option(
+    "--backbone",
+    default="koclip",
+    envvar="KOCLIP_BACKBONE",
+    show_default=True,
+    metavar="clip|koclip|tiny|HF_ID|FOLDER",
+    help="The dual encoder.",
+)
+cache_option = click.option(
+    "--cache",
+    type=PATH,
+    default="cache",
+    envvar="KOCLIP_CACHE",
+    show_default=True,
+    help="Folder of the embeddings.",
+)
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+    default="auto",
+    show_default=True,
+    help="auto: fp32 on a CPU, bf16 on a GPU that has it.",
+)
+device_options = options(
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True),
+    click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: torch's choice]"),
+)
+encoder_options = options(
+    click.option("--revision", help="Branch, tag or commit of a hub model."),
+    cache_option,
+    click.option(
+        "--decode",
+        type=click.Choice(["ours", "fast", "published"]),
+        help="How pictures are decoded.  [default: ours; published with --preset paper]",
+    ),
+    precision_option,
+    click.option("--batch-size", default="auto", show_default=True, metavar="auto|N", help="Pictures in a batch."),
+    click.option("--workers", type=click.IntRange(min=1), help="Threads that decode pictures."),
+    click.option("--store", type=click.Choice(["fp32", "fp16"]), default="fp32", show_default=True),
+    device_options,
+)
+evaluation_options = options(
+    click.option(
+        "--protocol",
+        type=click.Choice(["grouped", "paper"]),
+        help="Who is in which split.  [default: grouped; paper with --preset paper]",
+    ),
+    click.option("--seed", type=int, default=42, show_default=True, help="Of everything random."),
+)
+out_options = options(
+    click.option(
+        "--out", type=PATH, metavar="RUN_DIR", help="Run folder.  [default: runs/<time>-<command>-<backbone>]"
+    ),
+    click.option("--runs", type=PATH, default="runs", envvar="KOCLIP_RUNS", show_default=True, hidden=True),
+)
+extract_option = click.option(
+    "--extract/--no-extract", default=True, help="Extract missing embeddings on the way, or refuse."
+)
+preset_option = click.option("--preset", type=click.Choice(["paper"]), help="The published recipe and protocol.")
+screen_options = options(
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON value alone on stdout."),
+    click.option("--quiet", is_flag=True, help="Print errors only."),
+)
+
+
+def source_of(given: dict[str, Any]) -> "Source":
+    from consistency.images import ImageLimits
+    from workflows.options import Source
+
+    return Source(
+        data=given["data"],
+        images=given["images"],
+        image_column=given["image_column"],
+        hashtag_column=given["hashtag_column"],
+        score_column=given["score_column"],
+        encoding=given["csv_encoding"],
+        on_error=given["on_error"],
+        on_conflict=given["on_conflict"],
+        limits=ImageLimits(max_pixels=int(given["max_megapixels"] * 1e6), max_aspect=given["max_aspect"]),
+    )
+
+
+def encoding_of(given: dict[str, Any]) -> "Encoding":
+    from workflows.options import Encoding
+
+    size = given.get("batch_size", "auto")
+    if size != "auto" and not (size.isdecimal() and int(size) > 0):
+        raise click.BadParameter(f"{size!r} is neither auto nor a whole number above 0", param_hint="--batch-size")
+    return Encoding(
+        backbone=given["backbone"],
+        revision=given["revision"],
+        cache=given["cache"],
+        decode=given["decode"] or ("published" if given.get("preset") == "paper" else "ours"),
+        device=given["device"],
+        precision=given["precision"],
+        store=given["store"],
+        batch_size=size if size == "auto" else int(size),
+        workers=given["workers"],
+        threads=given["threads"],
+        extract=given.get("extract", True),
+    )
+
+
+def evaluation_of(given: dict[str, Any]) -> "Evaluation":
+    from workflows.options import Evaluation
+
+    protocol = given["protocol"] or ("paper" if given.get("preset") == "paper" else "grouped")
+    return Evaluation(protocol=protocol, seed=given["seed"], runs=given["runs"], out=given["out"])
+
+
+def screen_of(given: dict[str, Any]) -> "Screen":
+    from workflows.console import Screen
+
+    return Screen(quiet=given["quiet"])
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
+
+
+def close(skipped: "Sequence[Skipped]", on_error: str, screen: "Screen", where: Path | None = None) -> None:
+    """Say what was left out; exit 3 for it unless it was allowed."""
+    if not skipped:
+        return
+    first = skipped[0]
+    place = f"row {first.row}" if first.row else first.image
+    listed = f"; all in {where / 'skipped.csv'}" if where else ""
+    screen.note(f"Left out {len(skipped)}: {place} ({first.image}): {first.reason}{listed}")
+    if on_error == "skip":
+        sys.exit(SKIPPED_ROWS)
+
+
+def show(outcome: "Outcome", given: dict[str, Any], screen: "Screen", title: str) -> None:
+    """The table, the notes and the run folder of a command that evaluates."""
+    entries = [result.as_entry() for result in outcome.results]
+    if given["as_json"]:
+        print_json(entries)
+    screen.results(title, entries)
+    for note in outcome.notes:
+        screen.note(note)
+    screen.note(f"Run folder: {outcome.path}")
+    close(outcome.skipped, given["on_error"], screen, outcome.path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="koclip-consistency", prog_name="koclip-consistency")
+def app() -> None:
+    """Do a picture and its Korean hashtag belong together? Scores 1 (not at all) to 5 (perfectly).
+
+    Start with `demo`: it draws a data set and runs everything below on it.
+    """
+
+
+@app.command("demo")
+@click.option("--quick", is_flag=True, help="A smaller data set and fewer epochs: a first look.")
+@click.option("--seed", type=int, default=42, show_default=True, help="Of the data set and everything else.")
+@cache_option
+@device_options
+@out_options
+@screen_options
+def demo_command(**given: Any) -> None:
+    """Draw a demo data set, run every system on it with the tiny backbone, write the report."""
+    from workflows.console import Screen
+    from workflows.demo import run_demo
+
+    screen = Screen(quiet=given["quiet"])
+    outcome = run_demo(
+        out=given["out"],
+        runs=given["runs"],
+        cache=given["cache"],
+        seed=given["seed"],
+        quick=given["quick"],
+        device=given["device"],
+        threads=given["threads"],
+        screen=screen,
+    )
+    show(outcome, {**given, "on_error": "skip"}, screen, "Test rows of the demo data set")
+    screen.note(f"Report: {outcome.path / 'report.html'}")
+
+
+@app.group("data")
+def data_group() -> None:
+    """Check a data set, or draw the demo one."""
+
+
+@data_group.command("check")
+@data_options
+@click.option("--controls", is_flag=True, help="Also score the picture-blind controls (needs no pictures).")
+@screen_options
+def data_check_command(**given: Any) -> None:
+    """Health of a data set: repeats, conflicts, broken pictures, leakage of the published split."""
+    from workflows.data import check_data, health_tables, is_complete
+
+    screen = screen_of(given)
+    health = check_data(source_of(given), controls=given["controls"], progress=screen.progress)
+    if given["as_json"]:
+        print_json(health.as_dict())
+    for table in health_tables(health):
+        screen.table(table)
+    if not is_complete(health) and given["on_error"] == "skip":
+        sys.exit(SKIPPED_ROWS)
+
+
+@data_group.command("demo")
+@click.argument("out", type=PATH)
+@click.option("--seed", type=int, default=42, show_default=True)
+@screen_options
+def data_demo_command(out: Path, seed: int, as_json: bool, quiet: bool) -> None:
+    """Draw the demo data set: OUT/combined_data.csv and OUT/image/."""
+    from workflows.console import Screen
+    from workflows.data import draw_demo
+
+    drawn = draw_demo(out, seed=seed)
+    if as_json:
+        print_json(drawn)
+    Screen(quiet=quiet).note(f"Drew {drawn['pictures']} pictures and {drawn['rows']} rows: {drawn['data']}")
+
+
+@app.command("extract")
+@data_options
+@backbone_option
+@encoder_options
+@screen_options
+def extract_command(**given: Any) -> None:
+    """Encode every distinct picture and hashtag once, into the cache."""
+    from workflows.encode import encode_pairs, extraction_table
+    from workflows.inputs import read_inputs
+
+    encoding, source, screen = encoding_of(given), source_of(given), screen_of(given)
+    encoded = encode_pairs(read_inputs(source), encoding, source, progress=screen.progress)
+    if given["as_json"]:
+        print_json({"fingerprint": encoded.fingerprint, **encoded.report.as_dict()})
+    screen.table(extraction_table(encoded))
+    close(encoded.skipped, given["on_error"], screen)
+
+
+@app.command("similarity")
+@data_options
+@backbone_option
+@encoder_options
+@extract_option
+@evaluation_options
+@preset_option
+@click.option(
+    "--method",
+    "methods",
+    type=click.Choice(["simple", "search", "exact"]),
+    multiple=True,
+    help="Repeatable.  [default: all three; simple and search with --preset paper]",
+)
+@click.option(
+    "--objective",
+    type=click.Choice(["macro-f1", "accuracy", "mae"]),
+    default="macro-f1",
+    show_default=True,
+    help="What the exact thresholds are best at, on train.",
+)
+@out_options
+@screen_options
+def similarity_command(**given: Any) -> None:
+    """Cosine similarity cut into scores: fixed, searched (published) and exact thresholds."""
+    from workflows.similarity import METHODS, PAPER_METHODS, run_similarity
+
+    screen = screen_of(given)
+    outcome = run_similarity(
+        source_of(given),
+        encoding_of(given),
+        evaluation_of(given),
+        methods=given["methods"] or (PAPER_METHODS if given["preset"] else METHODS),
+        objective=given["objective"],
+        progress=screen.progress,
+    )
+    show(outcome, given, screen, f"Similarity of {given['backbone']}")
+
+
+@app.command("heads")
+@data_options
+@backbone_option
+@encoder_options
+@extract_option
+@evaluation_options
+@preset_option
+@click.option("--grid", is_flag=True, help="Choose among many heads by folds inside train.")
+@click.option("--grid-file", type=PATH, help="Your own grid, in TOML (with --grid).")
+@click.option("--folds", type=click.IntRange(min=2), help="Also cross-validate the whole recipe in K outer folds.")
+@click.option("--inner-folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of the grid's choice.")
+@out_options
+@screen_options
+def heads_command(**given: Any) -> None:
+    """Heads on the cached embeddings of a frozen backbone: one, a grid, or the published recipe."""
+    from workflows.heads import run_heads
+
+    if given["grid"] and given["preset"]:
+        raise click.UsageError("--grid and --preset paper are two recipes: give one")
+    if given["grid_file"] and not given["grid"]:
+        raise click.UsageError("--grid-file goes with --grid")
+    screen = screen_of(given)
+    outcome = run_heads(
+        source_of(given),
+        encoding_of(given),
+        evaluation_of(given),
+        recipe=given["preset"] or ("grid" if given["grid"] else "default"),
+        grid_file=given["grid_file"],
+        folds=given["folds"],
+        inner_folds=given["inner_folds"],
+        progress=screen.progress,
+    )
+    show(outcome, given, screen, f"Heads on {given['backbone']}")
+
+
+@app.command("finetune")
+@data_options
+@backbone_option
+@click.option("--revision", help="Branch, tag or commit of a hub model.")
+@click.option("--decode", type=click.Choice(["ours", "fast", "published"]), help="As for extract.")
+@precision_option
+@device_options
+@evaluation_options
+@preset_option
+@click.option("--epochs", type=click.IntRange(min=0), help="At most.  [default: the recipe's]")
+@click.option("--max-steps", type=click.IntRange(min=1), help="Stop after so many optimizer steps.")
+@click.option("--resume", type=PATH, metavar="RUN_DIR", help="Continue an interrupted run.")
+@out_options
+@screen_options
+def finetune_command(**given: Any) -> None:
+    """Fine-tune the encoders and a head end to end (never through the cache)."""
+    from workflows.finetune import run_finetune
+
+    screen = screen_of(given)
+    outcome = run_finetune(
+        source_of(given),
+        encoding_of({**given, "cache": Path("cache"), "store": "fp32", "workers": None}),
+        evaluation_of(given),
+        recipe=given["preset"] or "default",
+        epochs=given["epochs"],
+        max_steps=given["max_steps"],
+        resume=given["resume"],
+        progress=screen.progress,
+    )
+    show(outcome, given, screen, f"Fine-tuning of {given['backbone']}")
+
+
+@app.command("paper")
+@data_options
+@click.option(
+    "--backbone",
+    "backbones",
+    multiple=True,
+    default=("clip", "koclip"),
+    show_default=True,
+    metavar="clip|koclip|tiny|HF_ID|FOLDER",
+    help="Repeatable.",
+)
+@encoder_options
+@click.option("--seed", type=int, default=42, show_default=True, help="Of everything random.")
+@click.option("--skip", "skips", type=click.Choice(["finetune"]), multiple=True, help="Leave these systems out.")
+@click.option("--quick", is_flag=True, help="Two epochs of fine-tuning: a first look.")
+@out_options
+@screen_options
+def paper_command(**given: Any) -> None:
+    """All six published systems and ours beside them, protocols paper and grouped, in one table."""
+    from workflows.paper import run_paper
+
+    screen = screen_of(given)
+    outcome = run_paper(
+        source_of(given),
+        [encoding_of({**given, "backbone": backbone}) for backbone in given["backbones"]],
+        seed=given["seed"],
+        runs=given["runs"],
+        out=given["out"],
+        finetune="finetune" not in given["skips"],
+        quick=given["quick"],
+        screen=screen,
+    )
+    show(outcome, given, screen, "Published systems and ours")
+
+
+@app.command("compare")
+@click.argument("run_dirs", type=PATH, nargs=-1, required=True, metavar="RUN_DIR RUN_DIR...")
+@click.option("--seed", type=int, default=42, show_default=True)
+@screen_options
+def compare_command(run_dirs: tuple[Path, ...], seed: int, as_json: bool, quiet: bool) -> None:
+    """Paired differences between runs on the same test rows, with intervals over images."""
+    from workflows.console import Screen
+    from workflows.report import compare_folders, differences_table
+
+    screen = Screen(quiet=quiet)
+    differences = compare_folders(run_dirs, seed=seed)
+    if as_json:
+        print_json([difference.as_dict() for difference in differences])
+    screen.table(differences_table(differences))
+
+
+@app.command("score")
+@click.option("--model", type=PATH, required=True, metavar="RUN_DIR", help="A run of similarity, heads or finetune.")
+@click.option("--system", help="Where the run holds several.")
+@click.option("--image", type=PATH, help="One picture ...")
+@click.option("--hashtag", "hashtags", multiple=True, help="... and its hashtags (repeatable).")
+@data_options
+@cache_option
+@device_options
+@click.option("-o", "--output", type=PATH, metavar="OUT.csv", help="Scores of every row of --data.")
+@screen_options
+def score_command(**given: Any) -> None:
+    """Score new pictures and hashtags with a trained run."""
+    from workflows.score import load_scorer, score_image, score_table, scores_table
+
+    screen = screen_of(given)
+    one = given["image"] is not None
+    if one != bool(given["hashtags"]):
+        raise click.UsageError("--image and --hashtag go together")
+    if one == (given["output"] is not None):
+        raise click.UsageError("give either --image with --hashtag, or --data, --images and -o OUT.csv")
+    scorer = load_scorer(
+        given["model"],
+        system=given["system"],
+        cache=given["cache"],
+        device=given["device"],
+        threads=given["threads"],
+        progress=screen.progress,
+    )
+    if one:
+        scored, skipped = score_image(scorer, given["image"], given["hashtags"], source_of(given))
+    else:
+        scored, skipped = score_table(scorer, source_of(given), given["output"])
+        screen.note(f"Scored {len(scored)} rows with {scorer.system}: {given['output']}")
+    if given["as_json"]:
+        print_json(scored)
+    elif one:
+        screen.table(scores_table(scorer.system, scored))
+    close(skipped, given["on_error"], screen)
+
+
+@app.command("report")
+@click.argument("run_dirs", type=PATH, nargs=-1, required=True, metavar="RUN_DIR...")
+@click.option("-o", "--output", type=PATH, required=True, metavar="report.html")
+@click.option("--images", type=PATH, envvar="KOCLIP_IMAGES", help="Folder of the pictures.  [default: the run's]")
+@screen_options
+def report_command(run_dirs: tuple[Path, ...], output: Path, images: Path | None, as_json: bool, quiet: bool) -> None:
+    """One HTML page of several runs: table, confusion matrices, curves, pictures with their scores."""
+    from workflows.console import Screen
+    from workflows.report import report_runs
+
+    written = report_runs(run_dirs, output, images=images)
+    if as_json:
+        print_json(written)
+    Screen(quiet=quiet).note(f"Report: {output}")
+
+
+@app.group("cache")
+def cache_group() -> None:
+    """Look after the stored embeddings."""
+
+
+which_cache_options = options(
+    cache_option,
+    click.option("--backbone", envvar="KOCLIP_BACKBONE", help="Only this backbone's."),
+    click.option("--fingerprint", metavar="HEX", help="Only the one whose fingerprint starts so."),
+)
+
+
+@cache_group.command("info")
+@which_cache_options
+@screen_options
+def cache_info_command(cache: Path, backbone: str | None, fingerprint: str | None, as_json: bool, quiet: bool) -> None:
+    """Rows, bytes and models, in plain words."""
+    from workflows.cache import cache_info, info_table
+    from workflows.console import Screen
+
+    entries = cache_info(cache, backbone=backbone, fingerprint=fingerprint)
+    if as_json:
+        print_json(entries)
+    Screen(quiet=quiet).table(info_table(cache, entries))
+
+
+@cache_group.command("verify")
+@which_cache_options
+@screen_options
+def cache_verify_command(
+    cache: Path, backbone: str | None, fingerprint: str | None, as_json: bool, quiet: bool
+) -> None:
+    """Check every digest; damage is quarantined (then `extract` fills the holes) and exits 1."""
+    from workflows.cache import cache_verify, verify_table
+    from workflows.console import Screen
+
+    entries = cache_verify(cache, backbone=backbone, fingerprint=fingerprint)
+    if as_json:
+        print_json(entries)
+    Screen(quiet=quiet).table(verify_table(cache, entries))
+    if any(entry["damaged"] for entry in entries):
+        sys.exit(FAILED)
+
+
+@cache_group.command("compact")
+@which_cache_options
+@screen_options
+def cache_compact_command(
+    cache: Path, backbone: str | None, fingerprint: str | None, as_json: bool, quiet: bool
+) -> None:
+    """Merge small segments into one; readers and writers may go on meanwhile."""
+    from workflows.cache import cache_compact
+    from workflows.console import Screen
+
+    entries = cache_compact(cache, backbone=backbone, fingerprint=fingerprint)
+    if as_json:
+        print_json(entries)
+    for entry in entries:
+        Screen(quiet=quiet).note(f"{entry['fingerprint'][:12]}: {entry['before']} segments, now {entry['after']}")
+
+
+@cache_group.command("gc")
+@which_cache_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@screen_options
+def cache_gc_command(
+    cache: Path, backbone: str | None, fingerprint: str | None, yes: bool, as_json: bool, quiet: bool
+) -> None:
+    """Remove the embeddings of every other model than the one named."""
+    from workflows.cache import cache_gc, info_table, others
+    from workflows.console import Screen
+
+    if not backbone and not fingerprint:
+        raise click.UsageError("name the model to keep with --backbone or --fingerprint")
+    screen = Screen(quiet=quiet)
+    doomed = others(cache, backbone=backbone, fingerprint=fingerprint)
+    screen.table(info_table(cache, doomed))
+    if doomed and not yes:
+        click.confirm(f"Remove these {len(doomed)}?", abort=True, err=True)
+    removed = cache_gc(cache, [entry["fingerprint"] for entry in doomed])
+    if as_json:
+        print_json(removed)
+    screen.note(f"Removed {len(removed)} of {len(doomed)}")
+
+
+@cache_group.command("export")
+@click.argument("out", type=PATH, metavar="OUT.npz|OUT.h5")
+@data_options
+@which_cache_options
+@screen_options
+def cache_export_command(out: Path, **given: Any) -> None:
+    """Write the stored vectors of a data set to one plain file."""
+    from workflows.cache import cache_export
+
+    screen = screen_of(given)
+    written, skipped = cache_export(
+        source_of(given), out, given["cache"], backbone=given["backbone"], fingerprint=given["fingerprint"]
+    )
+    if given["as_json"]:
+        print_json(written)
+    screen.note(f"Exported {written['images']} pictures and {written['hashtags']} hashtags: {out}")
+    close(skipped, given["on_error"], screen)
+
+
+def main() -> None:
+    """Run a command; every error a user can cause is one line and an exit code."""
+    try:
+        app.main(standalone_mode=False)
+    except ConsistencyError as error:
+        _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted; what was acknowledged is kept, the same command goes on from there", INTERRUPTED)
+    except BrokenPipeError:  # `... --json | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except OSError as error:
+        _fail(f"{error.strerror or error}: {error.filename or 'a file'}", FAILED)
+    except MemoryError:
+        _fail("out of memory: use a smaller --batch-size, or fewer rows", FAILED)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Backbone: a loaded dual encoder that turns pictures and hashtags into unit vectors of one space."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from consistency.errors import BackboneError
+from consistency.images import PreprocessSpec
+from consistency.loading import load_image_processor, load_model, load_tokenizer
+from consistency.model_folder import TRIMMED, processor_config
+from consistency.resolve import ResolvedBackbone, choose_precision, fingerprint_fields
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(requested: str) -> str:
+    """`requested`, or for "auto" the first that this machine has of cuda, mps, cpu. Raises BackboneError."""
+    available = ["cpu"]
+    if torch.backends.mps.is_available():
+        available.insert(0, "mps")
+    if torch.cuda.is_available():
+        available.insert(0, "cuda")
+    if requested == "auto":
+        return available[0]
+    if requested.partition(":")[0] not in available:
+        raise BackboneError(f"there is no device {requested!r} here; expected auto or {' or '.join(available)}")
+    return requested
+
+
+def load_backbone(
+    resolved: ResolvedBackbone, *, device: str = "auto", precision: str = "auto", decode: str = "ours"
+) -> "Backbone":
+    """Load the model, its tokenizer and its preprocessing. Raises BackboneError for files that are not usable."""
+    device = choose_device(device)
+    precision = choose_precision(precision, device)
+    if precision == "fp32":
+        torch.backends.cudnn.allow_tf32 = False  # by default convolutions on CUDA keep 10 bits of fp32's 23
+    return Backbone(resolved, device, precision, decode)
+
+
+class Backbone:
+    """Pictures and hashtags to unit vectors, as transformers computes `image_embeds` and `text_embeds`.
+
+    model: the transformers model, in evaluation mode, on `device` with weights of `precision`. embed_dim: d.
+    spec: the preprocessing, or None where the checkpoint's goes through transformers' own processor.
+    text_length: tokens a text may have, its special tokens included.
+    """
+
+    def __init__(self, resolved: ResolvedBackbone, device: str, precision: str, decode: str) -> None:
+        self.resolved, self.device, self.precision, self.decode = resolved, device, precision, decode
+        self.model = load_model(resolved, DTYPES[precision]).to(device)
+        self.tokenizer = load_tokenizer(resolved)
+        self.spec = PreprocessSpec.from_config(processor_config(resolved.folder))
+        self._processor = None if self.spec else load_image_processor(resolved)
+        self.text_length = min(self.tokenizer.model_max_length, self.model.config.text_config.max_position_embeddings)
+        self._trimmed = self.model.config.model_type in TRIMMED
+        # A tokenizer that gives no mask belongs to a model that attends to its padding.
+        self._masked = self._trimmed or "attention_mask" in self.tokenizer.model_input_names
+        if max(self.token_ids([""])[0]) >= self.model.config.text_config.vocab_size:
+            raise BackboneError(
+                f"the tokenizer of {resolved.folder} is not its model's: it gives ids beyond the vocabulary"
+            )
+        self.embed_dim = self.encode_texts([""]).shape[1]
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """All that decides the vectors, as `fingerprint_fields` gives it."""
+        return fingerprint_fields(self.resolved, decode=self.decode, precision=self.precision)
+
+    def prepare(self, image: Image.Image) -> npt.NDArray[Any]:
+        """One decoded RGB picture as (h, w, 3) uint8, or (3, h, w) float32 where `spec` is None; thread-safe."""
+        if self.spec:
+            return self.spec.resize_crop(image)
+        assert self._processor is not None
+        pixels = self._processor(images=image, return_tensors="np")["pixel_values"][0]
+        return np.asarray(pixels, dtype=np.float32)
+
+    def pixels(self, batch: npt.NDArray[Any]) -> torch.Tensor:
+        """Stacked results of `prepare` as the model's input, (n, 3, h, w) float32 on the device."""
+        pixels = torch.from_numpy(np.ascontiguousarray(batch)).to(self.device)
+        if self.spec is None:
+            return pixels
+        std = torch.tensor(self.spec.std, device=self.device)
+        scale, shift = self.spec.rescale / std, torch.tensor(self.spec.mean, device=self.device) / std
+        # Arithmetic on contiguous planes: a permuted result would slow the first convolution down.
+        planes = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        return planes.mul_(scale[:, None, None]).sub_(shift[:, None, None])
+
+    def token_ids(self, texts: Iterable[str]) -> list[list[int]]:
+        """Token ids of every text with its special tokens, cut to `text_length`; not padded."""
+        texts = list(texts)
+        if not texts:
+            return []
+        return self.tokenizer(texts, truncation=True, max_length=self.text_length)["input_ids"]
+
+    def count_truncated(self, texts: Iterable[str]) -> int:
+        """How many of the texts have more tokens than `text_length`."""
+        texts = list(texts)
+        if not texts:
+            return 0
+        ids = self.tokenizer(texts, truncation=False, verbose=False)["input_ids"]
+        return sum(len(tokens) > self.text_length for tokens in ids)
+
+    def text_batch(self, ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(m, length) int64 token ids and attention mask on the device.
+
+        Padded to the longest of `ids` where that is exact (see `model_folder.TRIMMED`), else to `text_length`.
+        """
+        length = max(map(len, ids)) if self._trimmed else self.text_length
+        tokens = torch.full((len(ids), length), self.tokenizer.pad_token_id or 0)
+        mask = torch.full_like(tokens, 0 if self._masked else 1)
+        for row, text in enumerate(ids):
+            tokens[row, : len(text)] = torch.tensor(text)
+            mask[row, : len(text)] = 1
+        return tokens.to(self.device), mask.to(self.device)
+
+    def image_embeds(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(n, d) float32 of unit norm, differentiable; `pixel_values` as `pixels` gives them."""
+        return _unit(self.model.get_image_features(pixel_values=pixel_values).pooler_output)
+
+    def text_embeds(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """(m, d) float32 of unit norm, differentiable; arguments as `text_batch` gives them."""
+        output = self.model.get_text_features(input_ids=input_ids, attention_mask=attention_mask)
+        return _unit(output.pooler_output)
+
+    @torch.inference_mode()
+    def encode_images(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """(n, d) float32 of unit norm for stacked results of `prepare`."""
+        return self.image_embeds(self.pixels(batch)).cpu().numpy()
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Iterable[str]) -> npt.NDArray[np.float32]:
+        """(m, d) float32 of unit norm."""
+        return self.text_embeds(*self.text_batch(self.token_ids(texts))).cpu().numpy()
+
+
+def _unit(embeddings: torch.Tensor) -> torch.Tensor:
+    # Normalised in fp32 whatever the model computes in: half precision would leave norms off by 1e-3.
+    embeddings = embeddings.float()
+    return embeddings / embeddings.norm(dim=-1, keepdim=True)

@@ -1,0 +1,186 @@
+"""Is one system better than another? Paired differences on the same test rows, bootstrapped over pictures.
+
+The intervals say how much of a difference these test pictures could have made by chance. They leave out that
+training the same system again with another seed gives another model: several runs with different seeds show
+that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from consistency.controls import CONTROLS
+from consistency.errors import InputError
+from consistency.metrics import bootstrap_metrics, percentile_interval
+from consistency.runs import Predictions, Result, Run
+
+RESAMPLES = 10_000
+COMPARED = ("accuracy", "macro_f1", "mae", "qwk")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`metric` of `name` minus that of `reference`, over n rows, with its 95 % interval.
+
+    p: two-sided bootstrap p-value. p_holm: the same after Holm's correction over the systems compared on this
+    metric. None where the metric is undefined for either.
+    """
+
+    name: str
+    reference: str
+    metric: str
+    n: int
+    value: float | None
+    reference_value: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_holm: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare_runs(
+    runs: Sequence[Run],
+    *,
+    system: str | None = None,
+    metrics: Sequence[str] = COMPARED,
+    resamples: int = RESAMPLES,
+    seed: int = 42,
+) -> list[Difference]:
+    """Every learned system of the later runs against one of the first run.
+
+    `system` names one and the same system in every run; without it the reference is the last system of the
+    first run, and the later runs are compared with all of theirs. Controls take part only by name. Raises
+    InputError where the runs tested on different rows.
+    """
+    if len(runs) < 2:
+        raise InputError(f"{len(runs)} run was named, expected at least two to compare")
+    chosen = [_systems(run, system) for run in runs]
+    reference = chosen[0][-1]
+    side = (reference.predictions.protocol, reference.predictions.split)
+    others, names = [], [_name(runs[0], reference)]
+    for run, results in zip(runs[1:], chosen[1:], strict=True):
+        same = [r for r in results if (r.predictions.protocol, r.predictions.split) == side]
+        if not same:
+            raise InputError(
+                f"{run.path} has no results under protocol {side[0]}, split {side[1]}, where {names[0]} was tested: "
+                "compare runs of one protocol"
+            )
+        others += same
+        names += [_name(run, result) for result in same]
+    return compare([reference, *others], names=names, metrics=metrics, resamples=resamples, seed=seed)
+
+
+def compare(
+    results: Sequence[Result],
+    *,
+    names: Sequence[str],
+    metrics: Sequence[str] = COMPARED,
+    resamples: int = RESAMPLES,
+    seed: int = 42,
+) -> list[Difference]:
+    """Every result after the first against the first, with the same resamples of pictures for all."""
+    reference = results[0].predictions
+    draws = [
+        bootstrap_metrics(
+            p.scores, p.predicted, p.values, p.probabilities, p.images, resamples=resamples, seed=seed
+        )
+        for p in (
+            _aligned(result.predictions, reference, name) for result, name in zip(results, names, strict=True)
+        )
+    ]
+    differences = []
+    for metric in metrics:
+        found = []
+        for result, name, drawn in zip(results[1:], names[1:], draws[1:], strict=True):
+            value, base = result.metrics[metric], results[0].metrics[metric]
+            gaps = drawn[metric] - draws[0][metric]
+            interval = percentile_interval(gaps)
+            defined = value is not None and base is not None and interval is not None
+            found.append(
+                Difference(
+                    name=name,
+                    reference=names[0],
+                    metric=metric,
+                    n=len(reference),
+                    value=value,
+                    reference_value=base,
+                    difference=value - base if defined else None,
+                    low=interval[0] if defined else None,
+                    high=interval[1] if defined else None,
+                    p=two_sided_p(gaps) if defined else None,
+                    p_holm=None,
+                )
+            )
+        tested = [i for i, difference in enumerate(found) if difference.p is not None]
+        for i, corrected in zip(tested, holm([found[i].p or 0.0 for i in tested]), strict=True):
+            found[i] = replace(found[i], p_holm=corrected)
+        differences += found
+    return differences
+
+
+def two_sided_p(gaps: npt.NDArray[np.float64]) -> float:
+    """How often (B,) resampled differences lie beyond 0, times two for both sides; never exactly 0."""
+    defined = gaps[~np.isnan(gaps)]
+    tail = min((defined <= 0).sum(), (defined >= 0).sum())
+    return float(min(1.0, 2 * (1 + tail) / (1 + len(defined))))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction (1979) of m p-values: it bounds the chance of any false finding."""
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(np.argsort(p_values, kind="stable")):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = largest
+    return adjusted
+
+
+def _systems(run: Run, system: str | None) -> list[Result]:
+    """What of `run` takes part: the system named, or every one that is no control."""
+    there = [result.predictions.system for result in run.results]
+    chosen = [
+        result
+        for result, name in zip(run.results, there, strict=True)
+        if (name == system if system else name not in CONTROLS)
+    ]
+    if not chosen:
+        raise InputError(
+            f"{run.path} has no {system or 'learned system'}; it has {', '.join(dict.fromkeys(there))}"
+        )
+    return chosen
+
+
+def _name(run: Run, result: Result) -> str:
+    return f"{run.path.name}/{result.predictions.system}"
+
+
+def _aligned(p: Predictions, reference: Predictions, name: str) -> Predictions:
+    """`p` in the row order of the reference. Raises InputError where the rows are others."""
+    order = {int(row): place for place, row in enumerate(p.rows)}
+    shared = sum(int(row) in order for row in reference.rows)
+    if len(p) != len(reference) or shared != len(reference):
+        raise InputError(
+            f"{name} was tested on {len(p)} rows, {shared} of them among the {len(reference)} of the reference: "
+            "compare runs of one data set, protocol, seed and test fraction"
+        )
+    rows = np.array([order[int(row)] for row in reference.rows], dtype=np.int64)
+    taken = replace(
+        p,
+        **{
+            key: getattr(p, key)[rows]
+            for key in ("rows", "images", "hashtags", "scores", "predicted", "values")
+        },
+        probabilities=None if p.probabilities is None else p.probabilities[rows],
+    )
+    for key in ("images", "hashtags", "scores"):
+        if not np.array_equal(getattr(taken, key), getattr(reference, key)):
+            raise InputError(
+                f"{name} has other {key} in the same rows as the reference: compare runs of one data set"
+            )
+    return taken

@@ -1,0 +1,175 @@
+"""Writes a file so that it is all there or not at all, whatever is killed, full or unplugged meanwhile.
+
+Temporary file, `flock`, full write, fsync, rename, fsync of the folder: only then does `write_file` return.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from consistency.errors import StorageError
+
+TEMP_PREFIX = ".writing-"
+
+
+def _fsync(fd: int) -> None:
+    if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync alone leaves the data in the drive's own cache
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(fd)
+
+
+class System:
+    """The calls that durability rests on; a test puts one in `system` that fails, records or stops."""
+
+    open = staticmethod(os.open)
+    flock = staticmethod(fcntl.flock)
+    write = staticmethod(os.write)
+    fsync = staticmethod(_fsync)
+    close = staticmethod(os.close)
+    replace = staticmethod(os.replace)
+    unlink = staticmethod(os.unlink)
+    mkdir = staticmethod(os.mkdir)
+
+
+system = System()
+
+
+def write_file(path: Path, data: bytes, *, temp: Path | None = None) -> None:
+    """Writes `data` to `path`, replacing what was there; `temp` is a folder of the same file system.
+
+    When this returns, the file outlives a kill and a power cut; StorageError leaves what was there before.
+    """
+    writing: Path | None = None
+    try:
+        fd, writing = _create(temp or path.parent)
+        try:
+            _write_all(fd, data)
+            system.fsync(fd)
+            system.replace(writing, path)
+            sync_folder(path.parent)
+        finally:
+            system.close(fd)
+    except BaseException as error:
+        if writing is not None:
+            with suppress(OSError):  # already renamed, or the disk is failing
+                system.unlink(writing)
+        if isinstance(error, OSError):
+            raise _storage_error(path, error) from error
+        raise
+
+
+def write_with_digest(path: Path, data: bytes) -> None:
+    """Writes `path` and `path`.sha256 (as `sha256sum` does); no kill makes a good file look bad."""
+    sidecar = _sidecar(path)
+    line = f"{hashlib.sha256(data).hexdigest()}  {path.name}\n"
+    earlier = sidecar.read_text() if sidecar.exists() else ""
+    # While the file is being replaced both digests hold: nobody can tell which of the two a kill leaves.
+    write_file(sidecar, (line + earlier).encode())
+    write_file(path, data)
+    if earlier:
+        write_file(sidecar, line.encode())
+
+
+def check_digest(path: Path) -> None:
+    """Raises StorageError unless the file has the content that `write_with_digest` wrote."""
+    try:
+        digests = [line.split()[0] for line in _sidecar(path).read_text().splitlines() if line.strip()]
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path} cannot be checked ({error}); it needs {_sidecar(path).name} beside it") from error
+    if found not in digests:
+        raise StorageError(
+            f"{path} is damaged: its SHA-256 is {found[:12]}..., {_sidecar(path).name} says "
+            f"{', '.join(f'{digest[:12]}...' for digest in digests) or 'nothing'}; restore it or make it again"
+        )
+
+
+def make_folder(path: Path) -> None:
+    """Makes `path` and its missing parents, so that what is fsynced inside cannot lose its folder."""
+    try:
+        if not path.parent.exists():
+            make_folder(path.parent)
+        with suppress(FileExistsError):
+            system.mkdir(path)
+        # Even where another process made it: that one may not have come to its fsync yet.
+        sync_folder(path.parent)
+    except OSError as error:
+        raise _storage_error(path, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the renames and removals inside `folder` outlive a power cut."""
+    fd = system.open(folder, os.O_RDONLY)
+    try:
+        system.fsync(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems know no fsync of a folder
+            raise
+    finally:
+        system.close(fd)
+
+
+def remove_replaced(paths: Iterable[Path], folder: Path) -> None:
+    """Removes files of `folder` once all that was renamed into it before is durable."""
+    try:
+        sync_folder(folder)
+        for path in paths:
+            system.unlink(path)
+    except OSError as error:
+        raise StorageError(
+            f"{folder} could not be tidied up ({error.strerror}); nothing is lost, run it again"
+        ) from error
+
+
+def sweep_temp(folder: Path) -> int:
+    """Removes temporary files whose writer is dead (its lock can be taken); returns how many."""
+    removed = 0
+    for path in folder.glob(f"{TEMP_PREFIX}*"):
+        with suppress(OSError):  # gone meanwhile, locked by a living writer, or not ours
+            fd = system.open(path, os.O_RDONLY)
+            try:
+                system.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                system.unlink(path)
+                removed += 1
+            finally:
+                system.close(fd)
+    return removed
+
+
+def _create(folder: Path) -> tuple[int, Path]:
+    """A new locked file: the lock tells a sweep that its writer lives."""
+    while True:
+        path = folder / f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
+        fd = system.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            system.flock(fd, fcntl.LOCK_EX)
+            if os.fstat(fd).st_nlink:
+                return fd, path
+        except BaseException:
+            system.close(fd)
+            with suppress(OSError):
+                system.unlink(path)
+            raise
+        system.close(fd)  # a sweep came between open and flock, and took it: another name
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[system.write(fd, view) :]
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _storage_error(path: Path, error: OSError) -> StorageError:
+    reason = error.strerror or str(error)
+    return StorageError(f"{path} was not written ({reason}); free space or choose another folder, then run it again")

@@ -1,0 +1,118 @@
+"""What a Hugging Face model folder holds: its configuration, its weight files and their digest, read without torch."""
+
+import hashlib
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from consistency.durable import check_digest
+from consistency.errors import BackboneError, StorageError
+
+# Dual encoders whose embeddings are tested to equal transformers' own. In `TRIMMED` the text tower is causal or
+# masks its padding: padding to the longest text of a batch gives what padding to the model's length gives.
+TRIMMED = ("clip", "metaclip_2", "altclip", "chinese_clip", "vision-text-dual-encoder")
+SUPPORTED = (*TRIMMED, "siglip")
+
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model")
+SMALL_FILES = (".json", ".txt", ".model")  # every configuration and tokenizer file that transformers reads
+
+
+def is_small_file(name: str) -> bool:
+    """Whether a file of a model repository or folder, named relative to it, is configuration or tokenizer."""
+    return "/" not in name and name.endswith(SMALL_FILES)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BackboneError(f"{path.parent} holds no {path.name}; expected a Hugging Face model folder") from None
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"{path} cannot be read as JSON ({one_line(error)}); fetch the model again") from error
+    if not isinstance(value, dict):
+        raise BackboneError(f"{path} holds a JSON {type(value).__name__}; expected an object")
+    return value
+
+
+def model_type(folder: Path) -> str:
+    return str(read_json(folder / "config.json").get("model_type"))
+
+
+def processor_config(folder: Path) -> dict[str, Any]:
+    """The image processor's configuration, from where transformers takes it."""
+    nested = folder / "processor_config.json"
+    if nested.is_file() and isinstance(config := read_json(nested).get("image_processor"), dict):
+        return config
+    return read_json(folder / "preprocessor_config.json")
+
+
+def check_configuration(folder: Path) -> None:
+    """Raise BackboneError unless `folder` is configured as a dual encoder that needs no code of its own."""
+    if (kind := model_type(folder)) not in SUPPORTED:
+        raise BackboneError(
+            f"{folder} is a model of type {kind!r}; expected a CLIP-family dual encoder ({', '.join(SUPPORTED)})"
+        )
+    processor_config(folder)
+    for path in sorted(folder.glob("*.json")):
+        if path.name.endswith("config.json") and "auto_map" in read_json(path):
+            raise BackboneError(
+                f"{path} asks to run code from the model's repository (auto_map), which is never done; "
+                "use a model that transformers itself implements"
+            )
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise BackboneError(f"{folder} holds no tokenizer (tokenizer.json); save the model's processor there too")
+
+
+def weight_names(folder: Path, names: Collection[str]) -> list[str]:
+    """The weight files to load among `names`, the files of the repository: safetensors before pickles.
+
+    An index among them is read from `folder`. Raises BackboneError where none is usable.
+    """
+    for name in WEIGHT_FILES:
+        if name not in names:
+            continue
+        if not name.endswith(".json"):
+            return [name]
+        mapping = read_json(folder / name).get("weight_map")
+        shards = sorted({str(shard) for shard in mapping.values()}) if isinstance(mapping, dict) else []
+        if not shards or any("/" in shard or "\\" in shard for shard in shards):
+            raise BackboneError(f"{folder / name} names no shards beside it; fetch the model again")
+        if absent := [shard for shard in shards if shard not in names]:
+            raise BackboneError(f"{folder} lacks {absent[0]}, which {name} names; fetch the model again")
+        return shards
+    raise BackboneError(f"{folder} holds no usable weights; expected model.safetensors or pytorch_model.bin")
+
+
+def weight_paths(folder: Path) -> tuple[Path, ...]:
+    present = [path.name for path in folder.iterdir() if path.is_file()]
+    return tuple(folder / name for name in weight_names(folder, present))
+
+
+def digest(folder: Path, weights: tuple[Path, ...]) -> str:
+    """sha256 over names and contents of all that decides an embedding: weights, configurations, tokenizer.
+
+    Raises BackboneError where a weight file does not match the `.sha256` beside it.
+    """
+    whole = hashlib.sha256()
+    small = {path for path in folder.iterdir() if path.is_file() and is_small_file(path.name)}
+    for path in sorted(small | set(weights)):
+        if path in weights and path.with_name(path.name + ".sha256").is_file():
+            try:
+                check_digest(path)
+            except StorageError as error:
+                raise BackboneError(str(error)) from error
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(f"{len(path.name.encode())}:{path.name}:{found}\n".encode())
+    return whole.hexdigest()
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

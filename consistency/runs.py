@@ -1,0 +1,359 @@
+"""A run folder: what was asked, what came out, and everything needed to recompute and repeat it."""
+
+import csv
+import json
+import math
+import os
+import platform
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from consistency.durable import make_folder, write_file
+from consistency.errors import InputError, StorageError
+from consistency.pairs import PairTable, Skipped
+
+if TYPE_CHECKING:  # scikit-learn takes a second to import, and reading a run needs none of it
+    from consistency.splits import Split
+
+CHANCES = ("p1", "p2", "p3", "p4", "p5")
+PREDICTION_COLUMNS = ("system", "row", "image", "hashtag", "score", "predicted", "value", *CHANCES, "split")
+SPLIT_COLUMNS = ("row", "image", "hashtag", "split", "fold")
+SKIPPED_COLUMNS = ("row", "image", "hashtag", "reason")
+PACKAGES = (
+    "koclip-consistency",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pandas",
+    "pillow",
+    "h5py",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+)
+UNFINISHED = ".unfinished"
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What one system said about n rows.
+
+    backbone: "none" for a control. split: "test", "cv" (out of fold), "val" or "train". rows: (n,) int64,
+    1-based data rows of the CSV. images, hashtags: (n,) object str as in the CSV. scores, predicted: (n,)
+    int64 1..5. values: (n,) float64, the expected score or the similarity. probabilities: (n, 5) float64 or
+    None.
+    """
+
+    system: str
+    backbone: str
+    protocol: str
+    split: str
+    rows: npt.NDArray[np.int64]
+    images: npt.NDArray[np.object_]
+    hashtags: npt.NDArray[np.object_]
+    scores: npt.NDArray[np.int64]
+    predicted: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+    probabilities: npt.NDArray[np.float64] | None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Predictions with their metrics and 95 % intervals (None where undefined)."""
+
+    predictions: Predictions
+    metrics: dict[str, float | None]
+    ci95: dict[str, tuple[float, float] | None]
+
+    def as_entry(self) -> dict[str, Any]:
+        """The entry of `metrics.json`."""
+        p = self.predictions
+        return {
+            "system": p.system,
+            "backbone": p.backbone,
+            "protocol": p.protocol,
+            "split": p.split,
+            "n": len(p),
+            "metrics": self.metrics,
+            "ci95": self.ci95,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run folder as read back. info: the whole of `run.json`."""
+
+    path: Path
+    info: dict[str, Any]
+    results: tuple[Result, ...]
+
+    @property
+    def command(self) -> str:
+        return str(self.info["command"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return dict(self.info["config"])
+
+
+def evaluate_predictions(predictions: Predictions, *, seed: int = 42) -> Result:
+    """Metrics, and intervals from a bootstrap over pictures."""
+    from consistency.metrics import bootstrap_intervals, evaluate
+
+    p = predictions
+    columns = (p.scores, p.predicted, p.values, p.probabilities)
+    return Result(p, evaluate(*columns), bootstrap_intervals(*columns, p.images, seed=seed))
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run being written. `run.json` comes last: a folder without it is unfinished."""
+
+    path: Path
+    command: str
+    backbone: str
+    started: str
+
+    @classmethod
+    def create(cls, out: Path | None, *, runs: Path, command: str, backbone: str) -> "RunFolder":
+        """Make `out`, or `runs/<time>-<command>-<backbone>` where it is None.
+
+        An `out` that holds an earlier run, finished or not, is moved aside to OUT.1, OUT.2, ...; raises
+        InputError where it is anything else that is not an empty folder.
+        """
+        now = datetime.now().astimezone()
+        try:
+            path = _claim(out) if out is not None else _default_folder(runs, now, command, backbone)
+        except OSError as error:
+            raise StorageError(f"cannot make the run folder {out or runs}: {error.strerror or error}") from error
+        write_file(path / UNFINISHED, b"run.json is written last: while this file is here, the run is not complete\n")
+        return cls(path, command, backbone, now.isoformat(timespec="seconds"))
+
+    def write_file(self, name: str, data: bytes) -> None:
+        write_file(self.path / name, data)
+
+    def write_json(self, name: str, value: object) -> None:
+        """Full precision, UTF-8; numbers that are not finite become null."""
+        self.write_file(name, to_json(value).encode())
+
+    def write_results(self, results: Sequence[Result]) -> None:
+        """`metrics.json`, `predictions.csv`, and confusion matrices.
+
+        `confusion_matrix.png` shows all systems; where there are several, each has a picture of its own beside it.
+        """
+        from consistency.plots import result_png, tiles_png
+
+        names = [_result_name(result) for result in results]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two results share a system and a split: {names}")
+        self.write_json("metrics.json", [result.as_entry() for result in results])
+        rows = (row for result in results for row in _prediction_rows(result.predictions))
+        self.write_file("predictions.csv", to_csv(PREDICTION_COLUMNS, rows))
+        pictures = [result_png(result) for result in results]
+        if len(pictures) > 1:
+            for name, picture in zip(names, pictures, strict=True):
+                self.write_file(f"confusion_matrix-{name}.png", picture)
+        self.write_file("confusion_matrix.png", tiles_png(pictures))
+
+    def write_split(self, table: PairTable, split: "Split") -> None:
+        """`split.csv`: where every row of the table stands."""
+        columns = (table.rows, table.images, table.hashtags, split.side, split.fold)
+        rows = (
+            (row, image, hashtag, side, "" if fold < 0 else fold)
+            for row, image, hashtag, side, fold in zip(*columns, strict=True)
+        )
+        self.write_file("split.csv", to_csv(SPLIT_COLUMNS, rows))
+
+    def write_skipped(self, skipped: Sequence[Skipped]) -> None:
+        """`skipped.csv`, where anything was skipped."""
+        if skipped:
+            rows = (("" if s.row is None else s.row, s.image, s.hashtag, s.reason) for s in skipped)
+            self.write_file("skipped.csv", to_csv(SKIPPED_COLUMNS, rows))
+
+    def finish(
+        self,
+        config: Mapping[str, Any],
+        *,
+        seeds: Mapping[str, int],
+        data_digest: str,
+        fingerprint: str | None,
+        timings: Mapping[str, float],
+    ) -> None:
+        """`run.json`, which makes the folder a run. timings: seconds by step."""
+        self.write_json(
+            "run.json",
+            {
+                "command": self.command,
+                "backbone": self.backbone,
+                "config": config,
+                "seeds": seeds,
+                "data_digest": data_digest,
+                "fingerprint": fingerprint,
+                "versions": versions(),
+                "platform": {
+                    "system": platform.platform(),
+                    "machine": platform.machine(),
+                    "cpus": os.cpu_count(),
+                },
+                "started": self.started,
+                "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
+                "timings": timings,
+            },
+        )
+        (self.path / UNFINISHED).unlink(missing_ok=True)
+
+
+def read_run(path: Path) -> Run:
+    """Read a finished run folder. Raises InputError where it is none, or where a file of it is damaged."""
+    if not (path / "run.json").is_file():
+        state = "an unfinished run" if (path / UNFINISHED).exists() else "no run folder"
+        raise InputError(f"{path} is {state} (it has no run.json): name the folder that a finished command printed")
+    try:
+        info = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        entries = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
+        with (path / "predictions.csv").open(encoding="utf-8", newline="") as file:
+            predicted = _read_predictions(csv.DictReader(file))
+        results = []
+        for entry in entries:
+            columns = predicted[entry["system"], entry["split"]]
+            names = {key: entry[key] for key in ("system", "backbone", "protocol", "split")}
+            intervals = {name: tuple(ci) if ci else None for name, ci in entry["ci95"].items()}
+            results.append(Result(Predictions(**names, **columns), entry["metrics"], intervals))
+        return Run(path, {"command": "", "config": {}, **info}, tuple(results))
+    except OSError as error:
+        raise InputError(f"{path} lacks a file of a run: {error.strerror}: {error.filename}") from error
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise InputError(
+            f"{path} holds a damaged run ({type(error).__name__}: {error}): run its command again"
+        ) from error
+
+
+def read_split(path: Path) -> dict[str, npt.NDArray[np.object_]] | None:
+    """The columns of a run's `split.csv`, (n,) object str each; None where the run has none."""
+    try:
+        with (path / "split.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        return None
+    return {name: np.array([row[name] for row in rows], dtype=object) for name in SPLIT_COLUMNS}
+
+
+def to_json(value: object) -> str:
+    return json.dumps(_plain(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+def to_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    """UTF-8 with LF; floats in full, quotes wherever a reader could stumble (the csv module leaves a lone CR
+    bare).
+    """
+
+    def cell(value: object) -> str:
+        if isinstance(value, float):
+            return repr(float(value)) if math.isfinite(value) else ""
+        text = str(value)
+        return '"' + text.replace('"', '""') + '"' if re.search('[,"\r\n]', text) else text
+
+    lines = [",".join(columns), *(",".join(map(cell, row)) for row in rows)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of what results depend on; an absent package is left out."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def slug(name: str) -> str:
+    """Fit for a file name everywhere."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"
+
+
+def _result_name(result: Result) -> str:
+    p = result.predictions
+    return slug(p.system if p.split == "test" else f"{p.system}-{p.split}")
+
+
+def _prediction_rows(p: Predictions) -> Iterable[tuple[object, ...]]:
+    none = [("",) * 5] * len(p)
+    probabilities = none if p.probabilities is None else p.probabilities.tolist()
+    columns = (p.rows, p.images, p.hashtags, p.scores, p.predicted, p.values, probabilities)
+    for *start, chances in zip(*columns, strict=True):
+        yield (p.system, *start, *chances, p.split)
+
+
+def _read_predictions(reader: "csv.DictReader[str]") -> dict[tuple[str, str], dict[str, Any]]:
+    if tuple(reader.fieldnames or ()) != PREDICTION_COLUMNS:
+        raise ValueError(f"predictions.csv has columns {reader.fieldnames}")
+    grouped: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for row in reader:
+        grouped.setdefault((row["system"], row["split"]), []).append(row)
+    found = {}
+    for key, rows in grouped.items():
+        chances = None if rows[0]["p1"] == "" else np.array([[float(row[name]) for name in CHANCES] for row in rows])
+        found[key] = {
+            "rows": np.array([int(row["row"]) for row in rows], dtype=np.int64),
+            "images": np.array([row["image"] for row in rows], dtype=object),
+            "hashtags": np.array([row["hashtag"] for row in rows], dtype=object),
+            "scores": np.array([int(row["score"]) for row in rows], dtype=np.int64),
+            "predicted": np.array([int(row["predicted"]) for row in rows], dtype=np.int64),
+            "values": np.array([float(row["value"]) for row in rows], dtype=np.float64),
+            "probabilities": chances,
+        }
+    return found
+
+
+def _claim(out: Path) -> Path:
+    if out.is_file():
+        raise InputError(f"--out {out} is a file, expected a folder: name another one")
+    if out.is_dir() and any(out.iterdir()):
+        if not any((out / name).exists() for name in ("run.json", UNFINISHED)):
+            raise InputError(f"--out {out} is not empty and holds no run: name another folder, or empty it")
+        aside = next(path for n in count(1) if not (path := out.with_name(f"{out.name}.{n}")).exists())
+        out.rename(aside)
+    make_folder(out)
+    return out
+
+
+def _default_folder(runs: Path, now: datetime, command: str, backbone: str) -> Path:
+    make_folder(runs)
+    stem = f"{now:%Y%m%d-%H%M%S}-{command}-{slug(backbone.rstrip('/').rsplit('/', 1)[-1])}"
+    for n in count(1):
+        path = runs / (stem if n == 1 else f"{stem}-{n}")
+        try:
+            path.mkdir()
+        except FileExistsError:  # another run started within this second
+            continue
+        return path
+    raise AssertionError("count() does not end")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,55 @@
+"""Writes the stored vectors of a pair table as one plain .npz or .h5 file for other programs."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from consistency.durable import write_file
+from consistency.errors import InputError
+from consistency.images import ImageFile
+from consistency.pairs import PairTable
+from embedcache.store import EmbeddingCache, distinct, hashtag_keys, image_keys
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def export(cache: EmbeddingCache, table: PairTable, files: Mapping[str, ImageFile], out: Path) -> tuple[int, int]:
+    """Writes image_names (n,) str, image_embeddings (n, d) float32, hashtags (m,) str and hashtag_embeddings
+    (m, d) float32: one row per image name and per hashtag of the table that has a vector, in the table's order.
+
+    Returns (n, m). Raises InputError for another extension than .npz and .h5, StorageError where writing fails.
+    """
+    if out.suffix not in (".npz", ".h5"):
+        raise InputError(f"{out} has the extension {out.suffix!r}; expected .npz or .h5")
+    names = [name for name in distinct(table.images)[0] if files[name].digest is not None]
+    texts = distinct(table.hashtags)[0]
+    images, image_rows = cache.present("image", image_keys([files[name] for name in names]))
+    hashtags, hashtag_rows = cache.present("hashtag", hashtag_keys(texts))
+    arrays = {
+        "image_names": np.array(names, str)[image_rows >= 0],
+        "image_embeddings": images,
+        "hashtags": np.array(texts, str)[hashtag_rows >= 0],
+        "hashtag_embeddings": hashtags,
+    }
+    write_file(out, _npz(arrays) if out.suffix == ".npz" else _h5(arrays))
+    return len(images), len(hashtags)
+
+
+def _npz(arrays: Arrays) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _h5(arrays: Arrays) -> bytes:
+    with h5py.File("export", "w", driver="core", backing_store=False) as file:
+        for name, array in arrays.items():
+            data = array.astype(h5py.string_dtype()) if array.dtype.kind == "U" else array
+            file.create_dataset(name, data=data)
+        file.flush()
+        return file.id.get_file_image()

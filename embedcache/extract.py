@@ -1,0 +1,251 @@
+"""Encodes every distinct picture and hashtag that the cache has not, once; a killed run goes on where it was."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL.Image import Image
+
+from consistency.errors import CacheError, ImageError, InputError
+from consistency.images import Decode, ImageFile, ImageLimits, decode_image
+from consistency.pairs import PairTable, Skipped
+from consistency.progress import Progress, silent
+from embedcache.pipeline import Encoder, Writer, in_order, one_ahead
+from embedcache.store import EmbeddingCache, distinct, hashtag_keys, image_keys, valid_rows
+
+if TYPE_CHECKING:
+    from consistency.backbone import Backbone
+
+# Hashtags have about 9 tokens, a picture 50 to 256 patches: more of them fit.
+HASHTAGS_PER_IMAGE = 4
+NOT_FINITE = "the model gives no finite vector for it"
+
+
+@dataclass(frozen=True)
+class ExtractReport:
+    """What one extraction did.
+
+    images, hashtags: distinct ones (by content, by text). truncated: of the hashtags encoded now. skipped: rows
+    of the table. images_per_second, encoder_busy (0 to 1): of the encoding alone, None where nothing was encoded.
+    batch_size: of pictures, after backing off; None where nothing was encoded. quarantined: damage found.
+    """
+
+    images: int
+    images_cached: int
+    images_encoded: int
+    hashtags: int
+    hashtags_cached: int
+    hashtags_encoded: int
+    truncated: int
+    skipped: tuple[Skipped, ...]
+    seconds: float
+    images_per_second: float | None
+    encoder_busy: float | None
+    batch_size: int | None
+    quarantined: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def extract(
+    table: PairTable,
+    files: Mapping[str, ImageFile],
+    cache: EmbeddingCache,
+    load: "Callable[[], Backbone]",
+    *,
+    batch_size: int | Literal["auto"] = "auto",
+    workers: int | None = None,
+    store: Literal["fp32", "fp16"] = "fp32",
+    limits: ImageLimits | None = None,
+    progress: Progress = silent,
+) -> ExtractReport:
+    """Fills `cache` for `table`; `load` is called only where something is missing and can be encoded.
+
+    Rows whose picture cannot be used are in the report's `skipped`; they are tried again next time. An interrupt
+    commits what is encoded. Raises StorageError where the disk fails: the rows committed before stay.
+    """
+    if store != cache.store:
+        raise CacheError(f"the cache keeps {cache.store}, not {store}; open it with the field store={store!r}")
+    if batch_size != "auto" and batch_size < 1:
+        raise InputError(f"a batch size of {batch_size} is impossible; expected auto or 1 and more")
+    started = time.perf_counter()
+    images = _by_content(files[name] for name in distinct(table.images)[0])
+    hashtags = distinct(table.hashtags)[0]
+    image_missing = cache.missing("image", image_keys(images))
+    hashtag_missing = cache.missing("hashtag", hashtag_keys(hashtags))
+
+    work = _Work(cache, limits or ImageLimits(), workers or _cores(), progress)
+    to_encode = [images[index] for index in np.flatnonzero(image_missing)]
+    texts = [hashtags[index] for index in np.flatnonzero(hashtag_missing)]
+    if not texts:
+        to_encode = work.without_broken_start(to_encode)
+    if texts or to_encode:
+        work.encode(load(), to_encode, texts, batch_size)
+
+    return ExtractReport(
+        images=len(images),
+        images_cached=int((~image_missing).sum()),
+        images_encoded=work.images_encoded,
+        hashtags=len(hashtags),
+        hashtags_cached=int((~hashtag_missing).sum()),
+        hashtags_encoded=work.hashtags_encoded,
+        truncated=work.truncated,
+        skipped=_skipped(table, files, work),
+        seconds=time.perf_counter() - started,
+        images_per_second=work.images_encoded / work.image_seconds if work.images_encoded else None,
+        encoder_busy=work.busy,
+        batch_size=work.batch_size,
+        quarantined=tuple(cache.quarantined),
+    )
+
+
+class _Work:
+    """The encoding of one extraction, and what came of it."""
+
+    def __init__(self, cache: EmbeddingCache, limits: ImageLimits, workers: int, progress: Progress) -> None:
+        self._cache, self._limits, self._workers, self._progress = cache, limits, workers, progress
+        self.images_encoded = self.hashtags_encoded = self.truncated = 0
+        self.image_seconds = 0.0
+        self.busy: float | None = None
+        self.batch_size: int | None = None
+        self.image_problems: dict[bytes | None, str] = {}  # by content
+        self.hashtag_problems: dict[str, str] = {}
+
+    def without_broken_start(self, files: list[ImageFile]) -> list[ImageFile]:
+        """`files` from the first that can be decoded on: broken ones alone are no reason to load a model."""
+        for index, file in enumerate(files):
+            try:
+                _decode(file, "ours", self._limits, None)
+                return files[index:]
+            except ImageError as error:
+                self.image_problems[file.digest] = str(error)
+        return []
+
+    def encode(
+        self, backbone: "Backbone", files: Sequence[ImageFile], texts: Sequence[str], batch_size: int | str
+    ) -> None:
+        automatic = 256 if backbone.device.startswith("cuda") else 32
+        size = automatic if batch_size == "auto" else int(batch_size)
+        encoder, text_encoder = Encoder(size), Encoder(size * HASHTAGS_PER_IMAGE)
+        started = time.perf_counter()
+        with Writer(self._cache) as writer:
+            if files:
+                self._encode_images(backbone, files, encoder, writer)
+            self.image_seconds = time.perf_counter() - started
+            if texts:
+                self._encode_hashtags(backbone, texts, text_encoder, writer)
+            self.busy = (encoder.busy + text_encoder.busy) / (time.perf_counter() - started)
+        self.batch_size = encoder.batch_size
+
+    def _encode_images(
+        self, backbone: "Backbone", files: Sequence[ImageFile], encoder: Encoder, writer: Writer
+    ) -> None:
+        target = _target(backbone)
+
+        def prepare(file: ImageFile) -> npt.NDArray[Any]:
+            return backbone.prepare(_decode(file, backbone.decode, self._limits, target))
+
+        started, handled = time.perf_counter(), 0
+        with self._progress("Encoding pictures", len(files)) as advance:
+            for chosen, batch in one_ahead(self._batches(prepare, files, encoder.batch_size)):
+                vectors = encoder(backbone.encode_images, batch)
+                good = valid_rows(vectors)
+                for index in np.flatnonzero(~good):
+                    self.image_problems[chosen[index].digest] = NOT_FINITE
+                writer.put("image", image_keys(chosen)[good], vectors[good])
+                self.images_encoded += int(good.sum())
+                seconds = time.perf_counter() - started
+                advance(
+                    self._handled() - handled,
+                    rate=f"{self.images_encoded / seconds:.1f}/s",
+                    busy=f"{encoder.busy / seconds:.0%}",
+                    skipped=len(self.image_problems),
+                )
+                handled = self._handled()
+            advance(self._handled() - handled, skipped=len(self.image_problems))
+
+    def _handled(self) -> int:
+        return self.images_encoded + len(self.image_problems)
+
+    def _batches(
+        self, prepare: Callable[[ImageFile], npt.NDArray[Any]], files: Sequence[ImageFile], size: int
+    ) -> Generator[tuple[list[ImageFile], npt.NDArray[Any]], None, None]:
+        """Stacked results of `prepare`; memory holds a few batches, however many files there are."""
+        chosen: list[ImageFile] = []
+        arrays: list[npt.NDArray[Any]] = []
+        for file, prepared in in_order(prepare, files, workers=self._workers, ahead=2 * size):
+            try:
+                arrays.append(prepared.result())
+                chosen.append(file)
+            except ImageError as error:
+                self.image_problems[file.digest] = str(error)
+            if len(chosen) == size:
+                yield chosen, np.stack(arrays)
+                chosen, arrays = [], []
+        if chosen:
+            yield chosen, np.stack(arrays)
+
+    def _encode_hashtags(self, backbone: "Backbone", texts: Sequence[str], encoder: Encoder, writer: Writer) -> None:
+        # Texts of one length share a batch, so that little is padded; the longest first shows early what fits.
+        lengths = np.array([len(ids) for ids in backbone.token_ids(texts)])
+        order = np.argsort(-lengths, kind="stable")
+        self.truncated = backbone.count_truncated(texts)
+        with self._progress("Encoding hashtags", len(texts)) as advance:
+            for part in np.array_split(order, range(encoder.batch_size, len(order), encoder.batch_size)):
+                batch = [texts[index] for index in part]
+                vectors = encoder(backbone.encode_texts, batch)
+                good = valid_rows(vectors)
+                self.hashtag_problems.update((batch[index], NOT_FINITE) for index in np.flatnonzero(~good))
+                writer.put("hashtag", hashtag_keys(batch)[good], vectors[good])
+                self.hashtags_encoded += int(good.sum())
+                advance(len(batch))
+
+
+def _by_content(files: Iterable[ImageFile]) -> list[ImageFile]:
+    """One file of each content, the first, without those that cannot be used."""
+    found: dict[bytes, ImageFile] = {}
+    for file in files:
+        if file.digest is not None and file.problem is None:
+            found.setdefault(file.digest, file)
+    return list(found.values())
+
+
+def _decode(file: ImageFile, decode: Decode, limits: ImageLimits, target: int | None) -> Image:
+    """Raises ImageError for a picture that cannot be used, or is no longer the one its key was made of."""
+    assert file.path is not None
+    try:
+        data = file.path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"cannot be read ({error.strerror})") from error
+    if hashlib.sha256(data).digest() != file.digest:
+        raise ImageError("changed while it was read")
+    return decode_image(data, decode=decode, limits=limits, target=target)
+
+
+def _target(backbone: "Backbone") -> int | None:
+    """The size that the shorter side of a picture is brought to, where the preprocessing is known."""
+    if backbone.spec is None or backbone.spec.resize is None:
+        return None
+    resize = backbone.spec.resize
+    return resize[1] if resize[0] == "shortest" else max(resize)
+
+
+def _skipped(table: PairTable, files: Mapping[str, ImageFile], work: _Work) -> tuple[Skipped, ...]:
+    """One entry per row whose picture or hashtag has no vector."""
+    skipped = []
+    for row, image, hashtag in zip(table.rows, table.images, table.hashtags, strict=True):
+        file = files[image]
+        reason = file.problem or work.image_problems.get(file.digest) or work.hashtag_problems.get(hashtag)
+        if reason:
+            skipped.append(Skipped(int(row), image, hashtag, reason))
+    return tuple(skipped)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

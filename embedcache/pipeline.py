@@ -1,0 +1,176 @@
+"""The extractor's moving parts: work done ahead, batches that shrink when memory runs out, rows written behind."""
+
+import gc
+import queue
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+
+from consistency.errors import OutOfMemory, StorageError
+from embedcache.segments import Keys, Kind, Vectors
+from embedcache.store import EmbeddingCache
+
+COMMIT_BYTES = 4 << 20
+COMMIT_SECONDS = 30.0
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_order(
+    function: Callable[[T], R], items: Sequence[T], *, workers: int, ahead: int
+) -> Generator[tuple[T, Future[R]], None, None]:
+    """Every item with its finished call, in order; `workers` threads are at most `ahead` items ahead."""
+    waiting: deque[tuple[T, Future[R]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(function, item)))
+                if len(waiting) > ahead:
+                    yield _finished(waiting.popleft())
+            while waiting:
+                yield _finished(waiting.popleft())
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _finished(call: tuple[T, Future[R]]) -> tuple[T, Future[R]]:
+    call[1].exception()  # waits
+    return call
+
+
+def one_ahead(items: Generator[T, None, None]) -> Iterator[T]:
+    """The same items, each made in a thread while the one before it is used."""
+    end = object()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            future: Future[Any] = pool.submit(next, items, end)
+            while (item := future.result()) is not end:
+                future = pool.submit(next, items, end)
+                yield item
+        finally:
+            pool.submit(items.close)
+
+
+class Encoder:
+    """Calls `encode` in parts of at most `batch_size`, which halves whenever the device runs out of memory.
+
+    busy: seconds spent in `encode`.
+    """
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+        self.busy = 0.0
+
+    def __call__(self, encode: Callable[[Any], Vectors], batch: Any) -> Vectors:
+        """`batch` is anything that can be sliced; returns (len(batch), d) float32."""
+        while True:
+            started = time.perf_counter()
+            try:
+                parts = range(0, len(batch), self.batch_size)
+                return np.concatenate([encode(batch[start : start + self.batch_size]) for start in parts])
+            except Exception as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if self.batch_size == 1:
+                    raise OutOfMemory(
+                        "the device has too little memory for a batch of 1; use another device or a smaller backbone"
+                    ) from error
+            finally:
+                self.busy += time.perf_counter() - started
+            self.batch_size = max(1, min(self.batch_size, len(batch)) // 2)
+            _free_memory()  # out here: the traceback kept the failed batch alive
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # By name, since torch need not be there; a CPU says it in a RuntimeError's text.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+
+
+def _free_memory() -> None:
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+class Writer:
+    """Appends rows to the cache in a thread of its own, about every 4 MiB or 30 s, and the rest at the end.
+
+    Leaving the `with` block commits all that was put, also when it is left by an interrupt.
+    """
+
+    def __init__(self, cache: EmbeddingCache) -> None:
+        self._cache = cache
+        self._queue: queue.Queue[tuple[Kind, Keys, Vectors] | None] = queue.Queue(maxsize=4)
+        self._pending: dict[Kind, list[tuple[Keys, Vectors]]] = {}
+        self._bytes = 0
+        self._since = 0.0
+        self._error: Exception | None = None
+        self._lost = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def put(self, kind: Kind, keys: Keys, vectors: Vectors) -> None:
+        """Hands over keys (n, 32) uint8 and vectors (n, d) float32; raises what an earlier commit failed with."""
+        if self._error is not None:
+            raise self._error
+        self._queue.put((kind, keys, vectors))
+
+    def __enter__(self) -> "Writer":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._queue.put(None)
+        self._thread.join()
+        if self._error is not None:
+            reason = StorageError(f"{self._error}; {self._lost} encoded rows are not stored")
+            raise reason if isinstance(self._error, StorageError) else self._error
+
+    def _run(self) -> None:
+        while True:
+            try:
+                item = self._queue.get(timeout=self._wait())
+            except queue.Empty:
+                self._commit()
+                continue
+            if item is None:
+                self._commit()
+                return
+            kind, keys, vectors = item
+            if self._error is not None:
+                self._lost += len(keys)
+                continue
+            self._since = self._since if self._bytes else time.monotonic()
+            self._pending.setdefault(kind, []).append((keys, vectors))
+            self._bytes += keys.nbytes + vectors.size * self._cache.dtype.itemsize
+            if self._bytes >= COMMIT_BYTES:
+                self._commit()
+
+    def _wait(self) -> float | None:
+        return max(0.0, self._since + COMMIT_SECONDS - time.monotonic()) if self._bytes else None
+
+    def _commit(self) -> None:
+        pending, self._pending, self._bytes = self._pending, {}, 0
+        for kind, parts in pending.items():
+            keys, vectors = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            try:
+                if self._error is None:
+                    self._cache.append(kind, keys, vectors)
+                    continue
+            except Exception as error:
+                self._error = error
+            self._lost += len(keys)

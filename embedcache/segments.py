@@ -1,0 +1,163 @@
+"""One segment: an immutable HDF5 file of keys and vectors, named by its size and its SHA-256.
+
+docs/cache-format.md describes the format.
+"""
+
+import errno
+import hashlib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from consistency.errors import CacheError
+from embedcache.fingerprint import SCHEMA_VERSION
+
+Kind = Literal["image", "hashtag"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+KEY_BYTES = 32
+SEGMENT_BYTES = 64 << 20  # no larger one is written, so that memory stays flat
+NAME = re.compile(r"seg-(\d+)-([0-9a-f]{32})\.h5")
+
+Keys = npt.NDArray[np.uint8]
+Vectors = npt.NDArray[np.float32]
+
+
+class DamagedSegment(CacheError):
+    """The file's content is not what its name says."""
+
+
+def build(kind: Kind, fingerprint: str, keys: Keys, vectors: npt.NDArray[np.floating]) -> bytes:
+    """The file of `keys` (n, 32) uint8, sorted and distinct, and `vectors` (n, d) float32 or float16.
+
+    The same rows give the same bytes. Built in memory, so that libhdf5 never meets a failing disk.
+    """
+    # 1.10's object headers carry checksums, so a flipped bit in HDF5's own structures cannot pass for data.
+    with h5py.File("segment", "w", driver="core", backing_store=False, libver=("v110", "v110")) as file:
+        file.attrs.update({"kind": kind, "fingerprint": fingerprint, "schema": SCHEMA_VERSION})
+        for name, array in (("keys", keys), ("vectors", vectors.astype(vectors.dtype.newbyteorder("<")))):
+            data = np.ascontiguousarray(array)
+            file.create_dataset(name, data=data).attrs["sha256"] = hashlib.sha256(data.data).hexdigest()
+        file.flush()
+        return file.id.get_file_image()
+
+
+def rows_per_segment(dim: int, dtype: np.dtype) -> int:
+    return max(1, SEGMENT_BYTES // (KEY_BYTES + dim * dtype.itemsize))
+
+
+def name_of(data: bytes) -> str:
+    return f"seg-{len(data)}-{hashlib.sha256(data).hexdigest()[:32]}.h5"
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """An open segment: keys (n, 32) uint8 in memory, vectors (n, dim) still in the file."""
+
+    path: Path
+    kind: Kind
+    keys: Keys = field(repr=False)
+    dim: int
+    dtype: np.dtype
+    offset: int
+    digest: str
+
+    @classmethod
+    def open(cls, path: Path, fingerprint: str) -> "Segment":
+        """Reads header and keys; the vectors stay unread until `check_vectors`.
+
+        Raises DamagedSegment, or FileNotFoundError where a compaction removed the file meanwhile.
+        """
+        _check_size(path)
+        try:
+            return cls._read(path, fingerprint)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # libhdf5 raises about anything over a damaged header
+            check_file(path)
+            raise CacheError(
+                f"{path} is intact but cannot be used ({error}); it was written for another cache or by another version"
+            ) from error
+
+    @classmethod
+    def _read(cls, path: Path, fingerprint: str) -> "Segment":
+        with h5py.File(path, "r", locking=False) as file:
+            kind, written_for = str(file.attrs["kind"]), str(file.attrs["fingerprint"])
+            keys, vectors = file["keys"][()], file["vectors"]
+            segment = cls(
+                path, _kind(kind), keys, vectors.shape[1], vectors.dtype, vectors.id.get_offset(),
+                str(vectors.attrs["sha256"]),
+            )  # fmt: skip
+            if written_for != fingerprint:
+                raise ValueError(f"fingerprint {written_for[:12]}, not {fingerprint[:12]}")
+            if keys.shape != (len(vectors), KEY_BYTES) or keys.dtype != np.uint8 or segment.dtype.kind != "f":
+                raise ValueError(f"keys {keys.shape} {keys.dtype}, vectors {vectors.shape} {vectors.dtype}")
+            if hashlib.sha256(keys).hexdigest() != file["keys"].attrs["sha256"]:
+                raise ValueError("the digest of the keys differs")
+            # Mapping beyond the end of a file would kill the process at the first touch.
+            if segment.offset is None or segment.offset + segment.nbytes > path.stat().st_size:
+                raise ValueError("the vectors reach beyond the end of the file")
+        return segment
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the vectors alone."""
+        return len(self.keys) * self.dim * self.dtype.itemsize
+
+    def check_vectors(self) -> None:
+        """Raises DamagedSegment unless the vectors have the digest that was written with them."""
+        # Read, not mapped: a bad sector is then an error, not a signal.
+        if _digest(self.path, self.offset, self.nbytes) != self.digest:
+            raise DamagedSegment(f"{self.path} is damaged: the digest of its vectors differs")
+
+    def map(self) -> npt.NDArray[np.floating]:
+        """The vectors (n, dim), mapped; raises FileNotFoundError where a compaction removed the file."""
+        return np.asarray(np.memmap(self.path, self.dtype, "r", self.offset, (len(self), self.dim)))
+
+
+def check_file(path: Path) -> None:
+    """Raises DamagedSegment unless every byte of the file is what its name says."""
+    _check_size(path)
+    match = NAME.fullmatch(path.name)
+    if match is None or not _digest(path, 0, path.stat().st_size).startswith(match[2]):
+        raise DamagedSegment(f"{path} is damaged: its SHA-256 is not the one in its name")
+
+
+def _check_size(path: Path) -> None:
+    match, size = NAME.fullmatch(path.name), path.stat().st_size
+    if match is None or size != int(match[1]):
+        raise DamagedSegment(f"{path} is damaged: it has {size} bytes, not those in its name")
+
+
+def _digest(path: Path, offset: int, nbytes: int) -> str:
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(min(nbytes, 1 << 20)))
+    try:
+        with open(path, "rb", buffering=0) as file:
+            file.seek(offset)
+            while nbytes and (read := file.readinto(buffer[:nbytes])):
+                digest.update(buffer[:read])
+                nbytes -= read
+    except OSError as error:
+        if error.errno == errno.EIO:
+            raise DamagedSegment(f"{path} is damaged: it cannot be read ({error.strerror})") from error
+        raise
+    return digest.hexdigest()
+
+
+def _kind(text: str) -> Kind:
+    for kind in KINDS:
+        if kind == text:
+            return kind
+    raise ValueError(f"kind {text!r}, expected one of {', '.join(KINDS)}")

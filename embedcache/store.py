@@ -1,0 +1,324 @@
+"""The embedding cache: rows that were acknowledged once stay, and one model's never mix with another's."""
+
+import hashlib
+import os
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from consistency.durable import make_folder, sweep_temp, write_file
+from consistency.embeddings import PairEmbeddings
+from consistency.errors import CacheError, StorageError
+from embedcache import fingerprint as identity
+from embedcache.catalog import list_fields, no_cache, read_fields, write_fields
+from embedcache.maintenance import CacheInfo, CompactReport, VerifyReport, compact, info, verify
+from embedcache.segments import (
+    KEY_BYTES,
+    KINDS,
+    NAME,
+    DamagedSegment,
+    Keys,
+    Kind,
+    Segment,
+    Vectors,
+    build,
+    check_file,
+    name_of,
+    rows_per_segment,
+)
+from embedcache.table import Rows, Table, sort_rows
+
+if TYPE_CHECKING:
+    from consistency.images import ImageFile
+    from consistency.pairs import PairTable
+
+STORES: dict[str, np.dtype] = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16)}
+
+
+def image_key(file: "ImageFile") -> Keys:
+    """(32,) uint8: the SHA-256 of the picture's bytes, whatever its name."""
+    if file.digest is None:
+        raise ValueError(f"{file.name} has no content to be keyed by: {file.problem}")
+    return np.frombuffer(file.digest, np.uint8)
+
+
+def image_keys(files: "Sequence[ImageFile]") -> Keys:
+    """(n, 32) uint8."""
+    return np.array([image_key(file) for file in files], np.uint8).reshape(-1, KEY_BYTES)
+
+
+def hashtag_keys(texts: Iterable[str]) -> Keys:
+    """(n, 32) uint8: SHA-256 of each text in UTF-8, as it goes to the tokenizer."""
+    digests = b"".join(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts)
+    return np.frombuffer(digests, np.uint8).reshape(-1, KEY_BYTES)
+
+
+class EmbeddingCache:
+    """Embeddings of one backbone (one fingerprint) under cache/<fingerprint>/; docs/cache-format.md has the rules.
+
+    Any number of processes may read, append and compact at once. `quarantined` collects one line per damaged
+    segment met; its rows count as missing.
+    """
+
+    def __init__(self, path: Path, fields: Mapping[str, str]) -> None:
+        self.path = path
+        self.fields = dict(fields)
+        self.fingerprint = identity.fingerprint(fields)
+        self.quarantined: list[str] = []
+        self._segments: dict[str, Segment] = {}  # in the order of their names
+        self._sound: set[str] = set()  # names whose vectors this process has checked
+        self._damaged: set[str] = set()  # names that could not be put in quarantine
+        self._tables: dict[Kind, Table] | None = None
+
+    @classmethod
+    def open(cls, root: Path, fields: Mapping[str, str], *, create: bool = True) -> "EmbeddingCache":
+        """The cache of the backbone that `fields` describe.
+
+        Raises CacheError where it does not exist and `create` is false, naming what the caches at hand differ in.
+        """
+        cache = cls(root / identity.fingerprint(fields), fields)
+        if not create:
+            if read_fields(cache.path) is None:
+                raise CacheError(no_cache(root, fields))
+            return cache
+        make_folder(cache.path)
+        for name in ("tmp", "quarantine"):
+            make_folder(cache.path / name)
+        if read_fields(cache.path) != cache.fields:
+            write_fields(cache.path, cache.fields)
+        sweep_temp(cache.path / "tmp")
+        return cache
+
+    @classmethod
+    def open_existing(cls, root: Path, prefix: str) -> "EmbeddingCache":
+        """The one cache whose fingerprint starts with `prefix` ("" where there is only one)."""
+        caches = list_caches(root)
+        found = [cache for cache in caches if cache.fingerprint.startswith(prefix)]
+        if len(found) == 1:
+            return found[0]
+        at_hand = ", ".join(cache.fingerprint[:12] for cache in caches) or "none"
+        number = "several fingerprints start" if found else "no fingerprint starts"
+        raise CacheError(f"in {root} {number} with {prefix!r}; there are: {at_hand}; give more letters of one")
+
+    @property
+    def store(self) -> str:
+        """How vectors are kept: "fp32", or "fp16" where the field `store` says so."""
+        return self.fields.get("store", "fp32")
+
+    @property
+    def dtype(self) -> np.dtype:
+        return STORES[self.store]
+
+    @property
+    def dim(self) -> int | None:
+        """Width of the vectors, None while there are none."""
+        return self.table("image").dim or self.table("hashtag").dim
+
+    def table(self, kind: Kind) -> Table:
+        """A view of all rows of `kind`; their vectors are not checked yet (`find` and `sound_table` do)."""
+        if self._tables is None:
+            self.refresh()
+        assert self._tables is not None
+        return self._tables[kind]
+
+    def find(self, kind: Kind, keys: Keys) -> tuple[Table, Rows]:
+        """A table for many gathers, and the rows (n,) int64 of `keys` (n, 32) uint8 in it, -1 where missing.
+
+        Every segment that holds one of the rows is checked at its first touch in this process; a damaged one
+        is put in quarantine and its rows are missing.
+        """
+        while True:
+            table = self.table(kind)
+            rows = table.find(keys)
+            if (rows < 0).any() and self.refresh():
+                continue  # another process has added rows
+            if self._check(table.touched(rows[rows >= 0])):
+                return table, rows
+
+    def sound_table(self, kind: Kind) -> Table:
+        """A view of all rows of `kind`, every segment of it checked."""
+        while not self._check((table := self.table(kind)).segments):
+            pass
+        return table
+
+    def missing(self, kind: Kind, keys: Keys) -> npt.NDArray[np.bool_]:
+        """(n,) bool: which of `keys` (n, 32) uint8 have no sound vector here."""
+        return self.find(kind, keys)[1] < 0
+
+    def vectors(self, kind: Kind, keys: Keys) -> Vectors:
+        """The vectors (n, d) float32 of `keys` (n, 32) uint8; raises CacheError where one is missing."""
+        vectors, rows = self.present(kind, keys)
+        if absent := int((rows < 0).sum()):
+            damage = f" ({'; '.join(self.quarantined)})" if self.quarantined else ""
+            raise CacheError(f"{absent} of {len(keys)} {kind}s are not in {self.path}{damage}; run extract")
+        return vectors
+
+    def append(self, kind: Kind, keys: Keys, vectors: Vectors) -> None:
+        """Stores `vectors` (n, d) float32 under `keys` (n, 32) uint8; when it returns they are there for good.
+
+        Raises CacheError for vectors that no model should give (nothing is stored), StorageError where the
+        disk fails (rows of this call may then be missing, never wrong).
+        """
+        if len(keys) == 0:
+            return
+        self._check_rows(keys, vectors)
+        order = sort_rows(keys)
+        step = rows_per_segment(vectors.shape[1], self.dtype)
+        for start in range(0, len(order), step):
+            part = order[start : start + step]
+            self.publish(kind, keys[part], vectors[part])
+        self.refresh()
+
+    def publish(self, kind: Kind, keys: Keys, vectors: Vectors) -> None:
+        """Makes one segment of `keys` (n, 32) uint8, sorted and distinct, durable."""
+        data = build(kind, self.fingerprint, keys, vectors.astype(self.dtype))
+        name = name_of(data)
+        write_file(self.path / name, data, temp=self.path / "tmp")
+        self._damaged.discard(name)
+
+    def pair_embeddings(
+        self, table: "PairTable", files: "Mapping[str, ImageFile]"
+    ) -> tuple[PairEmbeddings, npt.NDArray[np.bool_]]:
+        """Embeddings of the pairs whose picture and hashtag are both here, and which rows (n,) bool those are.
+
+        A picture counts by its content: one vector for all names it has.
+        """
+        digests, image_of = distinct(files[name].digest or b"" for name in table.images)
+        texts, hashtag_of = distinct(table.hashtags)
+        with_content = np.array([bool(digest) for digest in digests], bool)
+        image_keys = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, KEY_BYTES)
+        images, found = self.present("image", image_keys)
+        image_rows = np.full(len(digests), -1, np.int64)
+        image_rows[with_content] = found
+        hashtags, hashtag_rows = self.present("hashtag", hashtag_keys(texts))
+        usable = (image_rows[image_of] >= 0) & (hashtag_rows[hashtag_of] >= 0)
+        dim = images.shape[1] or hashtags.shape[1]
+        return PairEmbeddings(
+            images.reshape(len(images), dim),
+            hashtags.reshape(len(hashtags), dim),
+            image_rows[image_of[usable]],
+            hashtag_rows[hashtag_of[usable]],
+        ), usable
+
+    def info(self) -> CacheInfo:
+        return info(self)
+
+    def verify(self) -> VerifyReport:
+        """Checks every byte of every segment; damaged ones go to quarantine, and `extract` fills the holes."""
+        return verify(self)
+
+    def compact(self) -> CompactReport:
+        """Merges small segments; readers and writers go on meanwhile."""
+        return compact(self)
+
+    def listed(self) -> list[Path]:
+        """The segments that are there now, in the order of their names, without those known to be damaged."""
+        try:
+            names = sorted(entry.name for entry in os.scandir(self.path) if entry.is_file())
+        except OSError as error:
+            raise CacheError(f"{self.path} cannot be listed ({error.strerror}); run extract again") from error
+        return [self.path / name for name in names if NAME.fullmatch(name) and name not in self._damaged]
+
+    def refresh(self) -> bool:
+        """Takes in what other processes added or compacted; returns whether anything changed."""
+        before = list(self._segments) if self._tables is not None else None
+        while True:
+            listed = self.listed()
+            for path in listed:
+                if path.name not in self._segments:
+                    with self.handling(path):
+                        self._segments[path.name] = Segment.open(path, self.fingerprint)
+            if all(path.name in self._segments for path in listed):
+                break  # else one was damaged, or a compaction won: list again
+        self._segments = {path.name: self._segments[path.name] for path in listed}
+        if list(self._segments) == before:
+            return False
+        self._tables = {
+            kind: Table([segment for segment in self._segments.values() if segment.kind == kind]) for kind in KINDS
+        }
+        return True
+
+    def present(self, kind: Kind, keys: Keys) -> tuple[Vectors, Rows]:
+        """The vectors (p, d) float32 of the keys that are here, and the row (n,) int64 of each key, -1 if missing."""
+        while True:
+            table, rows = self.find(kind, keys)
+            here = rows >= 0
+            try:
+                return table.take(rows[here]), np.where(here, np.cumsum(here) - 1, -1)
+            except FileNotFoundError:  # a compaction replaced the segment: its rows are in another one
+                self.refresh()
+
+    def _check(self, segments: Sequence[Segment]) -> bool:
+        """Whether all of `segments` are sound; refreshed where not."""
+        for segment in segments:
+            if segment.name not in self._sound:
+                with self.handling(segment.path):
+                    segment.check_vectors()
+                    self._sound.add(segment.name)
+        sound = all(segment.name in self._sound for segment in segments)
+        if not sound:
+            self.refresh()
+        return sound
+
+    @contextmanager
+    def handling(self, path: Path) -> Iterator[None]:
+        """A segment that is gone is passed over (a compaction won), a damaged one goes to quarantine."""
+        try:
+            yield
+        except FileNotFoundError:
+            pass
+        except DamagedSegment as error:
+            self._set_aside(path, error)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be read ({error.strerror or error})") from error
+
+    def _set_aside(self, path: Path, error: DamagedSegment) -> None:
+        self._tables = None
+        self._segments.pop(path.name, None)
+        self._sound.discard(path.name)
+        with suppress(FileNotFoundError):  # another process set it aside
+            try:
+                check_file(path)  # another process set it aside and has written the same rows again: it is sound
+            except DamagedSegment:
+                self.quarantined.append(f"{error}; it was put in quarantine/, run extract to make its rows again")
+                try:
+                    os.replace(path, self.path / "quarantine" / path.name)
+                except FileNotFoundError:
+                    raise
+                except OSError:  # a cache that may only be read: it stays, unused
+                    self._damaged.add(path.name)
+
+    def _check_rows(self, keys: Keys, vectors: Vectors) -> None:
+        if vectors.ndim != 2 or len(vectors) != len(keys) or vectors.shape[1] != (self.dim or vectors.shape[1]):
+            raise CacheError(
+                f"vectors {vectors.shape} for {len(keys)} keys, expected ({len(keys)}, {self.dim or 'd'}): "
+                "the model does not fit this cache"
+            )
+        with np.errstate(over="ignore"):
+            kept = vectors.astype(self.dtype)
+        if bad := int((~valid_rows(kept)).sum()):
+            raise CacheError(f"{bad} of {len(vectors)} vectors are NaN, infinite or zero; nothing was stored")
+
+
+def list_caches(root: Path) -> list[EmbeddingCache]:
+    """Every cache under `root` that this version can read, in the order of their fingerprints."""
+    return [EmbeddingCache(path, fields) for path, fields in list_fields(root)]
+
+
+def valid_rows(vectors: Vectors) -> npt.NDArray[np.bool_]:
+    """(n,) bool: finite and not zero."""
+    return np.isfinite(vectors).all(axis=1) & (vectors != 0).any(axis=1)
+
+
+T = TypeVar("T", bound=Hashable)
+
+
+def distinct(values: Iterable[T]) -> tuple[list[T], Rows]:
+    """The distinct values in the order of their first appearance, and the place (n,) int64 of each value there."""
+    places: dict[T, int] = {}
+    index = [places.setdefault(value, len(places)) for value in values]
+    return list(places), np.array(index, np.int64)

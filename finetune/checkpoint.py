@@ -1,0 +1,103 @@
+"""The state of a training on disk, so that a kill at any moment leaves the last complete checkpoint.
+
+checkpoint/checkpoint.json names one file for each part of the state (weights, optimizer, ...), each called by its
+content's SHA-256. Parts are written first and the JSON last, each all or not at all; then the parts that no JSON
+names any more are removed.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from consistency.durable import make_folder, sweep_temp, write_file
+from consistency.errors import InputError, StorageError
+
+FORMAT = 1
+MANIFEST = "checkpoint.json"
+
+Parts = dict[str, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """A checkpoint is due `steps` steps or `minutes` minutes after the last one, whichever comes first."""
+
+    steps: int | None = None
+    minutes: float | None = 10.0
+
+
+@dataclass(eq=False)
+class Checkpoints:
+    """The checkpoints of one training. identity: what must be equal for a training to go on; plain JSON values."""
+
+    folder: Path
+    identity: Mapping[str, Any]
+    cadence: Cadence
+    _last_step: int = 0
+    _last_time: float = field(default_factory=time.monotonic)
+
+    def due(self, step: int) -> bool:
+        steps, minutes = self.cadence.steps, self.cadence.minutes
+        return (steps is not None and step - self._last_step >= steps) or (
+            minutes is not None and time.monotonic() - self._last_time >= 60 * minutes
+        )
+
+    def write(self, step: int, state: Mapping[str, Any], parts: Parts) -> None:
+        make_folder(self.folder)
+        names = {}
+        for part, tensors in parts.items():  # one at a time: memory for one part's bytes is enough
+            data = save_tensors({name: value.detach().contiguous() for name, value in tensors.items()})
+            names[part] = f"{part}-{hashlib.sha256(data).hexdigest()}.safetensors"
+            if not (self.folder / names[part]).exists():
+                write_file(self.folder / names[part], data)
+        manifest = {"format": FORMAT, "identity": self.identity, "state": state, "parts": names}
+        write_file(self.folder / MANIFEST, json.dumps(manifest).encode())
+        for path in self.folder.glob("*.safetensors"):
+            if path.name not in names.values():
+                path.unlink(missing_ok=True)
+        self._last_step, self._last_time = step, time.monotonic()
+
+    def read(self) -> tuple[dict[str, Any], Parts] | None:
+        """State and parts of the last checkpoint, None where there is none.
+
+        Raises InputError where it belongs to another training, StorageError where it is damaged.
+        """
+        if not (self.folder / MANIFEST).is_file():
+            return None
+        sweep_temp(self.folder)
+        try:
+            manifest = json.loads((self.folder / MANIFEST).read_bytes())
+            if manifest["format"] != FORMAT:
+                raise InputError(f"{self.folder} has format {manifest['format']}, expected {FORMAT}: train anew")
+            self._compare(manifest["identity"])
+            parts = {}
+            for part, name in manifest["parts"].items():
+                data = (self.folder / name).read_bytes()
+                if hashlib.sha256(data).hexdigest() not in name:
+                    raise StorageError(f"{self.folder / name} is damaged (its SHA-256 is not its name's): train anew")
+                parts[part] = load_tensors(data)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StorageError(f"{self.folder} holds a damaged checkpoint ({error}): train anew") from error
+        self._last_step = manifest["state"]["step"]
+        return manifest["state"], parts
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _compare(self, stored: Mapping[str, Any]) -> None:
+        now = json.loads(json.dumps(self.identity))
+        different = sorted(name for name in {*stored, *now} if stored.get(name) != now.get(name))
+        if different:
+            raise InputError(
+                f"{self.folder} is of a training with another {', '.join(different)}: "
+                "resume it with the same, or train anew"
+            )

@@ -1,0 +1,173 @@
+"""PairClassifier: both encoders and a head as one module; which of its weights learn, and how fast."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from consistency.backbone import Backbone
+from consistency.embeddings import PairEmbeddings
+from consistency.errors import InputError
+from finetune.config import FinetuneConfig
+from finetune.dataset import Ints, PairData
+from heads.model import Head, pair_features
+
+ENCODE_BATCH = 64
+LORA_TARGETS = r".*\.layers\.\d+\..*(q_proj|k_proj|v_proj|out_proj)"
+
+
+class PairClassifier(nn.Module):
+    """Pairs over distinct pictures and hashtags in, the head's outputs out."""
+
+    def __init__(self, backbone: Backbone, head: Head, features: str) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.model = backbone.model
+        self.head = head.to(backbone.device)
+        self.features = features
+
+    def forward(
+        self, pixels: Tensor, image_index: Tensor, input_ids: Tensor, attention_mask: Tensor, hashtag_index: Tensor
+    ) -> Tensor:
+        """(n, k) outputs of n pairs. image_index, hashtag_index: (n,) int64 rows of `pixels` and `input_ids`."""
+        images = self.backbone.image_embeds(pixels)
+        hashtags = self.backbone.text_embeds(input_ids, attention_mask)
+        return self.head(pair_features(self.features, images[image_index], hashtags[hashtag_index]))
+
+
+@torch.inference_mode()
+def embed(backbone: Backbone, data: PairData, rows: Ints) -> PairEmbeddings:
+    """Embeddings of `rows`, whose every distinct picture and hashtag is encoded once."""
+    backbone.model.eval()
+    pictures, image_index = np.unique(data.image_index[rows], return_inverse=True)
+    hashtags, hashtag_index = np.unique(data.hashtag_index[rows], return_inverse=True)
+    images = [
+        backbone.encode_images(data.pictures.batch(pictures[start : start + ENCODE_BATCH]))
+        for start in range(0, len(pictures), ENCODE_BATCH)
+    ]
+    by_length = np.argsort([len(data.tokens[number]) for number in hashtags], kind="stable")
+    vectors = np.empty((len(hashtags), backbone.embed_dim), dtype=np.float32)
+    for start in range(0, len(hashtags), ENCODE_BATCH):
+        part = by_length[start : start + ENCODE_BATCH]
+        batch = backbone.text_batch([data.tokens[number] for number in hashtags[part]])
+        vectors[part] = backbone.text_embeds(*batch).cpu().numpy()
+    none = np.empty((0, backbone.embed_dim), dtype=np.float32)
+    return PairEmbeddings(np.concatenate([none, *images]), vectors, image_index, hashtag_index)
+
+
+def augment(pixels: Tensor, *, crop: float, flip: bool) -> Tensor:
+    """Random crops of at least `crop` of each picture's area, at the same size; half of them mirrored with `flip`."""
+    if crop == 1 and not flip:
+        return pixels
+    n, device = len(pixels), pixels.device
+    side = torch.empty(n, device=device).uniform_(crop, 1).sqrt()
+    shift = (torch.rand(n, 2, device=device) * 2 - 1) * (1 - side)[:, None]
+    mirror = 1 - 2 * (torch.rand(n, device=device) < 0.5 * flip).float()
+    theta = torch.zeros(n, 2, 3, device=device)
+    theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = side * mirror, side, shift
+    grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
+
+
+class Place(NamedTuple):
+    """Where a weight of the model is. tower: "image", "text" or "" for neither. below: layers up to the top."""
+
+    tower: str
+    depth: int  # 0 before the first layer, k in the k-th, layers + 1 behind the last
+    below: int
+
+
+def place(model: Any, name: str) -> Place:
+    tower = next((t for t, prefix in (("image", "vi"), ("text", "text_")) if name.startswith(prefix)), "")
+    if not tower:
+        return Place("", 1, 0)  # the scale of the contrastive loss: no gradient reaches it
+    config = model.config.vision_config if tower == "image" else model.config.text_config
+    top = config.num_hidden_layers + 1
+    if layer := re.search(r"\blayers\.(\d+)\.", name):
+        depth = int(layer[1]) + 1
+    else:
+        depth = 0 if re.search("embeddings|pre_layrnorm", name) else top
+    return Place(tower, depth, top - depth)
+
+
+def choose_weights(classifier: PairClassifier, config: FinetuneConfig) -> dict[str, nn.Parameter]:
+    """Freeze and adapt as configured; the parameters that learn, by name."""
+    model = classifier.model
+    if config.lora is not None:
+        add_adapters(model, config.lora)
+    deepest = max(place(model, name).depth for name, _ in model.named_parameters())
+    if isinstance(config.freeze, int) and config.freeze >= deepest:
+        raise InputError(
+            f"freeze is {config.freeze}, but the towers have up to {deepest - 1} layers: ask for at most {deepest - 1}"
+        )
+    for name, parameter in model.named_parameters():
+        at = place(model, name)
+        if config.lora is not None:
+            learns = "lora_" in name
+        elif isinstance(config.freeze, int):
+            learns = config.freeze == 0 or at.depth > config.freeze
+        else:
+            learns = at.tower != config.freeze
+        parameter.requires_grad_(learns and at.tower != "")
+    return {name: parameter for name, parameter in classifier.named_parameters() if parameter.requires_grad}
+
+
+def parameter_groups(
+    classifier: PairClassifier, learning: dict[str, nn.Parameter], config: FinetuneConfig
+) -> list[dict[str, Any]]:
+    """What learns, by `rate` (before the schedule) and weight decay."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in learning.items():
+        if name.startswith("head."):
+            rate = config.head_lr
+        else:
+            rate = config.lr * config.layer_decay ** place(classifier.model, name.removeprefix("model.")).below
+        spared = config.decay == "matrices" and (parameter.ndim < 2 or "position_embedding" in name)
+        groups.setdefault((rate, 0.0 if spared else config.weight_decay), []).append(parameter)
+    return [
+        {"params": members, "rate": rate, "lr": rate, "weight_decay": decay}
+        for (rate, decay), members in groups.items()
+    ]
+
+
+@contextmanager
+def holding(learning: dict[str, nn.Parameter], values: dict[str, Tensor] | None) -> Iterator[None]:
+    """The classifier with `values` for its weights, by exchange: nothing is copied. None changes nothing."""
+
+    def exchange() -> None:
+        for name in values or ():
+            parameter = learning[name]
+            parameter.data, values[name] = values[name], parameter.data  # type: ignore[index]
+
+    exchange()
+    try:
+        yield
+    finally:
+        exchange()
+
+
+def add_adapters(model: nn.Module, rank: int) -> None:
+    """Low-rank adapters beside the attention's projections (Hu et al., LoRA, arXiv:2106.09685), in place."""
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise InputError(
+            "lora needs the package peft, which is not here: pip install 'koclip-consistency[lora]'"
+        ) from error
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LORA_TARGETS), model)
+
+
+def merge_adapters(model: nn.Module) -> None:
+    """Put what the adapters learned into the weights they stand beside, and take them away."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, module in list(model.named_modules()):
+        if isinstance(module, LoraLayer):
+            module.merge()
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, module.get_base_layer())

@@ -1,0 +1,151 @@
+"""FinetuneConfig: everything that decides a fine-tuning but the rows, the backbone and the seed."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from math import cos, pi
+from typing import Any, Literal
+
+from consistency.errors import InputError
+from consistency.images import Decode
+from heads.model import HeadConfig
+
+CHOICES = {
+    "decode": ("ours", "fast", "published"),
+    "optimizer": ("adam", "adamw"),
+    "decay": ("all", "matrices"),
+    "schedule": ("step", "cosine"),
+    "batch_by": ("row", "image"),
+    "select": ("qwk", "macro_f1"),
+    "autocast": ("none", "fp16", "bf16"),
+}
+POSITIVE = ("lr", "head_lr", "layer_decay", "epochs", "batch_size", "accumulation", "picture_memory")
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """How to fine-tune. The defaults are the default recipe.
+
+    head: layout, loss and class weights of the head; with `warm_start` also the recipe by which it is trained on the
+    frozen embeddings before anything else moves.
+    decode, squash: pictures are decoded so, and with squash resized without keeping their proportions.
+    optimizer: "adam" adds weight decay to the gradient, "adamw" decays the weights; decay: "all" parameters or
+    "matrices" only (no biases, norms, embeddings of positions and scales).
+    lr: of a tower's last layer and projection; every layer below has `layer_decay` times the rate of the one above;
+    head_lr: of the head. schedule: "step" divides the rates by 10 every 5 epochs, "cosine" lets them rise over the
+    first `warmup` share of all steps and fall to 0. clip_norm: the gradient's norm is cut to it.
+    batch_by: a batch is `batch_size` rows, or all rows of `batch_size` pictures. accumulation: batches a step, whose
+    gradients are averaged; drop_incomplete: a last step of fewer batches is left out, as the published loop does.
+    micro_batch: pictures encoded at once, which changes memory and nothing else; None begins with the whole step and
+    halves when memory is short.
+    epochs, max_steps: where training ends at the latest. patience: epochs without a better validation score after
+    which it ends; select: that score (with validation rows the best epoch's weights are kept, else the last one's).
+    average: decay of the exponential average of the weights, which is then what is validated and kept; None for none.
+    crop: least share of a picture's area that a training crop keeps, 1 for none; flip: mirror half of the pictures
+    (text in pictures does not survive it).
+    freeze: the lowest N layers of both towers and all below them, or the "image" or "text" tower, do not learn.
+    lora: rank of the adapters that learn in place of the encoders. gradient_checkpointing: less memory, more time.
+    autocast: half precision on a GPU, master weights stay fp32.
+    picture_memory: bytes of prepared pictures to keep; those beyond it are decoded whenever they are used.
+    """
+
+    head: HeadConfig = field(default_factory=HeadConfig)
+    warm_start: bool = True
+    decode: Decode = "ours"
+    squash: bool = False
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    lr: float = 1e-4
+    head_lr: float = 5e-4
+    layer_decay: float = 0.8
+    weight_decay: float = 0.05
+    decay: Literal["all", "matrices"] = "matrices"
+    schedule: Literal["step", "cosine"] = "cosine"
+    warmup: float = 0.1
+    clip_norm: float | None = 1.0
+    batch_by: Literal["row", "image"] = "image"
+    batch_size: int = 4
+    accumulation: int = 1
+    drop_incomplete: bool = False
+    micro_batch: int | None = None
+    epochs: int = 12
+    max_steps: int | None = None
+    patience: int | None = 4
+    select: Literal["qwk", "macro_f1"] = "qwk"
+    average: float | None = 0.98
+    crop: float = 1.0
+    flip: bool = False
+    freeze: int | Literal["image", "text"] = 0
+    lora: int | None = None
+    gradient_checkpointing: bool = False
+    autocast: Literal["none", "fp16", "bf16"] = "bf16"
+    picture_memory: int = 2 << 30
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} is {getattr(self, name)!r}: expected one of {', '.join(choices)}")
+        for name in POSITIVE:
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} is {getattr(self, name)}: expected more than 0")
+        for name in ("micro_batch", "max_steps", "patience", "lora"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise InputError(f"{name} is {value}: expected a whole number of at least 1, or none")
+        if not (self.weight_decay >= 0 and 0 <= self.warmup < 1 and 0 < self.crop <= 1):
+            raise InputError("expected weight_decay >= 0, warmup from 0 to below 1, crop above 0 and at most 1")
+        if self.average is not None and not 0 < self.average < 1:
+            raise InputError(f"average is {self.average}: expected a number between 0 and 1, or none")
+        if not (self.freeze in ("image", "text") or (isinstance(self.freeze, int) and self.freeze >= 0)):
+            raise InputError(f"freeze is {self.freeze!r}: expected a number of layers, image or text")
+        if self.lora is not None and self.freeze != 0:
+            raise InputError("lora leaves all weights of the encoders as they are: ask for lora or freeze, not both")
+
+    @classmethod
+    def default(cls) -> "FinetuneConfig":
+        return cls()
+
+    @classmethod
+    def paper(cls) -> "FinetuneConfig":
+        """The published end-to-end recipe; it validates nothing and keeps the last epoch's weights."""
+        return cls(
+            head=HeadConfig.paper(),
+            warm_start=False,
+            decode="published",
+            squash=True,
+            optimizer="adam",
+            lr=5e-5,
+            head_lr=5e-5,
+            layer_decay=1.0,
+            weight_decay=1e-4,
+            decay="all",
+            schedule="step",
+            warmup=0.0,
+            clip_norm=None,
+            batch_by="row",
+            batch_size=8,
+            accumulation=2,
+            drop_incomplete=True,
+            epochs=20,
+            patience=None,
+            average=None,
+            autocast="fp16",
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"head": self.head.as_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "FinetuneConfig":
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise InputError(f"unknown fine-tuning setting {', '.join(unknown)}: expected {', '.join(known)}")
+        values = dict(values)
+        if isinstance(values.get("head"), Mapping):
+            values["head"] = HeadConfig.from_dict(values["head"])
+        return cls(**values)
+
+
+def rate(schedule: str, epoch: int, done: float) -> float:
+    """Share of the learning rate. epoch: counted from 0. done: share of the training that lies behind, 0..1."""
+    if schedule == "step":
+        return 0.1 ** (epoch // 5)
+    return (1 + cos(pi * done)) / 2 if schedule == "cosine" else 1.0

@@ -1,0 +1,190 @@
+"""Rows of a pair table as training wants them: pictures decoded once, hashtags tokenized once, steps in order."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from consistency.backbone import Backbone
+from consistency.errors import ImageError
+from consistency.images import ImageFile, ImageLimits, decode_image, image_identity
+from consistency.pairs import PairTable, Skipped
+from consistency.progress import Progress, silent
+from finetune.config import FinetuneConfig
+
+HASHTAGS_PER_PICTURE = 16  # a hashtag's pass costs about a sixteenth of a picture's
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+class Pictures:
+    """Distinct pictures as `Backbone.prepare` gives them; as many as fit into `memory` bytes are decoded only once.
+
+    Attribute problems: the reason of every picture that cannot be used, by its number.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[ImageFile],
+        load: Callable[[ImageFile], npt.NDArray[Any]],
+        *,
+        memory: int,
+        progress: Progress = silent,
+    ) -> None:
+        self._files, self._load = files, load
+        self._kept: dict[int, npt.NDArray[Any]] = {}
+        self.problems: dict[int, str] = {}
+        with progress("Decoding pictures", len(files)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+            for number, picture in enumerate(pool.map(self._try, files)):
+                if isinstance(picture, str):
+                    self.problems[number] = picture
+                elif (memory := memory - picture.nbytes) >= 0:
+                    self._kept[number] = picture
+                advance(1, unusable=len(self.problems))
+
+    def batch(self, numbers: Ints) -> npt.NDArray[Any]:
+        """The pictures `numbers`, stacked: what `Backbone.pixels` takes."""
+        missing = [number for number in numbers.tolist() if number not in self._kept]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            loaded = dict(zip(missing, pool.map(self._load, [self._files[n] for n in missing]), strict=True))
+        return np.stack([self._kept[n] if n in self._kept else loaded[n] for n in numbers.tolist()])
+
+    def _try(self, file: ImageFile) -> npt.NDArray[Any] | str:
+        try:
+            return self._load(file)
+        except ImageError as error:
+            return str(error)
+
+
+@dataclass(frozen=True, eq=False)
+class PairData:
+    """The n rows of a pair table over its distinct pictures and hashtags.
+
+    tokens: ids of every distinct hashtag. image_index, hashtag_index: (n,) int64, -1 in rows whose picture cannot be
+    used; skipped tells of them.
+    """
+
+    pictures: Pictures
+    tokens: list[list[int]]
+    image_index: Ints
+    hashtag_index: Ints
+    skipped: tuple[Skipped, ...]
+
+    def usable(self, rows: Ints) -> Ints:
+        return rows[self.image_index[rows] >= 0]
+
+
+def read_pair_data(
+    backbone: Backbone,
+    table: PairTable,
+    files: Mapping[str, ImageFile],
+    config: FinetuneConfig,
+    *,
+    limits: ImageLimits | None = None,
+    progress: Progress = silent,
+) -> PairData:
+    """Decode the distinct pictures (by content) and tokenize the distinct hashtags of `table`."""
+    target = max(backbone.spec.size) if backbone.spec else None
+
+    def load(file: ImageFile) -> npt.NDArray[Any]:
+        if file.problem or file.path is None:
+            raise ImageError(file.problem or "there is no such file")
+        try:
+            data = file.path.read_bytes()
+        except OSError as error:
+            raise ImageError(f"cannot be read: {error.strerror}") from error
+        return backbone.prepare(decode_image(data, decode=config.decode, limits=limits or ImageLimits(), target=target))
+
+    numbers, image_index = _number(image_identity(table.images, files))
+    distinct = [files[table.images[first]] for first in numbers]
+    pictures = Pictures(distinct, load, memory=config.picture_memory, progress=progress)
+    firsts, hashtag_index = _number(table.hashtags)
+    bad = np.isin(image_index, list(pictures.problems))
+    skipped = tuple(
+        Skipped(int(table.rows[row]), table.images[row], table.hashtags[row], pictures.problems[int(image_index[row])])
+        for row in np.flatnonzero(bad)
+    )
+    tokens = backbone.token_ids([table.hashtags[first] for first in firsts])
+    image_index[bad] = hashtag_index[bad] = -1
+    return PairData(pictures, tokens, image_index, hashtag_index, skipped)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """Rows whose losses, each times its weight, add up to the loss of one update.
+
+    However a step is cut into parts, the parts' gradients add up to its gradient. rows: (k,) int64. weights: (k,).
+    """
+
+    rows: Ints
+    weights: Floats
+
+    def parts(self, data: PairData, pictures: int | None) -> list["Step"]:
+        """Consecutive rows with at most `pictures` distinct pictures and a bounded number of hashtags each."""
+        if pictures is None:
+            return [self]
+        cuts, seen = [0], set[int]()
+        for place, picture in enumerate(data.image_index[self.rows].tolist()):
+            full = len(seen | {picture}) > pictures
+            if full or place - cuts[-1] >= HASHTAGS_PER_PICTURE * pictures:
+                cuts.append(place)
+                seen = set()
+            seen.add(picture)
+        ends = [*cuts[1:], len(self.rows)]
+        return [Step(self.rows[a:b], self.weights[a:b]) for a, b in zip(cuts, ends, strict=True)]
+
+
+def epoch_steps(
+    config: FinetuneConfig, data: PairData, rows: Ints, row_weights: Floats, *, seed: int, epoch: int
+) -> list[Step]:
+    """The steps of an epoch: a function of seed and epoch alone. row_weights: (n,), of every row of the table.
+
+    A batch's loss is its rows' weighted mean, a step's the mean of its batches'.
+    """
+    rng = np.random.default_rng([seed, 1, epoch])
+    if config.batch_by == "row":
+        order = rng.permutation(rows)
+        batches = [order[start : start + config.batch_size] for start in range(0, len(rows), config.batch_size)]
+    else:
+        pictures = data.image_index[rows]
+        order = rng.permutation(np.unique(pictures))
+        grouped = [rows[np.isin(pictures, part)] for part in np.array_split(order, -(-len(order) // config.batch_size))]
+        batches = [part[np.argsort(data.image_index[part], kind="stable")] for part in grouped]
+    steps = []
+    for start in range(0, len(batches), config.accumulation):
+        together = batches[start : start + config.accumulation]
+        if config.drop_incomplete and len(together) < config.accumulation:
+            break
+        shares = [row_weights[batch] / row_weights[batch].sum() / len(together) for batch in together]
+        steps.append(Step(np.concatenate(together), np.concatenate(shares)))
+    return steps
+
+
+def with_pictures(data: PairData, steps: Sequence[Step]) -> Iterator[tuple[Step, Ints, npt.NDArray[Any]]]:
+    """Every step with the numbers of its distinct pictures and the pictures; the next one's load meanwhile."""
+
+    def load(step: Step) -> tuple[Step, Ints, npt.NDArray[Any]]:
+        numbers = np.unique(data.image_index[step.rows])
+        return step, numbers, data.pictures.batch(numbers)
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(load, step) for step in steps[:1]]
+        for following in [*steps[1:], None]:
+            ready = waiting.pop().result()
+            if following is not None:
+                waiting.append(pool.submit(load, following))
+            yield ready
+
+
+def _number(values: npt.NDArray[np.object_]) -> tuple[list[int], Ints]:
+    """The first row of each distinct value, and (n,) which of the distinct values each row has."""
+    numbers: dict[object, int] = {}
+    index = np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
+    firsts = np.full(len(numbers), -1)
+    firsts[index[::-1]] = np.arange(len(values))[::-1]
+    return firsts.tolist(), index

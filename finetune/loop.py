@@ -1,0 +1,289 @@
+"""Training: the loop. Every random number comes from the seed and the step's number, so a state is only weights and
+positions, and going on from a checkpoint is going on from the same numbers."""
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from consistency.durable import write_file
+from consistency.errors import DivergenceError, InputError, OutOfMemory
+from consistency.metrics import METRICS, evaluate
+from consistency.progress import Progress
+from consistency.runs import to_csv
+from finetune.checkpoint import Checkpoints, Parts
+from finetune.classifier import PairClassifier, augment, choose_weights, embed, holding, parameter_groups
+from finetune.config import FinetuneConfig, rate
+from finetune.dataset import Floats, Ints, PairData, Step, epoch_steps, with_pictures
+from heads.losses import CLASSES, row_losses
+from heads.model import TrainedHead
+
+History = list[dict[str, Any]]
+SHOWN = ("epoch", "step", "seconds", "lr", "train_loss", "val_loss", *METRICS, "measured_on")
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """labels: (n,) int64 0..4, of all rows. train, val, test: (k,) int64, usable rows. class_weights: (5,) float64."""
+
+    labels: Ints
+    train: Ints
+    val: Ints | None
+    test: Ints
+    class_weights: Floats
+
+    @property
+    def watched(self) -> tuple[str, Ints]:
+        return ("test", self.test) if self.val is None else ("val", self.val)
+
+
+@dataclass
+class Position:
+    """How far a training has come. done: steps of the epoch under way; losses: of those, summed."""
+
+    epoch: int = 0
+    step: int = 0
+    done: int = 0
+    losses: float = 0.0
+    seconds: float = 0.0
+    micro_batch: int | None = None
+    kept_epoch: int = 0
+    best_epoch: int = 0
+    best_score: float = -math.inf
+    history: History = field(default_factory=list)
+
+
+class Training:
+    """A classifier on its way. `run` takes it to the end, `keep` gives it the weights that are kept."""
+
+    def __init__(
+        self,
+        classifier: PairClassifier,
+        data: PairData,
+        rows: Rows,
+        config: FinetuneConfig,
+        *,
+        seed: int,
+        out: Path,
+        checkpoints: Checkpoints,
+        warm: bool,
+    ) -> None:
+        self.classifier, self.data, self.rows, self.config = classifier, data, rows, config
+        self.seed, self.out, self.checkpoints, self.warm = seed, out, checkpoints, warm
+        self.device = torch.device(classifier.backbone.device)
+        self.learning = choose_weights(classifier, config)
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+        self.optimizer = kind(parameter_groups(classifier, self.learning, config), fused=True)
+        half = self.device.type == "cuda" and config.autocast != "none"
+        self.autocast = {"fp16": torch.float16, "bf16": torch.bfloat16}[config.autocast] if half else None
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.autocast == torch.float16)
+        self.average = self._copy() if config.average is not None else None
+        self.kept: dict[str, Tensor] = {}
+        self.best_test: Floats | None = None
+        self.at = Position(micro_batch=config.micro_batch)
+        self.row_weights = rows.class_weights[rows.labels]
+        self.total = min(config.epochs * len(self._steps(1)), config.max_steps or sys.maxsize)
+        if not self.total:
+            raise InputError(f"{len(rows.train)} train rows make no step of {config.accumulation} batches: add rows")
+        self.labels = torch.from_numpy(rows.labels).to(self.device)
+        self.warmup = int(config.warmup * self.total)
+        if config.gradient_checkpointing:
+            classifier.model.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def run(self, progress: Progress, on_epoch: Callable[[dict[str, Any]], None]) -> None:
+        at, begun = self.at, time.monotonic() - self.at.seconds
+        with progress("Fine-tuning", self.total) as advance:
+            advance(at.step, epoch=at.epoch)
+            if at.epoch == 0:
+                if self.warm:
+                    self._end_epoch(on_epoch)
+                at.epoch = 1
+            while at.step < self.total and not self._out_of_patience():
+                steps = self._steps(at.epoch)[at.done :][: self.total - at.step]
+                for step, numbers, pictures in with_pictures(self.data, steps):
+                    at.losses += self._update(step, numbers, pictures)
+                    at.step, at.done, at.seconds = at.step + 1, at.done + 1, time.monotonic() - begun
+                    advance(1, epoch=at.epoch, loss=f"{at.losses / at.done:.3f}")
+                    if self.checkpoints.due(at.step):
+                        self._checkpoint()
+                self._end_epoch(on_epoch)
+                at.epoch, at.done, at.losses = at.epoch + 1, 0, 0.0
+
+    def keep(self) -> None:
+        """Give the classifier the weights that are kept."""
+        with torch.no_grad():
+            for name, value in self.kept.items():
+                self.learning[name].copy_(value)
+
+    def answer(self) -> TrainedHead:
+        """A copy of the head as it is, on the CPU."""
+        head = deepcopy(self.classifier.head).cpu().eval()
+        return TrainedHead(self.config.head, head, self.classifier.backbone.embed_dim, self.seed)
+
+    def restore(self, state: dict[str, Any], parts: Parts) -> None:
+        self.at = Position(**state["position"])
+        self.scaler.load_state_dict(state["scaler"])
+        for name, parameter in self.learning.items():
+            parameter.data.copy_(parts["weights"][name])
+        for key, value in parts.get("optimizer", {}).items():
+            name, _, entry = key.rpartition("/")
+            self.optimizer.state[self.learning[name]][entry] = value.to(self.device)
+        if self.average is not None:
+            self.average = {name: value.to(self.device) for name, value in parts["average"].items()}
+        self.kept = parts.get("kept", {})
+        if "best_test" in parts:
+            self.best_test = parts["best_test"]["probabilities"].numpy()
+
+    def _checkpoint(self) -> None:
+        self._require_finite()
+        optimizer = {
+            f"{name}/{entry}": value
+            for name, parameter in self.learning.items()
+            for entry, value in self.optimizer.state[parameter].items()
+        }
+        parts: Parts = {"weights": dict(self.learning), "optimizer": optimizer, "kept": self.kept}
+        if self.average is not None:
+            parts["average"] = self.average
+        if self.best_test is not None:
+            parts["best_test"] = {"probabilities": torch.from_numpy(self.best_test)}
+        state = {"position": asdict(self.at), "scaler": self.scaler.state_dict()}
+        self.checkpoints.write(self.at.step, state, parts)
+
+    def _steps(self, epoch: int) -> list[Step]:
+        return epoch_steps(self.config, self.data, self.rows.train, self.row_weights, seed=self.seed, epoch=epoch)
+
+    def _out_of_patience(self) -> bool:
+        patience, at = self.config.patience, self.at
+        return patience is not None and self.rows.val is not None and at.epoch - 1 - at.kept_epoch >= patience
+
+    def _factor(self) -> float:
+        """Share of the learning rates in the next step."""
+        at = self.at
+        if at.step < self.warmup:
+            return (at.step + 1) / self.warmup
+        return rate(self.config.schedule, at.epoch - 1, (at.step - self.warmup) / (self.total - self.warmup))
+
+    def _update(self, step: Step, numbers: Ints, pictures: npt.NDArray[Any]) -> float:
+        """One step of the optimizer; the loss before it."""
+        factor = self._factor()
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * factor
+        loss = self._gradient(step, numbers, pictures)
+        if not math.isfinite(loss):
+            self._diverged(f"the loss is {loss}")
+        if self.config.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            norm = torch.nn.utils.clip_grad_norm_(self.learning.values(), self.config.clip_norm)
+            if not self.scaler.is_enabled() and not norm.isfinite():
+                self._diverged("the gradient is not finite")
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average is not None:
+            assert self.config.average is not None
+            decay = min(self.config.average, (1 + self.at.step) / (10 + self.at.step))
+            weights = [self.learning[name].data for name in self.average]
+            torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
+        return loss
+
+    def _gradient(self, step: Step, numbers: Ints, pictures: npt.NDArray[Any]) -> float:
+        """The gradient of a step's loss into the parameters, in parts that fit into memory; the loss."""
+        while True:
+            self.optimizer.zero_grad()
+            torch.manual_seed(int(np.random.SeedSequence([self.seed, 2, self.at.step]).generate_state(1)[0]))
+            try:
+                parts = step.parts(self.data, self.at.micro_batch)
+                return float(sum(self._backward(part, numbers, pictures) for part in parts))
+            except RuntimeError as error:
+                if not _lacks_memory(error):
+                    raise
+            self._shrink(len(numbers))  # outside the handler, whose error holds on to the step's tensors
+
+    def _backward(self, part: Step, numbers: Ints, pictures: npt.NDArray[Any]) -> Tensor:
+        classifier, backbone = self.classifier.train(), self.classifier.backbone
+        distinct, image_index = np.unique(self.data.image_index[part.rows], return_inverse=True)
+        hashtags, hashtag_index = np.unique(self.data.hashtag_index[part.rows], return_inverse=True)
+        pixels = backbone.pixels(pictures[np.searchsorted(numbers, distinct)])
+        with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
+            outputs = classifier(
+                augment(pixels, crop=self.config.crop, flip=self.config.flip),
+                torch.from_numpy(image_index).to(self.device),
+                *backbone.text_batch([self.data.tokens[number] for number in hashtags]),
+                torch.from_numpy(hashtag_index).to(self.device),
+            )
+        losses = row_losses(self.config.head.loss, outputs.float(), self.labels[part.rows])
+        loss = (losses * torch.from_numpy(part.weights).to(losses)).sum()
+        self.scaler.scale(loss).backward()
+        return loss.detach()
+
+    def _shrink(self, pictures: int) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        now = min(self.at.micro_batch or pictures, pictures)
+        if now == 1 or self.config.micro_batch is not None:
+            advice = f"ask for a micro-batch of {now // 2}" if now > 1 else "ask for gradient checkpointing"
+            raise OutOfMemory(f"{self.device} has too little memory for {now} pictures at once: {advice}")
+        self.at.micro_batch = -(-now // 2)
+
+    def _end_epoch(self, on_epoch: Callable[[dict[str, Any]], None]) -> None:
+        """Measure, record, and keep the weights if they are to be kept."""
+        self._require_finite()
+        at, (side, rows) = self.at, self.rows.watched
+        with holding(self.learning, self.average):
+            probabilities = self.answer().predict_proba(embed(self.classifier.backbone, self.data, rows))
+            record = self._record(side, rows, probabilities)
+            score = record[self.config.select]
+            better = score is not None and score > at.best_score
+            if better:
+                at.best_score, at.best_epoch = score, at.epoch
+                self.best_test = probabilities if self.rows.val is None else None
+            if better or self.rows.val is None or not self.kept:
+                self.kept, at.kept_epoch = self._copy(), at.epoch
+        at.history.append(record)
+        rows_of_csv = ([("" if r[name] is None else r[name]) for name in SHOWN] for r in at.history)
+        write_file(self.out / "history.csv", to_csv(SHOWN, rows_of_csv))
+        on_epoch(record)
+
+    def _record(self, side: str, rows: Ints, probabilities: Floats) -> dict[str, Any]:
+        at, labels = self.at, self.rows.labels[rows]
+        weights = self.row_weights[rows]
+        surprise = -np.log(np.maximum(probabilities[np.arange(len(rows)), labels], np.finfo(float).tiny))
+        metrics = evaluate(
+            labels + 1, probabilities.argmax(axis=1) + 1, probabilities @ np.arange(1.0, CLASSES + 1), probabilities
+        )
+        return {
+            "epoch": at.epoch,
+            "step": at.step,
+            "seconds": round(at.seconds, 3),
+            "lr": self.optimizer.param_groups[0]["lr"] if at.step else None,
+            "train_loss": at.losses / at.done if at.done else None,
+            "val_loss": float((surprise * weights).sum() / weights.sum()) if weights.any() else None,
+            **metrics,
+            "measured_on": side,
+        }
+
+    def _copy(self) -> dict[str, Tensor]:
+        return {name: parameter.detach().clone() for name, parameter in self.learning.items()}
+
+    def _require_finite(self) -> None:
+        for name, parameter in self.learning.items():
+            if not parameter.isfinite().all():
+                self._diverged(f"{name} holds NaN or infinite numbers")
+
+    def _diverged(self, what: str) -> NoReturn:
+        raise DivergenceError(
+            f"training diverged at step {self.at.step + 1}, epoch {self.at.epoch} ({what}): lower lr "
+            f"({self.config.lr:g}) and head_lr ({self.config.head_lr:g}), or clip the gradient (clip_norm)"
+        )
+
+
+def _lacks_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

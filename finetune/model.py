@@ -1,0 +1,155 @@
+"""Finetuned: tuned encoders and their head, which score new pairs; how they are stored and read back."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from consistency.backbone import Backbone, load_backbone
+from consistency.durable import make_folder, write_file, write_with_digest
+from consistency.errors import InputError
+from consistency.images import ImageFile, ImageLimits, squash
+from consistency.model_folder import is_small_file, processor_config, read_json
+from consistency.pairs import PairTable, Skipped
+from consistency.progress import Progress, silent
+from consistency.resolve import resolve_backbone
+from finetune.classifier import embed
+from finetune.config import FinetuneConfig
+from finetune.dataset import Floats, Ints, PairData, read_pair_data
+from heads.losses import OUTPUTS
+from heads.model import Head, TrainedHead, load_head
+
+NOT_COPIED = ("config.json", "preprocessor_config.json", "processor_config.json", "model.safetensors.index.json")
+OLD_BUFFER = "position_ids"  # earlier versions of transformers stored this constant
+
+
+@dataclass(frozen=True, eq=False)
+class Finetuned:
+    """A fine-tuned backbone, its head, and the configuration that made them."""
+
+    backbone: Backbone
+    head: TrainedHead
+    config: FinetuneConfig
+
+    def predict_proba(
+        self,
+        table: PairTable,
+        files: Mapping[str, ImageFile],
+        *,
+        limits: ImageLimits | None = None,
+        progress: Progress = silent,
+    ) -> tuple[Ints, Floats, tuple[Skipped, ...]]:
+        """Rows of the table whose picture can be used, (m,) int64; probabilities of their classes, (m, 5) float64."""
+        data = read_pair_data(self.backbone, table, files, self.config, limits=limits, progress=progress)
+        rows = data.usable(np.arange(len(table)))
+        return rows, self.probabilities(data, rows), data.skipped
+
+    def probabilities(self, data: PairData, rows: Ints) -> Floats:
+        """(m, 5) float64, of usable rows."""
+        return self.head.predict_proba(embed(self.backbone, data, rows))
+
+
+def save_finetuned(folder: Path, model: Finetuned) -> None:
+    """Write model/ (a Hugging Face folder), head.safetensors, head.json and finetune.json into `folder`.
+
+    Where the head has the published layout, the whole as the published fine_tuned_<backbone>.pth too.
+    """
+    make_folder(folder / "model")
+    save_backbone(folder / "model", model.backbone)
+    model.head.save(folder)
+    if has_published_layout(model.head):
+        name = re.sub(r"[^\w.-]+", "-", model.backbone.resolved.name.rstrip("/").rsplit("/", 1)[-1])
+        buffer = BytesIO()
+        torch.save(published_state(model), buffer)
+        write_with_digest(folder / f"fine_tuned_{name}.pth", buffer.getvalue())
+    description = {"format": 1, "config": model.config.as_dict()}
+    write_file(folder / "finetune.json", (json.dumps(description, indent=2) + "\n").encode())
+
+
+def load_finetuned(folder: Path, *, device: str = "auto") -> Finetuned:
+    """Read what `save_finetuned` wrote."""
+    try:
+        config = FinetuneConfig.from_dict(json.loads((folder / "finetune.json").read_bytes())["config"])
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} holds no fine-tuned model: {error.filename} is missing") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / 'finetune.json'} cannot be read ({error}): fine-tune again") from error
+    resolved = resolve_backbone(str(folder))
+    backbone = load_backbone(resolved, device=device, precision="fp32", decode=config.decode)
+    return Finetuned(backbone, load_head(folder), config)
+
+
+def save_backbone(folder: Path, backbone: Backbone) -> None:
+    """The model as an ordinary Hugging Face folder: fp32 weights, configuration, tokenizer and preprocessing."""
+    source = backbone.resolved.folder
+    config = {key: value for key, value in read_json(source / "config.json").items() if key != "torch_dtype"}
+    preprocessing = processor_config(source)
+    if backbone.spec is not None and squash(backbone.spec) == backbone.spec:
+        height, width = backbone.spec.size
+        preprocessing |= {"do_resize": True, "do_center_crop": False, "size": {"height": height, "width": width}}
+        preprocessing.pop("crop_size", None)
+    for path in sorted(source.iterdir()):
+        if path.is_file() and is_small_file(path.name) and path.name not in NOT_COPIED:
+            write_file(folder / path.name, path.read_bytes())
+    write_file(folder / "preprocessor_config.json", _json(preprocessing))
+    state = {name: value.detach().cpu().contiguous() for name, value in backbone.model.state_dict().items()}
+    write_with_digest(folder / "model.safetensors", save_tensors(state, {"format": "pt"}))
+    write_file(folder / "config.json", _json(config | {"dtype": "float32"}))
+
+
+def has_published_layout(head: TrainedHead) -> bool:
+    config = head.config
+    return config.features == "concat" and len(config.hidden) == 1 and OUTPUTS[config.loss][0] == 5
+
+
+def published_state(model: Finetuned) -> dict[str, Tensor]:
+    """All weights under the published names."""
+    prefix = published_prefix(model.backbone)
+    state = {f"{prefix}.{name}": value.detach().cpu() for name, value in model.backbone.model.state_dict().items()}
+    return state | {f"classifier.{name}": value.detach().cpu() for name, value in model.head.head.state_dict().items()}
+
+
+def published_prefix(backbone: Backbone) -> str:
+    return "clip_model" if backbone.resolved.name == "clip" else "base_model"
+
+
+def load_published(path: Path, backbone: Backbone) -> Finetuned:
+    """A published fine_tuned_*.pth in `backbone`, an untouched one of the same architecture. Runs no code of the file.
+
+    Raises InputError where the file's weights are not those of such a model.
+    """
+    config = FinetuneConfig.paper()
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        parts: dict[str, dict[str, Tensor]] = {"clip_model": {}, "base_model": {}, "classifier": {}}
+        for name, value in state.items():
+            prefix, _, rest = name.partition(".")
+            if not rest.endswith(OLD_BUFFER):
+                parts[prefix][rest] = value
+        width, features = parts["classifier"]["0.weight"].shape
+        head = Head(config.head, features // 2)
+        head.load_state_dict(parts["classifier"])
+        backbone.model.load_state_dict(parts["clip_model"] or parts["base_model"])
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist") from error
+    except Exception as error:  # torch reports a file it cannot read in many ways
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path} is no published fine-tuning of {backbone.resolved.name} (clip_model.* or base_model.*, and "
+            f"classifier.0.* and classifier.3.*): {reason}"
+        ) from error
+    if backbone.spec is not None:
+        backbone.spec = squash(backbone.spec)
+    return Finetuned(backbone, TrainedHead(config.head, head.eval(), features // 2, seed=0), config)
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode()

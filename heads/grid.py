@@ -1,0 +1,175 @@
+"""Chooses a head among many by repeated folds inside the training rows, and trains it on all of them."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.optimize import minimize_scalar
+
+from consistency.embeddings import PairEmbeddings
+from consistency.progress import Progress, silent
+from consistency.splits import make_folds
+from heads.losses import log_probabilities
+from heads.model import HeadConfig, TrainedHead, parameter_count
+from heads.record import Curves, Record
+from heads.select import METRICS, Entry, choose, leaderboard, ranking
+from heads.stacked import Pairs
+from heads.thresholds import Ints, exact_thresholds
+from heads.train import Job, Outcome, stacks, train_heads, train_stack
+
+Objects = npt.NDArray[np.object_]
+
+
+def default_grid() -> list[HeadConfig]:
+    """The configurations of `--grid`."""
+    return [
+        HeadConfig(
+            features=features,
+            hidden=hidden,
+            dropout=0.3,
+            loss=loss,
+            lr=lr,
+            weight_decay=decay,
+            schedule="constant",
+            batch_size=128,
+            epochs=20,
+            patience=6,
+        )
+        for features, hidden, loss, lr, decay in product(
+            ("full", "product"), ((), (64,)), ("cross-entropy", "sord", "corn"), (1e-3, 3e-3), (0.1,)
+        )
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class GridResult:
+    """entries: of all configurations, in their order. chosen: index of the winner. trained: the winner's refit.
+
+    rows: those of leaderboard.csv, best first.
+    """
+
+    entries: tuple[Entry, ...]
+    chosen: int
+    trained: TrainedHead
+    rows: list[dict[str, Any]]
+
+
+def run_grid(
+    configs: Sequence[HeadConfig],
+    embeddings: PairEmbeddings,
+    labels: Ints,
+    groups: Objects | None,
+    *,
+    folds: int = 5,
+    repeats: int = 3,
+    seed: int = 42,
+    fingerprint: str | None = None,
+    state: Path | None = None,
+    device: str = "cpu",
+    progress: Progress = silent,
+    watch: Callable[[Sequence[Entry]], None] = lambda leaders: None,
+) -> GridResult:
+    """Train every configuration on every fold, choose, refit the winner on all rows and calibrate it.
+
+    A configuration's score is the mean over the folds of (QWK + macro-F1) / 2 on the rows held out, after the number
+    of epochs at which that mean is highest; the refit trains for as many. `heads.select.choose` names the winner.
+    Temperature, and cut points for a regression, are fitted on the winner's out-of-fold answers.
+
+    labels: (n,) int64, 0..4. groups: (n,) object, whose rows stay together (pictures), or None. state: a file that
+    keeps finished folds, so that the same call continues after an interruption. watch: told of the best five
+    so far after every stack.
+    """
+    configs = list(dict.fromkeys(configs))
+    divisions = [make_folds(labels, groups, folds=folds, seed=seed + repeat) for repeat in range(repeats)]
+    held_out = [division == fold for division in divisions for fold in range(folds)]
+    fold_seeds = np.random.SeedSequence(seed).generate_state(len(held_out)).tolist()
+    jobs = [
+        Job(config, np.flatnonzero(~held), fold_seed, np.flatnonzero(held))
+        for held, fold_seed in zip(held_out, fold_seeds, strict=True)
+        for config in configs
+    ]
+    record = Record(state, _digest(configs, embeddings, labels, held_out, seed))
+    pairs = Pairs.of(embeddings, labels, dtype=torch.float32, device=device)
+    with progress("Training heads", len(jobs)) as advance:
+        advance(len(record.curves))
+        for numbers in stacks(jobs, embeddings.dim):
+            if numbers[0] in record.curves:
+                continue
+            outcomes = train_stack([jobs[number] for number in numbers], pairs)
+            record.add({number: _curves(outcome) for number, outcome in zip(numbers, outcomes, strict=True)})
+            entries = _entries(configs, record.curves, embeddings.dim)
+            leaders = [entries[index] for index in ranking(entries)[:5]]
+            watch(leaders)
+            advance(len(numbers), best=f"{leaders[0].mean:.3f}")
+    entries = _entries(configs, record.curves, embeddings.dim)
+    chosen = choose(entries, folds)
+    winner = entries[chosen]
+    cross_validated = [replace(job, stop=winner.epochs) for job in jobs[chosen :: len(configs)]]
+    final = Job(winner.config, np.arange(len(labels)), seed, stop=winner.epochs)
+    *outcomes, refit = train_heads([*cross_validated, final], embeddings, labels, device=device)
+    trained = TrainedHead(winner.config, refit.head, embeddings.dim, seed, fingerprint=fingerprint)
+    trained = calibrated(trained, embeddings, labels, cross_validated, outcomes)
+    return GridResult(tuple(entries), chosen, trained, leaderboard(entries, folds))
+
+
+def calibrated(
+    trained: TrainedHead, embeddings: PairEmbeddings, labels: Ints, jobs: Sequence[Job], outcomes: Sequence[Outcome]
+) -> TrainedHead:
+    """The head with temperature and cut points from what its like, trained on the folds, answered for held-out rows.
+
+    The temperature minimises the held-out log loss (Guo et al., On Calibration of Modern Neural Networks, ICML 2017).
+    Only a regression gets cut points, the exact ones for macro-F1.
+    """
+    held = np.concatenate([job.validation for job in jobs if job.validation is not None])
+    outputs = torch.cat(
+        [
+            replace(trained, head=outcome.head).outputs(embeddings.take(job.validation))
+            for job, outcome in zip(jobs, outcomes, strict=True)
+            if job.validation is not None
+        ]
+    )
+    rows = torch.from_numpy(labels[held])[:, None]
+    if trained.config.loss == "regression":
+        values = trained.answer(outputs).values
+        return replace(trained, thresholds=tuple(exact_thresholds(values, labels[held], "macro-f1").tolist()))
+
+    def log_loss(log_temperature: float) -> float:
+        scaled = outputs / np.exp(log_temperature)
+        return -float(log_probabilities(trained.config.loss, scaled).gather(1, rows).mean())
+
+    best = minimize_scalar(log_loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-4})
+    return replace(trained, temperature=float(np.exp(best.x)))
+
+
+def _entries(configs: Sequence[HeadConfig], curves: dict[int, Curves], embed_dim: int) -> list[Entry]:
+    """One for every configuration that has finished a fold. curves: by job number, as `run_grid` counts."""
+    entries = []
+    for number, config in enumerate(configs):
+        done = [curves[job] for job in sorted(curves) if job % len(configs) == number]
+        if done:
+            held = {metric: np.array([_held(curve[metric], config.epochs) for curve in done]) for metric in METRICS}
+            entries.append(Entry(config, parameter_count(config, embed_dim), held))
+    return entries
+
+
+def _curves(outcome: Outcome) -> Curves:
+    return {metric: [epoch[metric] for epoch in outcome.history] for metric in METRICS}
+
+
+def _held(values: list[float], epochs: int) -> list[float]:
+    return values + values[-1:] * (epochs - len(values))
+
+
+def _digest(configs: Sequence[HeadConfig], embeddings: PairEmbeddings, labels: Ints, held_out: Any, seed: int) -> str:
+    digest = sha256(json.dumps([[config.as_dict() for config in configs], seed]).encode())
+    tables = (embeddings.images, embeddings.hashtags, embeddings.image_index, embeddings.hashtag_index)
+    for array in (*tables, labels, *held_out):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

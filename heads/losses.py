@@ -1,0 +1,125 @@
+"""What a head's outputs mean: losses of five ordered classes, and the class probabilities behind the outputs.
+
+Outputs have shape (..., n, k): any number of heads at once in front, n pairs, and k numbers a pair:
+
+    name             k  a pair's outputs                      source
+    cross-entropy    5  logits                                the published recipe
+    sord             5  logits, against soft labels           Diaz & Marathe, Soft Labels for Ordinal Regression, 2019
+    emd              5  logits, by cumulative probability     Hou, Yu & Samaras, Squared EMD loss, arXiv:1611.05916
+    corn             4  logits of y > k given y > k - 1       Shi, Cao & Raschka, CORN, arXiv:2111.08851
+    cumulative-link  4  logits of y > k, one score for all    McCullagh, Regression Models for Ordinal Data, 1980
+    regression       1  the class itself, 0..4                least squares; cut points are fitted afterwards
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+LossName = Literal["cross-entropy", "sord", "emd", "corn", "cumulative-link", "regression"]
+CLASSES = 5
+# Rows of the last layer's weight and entries of its bias: one score is shared by the four cuts of cumulative-link.
+OUTPUTS: dict[str, tuple[int, int]] = {
+    "cross-entropy": (5, 5),
+    "sord": (5, 5),
+    "emd": (5, 5),
+    "corn": (4, 4),
+    "cumulative-link": (1, 4),
+    "regression": (1, 1),
+}
+# A regression head has no probabilities of its own: those of a logistic error around the value, cut halfway
+# between the classes.
+REGRESSION_SPREAD = 0.4
+
+
+def output_bias(name: str, bias: Tensor) -> Tensor:
+    """The bias that is added to a last layer's product, from its parameters (..., k).
+
+    Those of cumulative-link are the first bias and the (softplus) steps down from it: P(y > k) must fall with k.
+    """
+    if name != "cumulative-link":
+        return bias
+    return torch.cat([bias[..., :1], -F.softplus(bias[..., 1:])], -1).cumsum(-1)
+
+
+def constant_bias(name: str, frequencies: Tensor) -> Tensor:
+    """Bias parameters (..., k) of the best answer that looks at no features. frequencies: (..., 5) of the classes.
+
+    Of sord and emd it is nearly the best. Training from here need not first find out how common the classes are.
+    """
+    p = frequencies.clamp(min=1e-3)
+    p = p / p.sum(-1, keepdim=True)
+    if name == "regression":
+        return (p * torch.arange(CLASSES, device=p.device)).sum(-1, keepdim=True)
+    reached = p.flip(-1).cumsum(-1).flip(-1)  # of this class or above
+    if name == "corn":
+        return torch.logit(reached[..., 1:] / reached[..., :-1])
+    if name == "cumulative-link":
+        above = torch.logit(reached[..., 1:])
+        return torch.cat([above[..., :1], torch.log(torch.expm1(-above.diff(dim=-1)))], -1)
+    return p.log()
+
+
+def loss(name: str, outputs: Tensor, labels: Tensor, class_weights: Tensor) -> Tensor:
+    """Weighted mean loss of each head, (...). outputs: (..., n, k); labels: (n,) int64, 0..4; class_weights: (..., 5).
+
+    A row counts with its class's weight, and the weights' sum divides, as in torch's cross_entropy. CORN divides by
+    the number of binary tasks that the rows take part in, as its authors do.
+    """
+    weights = class_weights[..., labels]
+    mass = (labels + 1).clamp(max=CLASSES - 1) * weights if name == "corn" else weights
+    return (row_losses(name, outputs, labels) * weights).sum(-1) / mass.sum(-1)
+
+
+def row_losses(name: str, outputs: Tensor, labels: Tensor) -> Tensor:
+    """Unweighted loss of every row, (..., n)."""
+    if name in ("cross-entropy", "cumulative-link"):
+        index = labels.expand(outputs.shape[:-1]).unsqueeze(-1)
+        return -log_probabilities(name, outputs).gather(-1, index).squeeze(-1)
+    classes = torch.arange(CLASSES, device=outputs.device)
+    if name == "sord":
+        distance = (classes - labels[:, None]).square().to(outputs.dtype)
+        return -(torch.softmax(-distance, -1) * F.log_softmax(outputs, -1)).sum(-1)
+    if name == "emd":
+        reached = (classes >= labels[:, None]).to(outputs.dtype)
+        return (torch.softmax(outputs, -1).cumsum(-1) - reached).square().sum(-1)
+    if name == "corn":
+        tasks = classes[:-1]
+        above = (labels[:, None] > tasks).to(outputs.dtype)
+        takes_part = (labels[:, None] >= tasks).to(outputs.dtype)
+        return ((F.softplus(outputs) - above * outputs) * takes_part).sum(-1)
+    if name == "regression":
+        return (outputs.squeeze(-1) - labels).square()
+    raise ValueError(f"unknown loss {name!r}")
+
+
+def log_probabilities(name: str, outputs: Tensor) -> Tensor:
+    """Log-probabilities of the five classes, (..., n, 5)."""
+    if name in ("cross-entropy", "sord", "emd"):
+        return F.log_softmax(outputs, -1)
+    if name == "corn":
+        not_above, above = F.logsigmoid(-outputs), F.logsigmoid(outputs).cumsum(-1)
+        return torch.cat([not_above[..., :1], above[..., :-1] + not_above[..., 1:], above[..., -1:]], -1)
+    if name == "cumulative-link":
+        return _between(-outputs)
+    if name == "regression":
+        cuts = torch.arange(CLASSES - 1, device=outputs.device, dtype=outputs.dtype) + 0.5
+        return _between((cuts - outputs) / REGRESSION_SPREAD)
+    raise ValueError(f"unknown loss {name!r}")
+
+
+def probabilities(name: str, outputs: Tensor) -> Tensor:
+    """Probabilities of the five classes, (..., n, 5)."""
+    return log_probabilities(name, outputs).exp()
+
+
+def _between(below: Tensor) -> Tensor:
+    """Log-probabilities of five classes from the four ascending logits of y <= k.
+
+    sigma(a) - sigma(b) = sigma(a) sigma(-b) (1 - exp(b - a)): no difference of nearly equal numbers is taken.
+    """
+    upper, lower = below[..., 1:], below[..., :-1]
+    gap = (upper - lower).clamp(min=torch.finfo(below.dtype).tiny)
+    inner = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-gap))
+    return torch.cat([F.logsigmoid(below[..., :1]), inner, F.logsigmoid(-below[..., -1:])], -1)

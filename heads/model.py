@@ -1,0 +1,294 @@
+"""A head: pair features in, five classes out; its configuration, and how a trained one answers and is stored."""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from consistency.durable import check_digest, write_file, write_with_digest
+from consistency.embeddings import PairEmbeddings
+from consistency.errors import InputError
+from heads.losses import CLASSES, OUTPUTS, log_probabilities, output_bias
+from heads.thresholds import Floats, Ints, apply_thresholds
+
+FEATURES = ("concat", "full", "product", "image", "text")
+CHOICES = {
+    "features": FEATURES,
+    "loss": tuple(OUTPUTS),
+    "class_weights": ("balanced", "none"),
+    "optimizer": ("adam", "adamw"),
+    "schedule": ("constant", "step", "cosine"),
+}
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Everything that decides a head's training but the rows and the seed. The defaults are the default head.
+
+    features: "concat" of picture and hashtag, "full" (that, their product, absolute difference and cosine),
+    "product", or one side alone ("image", "text"). hidden: widths of the hidden layers, none for a linear head.
+    standardise: features are centred and scaled by the training rows' mean and deviation, and the last bias starts at
+    the best constant answer.
+    optimizer: "adam" adds weight decay to the gradient, "adamw" decays the weights. schedule: "step" divides the
+    rate by 10 every 5 epochs, "cosine" lets it fall to 0. patience: epochs without a better validation score after
+    which training stops, where there are validation rows.
+    """
+
+    features: str = "full"
+    hidden: tuple[int, ...] = (128,)
+    dropout: float = 0.3
+    loss: str = "cross-entropy"
+    class_weights: str = "balanced"
+    standardise: bool = True
+    optimizer: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.1
+    schedule: str = "cosine"
+    batch_size: int = 128
+    epochs: int = 20
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} is {getattr(self, name)!r}: expected one of {', '.join(choices)}")
+        if not isinstance(self.hidden, list | tuple):
+            raise InputError(f"hidden is {self.hidden!r}: expected a list of widths")
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        if len(self.hidden) > 2 or not all(_is(int, width) and width > 0 for width in self.hidden):
+            raise InputError(f"hidden is {list(self.hidden)}: expected at most two positive widths")
+        if not _is(bool, self.standardise):
+            raise InputError(f"standardise is {self.standardise!r}: expected true or false")
+        for name, low, high in (("dropout", 0, 1), ("lr", 0, inf), ("weight_decay", 0, inf)):
+            value = getattr(self, name)
+            if not (_is((int, float), value) and low <= value < high):
+                raise InputError(f"{name} is {value!r}: expected a number of at least {low} and below {high}")
+        for name in ("batch_size", "epochs", "patience"):
+            value = getattr(self, name)
+            if not (_is(int, value) and value >= 1) and not (name == "patience" and value is None):
+                raise InputError(f"{name} is {value!r}: expected a whole number of at least 1")
+
+    @classmethod
+    def paper(cls) -> "HeadConfig":
+        """The published recipe for a frozen backbone."""
+        return cls(
+            features="concat",
+            hidden=(256,),
+            dropout=0.3,
+            loss="cross-entropy",
+            class_weights="balanced",
+            standardise=False,
+            optimizer="adam",
+            lr=5e-5,
+            weight_decay=1e-4,
+            schedule="step",
+            batch_size=32,
+            epochs=10,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"hidden": list(self.hidden)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "HeadConfig":
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise InputError(f"unknown head setting {', '.join(unknown)}: expected {', '.join(known)}")
+        return cls(**values)
+
+
+def _is(kind: type | tuple[type, ...], value: object) -> bool:
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def feature_dim(kind: str, embed_dim: int) -> int:
+    return {"concat": 2, "full": 4, "product": 1, "image": 1, "text": 1}[kind] * embed_dim + (kind == "full")
+
+
+def parameter_count(config: HeadConfig, embed_dim: int) -> int:
+    widths = [feature_dim(config.features, embed_dim), *config.hidden]
+    rows, biases = OUTPUTS[config.loss]
+    return sum((a + 1) * b for a, b in zip(widths, widths[1:], strict=False)) + widths[-1] * rows + biases
+
+
+def pair_features(kind: str, images: Tensor, hashtags: Tensor) -> Tensor:
+    """Features of pairs, (n, feature_dim). images, hashtags: (n, embed_dim), row i of both is pair i."""
+    if kind == "concat":
+        return torch.cat([images, hashtags], dim=1)
+    if kind == "full":
+        product = images * hashtags
+        cosine = product.sum(dim=1, keepdim=True)
+        return torch.cat([images, hashtags, product, (images - hashtags).abs(), cosine], dim=1)
+    return {"product": lambda: images * hashtags, "image": lambda: images, "text": lambda: hashtags}[kind]()
+
+
+class Output(nn.Module):
+    """The last layer. Weight and bias as the loss wants them: see `heads.losses.OUTPUTS`."""
+
+    def __init__(self, loss: str, width: int) -> None:
+        super().__init__()
+        self.loss = loss
+        rows, biases = OUTPUTS[loss]
+        self.weight = nn.Parameter(torch.empty(rows, width))
+        self.bias = nn.Parameter(torch.empty(biases))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight.T + output_bias(self.loss, self.bias)
+
+
+class Head(nn.Sequential):
+    """[Linear, ReLU, Dropout] per hidden layer, then the output: with one of them the published `classifier`.
+
+    Weights and biases start uniform within 1 / sqrt(fan in), torch's default for linear layers, drawn from `seed`.
+    """
+
+    def __init__(self, config: HeadConfig, embed_dim: int, *, seed: int = 0) -> None:
+        width, layers = feature_dim(config.features, embed_dim), list[nn.Module]()
+        for hidden in config.hidden:
+            layers += [nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(config.dropout)]
+            width = hidden
+        super().__init__(*layers, Output(config.loss, width))
+        rng = np.random.default_rng([seed, 0])
+        with torch.no_grad():
+            for layer in self.affine():
+                bound = layer.weight.shape[1] ** -0.5
+                for parameter in (layer.weight, layer.bias):
+                    parameter.copy_(torch.from_numpy(rng.uniform(-bound, bound, tuple(parameter.shape))))
+
+    def affine(self) -> list[Any]:
+        """The layers with weights, first to last."""
+        return [layer for layer in self if isinstance(layer, nn.Linear | Output)]
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """predicted: (n,) int64, classes 0..4. values: (n,) float64, expected score 1..5. probabilities: (n, 5) float64."""
+
+    predicted: Ints
+    values: Floats
+    probabilities: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedHead:
+    """A head that answers.
+
+    thresholds: four cut points of the expected score; without them the most probable class is the answer.
+    temperature divides the outputs. fingerprint: of the backbone whose embeddings it was trained on.
+    """
+
+    config: HeadConfig
+    head: Head
+    embed_dim: int
+    seed: int
+    thresholds: tuple[float, ...] | None = None
+    temperature: float = 1.0
+    fingerprint: str | None = None
+
+    def outputs(self, embeddings: PairEmbeddings) -> Tensor:
+        """What the last layer says, (n, k) float64 as `heads.losses` describes, before any temperature."""
+        if embeddings.dim != self.embed_dim:
+            raise InputError(
+                f"the head was trained on embeddings of {self.embed_dim} numbers, got {embeddings.dim}: "
+                "use the backbone it was trained with"
+            )
+        images, hashtags = torch.from_numpy(embeddings.images), torch.from_numpy(embeddings.hashtags)
+        indices = torch.from_numpy(embeddings.image_index), torch.from_numpy(embeddings.hashtag_index)
+        parts = []
+        with torch.inference_mode():
+            for i, j in zip(*(index.split(8192) for index in indices), strict=True):  # never all pair features
+                parts.append(self.head(pair_features(self.config.features, images[i], hashtags[j])).double())
+        return torch.cat(parts)
+
+    def answer(self, outputs: Tensor) -> Answer:
+        """What outputs (n, k) mean."""
+        probabilities = log_probabilities(self.config.loss, outputs / self.temperature).exp().numpy()
+        values = probabilities @ np.arange(1.0, CLASSES + 1)
+        if self.thresholds is None:
+            return Answer(probabilities.argmax(axis=1), values, probabilities)
+        return Answer(apply_thresholds(values, self.thresholds), values, probabilities)
+
+    def predict(self, embeddings: PairEmbeddings) -> Answer:
+        return self.answer(self.outputs(embeddings))
+
+    def predict_proba(self, embeddings: PairEmbeddings) -> Floats:
+        """Probabilities of the five classes, (n, 5) float64."""
+        return self.predict(embeddings).probabilities
+
+    def save(self, folder: Path) -> None:
+        """Write head.safetensors (and its digest) and head.json; a head without its JSON is unfinished."""
+        tensors = {name: value.contiguous() for name, value in self.head.state_dict().items()}
+        description = {
+            "format": FORMAT,
+            "config": self.config.as_dict(),
+            "embed_dim": self.embed_dim,
+            "seed": self.seed,
+            "thresholds": None if self.thresholds is None else list(self.thresholds),
+            "temperature": self.temperature,
+            "fingerprint": self.fingerprint,
+        }
+        write_with_digest(folder / "head.safetensors", save_tensors(tensors))
+        write_file(folder / "head.json", (json.dumps(description, indent=2) + "\n").encode())
+
+
+def load_head(folder: Path) -> TrainedHead:
+    """Read what `TrainedHead.save` wrote. InputError says what is wrong with it."""
+    try:
+        description = json.loads((folder / "head.json").read_bytes())
+        if description["format"] != FORMAT:
+            raise InputError(f"{folder / 'head.json'} has format {description['format']}, expected {FORMAT}")
+        config = HeadConfig.from_dict(description["config"])
+        head = Head(config, description["embed_dim"])
+        check_digest(folder / "head.safetensors")
+        head.load_state_dict(load_tensors((folder / "head.safetensors").read_bytes()))
+        thresholds = description["thresholds"]
+        return TrainedHead(
+            config=config,
+            head=head.eval(),
+            embed_dim=description["embed_dim"],
+            seed=description["seed"],
+            thresholds=None if thresholds is None else tuple(thresholds),
+            temperature=description["temperature"],
+            fingerprint=description["fingerprint"],
+        )
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} holds no trained head: {error.filename} is missing") from error
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise InputError(f"{folder} holds no head this version can read ({error})") from error
+
+
+def import_published(path: Path) -> TrainedHead:
+    """A published `classifier` (.pth state dict: 0.weight, 0.bias, 3.weight, 3.bias) as a head. No code is run."""
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        width, inputs = tensors["0.weight"].shape
+        config = replace(HeadConfig.paper(), hidden=(width,))
+        head = Head(config, inputs // 2)
+        head.load_state_dict(tensors)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist") from error
+    except Exception as error:  # torch reports a file it cannot read in many ways
+        raise InputError(f"{path} is no published classifier (0.weight, 0.bias, 3.weight, 3.bias)") from error
+    return TrainedHead(config=config, head=head.eval(), embed_dim=inputs // 2, seed=0)
+
+
+def export_published(trained: TrainedHead, path: Path) -> None:
+    """Write the published `classifier` layout; only concat features, one hidden layer and five logits fit it."""
+    config = trained.config
+    if config.features != "concat" or len(config.hidden) != 1 or OUTPUTS[config.loss] != (CLASSES, CLASSES):
+        raise InputError("only a head on concat features with one hidden layer and five logits has the .pth layout")
+    buffer = io.BytesIO()
+    torch.save(trained.head.state_dict(), buffer)
+    write_with_digest(path, buffer.getvalue())

@@ -1,0 +1,98 @@
+"""Which configuration of a grid wins, and by how much: means and spread over folds, the one-standard-error rule."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from heads.model import HeadConfig
+from heads.thresholds import Floats
+
+METRICS = ("qwk", "macro_f1", "accuracy")
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """What one configuration reached on the validation rows of the folds.
+
+    curves: (n_folds, n_epochs) float64 by metric. A head that stopped early, or has not run, repeats its last value.
+    """
+
+    config: HeadConfig
+    parameters: int
+    curves: Mapping[str, Floats]
+
+    @property
+    def _score(self) -> Floats:
+        return (self.curves["qwk"] + self.curves["macro_f1"]) / 2
+
+    @cached_property
+    def epochs(self) -> int:
+        """The first number of epochs with the highest mean score over the folds; the refit trains as long."""
+        return int(np.argmax(self._score.mean(axis=0))) + 1
+
+    def folds(self, metric: str = "score") -> Floats:
+        """(n_folds,) after `epochs` epochs; the score is the mean of QWK and macro-F1."""
+        curves = self._score if metric == "score" else self.curves[metric]
+        return curves[:, self.epochs - 1]
+
+    @property
+    def mean(self) -> float:
+        return float(self.folds().mean())
+
+
+def standard_error(differences: Floats, folds: int) -> float:
+    """Standard error of a mean over the folds of repeated cross-validation, (n_folds,).
+
+    Folds share most of their training rows, so the variance counts with 1 / J + test / train rows instead of 1 / J:
+    Nadeau & Bengio, Inference for the Generalization Error, Machine Learning 52:239, 2003.
+    """
+    if len(differences) < 2:
+        return 0.0
+    return float(np.sqrt((1 / len(differences) + 1 / (folds - 1)) * differences.var(ddof=1)))
+
+
+def ranking(entries: Sequence[Entry]) -> list[int]:
+    """Indices of the entries, best mean score first."""
+    return sorted(range(len(entries)), key=lambda index: (-entries[index].mean, index))
+
+
+def choose(entries: Sequence[Entry], folds: int) -> int:
+    """The smallest of the entries whose paired difference to the leader is within its standard error.
+
+    Smallest by number of parameters, then by epochs, then by rank.
+    """
+    order = ranking(entries)
+    leader = entries[order[0]].folds()
+    level = [
+        index
+        for index in order
+        if (leader - entries[index].folds()).mean() <= standard_error(leader - entries[index].folds(), folds)
+    ]
+    return min(level, key=lambda index: (entries[index].parameters, entries[index].epochs))
+
+
+def leaderboard(entries: Sequence[Entry], folds: int) -> list[dict[str, Any]]:
+    """Rows of leaderboard.csv, best mean first: configuration, means, deviations, difference to the leader, folds."""
+    order, chosen = ranking(entries), choose(entries, folds)
+    leader = entries[order[0]].folds()
+    rows = []
+    for rank, index in enumerate(order, start=1):
+        entry = entries[index]
+        behind = leader - entry.folds()
+        row: dict[str, Any] = {"rank": rank, "chosen": index == chosen, "refit_epochs": entry.epochs}
+        row |= {"parameters": entry.parameters}
+        for metric in ("score", *METRICS):
+            row |= {f"{metric}_mean": float(entry.folds(metric).mean()), f"{metric}_std": _deviation(entry, metric)}
+        row |= {"behind_mean": float(behind.mean()), "behind_se": standard_error(behind, folds)}
+        row |= entry.config.as_dict() | {"hidden": "x".join(map(str, entry.config.hidden)) or "linear"}
+        row |= {f"fold_{number}": float(value) for number, value in enumerate(entry.folds(), start=1)}
+        rows.append(row)
+    return rows
+
+
+def _deviation(entry: Entry, metric: str) -> float:
+    values = entry.folds(metric)
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0

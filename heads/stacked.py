@@ -1,0 +1,273 @@
+"""The wide tensors of heads that train together, and their steps: nothing here loops over heads inside a step.
+
+The heads of a stack see the same batches and have the same hidden widths. Their first layers are one wide product with
+the shared batch, later layers one batched product, and torch's fused Adam updates slices of the wide tensors, one
+slice per group of neighbours that share rate and weight decay. Outputs and losses go by spans of heads that share a
+loss. Initial weights and dropout come from the seed and a head's own shape alone, so that company changes nothing
+but rounding.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim.adam import adam
+from torch.optim.adamw import adamw
+
+from consistency.embeddings import PairEmbeddings
+from heads.losses import CLASSES, constant_bias, loss, output_bias, probabilities
+from heads.model import Head, HeadConfig, pair_features
+from heads.thresholds import Floats, Ints, confusion, macro_f1, quadratic_kappa
+
+ACTIVATIONS = 1 << 23  # at once when a stack only answers
+DROPOUT_LEVELS = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Everything a stack reads, as tensors on one device."""
+
+    images: Tensor
+    hashtags: Tensor
+    image_index: Tensor
+    hashtag_index: Tensor
+    labels: Tensor
+
+    @classmethod
+    def of(cls, embeddings: PairEmbeddings, labels: Ints, *, dtype: torch.dtype, device: str) -> "Pairs":
+        def move(array: Any, kind: torch.dtype) -> Tensor:
+            return torch.as_tensor(array).to(device=device, dtype=kind)
+
+        return cls(
+            move(embeddings.images, dtype),
+            move(embeddings.hashtags, dtype),
+            move(embeddings.image_index, torch.int64),
+            move(embeddings.hashtag_index, torch.int64),
+            move(labels, torch.int64),
+        )
+
+    def rows(self, rows: Ints) -> Tensor:
+        return torch.as_tensor(rows, device=self.labels.device)
+
+    def features(self, kind: str, rows: Tensor) -> Tensor:
+        return pair_features(kind, self.images[self.image_index[rows]], self.hashtags[self.hashtag_index[rows]])
+
+    def moments(self, kind: str, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of every feature over `rows`, (feature_dim,) each; a constant feature gets 1."""
+        total = square = torch.zeros((), dtype=torch.float64, device=rows.device)
+        for part in rows.split(8192):
+            x = self.features(kind, part).double()
+            total, square = total + x.sum(0), square + x.square().sum(0)
+        mean = total / len(rows)
+        deviation = (square / len(rows) - mean.square()).clamp(min=0).sqrt()
+        deviation = torch.where(deviation > 1e-6, deviation, 1.0)
+        return mean.to(self.images.dtype), deviation.to(self.images.dtype)
+
+
+class Stack:
+    """Heads in training. Neighbours with the same loss, rate and weight decay cost fewer calls: sort them so.
+
+    class_weights: (n_heads, 5).
+    """
+
+    def __init__(
+        self, configs: Sequence[HeadConfig], pairs: Pairs, rows: Tensor, class_weights: Floats, *, seed: int
+    ) -> None:
+        first = configs[0]
+        self.configs, self.pairs, self.steps = list(configs), pairs, 0
+        self.kind, self.embed_dim = first.features, pairs.images.shape[1]
+        self.moments = pairs.moments(self.kind, rows) if first.standardise else None
+        self.dropout = [np.random.default_rng([seed, 2, layer]) for layer in range(len(first.hidden))]
+        self.class_weights = torch.as_tensor(class_weights).to(pairs.images)
+        self.spans = _spans(self.configs)
+        heads = [list(Head(config, self.embed_dim, seed=seed).parameters()) for config in configs]
+        self.parameters = [
+            torch.stack([heads[h][p].detach() for h in range(start, end)]).to(pairs.images).requires_grad_()
+            for p, start, end in self._layout()
+        ]
+        if first.standardise:
+            counts = torch.bincount(pairs.labels[rows], minlength=CLASSES) * self.class_weights
+            frequencies = counts / counts.sum(-1, keepdim=True)
+            with torch.no_grad():
+                for (name, start, end), bias in zip(self.spans, self.parameters[1::2][-len(self.spans) :], strict=True):
+                    bias.copy_(constant_bias(name, frequencies[start:end]))
+        self.means = [torch.zeros_like(p) for p in self.parameters]
+        self.squares = [torch.zeros_like(p) for p in self.parameters]
+
+    def __len__(self) -> int:
+        return len(self.configs)
+
+    def epoch(self, batches: Iterable[Tensor], rates: Sequence[float]) -> Floats:
+        """One step per batch of rows, under each head's rate; the heads' mean losses, (n_heads,)."""
+        updates = self._updates(rates)
+        losses = []
+        for rows in batches:
+            outputs = self._outputs(self._inputs(rows), train=True)
+            each = self._losses(outputs, self.pairs.labels[rows])
+            # The fused optimizer takes memory as it lies, and gradients of batched products lie transposed.
+            gradients = [g.contiguous() for g in torch.autograd.grad(each.sum(), self.parameters)]
+            for update in updates:
+                update(gradients)
+            self.steps += 1
+            losses.append(each.detach())
+        return torch.stack(losses).double().mean(0).cpu().numpy()
+
+    def measure(self, rows: Tensor) -> dict[str, Floats]:
+        """Loss, accuracy, macro-F1 and QWK of every head on `rows`, (n_heads,) each."""
+        labels = self.pairs.labels[rows]
+        widest = max([*self.configs[0].hidden, CLASSES])
+        with torch.no_grad():
+            parts = [
+                self._outputs(self._inputs(part), train=False)
+                for part in rows.split(max(64, ACTIVATIONS // (len(self) * widest)))
+            ]
+            outputs = [torch.cat(span, dim=1) for span in zip(*parts, strict=True)]
+            predicted = torch.cat(
+                [probabilities(name, o).argmax(-1) for (name, _, _), o in zip(self.spans, outputs, strict=True)]
+            )
+            losses = self._losses(outputs, labels)
+        counts = confusion(labels.cpu().numpy(), predicted.cpu().numpy())
+        return {
+            "val_loss": losses.double().cpu().numpy(),
+            "accuracy": np.trace(counts, axis1=1, axis2=2) / len(rows),
+            "macro_f1": macro_f1(counts),
+            "qwk": quadratic_kappa(counts),
+        }
+
+    def head(self, place: int) -> Head:
+        """A copy of one head, which takes plain features: standardisation is folded into its first layer."""
+        own = [
+            p[place - start].detach().clone()
+            for p, (_, start, end) in zip(self.parameters, self._layout(), strict=True)
+            if start <= place < end
+        ]
+        if self.moments is not None:
+            mean, deviation = self.moments
+            own[0] = own[0] / deviation
+            shift = own[0] @ mean
+            own[1][: len(shift)] -= shift  # of cumulative-link's bias, whose rest are steps, only the first moves
+        head = Head(self.configs[place], self.embed_dim).to(self.pairs.images.dtype)
+        head.load_state_dict(dict(zip(head.state_dict(), own, strict=True)))
+        return head.cpu().eval()
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Drop all heads but these, ascending."""
+        local = [
+            torch.tensor([h - start for h in places if start <= h < end], device=self.class_weights.device)
+            for _, start, end in self._layout()
+        ]
+        for tensors in (self.parameters, self.means, self.squares):
+            tensors[:] = [t.detach()[index.long()] for t, index in zip(tensors, local, strict=True) if len(index)]
+        for parameter in self.parameters:
+            parameter.requires_grad_()
+        self.class_weights = self.class_weights[list(places)]
+        self.configs = [self.configs[h] for h in places]
+        self.spans = _spans(self.configs)
+
+    def _layout(self) -> list[tuple[int, int, int]]:
+        """(parameter of a head, first and last + 1 head) of every wide tensor: hidden layers whole, outputs by loss."""
+        hidden = 2 * len(self.configs[0].hidden)
+        whole = [(p, 0, len(self)) for p in range(hidden)]
+        return whole + [(p, start, end) for _, start, end in self.spans for p in (hidden, hidden + 1)]
+
+    def _inputs(self, rows: Tensor) -> Tensor:
+        x = self.pairs.features(self.kind, rows)
+        return x if self.moments is None else (x - self.moments[0]) / self.moments[1]
+
+    def _outputs(self, x: Tensor, *, train: bool) -> list[Tensor]:
+        """Outputs (heads of the span, n, k), span by span. x: (n, feature_dim)."""
+        weights = iter(zip(self.parameters[::2], self.parameters[1::2], strict=True))
+        for layer in range(len(self.configs[0].hidden)):
+            weight, bias = next(weights)
+            x = F.relu(_product(x, weight) + bias[:, None])
+            if train and any(config.dropout for config in self.configs):
+                x = x * self._dropout_factors(layer, *x.shape[1:])
+        outputs = []
+        for name, start, end in self.spans:
+            weight, bias = next(weights)
+            span = x if x.dim() == 2 else x[start:end]
+            outputs.append(_product(span, weight) + output_bias(name, bias)[:, None])
+        return outputs
+
+    def _losses(self, outputs: list[Tensor], labels: Tensor) -> Tensor:
+        return torch.cat(
+            [
+                loss(name, output, labels, self.class_weights[start:end])
+                for (name, start, end), output in zip(self.spans, outputs, strict=True)
+            ]
+        )
+
+    def _dropout_factors(self, layer: int, rows: int, width: int) -> Tensor:
+        """0 or 1 / (1 - dropout), (n_heads or 1, rows, width): every head judges the same draws by its own rate."""
+        draws = self.dropout[layer].integers(0, DROPOUT_LEVELS, (rows, width), dtype=np.uint16)
+        rates = sorted({config.dropout for config in self.configs})
+        levels = [round(rate * DROPOUT_LEVELS) for rate in rates]
+        factors = np.stack([(draws >= level) * (DROPOUT_LEVELS / (DROPOUT_LEVELS - level)) for level in levels])
+        masks = torch.as_tensor(factors).to(self.class_weights)
+        return masks if len(rates) == 1 else masks[[rates.index(config.dropout) for config in self.configs]]
+
+    def _updates(self, rates: Sequence[float]) -> list[Any]:
+        """One call per group of neighbours with the same update: takes the gradients, changes the wide tensors."""
+        kinds = [(c.loss, c.optimizer, rate, c.weight_decay) for c, rate in zip(self.configs, rates, strict=True)]
+        updates, start = [], 0
+        for (_, optimizer, lr, decay), group in groupby(kinds):
+            end = start + len(list(group))
+            parts = [
+                (number, slice(max(start, first) - first, min(end, last) - first))
+                for number, (_, first, last) in enumerate(self._layout())
+                if start < last and first < end
+            ]
+            updates.append(self._update(parts, optimizer, lr, decay))
+            start = end
+        return updates
+
+    def _update(self, parts: list[tuple[int, slice]], optimizer: str, lr: float, decay: float) -> Any:
+        def slices(tensors: Sequence[Tensor]) -> list[Tensor]:
+            return [tensors[number].detach()[part] for number, part in parts]
+
+        parameters, means, squares = slices(self.parameters), slices(self.means), slices(self.squares)
+        counts = [torch.tensor(float(self.steps), device=p.device) for p in parameters]
+        step = adam if optimizer == "adam" else adamw
+
+        def update(gradients: Sequence[Tensor]) -> None:
+            step(
+                parameters,
+                slices(gradients),
+                means,
+                squares,
+                [],
+                counts,
+                fused=True,
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.999,
+                lr=lr,
+                weight_decay=decay,
+                eps=1e-8,
+                maximize=False,
+            )
+
+        return update
+
+
+def _spans(configs: Sequence[HeadConfig]) -> list[tuple[str, int, int]]:
+    """(loss, first head, last + 1) of every run of heads with the same loss."""
+    spans, start = [], 0
+    for name, group in groupby(config.loss for config in configs):
+        end = start + len(list(group))
+        spans.append((name, start, end))
+        start = end
+    return spans
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """(heads, n, outputs) from weight (heads, outputs, inputs) and x: (n, inputs) shared, or (heads, n, inputs)."""
+    if x.dim() == 2:
+        heads, outputs, inputs = weight.shape
+        return (x @ weight.reshape(-1, inputs).T).view(len(x), heads, outputs).transpose(0, 1)
+    return torch.bmm(x, weight.transpose(1, 2))

@@ -1,0 +1,218 @@
+"""Trains heads: one, or any number that are put together into stacks and come out as if each had trained alone."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import cos, pi
+from typing import Any
+
+import numpy as np
+import torch
+
+from consistency.embeddings import PairEmbeddings
+from consistency.errors import DivergenceError
+from heads.losses import CLASSES
+from heads.model import Head, HeadConfig, TrainedHead, feature_dim
+from heads.stacked import Pairs, Stack
+from heads.thresholds import Floats, Ints
+
+STACK_PARAMETERS = 1 << 22  # of one stack: bounds memory and stays near the processor's caches
+
+Epoch = dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One head to train on `rows` of the pairs, watched on `validation` rows if there are any.
+
+    stop: end after so many epochs of the configured schedule.
+    """
+
+    config: HeadConfig
+    rows: Ints
+    seed: int
+    validation: Ints | None = None
+    stop: int | None = None
+
+    @property
+    def epochs(self) -> int:
+        return min(self.config.epochs, self.stop or self.config.epochs)
+
+
+@dataclass(eq=False)
+class Outcome:
+    """What became of a job.
+
+    head: with the weights of the last epoch, or of the best one where that was asked for. history: for every epoch
+    its number, lr, train_loss and, with validation rows, val_loss and accuracy, macro_f1, qwk on them. best_epoch:
+    the first with the highest `validation_score`. diverged: a loss was no finite number, and training ended.
+    """
+
+    head: Head
+    history: list[Epoch] = field(default_factory=list)
+    best_epoch: int | None = None
+    diverged: bool = False
+
+
+def validation_score(epoch: Epoch) -> float:
+    """What heads are stopped and chosen by: the mean of QWK (the order of scores) and macro-F1 (none forgotten)."""
+    return (epoch["qwk"] + epoch["macro_f1"]) / 2
+
+
+def balanced_weights(labels: Ints) -> Floats:
+    """Class weights (5,) as scikit-learn's compute_class_weight("balanced"); 0 for a class that does not occur."""
+    counts = np.bincount(labels, minlength=CLASSES)
+    return np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
+
+
+def train_head(
+    config: HeadConfig,
+    embeddings: PairEmbeddings,
+    labels: Ints,
+    *,
+    seed: int,
+    validation: tuple[PairEmbeddings, Ints] | None = None,
+    class_weights_from: Ints | None = None,
+    fingerprint: str | None = None,
+    device: str = "cpu",
+) -> tuple[TrainedHead, list[Epoch]]:
+    """Train one head; with validation rows and patience it keeps the weights of its best epoch.
+
+    labels: (n,) int64, 0..4. validation: over the same two tables as `embeddings`. class_weights_from: labels that
+    balanced class weights count, instead of the training rows' own (the published recipe counts all rows).
+    The second result is the head's history, one entry per epoch.
+    """
+    rows = np.arange(len(embeddings))
+    watched = None
+    if validation is not None:
+        embeddings, labels, watched = _joined(embeddings, labels, *validation)
+    (outcome,) = train_heads(
+        [Job(config, rows, seed, watched)],
+        embeddings,
+        labels,
+        class_weights_from=class_weights_from,
+        keep_best=config.patience is not None,
+        device=device,
+    )
+    if outcome.diverged:
+        raise DivergenceError(
+            f"the head's loss is no finite number in epoch {len(outcome.history)}: try a lower lr than {config.lr}"
+        )
+    trained = TrainedHead(config, outcome.head, embeddings.dim, seed, fingerprint=fingerprint)
+    return trained, outcome.history
+
+
+def _joined(
+    embeddings: PairEmbeddings, labels: Ints, validation: PairEmbeddings, validation_labels: Ints
+) -> tuple[PairEmbeddings, Ints, Ints]:
+    if validation.images is not embeddings.images or validation.hashtags is not embeddings.hashtags:
+        raise ValueError("training and validation pairs must share their two tables: take() both from one")
+    joined = PairEmbeddings(
+        embeddings.images,
+        embeddings.hashtags,
+        np.concatenate([embeddings.image_index, validation.image_index]),
+        np.concatenate([embeddings.hashtag_index, validation.hashtag_index]),
+    )
+    rows = np.arange(len(embeddings), len(joined))
+    return joined, np.concatenate([labels, validation_labels]), rows
+
+
+def train_heads(
+    jobs: Sequence[Job],
+    embeddings: PairEmbeddings,
+    labels: Ints,
+    *,
+    class_weights_from: Ints | None = None,
+    keep_best: bool = False,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+) -> list[Outcome]:
+    """Train every job's head, stack by stack; the outcomes have the jobs' order.
+
+    labels: (n_pairs,) int64, 0..4, of all rows that jobs name.
+    """
+    pairs = Pairs.of(embeddings, labels, dtype=dtype, device=device)
+    outcomes: dict[int, Outcome] = {}
+    for numbers in stacks(jobs, embeddings.dim):
+        together = [jobs[number] for number in numbers]
+        trained = train_stack(together, pairs, class_weights_from=class_weights_from, keep_best=keep_best)
+        outcomes.update(zip(numbers, trained, strict=True))
+    return [outcomes[number] for number in range(len(jobs))]
+
+
+def stacks(jobs: Sequence[Job], embed_dim: int) -> list[list[int]]:
+    """Numbers of the jobs that train together, stack by stack: same batches, same shape, neighbours alike."""
+    groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for number, job in enumerate(jobs):
+        config = job.config
+        validation = None if job.validation is None else job.validation.tobytes()
+        shape = (config.features, config.hidden, config.standardise, config.batch_size)
+        groups[(job.seed, job.rows.tobytes(), validation, *shape)].append(number)
+
+    def update(number: int) -> tuple[Any, ...]:
+        config = jobs[number].config
+        return config.loss, config.optimizer, config.weight_decay, config.schedule, config.epochs, config.lr, number
+
+    result = []
+    for numbers in groups.values():
+        numbers.sort(key=update)
+        config = jobs[numbers[0]].config
+        widths = [feature_dim(config.features, embed_dim), *config.hidden, CLASSES]
+        size = max(1, STACK_PARAMETERS // sum(a * b for a, b in zip(widths, widths[1:], strict=False)))
+        parts = np.array_split(np.array(numbers), -(-len(numbers) // size))
+        result += [part.tolist() for part in parts]
+    return result
+
+
+def rate(config: HeadConfig, epoch: int) -> float:
+    """Learning rate of an epoch, counted from 0."""
+    if config.schedule == "step":
+        return config.lr * 0.1 ** (epoch // 5)
+    if config.schedule == "cosine":
+        return config.lr * (1 + cos(pi * epoch / config.epochs)) / 2
+    return config.lr
+
+
+def train_stack(
+    jobs: Sequence[Job], pairs: Pairs, *, class_weights_from: Ints | None = None, keep_best: bool = False
+) -> list[Outcome]:
+    """Train jobs that one stack can hold (see `stacks`); the outcomes have their order."""
+    configs, seed = [job.config for job in jobs], jobs[0].seed
+    rows = pairs.rows(jobs[0].rows)
+    validation = None if jobs[0].validation is None else pairs.rows(jobs[0].validation)
+    counted = pairs.labels[rows].cpu().numpy() if class_weights_from is None else class_weights_from
+    weights = {"balanced": balanced_weights(counted), "none": np.ones(CLASSES)}
+    stack = Stack(configs, pairs, rows, np.stack([weights[c.class_weights] for c in configs]), seed=seed)
+    outcomes = [Outcome(stack.head(place)) for place in range(len(jobs))]
+    best = np.full(len(jobs), -np.inf)
+    order = np.random.default_rng([seed, 1])
+    training = list(range(len(jobs)))
+    for epoch in range(max(job.epochs for job in jobs)):
+        rates = [rate(configs[number], epoch) for number in training]
+        shuffled = rows[pairs.rows(order.permutation(len(rows)))]
+        figures = {"train_loss": stack.epoch(shuffled.split(configs[0].batch_size), rates)}
+        if validation is not None:
+            figures |= stack.measure(validation)
+        staying = []
+        for place, number in enumerate(training):
+            outcome, job = outcomes[number], jobs[number]
+            measured = {"epoch": epoch + 1, "lr": rates[place]}
+            measured |= {name: float(values[place]) for name, values in figures.items()}
+            outcome.history.append(measured)
+            outcome.diverged = not np.isfinite(measured["train_loss"])
+            if validation is not None and validation_score(measured) > best[number]:
+                best[number], outcome.best_epoch = validation_score(measured), epoch + 1
+                if keep_best:
+                    outcome.head = stack.head(place)
+            waited = epoch + 1 - (outcome.best_epoch or epoch + 1)
+            impatient = job.config.patience is not None and waited >= job.config.patience
+            if not (outcome.diverged or impatient or epoch + 1 == job.epochs):
+                staying.append(place)
+            elif not (keep_best and validation is not None):
+                outcome.head = stack.head(place)
+        if len(staying) < len(training):
+            training = [training[place] for place in staying]
+            if not training:
+                break
+            stack.keep(staying)
+    return outcomes

@@ -1,0 +1,51 @@
+"""What many tests start from: a small drawn data set, and the command line run in this process."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished command."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+@pytest.fixture(scope="session")
+def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with combined_data.csv and image/, 60 drawn pictures."""
+    from demo.dataset import write_demo
+
+    out = tmp_path_factory.mktemp("demo")
+    write_demo(out, seed=7, images=60)
+    return out
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Run the command line in this process, as `main()` does, and catch what it writes."""
+    from cli import main
+
+    def run_command(*arguments: object) -> Ran:
+        capfd.readouterr()
+        code = 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.argv", ["cli.py", *map(str, arguments)])
+            try:
+                main()
+            except SystemExit as stop:
+                code = int(stop.code or 0)
+        out, err = capfd.readouterr()
+        return Ran(code, out, err)
+
+    return run_command

@@ -1,0 +1,302 @@
+"""Processes that are there to be killed, run by test_crash.py: `python -m tests.crash_workers ROLE ...`.
+
+Every role is forked from one process that has imported everything, so a kill and a fresh start cost milliseconds.
+The ledger lies outside the cache: one line per acknowledged row, `kind key sha256-of-the-vector`.
+"""
+
+import argparse
+import errno
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from consistency import durable
+from consistency.errors import CacheError, StorageError
+from consistency.images import find_images
+from consistency.pairs import PairTable
+from embedcache import pipeline
+from embedcache.extract import extract
+from embedcache.segments import Keys, Kind, Vectors
+from embedcache.store import EmbeddingCache, hashtag_keys
+from tests.faults import Faulty
+
+FIELDS = {"model": "made/up", "revision": "1"}
+DIM = 16
+ERRORS = (errno.ENOSPC, errno.EIO)
+
+
+def vectors_of(keys: Keys) -> Vectors:
+    """(n, 16) float32, a function of the key alone: whoever reads can tell whether a row is right."""
+    seeds = [int.from_bytes(key[:8].tobytes(), "little") for key in keys]
+    rows = [np.random.default_rng(seed).normal(size=DIM) for seed in seeds]
+    return np.array(rows, np.float32).reshape(-1, DIM)
+
+
+class LedgerCache(EmbeddingCache):
+    """Writes down what was acknowledged, after it was."""
+
+    ledger: Path
+
+    def append(self, kind: Kind, keys: Keys, vectors: Vectors) -> None:
+        super().append(kind, keys, vectors)
+        lines = [f"{kind} {key.tobytes().hex()} {sha(vector)}\n" for key, vector in zip(keys, vectors, strict=True)]
+        with self.ledger.open("a") as file:
+            file.write("".join(lines))
+
+
+def sha(vector: Any) -> str:
+    return hashlib.sha256(np.ascontiguousarray(vector).data).hexdigest()
+
+
+def read_ledger(path: Path) -> Iterator[tuple[Kind, bytes, str]]:
+    for line in path.read_text().splitlines() if path.exists() else []:
+        parts = line.split(" ")
+        if len(parts) == 3 and len(parts[2]) == 64:  # the last line of a killed writer may be torn
+            yield parts[0], bytes.fromhex(parts[1]), parts[2]  # type: ignore[misc]
+
+
+def check(root: Path, ledgers: list[Path]) -> int:
+    """Raises AssertionError unless every acknowledged row is there and right; returns how many there are."""
+    cache = EmbeddingCache.open(root, FIELDS)
+    checked = 0
+    for ledger in ledgers:
+        rows = list(read_ledger(ledger))
+        for kind in ("image", "hashtag"):
+            mine = [(key, digest) for of, key, digest in rows if of == kind]
+            if mine:
+                keys = np.frombuffer(b"".join(key for key, _ in mine), np.uint8).reshape(-1, 32)
+                found = [sha(vector) for vector in cache.vectors(kind, keys)]
+                assert found == [digest for _, digest in mine], "a row has another vector"
+                checked += len(mine)
+    assert not cache.quarantined, cache.quarantined
+    assert not cache.verify().damaged
+    return checked
+
+
+# --- killed while extracting, compacting, reading ------------------------------------------------------------
+
+
+class Toy:
+    """A backbone whose vectors are a function of the pixels, in no time."""
+
+    device, decode, spec = "cpu", "ours", None
+
+    def prepare(self, image: Image.Image) -> Any:
+        return np.asarray(image)
+
+    def encode_images(self, batch: Any) -> Vectors:
+        return vectors_of(np.array([np.frombuffer(hashlib.sha256(one.tobytes()).digest(), np.uint8) for one in batch]))
+
+    def token_ids(self, texts: list[str]) -> list[list[int]]:
+        return [list(text.encode()) for text in texts]
+
+    def count_truncated(self, texts: list[str]) -> int:
+        return 0
+
+    def encode_texts(self, texts: list[str]) -> Vectors:
+        return vectors_of(hashtag_keys(texts))
+
+
+def extractor(root: Path, ledger: Path, pictures: Path) -> None:
+    """Extracts one made-up table after another until it is killed, or exits while nothing is lost by that."""
+    pipeline.COMMIT_BYTES = 2048
+    cache = LedgerCache.open(root, FIELDS)
+    cache.ledger = ledger
+    for round_ in range(1_000_000):
+        shutil.rmtree(pictures, ignore_errors=True)
+        pictures.mkdir(parents=True)
+        names = [f"{index}.png" for index in range(24)]
+        for index, name in enumerate(names):
+            pixels = np.random.default_rng((round_, index)).integers(0, 256, (4, 4, 3), np.uint8)
+            Image.fromarray(pixels).save(pictures / name)
+        table = pair_table(names, [f"#태그{round_}-{index}" for index in range(24)])
+        extract(table, find_images(names, pictures), cache, Toy, batch_size=4, workers=1)  # type: ignore[arg-type]
+
+
+def pair_table(images: list[str], hashtags: list[str]) -> PairTable:
+    rows = np.arange(1, len(images) + 1)
+    return PairTable(
+        rows=rows,
+        images=np.array(images, object),
+        hashtags=np.array(hashtags, object),
+        scores=np.full(len(rows), 3),
+        path=Path("made-up.csv"),
+        digest="",
+        skipped=(),
+    )
+
+
+def compactor(root: Path) -> None:
+    while True:
+        try:
+            EmbeddingCache.open(root, FIELDS).compact()
+        except CacheError as error:
+            if "another process" not in str(error):
+                raise
+        time.sleep(0.02)
+
+
+def reader(root: Path, ledgers: list[Path]) -> None:
+    """Reads acknowledged rows, with one cache object for long, and dies of whatever is wrong with them."""
+    cache = EmbeddingCache.open(root, FIELDS)
+    for turn in range(1_000_000):
+        rows = [row for ledger in ledgers for row in read_ledger(ledger)]
+        for kind, key, digest in random.Random(turn).sample(rows, min(20, len(rows))):
+            vector = cache.vectors(kind, np.frombuffer(key, np.uint8)[None])[0]
+            assert sha(vector) == digest, "a row has another vector"
+        time.sleep(0.002)
+
+
+def kills(folder: Path, count: int, seed: int) -> dict[str, int]:
+    """Two extractors, a compactor and a reader; one of them is killed and started again, `count` times."""
+    chance = random.Random(seed)
+    root, ledgers = folder / "cache", [folder / "ledger-0", folder / "ledger-1"]
+    roles: list[Callable[[], None]] = [
+        lambda: extractor(root, ledgers[0], folder / "pictures-0"),
+        lambda: extractor(root, ledgers[1], folder / "pictures-1"),
+        lambda: compactor(root),
+        lambda: reader(root, ledgers),
+    ]
+    running = [fork(role) for role in roles]
+    checked = 0
+    for kill in range(count):
+        time.sleep(chance.uniform(0.01, 0.12))
+        victim = chance.randrange(len(roles))
+        os.kill(running[victim], signal.SIGKILL)
+        status = os.waitpid(running[victim], 0)[1]
+        assert os.WIFSIGNALED(status), f"role {victim} had failed before its kill"
+        if kill % 10 == 9:
+            checked = run(lambda: print(check(root, ledgers), file=sys.stderr))
+        running[victim] = fork(roles[victim])
+    for pid in running:
+        os.kill(pid, signal.SIGKILL)
+        assert os.WIFSIGNALED(os.waitpid(pid, 0)[1]), "a role had failed"
+    assert run(lambda: check(root, ledgers)) == checked == 0
+    return {"kills": count, "rows": check(root, ledgers), "tidied": tidied(root)}
+
+
+def tidied(root: Path) -> int:
+    """Temporary files left once the next process has opened the cache: none."""
+    return len(list(EmbeddingCache.open(root, FIELDS).path.glob("tmp/.writing-*")))
+
+
+# --- every call fails once -----------------------------------------------------------------------------------
+
+
+def rows(batch: int, kind: Kind) -> Keys:
+    return np.frombuffer(
+        b"".join(hashlib.sha256(f"{kind} {batch} {row}".encode()).digest() for row in range(5)), np.uint8
+    ).reshape(-1, 32)
+
+
+BATCHES: list[tuple[int, Kind]] = [(0, "image"), (1, "image"), (2, "hashtag")]
+
+
+def scenario(root: Path, ledger: Path) -> None:
+    """What one process does with a cache: opens it, appends, compacts, appends."""
+    cache = LedgerCache.open(root, FIELDS)
+    cache.ledger = ledger
+    for batch, kind in BATCHES[:2]:
+        cache.append(kind, rows(batch, kind), vectors_of(rows(batch, kind)))
+    cache.compact()
+    for batch, kind in BATCHES[2:]:
+        cache.append(kind, rows(batch, kind), vectors_of(rows(batch, kind)))
+
+
+def faulty_scenario(root: Path, ledger: Path, at: int, fault: str | int) -> None:
+    durable.system = Faulty(at, fault)
+    try:
+        scenario(root, ledger)
+    except StorageError as error:
+        assert "\n" not in str(error)
+        os._exit(1)
+
+
+def resume(root: Path, ledger: Path) -> None:
+    """After a fault: nothing acknowledged is lost, nothing is wrong, and the rest can be done."""
+    check(root, [ledger])
+    cache = EmbeddingCache.open(root, FIELDS)
+    for batch, kind in BATCHES:
+        keys = rows(batch, kind)
+        missing = cache.missing(kind, keys)
+        assert (cache.vectors(kind, keys[~missing]) == vectors_of(keys[~missing])).all()
+        cache.append(kind, keys[missing], vectors_of(keys[missing]))
+        assert (cache.vectors(kind, keys) == vectors_of(keys)).all()
+    cache.compact()
+    assert cache.info().segments == 2
+    assert not cache.verify().damaged
+    assert not list(cache.path.glob("tmp/.writing-*"))
+
+
+def every_call(folder: Path) -> dict[str, int]:
+    """Each call of the scenario fails in each way, in a process of its own; another one then resumes."""
+    counter = Faulty(-1, "none")
+    durable.system = counter
+    scenario(folder / "count", folder / "count-ledger")
+    durable.system = durable.System()
+    outcomes = {"calls": counter.calls, "killed": 0, "failed": 0, "finished": 0}
+    for at in range(counter.calls):
+        for fault in ("kill before", "kill after", "short", *ERRORS):
+            root, ledger = folder / f"cache-{at}-{fault}", folder / f"ledger-{at}-{fault}"
+            status = run_status(lambda root=root, ledger=ledger, at=at, fault=fault: faulty_scenario(root, ledger, at, fault))
+            if os.WIFSIGNALED(status):
+                assert isinstance(fault, str) and fault.startswith("kill"), (at, fault, status)
+                outcomes["killed"] += 1
+            else:
+                code = os.waitstatus_to_exitcode(status)
+                assert code in (0, 1), (at, fault, code)
+                outcomes["failed" if code else "finished"] += 1
+            assert run(lambda root=root, ledger=ledger: resume(root, ledger)) == 0, (at, fault)
+            shutil.rmtree(root, ignore_errors=True)
+    return outcomes
+
+
+# --- processes -----------------------------------------------------------------------------------------------
+
+
+def fork(work: Callable[[], object]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        work()
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(70)
+
+
+def run_status(work: Callable[[], object]) -> int:
+    return os.waitpid(fork(work), 0)[1]
+
+
+def run(work: Callable[[], object]) -> int:
+    return os.waitstatus_to_exitcode(run_status(work))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("role", choices=("kills", "every-call"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    result = kills(options.folder, options.count, options.seed) if options.role == "kills" else every_call(options.folder)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

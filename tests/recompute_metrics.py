@@ -1,0 +1,127 @@
+"""Recomputes every number of a run's metrics.json from its predictions.csv alone, importing nothing of the project.
+
+    python tests/recompute_metrics.py RUN_DIR...
+
+Prints the largest difference, and exits 1 where a number differs by more than 1e-9 or is missing.
+"""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import rankdata
+
+TOLERANCE = 1e-9
+RESAMPLES = 2000
+LEVELS = (2.5, 97.5)
+
+
+def read(path):
+    """{(system, split): columns} with scores, predictions, values, probabilities and pictures."""
+    systems = {}
+    with open(path, encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            systems.setdefault((row["system"], row["split"]), []).append(row)
+    return {
+        key: {
+            "image": [row["image"] for row in rows],
+            "true": np.array([int(row["score"]) for row in rows]),
+            "predicted": np.array([int(row["predicted"]) for row in rows]),
+            "value": np.array([float(row["value"]) for row in rows]),
+            "p": np.array([[float(row[f"p{k}"]) for k in range(1, 6)] for row in rows]) if rows[0]["p1"] else None,
+        }
+        for key, rows in systems.items()
+    }
+
+
+def measure(true, predicted, value, p):
+    """Every metric from its textbook definition; None where it is undefined."""
+    n = len(true)
+    present = sorted(set(true.tolist()) | set(predicted.tolist()))
+    per_class = []
+    for label in present:
+        hits = int(((true == label) & (predicted == label)).sum())
+        named, there = int((predicted == label).sum()), int((true == label).sum())
+        precision = hits / named if named else 0.0
+        recall = hits / there if there else 0.0
+        f1 = 2 * precision * recall / (precision + recall) if hits else 0.0
+        per_class.append((there, precision, recall, f1))
+    result = {"accuracy": float((true == predicted).mean())}
+    for i, name in enumerate(("precision", "recall", "f1"), start=1):
+        result[f"macro_{name}"] = sum(c[i] for c in per_class) / len(per_class)
+        result[f"weighted_{name}"] = sum(c[0] * c[i] for c in per_class) / n
+    result["mae"] = float(np.abs(true - predicted).mean())
+    result["within_one"] = float((np.abs(true - predicted) <= 1).mean())
+
+    place = {label: i for i, label in enumerate(present)}
+    a, b = np.array([place[t] for t in true.tolist()]), np.array([place[t] for t in predicted.tolist()])
+    # Mean squared distance of all (true, predicted) combinations, from moments.
+    chance = (a**2).mean() + (b**2).mean() - 2 * a.mean() * b.mean()
+    result["qwk"] = None if len(present) < 2 or chance == 0 else float(1 - ((a - b) ** 2).mean() / chance)
+
+    x, y = rankdata(true) - (n + 1) / 2, rankdata(value) - (n + 1) / 2
+    spread = (x @ x) * (y @ y)
+    result["spearman"] = None if spread == 0 else float((x @ y) / np.sqrt(spread))
+
+    result["ece"] = None
+    if p is not None:
+        top, right = p.max(1), p.argmax(1) + 1 == true
+        result["ece"] = 0.0
+        for i in range(15):
+            inside = (top > i / 15) & (top <= (i + 1) / 15)
+            if inside.any():
+                result["ece"] += inside.mean() * abs(right[inside].mean() - top[inside].mean())
+        result["ece"] = float(result["ece"])
+    return result
+
+
+def intervals(columns, seed):
+    """Percentiles over resampled pictures, as the head of consistency/metrics.py tells the world."""
+    pictures = list(dict.fromkeys(columns["image"]))
+    rows_of = {name: [] for name in pictures}
+    for i, name in enumerate(columns["image"]):
+        rows_of[name].append(i)
+    rows_of = [np.array(rows_of[name]) for name in pictures]
+    rng = np.random.default_rng(seed)
+    draws = []
+    for _ in range(RESAMPLES):
+        rows = np.concatenate([rows_of[i] for i in rng.integers(0, len(pictures), len(pictures))])
+        p = None if columns["p"] is None else columns["p"][rows]
+        draws.append(measure(columns["true"][rows], columns["predicted"][rows], columns["value"][rows], p))
+    result = {}
+    for name in draws[0]:
+        defined = [draw[name] for draw in draws if draw[name] is not None]
+        result[name] = [float(q) for q in np.percentile(defined, LEVELS)] if defined else None
+    return result
+
+
+def difference(found, expected):
+    if found is None or expected is None:
+        return 0.0 if found is expected else float("inf")
+    return float(np.abs(np.array(found) - np.array(expected)).max())
+
+
+def check(folder):
+    """The largest difference in one run folder."""
+    entries = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    seed = json.loads((folder / "run.json").read_text(encoding="utf-8"))["seeds"]["bootstrap"]
+    systems = read(folder / "predictions.csv")
+    worst = 0.0
+    for entry in entries:
+        columns = systems[entry["system"], entry["split"]]
+        if entry["n"] != len(columns["true"]):
+            return float("inf")
+        figures = measure(columns["true"], columns["predicted"], columns["value"], columns["p"])
+        ranges = intervals(columns, seed)
+        for name, value in entry["metrics"].items():
+            worst = max(worst, difference(value, figures[name]), difference(entry["ci95"][name], ranges[name]))
+    return worst
+
+
+if __name__ == "__main__":
+    worst = {folder: check(Path(folder)) for folder in sys.argv[1:]}
+    for folder, found in worst.items():
+        print(f"{folder}: largest difference {found:.2g}")
+    sys.exit(not worst or max(worst.values()) > TOLERANCE)

@@ -1,0 +1,212 @@
+"""The command line from outside: help, exit codes, one-line errors, what lies in a run folder afterwards."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from cli import app
+from tests.conftest import Ran
+
+ROOT = Path(__file__).parents[1]
+Run = Callable[..., Ran]
+
+
+def commands(group: click.Group = app, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def data_options(folder: Path, tmp_path: Path) -> list[object]:
+    return ["--data", folder / "combined_data.csv", "--images", folder / "image", "--cache", tmp_path / "cache"]
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("path", list(commands()), ids=" ".join)
+def test_every_command_has_help(run: Run, path: tuple[str, ...]) -> None:
+    ran = run(*path, "--help")
+    assert ran.code == 0
+    assert f"Usage: cli.py {' '.join(path)}" in ran.stdout
+    assert ran.stderr == ""
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = {"torch", "transformers", "numpy", "pandas", "sklearn", "h5py", "PIL", "rich", "matplotlib"}
+    code = f"import sys, cli; sys.exit(sorted({heavy!r} & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["extrct"], "No such command 'extrct'"),
+        (["extract", "--bakbone", "tiny"], "No such option"),
+        (["similarity", "--method", "guess"], "'guess' is not one of"),
+        (["extract", "--batch-size", "0"], "neither auto nor a whole number"),
+        (["heads", "--grid", "--preset", "paper"], "give one"),
+        (["heads", "--grid-file", "grid.toml"], "--grid-file goes with --grid"),
+        (["score", "--model", "x", "--image", "a.png"], "--image and --hashtag go together"),
+        (["cache", "gc"], "name the model to keep"),
+    ],
+)
+def test_wrong_usage_exits_2(run: Run, arguments: list[str], said: str) -> None:
+    ran = run(*arguments)
+    assert ran.code == 2
+    assert said in ran.stderr
+    assert ran.stdout == ""
+
+
+def test_missing_data_is_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = run("similarity", "--backbone", "tiny")
+    assert ran.code == 2
+    assert ran.stderr.count("\n") == 1
+    assert "data/combined_data.csv" in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_pictures_abort(run: Run, small_demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = run("similarity", "--backbone", "tiny", "--data", small_demo / "combined_data.csv", "--images", tmp_path)
+    assert ran.code == 2
+    assert "--images" in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unreachable_weights_are_one_line_in_time(small_demo: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
+    environment.pop("HF_HUB_OFFLINE", None)
+    arguments = [str(part) for part in data_options(small_demo, tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "cli.py", "extract", "--backbone", "koclip", *arguments],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "Bingsu/clip-vit-large-patch14-ko" in done.stderr
+    assert not (tmp_path / "cache").exists()
+
+
+def test_similarity_cold_and_warm(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    options = ["--backbone", "tiny", *data_options(small_demo, tmp_path)]
+    first = run("similarity", *options, "--out", tmp_path / "a", "--json")
+    assert first.code == 0, first.stderr
+    systems = [entry["system"] for entry in first.json()]
+    expected = ["majority", "text-only", "name-and-text", "similarity-simple", "similarity-search", "similarity-exact"]
+    assert systems == expected
+    assert first.json() == json.loads((tmp_path / "a" / "metrics.json").read_text())
+
+    # Everything is there: the second run works without the weights, and says the same.
+    second = run("similarity", *options, "--no-extract", "--out", tmp_path / "b", "--json")
+    assert second.code == 0, second.stderr
+    assert second.json() == first.json()
+    for name in ("predictions.csv", "split.csv", "thresholds.json", "metrics.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    written = {path.name for path in (tmp_path / "a").iterdir()}
+    assert {"run.json", "confusion_matrix.png"} <= written
+    assert len(rows_of(tmp_path / "a" / "split.csv")) == len(rows_of(small_demo / "combined_data.csv"))
+
+
+def test_extract_counts_and_second_time(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    options = ["--backbone", "tiny", *data_options(small_demo, tmp_path), "--json"]
+    cold, warm = run("extract", *options), run("extract", *options)
+    assert (cold.code, warm.code) == (0, 0)
+    table = rows_of(small_demo / "combined_data.csv")
+    assert cold.json()["images_encoded"] == len({row["Image Filename"] for row in table})
+    assert cold.json()["hashtags_encoded"] == len({row["Hashtag"] for row in table})
+    assert (warm.json()["images_encoded"], warm.json()["hashtags_encoded"]) == (0, 0)
+
+
+def test_no_extract_refuses(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    ran = run("similarity", "--backbone", "tiny", *data_options(small_demo, tmp_path), "--no-extract")
+    assert ran.code == 1
+    assert "--no-extract" in ran.stderr
+
+
+def test_bad_pictures_and_rows_are_skipped_and_told(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(small_demo, folder)
+    names = sorted({row["Image Filename"] for row in rows_of(folder / "combined_data.csv")})
+    (folder / "image" / names[0]).write_bytes(b"<!DOCTYPE html><html></html>")
+    (folder / "image" / names[1]).unlink()
+    with (folder / "combined_data.csv").open("a", encoding="utf-8") as file:
+        file.write(f"{names[2]},바다,9\n")
+    options = ["--backbone", "tiny", *data_options(folder, tmp_path)]
+    ran = run("similarity", *options, "--out", tmp_path / "run")
+    assert ran.code == 3
+    assert "Left out" in ran.stderr
+    skipped = rows_of(tmp_path / "run" / "skipped.csv")
+    assert {names[0], names[1], names[2]} == {row["image"] for row in skipped}
+    assert all(row["reason"] and row["row"] for row in skipped)
+    assert run("similarity", *options, "--on-error", "allow", "--out", tmp_path / "allowed").code == 0
+    stopped = run("similarity", *options, "--on-error", "abort", "--out", tmp_path / "stopped")
+    assert stopped.code == 2
+    assert not (tmp_path / "stopped").exists()
+
+
+def test_interrupt_exits_130_and_goes_on(small_demo: Path, tmp_path: Path) -> None:
+    arguments = [str(part) for part in data_options(small_demo, tmp_path)]
+    command = [
+        sys.executable,
+        "cli.py",
+        "finetune",
+        "--backbone",
+        "tiny",
+        *arguments[:4],
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "run" / "history.csv").exists() and started.poll() is None:
+        time.sleep(0.1)
+    started.send_signal(signal.SIGINT)
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 130, said
+    assert "Traceback" not in said
+
+
+def test_cache_commands(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    cache = ["--cache", tmp_path / "cache"]
+    empty = run("cache", "verify", *cache)
+    assert empty.code == 0
+    assert "empty" in empty.stderr
+    data = data_options(small_demo, tmp_path)
+    assert run("extract", "--backbone", "tiny", *data).code == 0
+    (info,) = run("cache", "info", *cache, "--json").json()
+    assert info["images"] == 60
+    assert run("cache", "export", tmp_path / "out.npz", *data).code == 0
+    assert run("cache", "compact", *cache).code == 0
+    assert run("cache", "verify", *cache).code == 0
+    segment = next((tmp_path / "cache").glob("*/seg-*.h5"))
+    content = bytearray(segment.read_bytes())
+    content[-1000] ^= 1
+    segment.write_bytes(content)
+    damaged = run("cache", "verify", *cache)
+    assert damaged.code == 1
+    assert "quarantine" in damaged.stderr
+    assert run("extract", "--backbone", "tiny", *data).code == 0  # fills the hole
+    assert run("cache", "verify", *cache).code == 0
+
+
+def test_data_check_without_pictures(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    ran = run("data", "check", "--data", small_demo / "combined_data.csv", "--images", tmp_path, "--json")
+    assert ran.code == 3
+    assert ran.json()["pictures"]["none_found"]
+    assert run("data", "check", "--data", small_demo / "combined_data.csv", "--images", small_demo / "image").code == 0

@@ -1,0 +1,202 @@
+"""The report is one inert file: nothing is fetched, nothing from the data runs, everything is there."""
+
+import base64
+import hashlib
+import io
+import re
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from consistency.errors import InputError
+from consistency.report import write_report
+from consistency.runs import Run, RunFolder, read_run
+from consistency.splits import make_split
+from tests.test_runs import make_result, pair_table, write_run
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text of scripts and of everything else."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.words: list[str] = []
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside != "style":
+            (self.scripts if self._inside == "script" else self.words).append(data)
+
+    def all(self, tag: str, css: str = "") -> list[dict[str, str | None]]:
+        return [a for name, a in self.tags if name == tag and css in (a.get("class") or "").split() + [""]]
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def hostile_run(path: Path) -> Run:
+    """Hashtags, names and a backbone that would like to run."""
+    result = make_result("heads", backbone=HOSTILE)
+    p = result.predictions
+    p.hashtags[:3] = HOSTILE
+    p.images[:5] = f"{HOSTILE}.png".replace("/", "_")
+    return read_run(write_run(path, [make_result("majority", backbone="none"), result], config={"x": HOSTILE}))
+
+
+def make_page(runs: Sequence[Run], out: Path, images: Path | None = None) -> Page:
+    write_report(runs, out, images=images)
+    return Page(out.read_text(encoding="utf-8"))
+
+
+def picture_folder(folder: Path) -> Path:
+    folder.mkdir()
+    for number in range(11):  # of 12: one is missing, one is broken
+        Image.new("RGB", (640, 320 + 50 * number), (20 * number, 90, 200)).save(folder / f"그림 {number}.png")
+    (folder / "그림 10.png").write_bytes(b"<html>not found</html>")
+    return folder
+
+
+def test_nothing_is_fetched_and_only_its_own_script_may_run(tmp_path: Path) -> None:
+    page = make_page([hostile_run(tmp_path / "run")], tmp_path / "report.html", picture_folder(tmp_path / "image"))
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "srcset", "data", "action", "poster"):
+            value = attributes.get(name) or ""
+            assert value.startswith(("data:image/", "#")) or not value, (tag, name, value[:80])
+        assert not [name for name in attributes if name.startswith("on")]
+    assert tag_counts(page, "script") == 1
+    assert not {"link", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in page.tags}
+    policy = next(a["content"] or "" for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    digest = base64.b64encode(hashlib.sha256("".join(page.scripts).encode()).digest()).decode()
+    assert "default-src 'none'" in policy
+    assert f"script-src 'sha256-{digest}'" in policy
+    styles = (tmp_path / "report.html").read_text(encoding="utf-8").split("<style>")[1].split("</style>")[0]
+    assert "url(" not in styles
+    assert "@import" not in styles
+
+
+def tag_counts(page: Page, tag: str) -> int:
+    return len(page.all(tag))
+
+
+def test_hostile_text_is_shown_as_text(tmp_path: Path) -> None:
+    page = make_page([hostile_run(tmp_path / "run")], tmp_path / "report.html")
+    assert page.text.count(HOSTILE) >= 4  # hashtags, backbone, file names
+    shown = {a["data-tag"] for a in page.all("li", "tag")}
+    hashtags = read_run(tmp_path / "run").results[1].predictions.hashtags
+    assert shown == {hashtag.replace("\r", "\n") for hashtag in hashtags}  # HTML knows one line end
+    assert "alert(1)" not in "".join(page.scripts)
+
+
+def test_every_system_stands_in_the_table_with_its_interval(tmp_path: Path) -> None:
+    results = [
+        make_result("majority", backbone="none"),
+        make_result("heads-grid", seed=1),
+        make_result("heads", split="cv"),
+    ]
+    page = make_page([read_run(write_run(tmp_path / "run", results))], tmp_path / "report.html")
+    for result in results:
+        low, high = result.ci95["macro_f1"] or (0, 0)
+        figure = f"{result.metrics['macro_f1']:.3f}".lstrip("0")
+        interval = f"{low:.3f} – {high:.3f}".replace("0.", ".")
+        assert f"{figure} {interval}" in page.text
+        assert result.predictions.system in page.text
+    assert "Protocol grouped, held-out test rows" in page.text
+    assert "Protocol grouped, cross-validation" in page.text
+    assert len(page.all("table", "matrix")) == 3
+    assert "heads-grid on tiny does best on 60 pairs from 12 pictures" in page.text
+
+
+def test_gallery_shows_small_pictures_worst_first(tmp_path: Path) -> None:
+    run = read_run(
+        write_run(tmp_path / "run", [make_result("majority", backbone="none"), make_result("heads", seed=1)])
+    )
+    page = make_page([run], tmp_path / "report.html", picture_folder(tmp_path / "image"))
+    names = {f"그림 {number}.png" for number in range(12)}
+    assert {a["data-name"] for a in page.all("figure", "picture")} == names
+    assert page.text.count("picture not found") == 2
+    sources = [a["src"] or "" for a in page.all("img")]
+    assert len(sources) == 10
+    for source in sources:
+        data = base64.b64decode(source.removeprefix("data:image/jpeg;base64,"))
+        with Image.open(io.BytesIO(data)) as picture:
+            picture.load()
+            assert picture.format == "JPEG"
+            assert max(picture.size) == 200
+    p = run.results[1].predictions
+    worst = [max(np.abs(p.predicted - p.scores)[p.images == a["data-name"]]) for a in page.all("figure", "picture")]
+    assert worst == sorted(worst, reverse=True)
+    first, *_ = page.all("li", "tag")
+    assert abs(int(first["data-score"] or 0) - int((first["data-predicted"] or "").split(",")[0])) == worst[0]
+
+    assert len(page.all("option")) == 2 + 3 + 6
+
+
+def test_gallery_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consistency.gallery.MAX_PICTURES", 5)
+    page = make_page([read_run(write_run(tmp_path / "run", [make_result()]))], tmp_path / "report.html")
+    assert len(page.all("figure", "picture")) == 5
+    assert "The 5 worst of 12 pictures are shown." in page.text
+
+
+def test_runs_that_share_controls_show_them_once(tmp_path: Path) -> None:
+    control = make_result("majority", backbone="none")
+    runs = [
+        read_run(write_run(tmp_path / name, [control, make_result(system, seed=i)]))
+        for i, (name, system) in enumerate((("one", "heads"), ("two", "finetune")))
+    ]
+    page = make_page(runs, tmp_path / "report.html")
+    assert len(page.all("tr", "control")) == 1
+    assert page.text.count("Protocol grouped, held-out test rows") == 1
+    systems = [a["data-predicted"] or "" for a in page.all("li", "tag")]
+    assert all(re.fullmatch(r"[1-5],[1-5],[1-5]", answers) for answers in systems)
+
+
+def test_leakage_is_told_from_the_split(tmp_path: Path) -> None:
+    table = pair_table(["a", "a", "b", "c", "d", "e"] * 5, [f"#{i % 7}" for i in range(30)], [1, 2, 3, 4, 5, 5] * 5)
+    split = make_split(table, table.images, protocol="paper")
+    result = make_result("heads", n=len(split.rows("test")), protocol="paper")
+    p = result.predictions
+    for name in ("rows", "images", "hashtags", "scores"):
+        getattr(p, name)[:] = getattr(table, name)[split.rows("test")]
+    folder = RunFolder.create(tmp_path / "run", runs=tmp_path, command="heads", backbone="tiny")
+    folder.write_results([result])
+    folder.write_split(table, split)
+    folder.write_file("training_results.png", (folder.path / "confusion_matrix.png").read_bytes())
+    folder.finish({}, seeds={}, data_digest="", fingerprint=None, timings={})
+    page = make_page([read_run(folder.path)], tmp_path / "report.html")
+    assert "Of 6 test rows, 6 (100%) have their picture in train" in page.text
+    assert "Training" in page.text
+
+
+def test_undefined_figures_and_missing_intervals_are_dashes(tmp_path: Path) -> None:
+    result = make_result("similarity-exact", n=4, probabilities=False)
+    p = result.predictions
+    p.images[:] = "a.png"
+    run = read_run(write_run(tmp_path / "run", [result]))
+    one = Run(run.path, run.info, tuple(type(r)(r.predictions, {**r.metrics, "qwk": None}, {}) for r in run.results))
+    page = make_page([one], tmp_path / "folder" / "report.html")
+    assert "–" in page.text
+    assert "None" not in page.text
+
+
+def test_nothing_to_report_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no result to report"):
+        write_report([], tmp_path / "report.html", images=None)
+    assert not (tmp_path / "report.html").exists()

@@ -1,0 +1,256 @@
+"""A run folder holds everything, in full, and says when it is not complete."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from sklearn.metrics import cohen_kappa_score, f1_score, mean_absolute_error
+
+from consistency.errors import InputError, StorageError
+from consistency.pairs import PairTable, Skipped
+from consistency.runs import Predictions, Result, RunFolder, evaluate_predictions, read_run, read_split, slug, to_csv
+from consistency.splits import make_split
+
+NASTY = [
+    "#맛집",
+    "줄\n바꿈",
+    "carriage\rreturn",
+    'a "quoted", tag',
+    " spaced ",
+    "☕️👩‍👩‍👧",
+    "<script>alert(1)</script>",
+    "NA",
+    "=1+1",
+    "#바\u1103\u1161",
+    "\u2028line",
+    "ソウル,旅行",
+]
+
+
+def make_result(
+    system: str = "heads",
+    *,
+    n: int = 60,
+    seed: int = 0,
+    backbone: str = "tiny",
+    protocol: str = "grouped",
+    split: str = "test",
+    probabilities: bool = True,
+) -> Result:
+    """Random answers for the same n pairs of 12 pictures, whatever the seed."""
+    pairs, answers = np.random.default_rng(99), np.random.default_rng(seed)
+    scores = pairs.integers(1, 6, n)
+    images = np.array([f"그림 {picture}.png" for picture in pairs.integers(0, 12, n)], dtype=object)
+    chances = answers.dirichlet(np.ones(5), n) + 0.4 * np.eye(5)[scores - 1]
+    chances /= chances.sum(axis=1, keepdims=True)
+    return evaluate_predictions(
+        Predictions(
+            system=system,
+            backbone=backbone,
+            protocol=protocol,
+            split=split,
+            rows=np.arange(1, n + 1) * 3,
+            images=images,
+            hashtags=np.array([NASTY[i % len(NASTY)] for i in range(n)], dtype=object),
+            scores=scores,
+            predicted=chances.argmax(axis=1) + 1,
+            values=chances @ np.arange(1, 6),
+            probabilities=chances if probabilities else None,
+        )
+    )
+
+
+def write_run(path: Path, results: Sequence[Result], *, config: dict[str, object] | None = None) -> Path:
+    folder = RunFolder.create(path, runs=path.parent, command="heads", backbone="tiny")
+    folder.write_results(list(results))
+    folder.finish(config or {}, seeds={"seed": 42}, data_digest="ab", fingerprint=None, timings={"fit": 1.5})
+    return folder.path
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    written = [make_result("majority", backbone="none"), make_result("similarity-exact", probabilities=False)]
+    run = read_run(write_run(tmp_path / "run", written, config={"lr": 0.1, "images": Path("data/image")}))
+    assert (run.command, run.config) == ("heads", {"lr": 0.1, "images": "data/image"})
+    assert run.info["seeds"] == {"seed": 42}
+    assert {"python", "numpy", "torch", "transformers"} <= run.info["versions"].keys()
+    for before, after in zip(written, run.results, strict=True):
+        assert (after.metrics, after.ci95) == (before.metrics, before.ci95)
+        p, q = before.predictions, after.predictions
+        for name in ("system", "backbone", "protocol", "split"):
+            assert getattr(p, name) == getattr(q, name)
+        for name in ("rows", "images", "hashtags", "scores", "predicted", "values"):
+            assert getattr(p, name).tolist() == getattr(q, name).tolist()
+        assert (p.probabilities is None) == (q.probabilities is None)
+        if p.probabilities is not None:
+            assert np.array_equal(p.probabilities, q.probabilities)
+
+
+def test_metrics_are_recomputed_from_predictions_csv_alone(tmp_path: Path) -> None:
+    """As an outsider would: the csv module, scikit-learn and the recipe that the documentation states."""
+    results = [make_result("heads"), make_result("finetune", seed=1), make_result("heads", seed=2, split="cv")]
+    folder = write_run(tmp_path / "run", results)
+    rows = read_rows(folder / "predictions.csv")
+    expected_columns = "system,row,image,hashtag,score,predicted,value,p1,p2,p3,p4,p5,split"
+    assert ",".join(rows[0]) == expected_columns
+    for entry in json.loads((folder / "metrics.json").read_text(encoding="utf-8")):
+        mine = [row for row in rows if (row["system"], row["split"]) == (entry["system"], entry["split"])]
+        scores, predicted = (np.array([int(row[name]) for row in mine]) for name in ("score", "predicted"))
+        images = np.array([row["image"] for row in mine])
+        assert entry["n"] == len(mine)
+        assert entry["metrics"]["macro_f1"] == f1_score(scores, predicted, average="macro")
+        assert entry["metrics"]["qwk"] == cohen_kappa_score(scores, predicted, weights="quadratic")
+        assert entry["metrics"]["mae"] == mean_absolute_error(scores, predicted)
+        names, rng = list(dict.fromkeys(images)), np.random.default_rng(42)
+        errors = []
+        for _ in range(2000):
+            drawn = [np.flatnonzero(images == names[k]) for k in rng.integers(0, len(names), len(names))]
+            errors.append(np.abs(scores - predicted)[np.concatenate(drawn)].mean())
+        assert entry["ci95"]["mae"] == pytest.approx(np.percentile(errors, [2.5, 97.5]), abs=1e-12)
+
+
+def test_undefined_figures_are_null_and_empty(tmp_path: Path) -> None:
+    result = make_result("similarity-exact", probabilities=False)
+    folder = write_run(tmp_path / "run", [result])
+    text = (folder / "metrics.json").read_text(encoding="utf-8")
+    assert "NaN" not in text
+    (entry,) = json.loads(text)
+    assert entry["metrics"]["ece"] is None
+    assert entry["ci95"]["ece"] is None
+    assert {row["p3"] for row in read_rows(folder / "predictions.csv")} == {""}
+
+
+@given(st.lists(st.tuples(st.text(st.characters(exclude_categories=["Cs"])), st.floats(allow_nan=False))))
+def test_any_text_and_any_float_survive_the_csv(rows: list[tuple[str, float]]) -> None:
+    data = to_csv(("name", "value"), rows).decode()
+    back = list(csv.reader(io.StringIO(data, newline="")))[1:]
+    finite = [value if np.isfinite(value) else None for _, value in rows]
+    assert [name for name, _ in back] == [name for name, _ in rows]
+    assert [float(value) if value else None for _, value in back] == finite
+
+
+def test_confusion_matrices_one_per_system(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "one", [make_result("heads")])
+    assert [path.name for path in one.glob("*.png")] == ["confusion_matrix.png"]
+    several = write_run(tmp_path / "several", [make_result("heads"), make_result("heads", split="cv")])
+    pictures = {path.name: picture_size(path) for path in several.glob("*.png")}
+    assert pictures.keys() == {"confusion_matrix.png", "confusion_matrix-heads.png", "confusion_matrix-heads-cv.png"}
+    assert pictures["confusion_matrix.png"][0] == 2 * pictures["confusion_matrix-heads.png"][0]
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def test_two_results_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="share a system and a split"):
+        write_run(tmp_path / "run", [make_result(), make_result(seed=1)])
+
+
+def test_default_names_tell_time_command_and_backbone_and_never_meet(tmp_path: Path) -> None:
+    names = [
+        RunFolder.create(None, runs=tmp_path / "runs", command="heads", backbone="models/My CLIP/").path.name
+        for _ in range(3)
+    ]
+    assert len(set(names)) == 3
+    assert all(name[8] == "-" and name[15:].startswith("-heads-My-CLIP") for name in names)
+    assert slug("Bingsu/clip-vit") == "Bingsu-clip-vit"
+
+
+def test_an_earlier_run_is_moved_aside_finished_or_not(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = write_run(out, [make_result()])
+    RunFolder.create(out, runs=tmp_path, command="heads", backbone="tiny")  # interrupted: never finished
+    write_run(out, [make_result(seed=3)])
+    assert first == out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.1", "out.2"]
+    assert read_run(tmp_path / "out.1").results[0].metrics == make_result().metrics
+    assert read_run(out).results[0].metrics == make_result(seed=3).metrics
+    with pytest.raises(InputError, match="unfinished run"):
+        read_run(tmp_path / "out.2")
+
+
+def test_folders_that_hold_something_else_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "diary.txt").write_text("dear diary")
+    with pytest.raises(InputError, match="holds no run"):
+        RunFolder.create(tmp_path / "notes", runs=tmp_path, command="heads", backbone="tiny")
+    with pytest.raises(InputError, match="is a file"):
+        RunFolder.create(tmp_path / "notes" / "diary.txt", runs=tmp_path, command="heads", backbone="tiny")
+    (tmp_path / "empty").mkdir()
+    assert RunFolder.create(tmp_path / "empty", runs=tmp_path, command="x", backbone="y").path.is_dir()
+    with pytest.raises(StorageError, match="cannot make|was not written"):
+        RunFolder.create(tmp_path / "notes" / "diary.txt" / "run", runs=tmp_path, command="x", backbone="y")
+
+
+def test_what_is_no_run_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no run folder"):
+        read_run(tmp_path)
+    folder = write_run(tmp_path / "run", [make_result()])
+    for name, damage, message in (
+        ("predictions.csv", "system,row\nheads,1\n", "damaged run"),
+        ("predictions.csv", None, "lacks a file"),
+        ("metrics.json", "[{]", "damaged run"),
+    ):
+        (folder / name).unlink() if damage is None else (folder / name).write_text(damage)
+        with pytest.raises(InputError, match=message) as caught:
+            read_run(folder)
+        assert "\n" not in str(caught.value)
+
+
+def test_split_csv_has_every_row_and_skipped_csv_only_what_was_skipped(tmp_path: Path) -> None:
+    table = pair_table(["a.png", "b.png", "c.png", "a.png", "a.png"], ["x", "줄\n바꿈", '"', "y", "x"], [1, 2, 3, 4, 1])
+    split = make_split(table, table.images)
+    folder = RunFolder.create(tmp_path / "run", runs=tmp_path, command="heads", backbone="tiny")
+    folder.write_split(table, split)
+    folder.write_skipped([])
+    assert not (folder.path / "skipped.csv").exists()
+    folder.write_skipped([Skipped(None, "d.png", "", "empty, 0 bytes"), Skipped(7, "e.png", "#z", "not found")])
+    rows = read_rows(folder.path / "split.csv")
+    assert list(rows[0]) == ["row", "image", "hashtag", "split", "fold"]
+    assert [row["row"] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert [row["hashtag"] for row in rows] == table.hashtags.tolist()
+    assert [row["split"] for row in rows] == split.side.tolist()
+    assert {row["fold"] for row in rows} == {""}
+    read = read_split(folder.path)
+    assert read is not None
+    assert read["split"].tolist() == split.side.tolist()
+    assert [row["row"] for row in read_rows(folder.path / "skipped.csv")] == ["", "7"]
+
+
+def test_json_takes_what_training_yields(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", runs=tmp_path, command="heads", backbone="tiny")
+    value = {"loss": np.float32(0.5), "bad": [float("nan"), np.inf], "counts": np.arange(2), 3: Path("a/b"), "ok": True}
+    folder.write_json("history.json", value)
+    read = json.loads((folder.path / "history.json").read_text())
+    assert read == {"loss": 0.5, "bad": [None, None], "counts": [0, 1], "3": "a/b", "ok": True}
+
+
+def test_reading_runs_needs_no_heavy_module() -> None:
+    heavy = {"torch", "transformers", "sklearn", "scipy", "matplotlib", "h5py"}
+    code = f"import sys, consistency.runs; sys.exit(', '.join({heavy!r} & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+
+
+def pair_table(images: list[str], hashtags: list[str], scores: list[int]) -> PairTable:
+    def column(values: list[str]) -> npt.NDArray[np.object_]:
+        return np.array(values, dtype=object)
+
+    rows = np.arange(1, len(scores) + 1)
+    return PairTable(rows, column(images), column(hashtags), np.array(scores), Path("pairs.csv"), "", ())

@@ -1,0 +1,128 @@
+"""`cache info | verify | compact | gc | export`: the stored embeddings, looked after."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from consistency.errors import InputError
+from consistency.images import find_images
+from consistency.pairs import Skipped
+from consistency.resolve import PUBLISHED, resolve_backbone
+from embedcache.export import export
+from embedcache.maintenance import gc
+from embedcache.store import EmbeddingCache, list_caches
+from workflows.console import Table
+from workflows.inputs import read_table, refuse_skipped
+from workflows.options import Source
+
+
+def chosen(root: Path, *, backbone: str | None = None, fingerprint: str | None = None) -> list[EmbeddingCache]:
+    """The caches under `root` of a backbone and a fingerprint's beginning; all of them where neither is given."""
+    caches = [cache for cache in list_caches(root) if cache.fingerprint.startswith(fingerprint or "")]
+    if backbone is None:
+        return caches
+    if backbone in PUBLISHED or not (backbone == "tiny" or Path(backbone).exists()):
+        model_id = PUBLISHED.get(backbone, backbone)  # named in the fields: the hub need not be asked
+        return [cache for cache in caches if cache.fields["model"] == model_id]
+    revision = resolve_backbone(backbone).revision
+    return [cache for cache in caches if cache.fields["revision"] == revision]
+
+
+def only_one(root: Path, *, backbone: str | None, fingerprint: str | None) -> EmbeddingCache:
+    caches = chosen(root, backbone=backbone, fingerprint=fingerprint)
+    if len(caches) == 1:
+        return caches[0]
+    if not caches:
+        raise InputError(f"{root} holds no such embeddings: `cache info` lists what is there, `extract` adds to it")
+    there = ", ".join(cache.fingerprint[:12] for cache in caches)
+    raise InputError(f"{root} holds {len(caches)} sets of embeddings ({there}): choose one with --fingerprint")
+
+
+def cache_info(root: Path, *, backbone: str | None = None, fingerprint: str | None = None) -> list[dict[str, Any]]:
+    return [cache.info().as_dict() for cache in chosen(root, backbone=backbone, fingerprint=fingerprint)]
+
+
+def info_table(root: Path, entries: list[dict[str, Any]]) -> Table:
+    rows = [
+        [
+            entry["fingerprint"][:12],
+            _model(entry["fields"]),
+            entry["images"],
+            entry["hashtags"],
+            entry["dim"] or "–",
+            entry["segments"],
+            f"{entry['bytes'] / 1e6:.1f} MB",
+            "–" if entry["newest"] is None else f"{datetime.fromtimestamp(entry['newest']):%Y-%m-%d %H:%M}",
+        ]
+        for entry in entries
+    ]
+    columns = ("fingerprint", "model", "images", "hashtags", "width", "segments", "size", "last write")
+    return Table(f"Embeddings in {root}", columns, rows, left=2)
+
+
+def cache_verify(root: Path, *, backbone: str | None = None, fingerprint: str | None = None) -> list[dict[str, Any]]:
+    """Every byte of every segment checked; damaged ones are in quarantine afterwards."""
+    entries = []
+    for cache in chosen(root, backbone=backbone, fingerprint=fingerprint):
+        report = cache.verify()
+        entries.append(
+            {
+                "fingerprint": cache.fingerprint,
+                "fields": cache.fields,
+                "segments": report.segments,
+                "rows": report.rows,
+                "damaged": list(report.damaged),
+            }
+        )
+    return entries
+
+
+def verify_table(root: Path, entries: list[dict[str, Any]]) -> Table:
+    rows = [
+        [entry["fingerprint"][:12], _model(entry["fields"]), entry["segments"], entry["rows"], len(entry["damaged"])]
+        for entry in entries
+    ]
+    return Table(f"Verified {root}", ("fingerprint", "model", "intact segments", "rows", "damaged"), rows, left=2)
+
+
+def cache_compact(root: Path, *, backbone: str | None = None, fingerprint: str | None = None) -> list[dict[str, Any]]:
+    entries = []
+    for cache in chosen(root, backbone=backbone, fingerprint=fingerprint):
+        report = cache.compact()
+        entries.append({"fingerprint": cache.fingerprint, "before": report.before, "after": report.after})
+    return entries
+
+
+def others(root: Path, *, backbone: str | None, fingerprint: str | None) -> list[dict[str, Any]]:
+    """What `gc` would remove: everything but the sets chosen. Raises InputError where nothing would be kept."""
+    kept = {cache.fingerprint for cache in chosen(root, backbone=backbone, fingerprint=fingerprint)}
+    if not kept:
+        raise InputError(f"{root} holds no such embeddings, so nothing would be kept: `cache info` lists what is there")
+    return [entry for entry in cache_info(root) if entry["fingerprint"] not in kept]
+
+
+def cache_gc(root: Path, remove: list[str]) -> list[str]:
+    keep = {cache.fingerprint for cache in list_caches(root)} - set(remove)
+    return gc(root, keep)
+
+
+def cache_export(
+    source: Source, out: Path, root: Path, *, backbone: str | None, fingerprint: str | None
+) -> tuple[dict[str, Any], tuple[Skipped, ...]]:
+    """The stored vectors of a data set in one plain file, and which rows have none there."""
+    if out.suffix not in (".npz", ".h5"):
+        raise InputError(f"{out} ends in {out.suffix or 'nothing'}: expected .npz or .h5")
+    table = read_table(source, require_scores=False)
+    refuse_skipped(table.skipped, source.on_error)
+    cache = only_one(root, backbone=backbone, fingerprint=fingerprint)
+    files = find_images(table.images, source.images)
+    images, hashtags = export(cache, table, files, out)
+    written = {"out": str(out), "fingerprint": cache.fingerprint, "images": images, "hashtags": hashtags}
+    return written, table.skipped
+
+
+def _model(fields: dict[str, str]) -> str:
+    """Enough of a fingerprint's fields to tell one from another."""
+    revision = fields["revision"].removeprefix("sha256:")[:8]
+    store = f", {fields['store']}" if "store" in fields else ""
+    return f"{fields['model']}@{revision}, {fields['precision']}{store}, {fields['decoding'].split(';')[0]}"

@@ -1,0 +1,125 @@
+"""What a person sees: progress bars, tables and notes on stderr (the only module beside cli.py that knows rich)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box, table
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+from consistency.progress import Advance, Progress, silent
+
+SHOWN_METRICS = ("accuracy", "macro_f1", "mae", "qwk")
+METRIC_TITLES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "mae": "MAE", "qwk": "QWK"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows to show; the first `left` columns are text, the rest numbers."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    left: int = 1
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if not speed else f"{speed:.0f}/s" if speed >= 10 else f"{speed:.1f}/s", style="cyan")
+
+
+class Screen:
+    """Writes to stderr, so that stdout carries `--json` alone. `quiet` leaves errors only."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.quiet = quiet
+
+    def error(self, message: str) -> None:
+        self.console.print(
+            Text(f"Error: {message}", style="bold red" if self.console.is_terminal else ""), soft_wrap=True
+        )
+
+    def note(self, message: str) -> None:
+        if not self.quiet:
+            self.console.print(message, soft_wrap=True, markup=False)
+
+    def table(self, shown: Table) -> None:
+        if self.quiet:
+            return
+        grid = table.Table(
+            title=shown.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+        )
+        for i, name in enumerate(shown.columns):
+            text = i < shown.left
+            grid.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=not text)
+        for row in shown.rows:
+            grid.add_row(*(Text(str(cell)) for cell in row))
+        self.console.print(grid)
+
+    def results(self, title: str, entries: Sequence[Mapping[str, Any]]) -> None:
+        """The entries of metrics.json, a line each, with 95 % intervals."""
+        several = {key: len({entry[key] for entry in entries if entry[key] != "none"}) > 1 for key in _LABELS}
+        several["split"] = len({entry["split"] for entry in entries}) > 1
+        columns = ["system", *(name for name in _LABELS if several[name]), "n", *METRIC_TITLES.values()]
+        rows = [
+            [
+                entry["system"],
+                *(entry[name] for name in _LABELS if several[name]),
+                entry["n"],
+                *(with_interval(entry["metrics"].get(key), entry["ci95"].get(key)) for key in SHOWN_METRICS),
+            ]
+            for entry in entries
+        ]
+        self.table(Table(title, columns, rows, left=1 + sum(several[name] for name in _LABELS)))
+
+    @property
+    def progress(self) -> Progress:
+        return silent if self.quiet or not self.console.is_terminal else self._bars
+
+    @contextmanager
+    def _bars(self, description: str, total: int | None) -> Iterator[Advance]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[figures]}", style="dim"),
+        )
+        with RichProgress(*columns, console=self.console, transient=True) as bars:
+            task = bars.add_task(description, total=total, figures="")
+
+            def advance(steps: int = 1, /, **figures: object) -> None:
+                bars.advance(task, steps)
+                if figures:
+                    bars.update(task, figures="  ".join(f"{name} {value}" for name, value in figures.items()))
+
+            yield advance
+
+
+_LABELS = ("backbone", "protocol", "split")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """`.516`, `1.043`, `-.05`; a dash where it is undefined."""
+    if value is None:
+        return "–"
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+def with_interval(value: float | None, interval: Sequence[float] | None) -> str:
+    if value is None or interval is None:
+        return number(value)
+    return f"{number(value)} {number(interval[0], 2)}–{number(interval[1], 2)}"
+
+
+def signed(value: float | None) -> str:
+    text = number(value)
+    return text if value is None or text.startswith("-") else f"+{text}"

@@ -1,0 +1,50 @@
+"""`demo`: a drawn data set, every system on it with the packaged backbone, and the report."""
+
+from pathlib import Path
+
+from consistency.report import write_report
+from demo.dataset import write_demo
+from workflows.console import Screen
+from workflows.evaluate import Outcome
+from workflows.options import Encoding, Source, as_config
+from workflows.paper import QUICK_EPOCHS, distinct_results, skipped_of, system_steps
+from workflows.suite import close_suite, open_suite, run_steps
+
+IMAGES, QUICK_IMAGES = 180, 60
+
+
+def run_demo(
+    *,
+    out: Path | None,
+    runs: Path,
+    cache: Path,
+    seed: int,
+    quick: bool,
+    device: str,
+    threads: int | None,
+    screen: Screen,
+) -> Outcome:
+    """Everything on the drawn data set, split by image; ends with `report.html` in the run folder."""
+    encoding = Encoding(backbone="tiny", cache=cache, device=device, threads=threads)
+    plan = as_config(encoding=encoding, seed=seed, quick=quick)
+    folder = open_suite(out, runs=runs, command="demo", backbone="tiny", plan=plan)
+    source = Source(data=folder.path / "data" / "combined_data.csv", images=folder.path / "data" / "image")
+    if not source.data.is_file():
+        screen.note(f"Drawing the demo data set: {source.data.parent}")
+        write_demo(source.data.parent, seed=seed, images=QUICK_IMAGES if quick else IMAGES)
+    steps = system_steps(
+        source,
+        encoding,
+        "grouped",
+        seed,
+        recipes=("default",),
+        epochs=QUICK_EPOCHS if quick else None,
+        screen=screen,
+    )
+    done = run_steps(folder, steps, screen.note)
+    results = [result for _, result in distinct_results(done)]
+    folder.write_results([result for result in results if result.predictions.split == "test"])
+    write_report([step.run for step in done], folder.path / "report.html", images=source.images)
+    close_suite(folder, plan, seed, done)
+    shown = tuple(result for result in results if result.predictions.split == "test")
+    return Outcome(folder.path, shown, skipped_of(done))

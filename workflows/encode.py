@@ -1,0 +1,113 @@
+"""From a pair table to embeddings: resolve the backbone, extract what the cache lacks, hand out the pairs."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from consistency.embeddings import PairEmbeddings
+from consistency.errors import CacheError
+from consistency.pairs import Skipped
+from consistency.progress import Progress, silent
+from consistency.resolve import ResolvedBackbone, choose_precision, fingerprint_fields, resolve_backbone
+from embedcache.extract import ExtractReport, extract
+from embedcache.store import EmbeddingCache
+from workflows.console import Table
+from workflows.inputs import Inputs, refuse_skipped
+from workflows.options import Encoding, Source
+
+if TYPE_CHECKING:
+    from consistency.backbone import Backbone
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Embeddings of the rows that have both; `position[i]` is where row i of the table is, -1 where it is not."""
+
+    resolved: ResolvedBackbone
+    cache: EmbeddingCache
+    pairs: PairEmbeddings
+    position: npt.NDArray[np.int64]
+    report: ExtractReport
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        return self.cache.fingerprint
+
+    def at(self, rows: npt.NDArray[np.int64]) -> PairEmbeddings:
+        """The embeddings of these rows of the table; every one must be usable."""
+        return self.pairs.take(self.position[rows])
+
+    def usable(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Those of `rows` that have embeddings."""
+        return rows[self.position[rows] >= 0]
+
+
+def set_threads(threads: int | None) -> None:
+    """--threads, for torch's own pool."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def cache_fields(resolved: ResolvedBackbone, encoding: Encoding) -> dict[str, str]:
+    """All that decides the stored vectors; `--store fp16` keeps its own, rounded, beside the others."""
+    device = encoding.device
+    if encoding.precision == "auto" and device == "auto":
+        import torch  # only torch knows whether there is a GPU, on which the precision depends
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    precision = choose_precision(encoding.precision, device)
+    fields = fingerprint_fields(resolved, decode=encoding.decode, precision=precision)
+    return fields if encoding.store == "fp32" else {**fields, "store": encoding.store}
+
+
+def encode_pairs(inputs: Inputs, encoding: Encoding, source: Source, *, progress: Progress = silent) -> Encoded:
+    """Embeddings of every pair of `inputs`. Pictures that cannot be decoded are told in `skipped`, row by row.
+
+    Raises CacheError where embeddings are missing and `encoding.extract` is off; DataError for --on-error abort.
+    """
+    resolved = resolve_backbone(encoding.backbone, revision=encoding.revision)
+    cache = EmbeddingCache.open(encoding.cache, cache_fields(resolved, encoding))
+    set_threads(encoding.threads)
+
+    def load() -> "Backbone":
+        if not encoding.extract:
+            raise CacheError(
+                f"{encoding.cache} lacks embeddings of {encoding.backbone} for this data, and --no-extract was given: "
+                f"run `extract --backbone {encoding.backbone}` first, or leave --no-extract out"
+            )
+        from consistency.backbone import load_backbone  # slow to import, and a warm cache needs none of it
+
+        return load_backbone(resolved, device=encoding.device, precision=encoding.precision, decode=encoding.decode)
+
+    report = extract(
+        inputs.table,
+        inputs.files,
+        cache,
+        load,
+        batch_size=encoding.batch_size,
+        workers=encoding.workers,
+        store=encoding.store,
+        limits=source.limits,
+        progress=progress,
+    )
+    refuse_skipped(report.skipped, source.on_error)
+    pairs, usable = cache.pair_embeddings(inputs.table, inputs.files)
+    position = np.where(usable, np.cumsum(usable) - 1, -1)
+    return Encoded(resolved, cache, pairs, position, report, inputs.skipped + report.skipped)
+
+
+def extraction_table(encoded: Encoded) -> Table:
+    """What an extraction did, pictures and hashtags side by side."""
+    r = encoded.report
+    rows: list[list[object]] = [
+        ["distinct", r.images, r.hashtags],
+        ["already in the cache", r.images_cached, r.hashtags_cached],
+        ["encoded now", r.images_encoded, r.hashtags_encoded],
+    ]
+    title = f"Embeddings of {encoded.resolved.name}, {encoded.pairs.dim} wide, fingerprint {encoded.fingerprint[:12]}"
+    return Table(title, ("", "images", "hashtags"), rows)

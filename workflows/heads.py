@@ -1,0 +1,227 @@
+"""`heads`: one head, a grid of heads, or the published recipe, on cached embeddings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from consistency.plots import training_png
+from consistency.progress import Progress, silent
+from consistency.runs import Result, to_csv
+from consistency.splits import Split
+from heads.grid import GridResult, default_grid, read_grid, run_grid
+from heads.model import HeadConfig, TrainedHead
+from heads.train import History, train_head
+from workflows.encode import Encoded, encode_pairs
+from workflows.evaluate import (
+    Clock,
+    Outcome,
+    control_probabilities,
+    controls,
+    open_run,
+    predictions_of,
+    split_table,
+    with_folds,
+    write_run,
+)
+from workflows.inputs import Inputs, read_inputs
+from workflows.options import Encoding, Evaluation, Source
+
+Rows = npt.NDArray[np.int64]
+Recipe = Literal["default", "grid", "paper"]
+SYSTEMS: dict[Recipe, str] = {"default": "heads", "grid": "heads-grid", "paper": "heads-paper"}
+PAPER_FOLDS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A trained head, and how it came about: the epochs of a single training, or the grid it was chosen from."""
+
+    head: TrainedHead
+    history: History
+    grid: GridResult | None
+
+
+@dataclass(frozen=True, eq=False)
+class Trainer:
+    """A recipe on one data set: trains a head on any of its rows."""
+
+    recipe: Recipe
+    configs: tuple[HeadConfig, ...]
+    inner_folds: int
+    seed: int
+    split: Split
+    inputs: Inputs
+    encoded: Encoded
+    progress: Progress
+
+    def fit(self, rows: Rows, held_out: Rows, *, state: Path | None = None) -> Fitted:
+        """Train on `rows` of the table. The published recipe also watches `held_out`; nothing is chosen by it."""
+        pairs, labels = self.encoded.at(rows), self.split.labels[rows]
+        if self.recipe == "grid":
+            grid = run_grid(
+                self.configs,
+                pairs,
+                labels,
+                None if self.split.protocol == "paper" else self.inputs.identity[rows],
+                folds=self.inner_folds,
+                seed=self.seed,
+                fingerprint=self.encoded.fingerprint,
+                state=state,
+                progress=self.progress,
+            )
+            return Fitted(grid.trained, [], grid)
+        published = self.recipe == "paper"
+        every = self.encoded.usable(np.flatnonzero(self.split.kept))
+        head, history = train_head(
+            self.configs[0],
+            pairs,
+            labels,
+            seed=self.seed,
+            validation=(self.encoded.at(held_out), self.split.labels[held_out]) if published else None,
+            class_weights_from=self.split.labels[every] if published else None,
+            fingerprint=self.encoded.fingerprint,
+        )
+        return Fitted(head, history, None)
+
+
+def run_heads(
+    source: Source,
+    encoding: Encoding,
+    evaluation: Evaluation,
+    *,
+    recipe: Recipe = "default",
+    grid_file: Path | None = None,
+    folds: int | None = None,
+    inner_folds: int = 5,
+    progress: Progress = silent,
+) -> Outcome:
+    """Train on the train rows and answer for the test rows; with `folds`, also for every row out of fold.
+
+    The published recipe is always evaluated both ways, as it was published.
+    """
+    clock = Clock()
+    folds = folds or (PAPER_FOLDS if recipe == "paper" else None)
+    configs = _configs(recipe, grid_file)
+    inputs = read_inputs(source)
+    split = split_table(inputs, source, evaluation)
+    encoded = encode_pairs(inputs, encoding, source, progress=progress)
+    clock.lap("encode")
+    trainer = Trainer(recipe, configs, inner_folds, evaluation.seed, split, inputs, encoded, progress)
+    train, test = encoded.usable(split.rows("train")), encoded.usable(split.rows("test"))
+    folder = open_run(evaluation, "heads", encoding.backbone)
+    fitted = trainer.fit(train, test, state=folder.path / "grid_state.json" if recipe == "grid" else None)
+    clock.lap("train")
+    said = fitted.head.predict(encoded.at(test))
+    results = controls(inputs, split, train, test)
+    results.append(_result(SYSTEMS[recipe], encoding, inputs, split, test, said, "test"))
+    curves = list(fitted.history)
+    clock.lap("evaluate")
+    if folds:
+        split = with_folds(split, inputs, folds)
+        pooled, fold_curves = _cross_validate(trainer, split, encoding, folds)
+        results += pooled
+        curves += fold_curves
+        clock.lap("cross-validate")
+    fitted.head.save(folder.path)
+    if curves:
+        folder.write_file("training_results.png", training_png(curves, final=results[-1].metrics))
+    if fitted.grid is not None:
+        columns = list(fitted.grid.rows[0])
+        folder.write_file("leaderboard.csv", to_csv(columns, (list(row.values()) for row in fitted.grid.rows)))
+    return write_run(
+        folder,
+        inputs,
+        split,
+        results,
+        encoded.skipped,
+        options={
+            "source": source,
+            "encoding": encoding,
+            "evaluation": evaluation,
+            "recipe": recipe,
+            "grid_file": grid_file,
+            "folds": folds,
+            "inner_folds": inner_folds,
+            "head": fitted.head.config.as_dict(),
+        },
+        seed=evaluation.seed,
+        fingerprint=encoded.fingerprint,
+        clock=clock,
+        notes=_notes(fitted.grid),
+    )
+
+
+def _configs(recipe: Recipe, grid_file: Path | None) -> tuple[HeadConfig, ...]:
+    if recipe == "grid":
+        return tuple(read_grid(grid_file) if grid_file else default_grid())
+    return (HeadConfig.paper() if recipe == "paper" else HeadConfig(),)
+
+
+def _cross_validate(
+    trainer: Trainer, split: Split, encoding: Encoding, folds: int
+) -> tuple[list[Result], list[Mapping[str, Any]]]:
+    """Out-of-fold answers for all rows, pooled: of the controls and of the recipe. And the curves of every fold."""
+    inputs, encoded = trainer.inputs, trainer.encoded
+    rows = encoded.usable(np.flatnonzero(split.kept))
+    place = np.full(len(split.kept), -1, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    pooled: dict[str, npt.NDArray[np.float64]] = {}
+    predicted = np.zeros(len(rows), dtype=np.int64)
+    values = np.zeros(len(rows))
+    curves: list[Mapping[str, Any]] = []
+    for fold in range(folds):
+        train, held_out = rows[split.fold[rows] != fold], rows[split.fold[rows] == fold]
+        fitted = trainer.fit(train, held_out)
+        said = fitted.head.predict(encoded.at(held_out))
+        where = place[held_out]
+        predicted[where], values[where] = said.predicted, said.values
+        answers = control_probabilities(inputs, split, train, held_out)
+        for system, chances in {**answers, SYSTEMS[trainer.recipe]: said.probabilities}.items():
+            pooled.setdefault(system, np.zeros((len(rows), 5)))[where] = chances
+        curves += [{**epoch, "fold": fold + 1} for epoch in fitted.history]
+    own = SYSTEMS[trainer.recipe]
+    results = [
+        predictions_of(
+            system,
+            encoding if system == own else None,
+            inputs,
+            split,
+            rows,
+            predicted=predicted + 1 if system == own else None,
+            values=values if system == own else None,
+            probabilities=chances,
+            side="cv",
+        )
+        for system, chances in pooled.items()
+    ]
+    return results, curves
+
+
+def _result(system, encoding, inputs, split, rows, said, side):  # type: ignore[no-untyped-def]
+    return predictions_of(
+        system,
+        encoding,
+        inputs,
+        split,
+        rows,
+        predicted=said.predicted + 1,
+        values=said.values,
+        probabilities=said.probabilities,
+        side=side,
+    )
+
+
+def _notes(grid: GridResult | None) -> tuple[str, ...]:
+    if grid is None:
+        return ()
+    chosen = grid.entries[grid.chosen]
+    config = chosen.config
+    shape = "x".join(map(str, config.hidden)) or "linear"
+    return (
+        f"chosen of {len(grid.entries)} configurations by inner folds of train: {config.features} features, {shape}, "
+        f"{config.loss}, rate {config.lr:g}, {chosen.epochs} epochs (all in leaderboard.csv)",
+    )

@@ -1,0 +1,73 @@
+"""What a user may choose, as frozen records: the command line fills them, every workflow takes them."""
+
+from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from consistency.images import Decode, ImageLimits
+
+OnError = Literal["skip", "allow", "abort"]
+OnConflict = Literal["abort", "mean", "first", "drop"]
+Protocol = Literal["grouped", "paper"]
+PROTOCOLS: tuple[Protocol, ...] = ("grouped", "paper")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The pair table and its pictures."""
+
+    data: Path = Path("data/combined_data.csv")
+    images: Path = Path("data/image")
+    image_column: str = "Image Filename"
+    hashtag_column: str = "Hashtag"
+    score_column: str = "Score"
+    encoding: str = "utf-8-sig"
+    on_error: OnError = "skip"
+    on_conflict: OnConflict = "abort"
+    limits: ImageLimits = field(default_factory=ImageLimits)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The backbone, and how pictures and hashtags go through it into the cache."""
+
+    backbone: str = "koclip"
+    revision: str | None = None
+    cache: Path = Path("cache")
+    decode: Decode = "ours"
+    device: str = "auto"
+    precision: str = "auto"
+    store: str = "fp32"
+    batch_size: int | str = "auto"
+    workers: int | None = None
+    threads: int | None = None
+    extract: bool = True  # False: refuse where an embedding is missing
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Who is in which split, and where results go."""
+
+    protocol: Protocol = "grouped"
+    seed: int = 42
+    runs: Path = Path("runs")
+    out: Path | None = None
+    resume: Path | None = None  # an unfinished run folder to go on with
+
+
+def as_config(**records: Any) -> dict[str, Any]:
+    """The options as plain JSON values, one key per option, for `run.json`."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Path):
+            return str(value)
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        return value
+
+    config: dict[str, Any] = {}
+    for name, record in records.items():
+        config[name] = plain(asdict(record) if is_dataclass(record) else record)
+    return config

@@ -1,0 +1,186 @@
+"""`score`: new pictures and hashtags through a trained run."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from consistency.durable import write_file
+from consistency.errors import CacheError, InputError
+from consistency.images import find_images, image_identity
+from consistency.pairs import PairTable, Skipped
+from consistency.progress import Progress, silent
+from consistency.runs import Run, read_run, to_csv
+from heads.model import load_head
+from heads.similarity import SimilarityModel
+from workflows.console import Table
+from workflows.encode import encode_pairs, set_threads
+from workflows.evaluate import CLASSES
+from workflows.inputs import Inputs, read_inputs
+from workflows.options import Encoding, Source
+
+COLUMNS = ("row", "image", "hashtag", "score", "predicted", "value", "p1", "p2", "p3", "p4", "p5")
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """rows: (m,) int64 indices of the table that have an answer. predicted: (m,) 1..5. values: (m,) float64.
+    probabilities: (m, 5) float64, or None."""
+
+    rows: npt.NDArray[np.int64]
+    predicted: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+    probabilities: npt.NDArray[np.float64] | None
+    skipped: tuple[Skipped, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    system: str
+    answer: Callable[[Inputs, Source], Answers]
+
+
+def load_scorer(
+    folder: Path,
+    *,
+    system: str | None = None,
+    cache: Path = Path("cache"),
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> Scorer:
+    """The trained system of a run folder; `system` where it holds several. Raises InputError where there is none."""
+    run = read_run(folder)
+    trained = _trained_systems(run)
+    if not trained:
+        raise InputError(f"{folder} holds nothing that can score: name a run of similarity, heads or finetune")
+    if system is None and len(trained) > 1:
+        raise InputError(f"{folder} holds {', '.join(trained)}: choose one with --system")
+    system = system or trained[0]
+    if system not in trained:
+        raise InputError(f"{folder} has no system {system}: it holds {', '.join(trained)}")
+    if (folder / "model").is_dir():
+        return Scorer(system, _finetuned(folder, device, threads, progress))
+    options = run.config["encoding"]
+    encoding = Encoding(**{**options, "cache": cache, "device": device, "threads": threads, "extract": True})
+    return Scorer(system, _on_embeddings(run, system, encoding, progress))
+
+
+def _trained_systems(run: Run) -> list[str]:
+    """The systems whose thresholds or weights lie in the folder."""
+    if (run.path / "thresholds.json").is_file():
+        return list(json.loads((run.path / "thresholds.json").read_text(encoding="utf-8")))
+    if (run.path / "head.json").is_file():
+        return list(dict.fromkeys(r.predictions.system for r in run.results if r.predictions.backbone != "none"))
+    return []
+
+
+def _on_embeddings(
+    run: Run, system: str, encoding: Encoding, progress: Progress
+) -> Callable[[Inputs, Source], Answers]:
+    if (run.path / "thresholds.json").is_file():
+        saved = json.loads((run.path / "thresholds.json").read_text(encoding="utf-8"))
+        model, head = SimilarityModel.from_dict(saved[system]), None
+    else:
+        model, head = None, load_head(run.path)
+
+    def answer(inputs: Inputs, source: Source) -> Answers:
+        encoded = encode_pairs(inputs, encoding, source, progress=progress)
+        if encoded.fingerprint != run.info["fingerprint"]:
+            raise CacheError(
+                f"{run.path} was trained on other embeddings of {encoding.backbone} (fingerprint "
+                f"{run.info['fingerprint'][:12]}) than are at hand now ({encoded.fingerprint[:12]}): "
+                "use the same weights, or train again"
+            )
+        rows = encoded.usable(np.arange(len(inputs.table)))
+        pairs = encoded.at(rows)
+        if model is not None:
+            values = pairs.cosine()
+            return Answers(rows, model.predict(values) + 1, values, None, encoded.skipped)
+        assert head is not None
+        said = head.predict(pairs)
+        return Answers(rows, said.predicted + 1, said.values, said.probabilities, encoded.skipped)
+
+    return answer
+
+
+def _finetuned(
+    folder: Path, device: str, threads: int | None, progress: Progress
+) -> Callable[[Inputs, Source], Answers]:
+    from finetune.model import load_finetuned
+
+    set_threads(threads)
+    model = load_finetuned(folder, device=device)
+
+    def answer(inputs: Inputs, source: Source) -> Answers:
+        rows, probabilities, skipped = model.predict_proba(inputs.table, inputs.files, progress=progress)
+        return _from_probabilities(rows, probabilities, inputs.skipped + tuple(skipped))
+
+    return answer
+
+
+def _from_probabilities(
+    rows: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64], skipped: tuple[Skipped, ...]
+) -> Answers:
+    return Answers(rows, probabilities.argmax(axis=1) + 1, probabilities @ CLASSES, probabilities, skipped)
+
+
+def score_image(
+    scorer: Scorer, image: Path, hashtags: Sequence[str], source: Source
+) -> tuple[list[dict[str, Any]], tuple[Skipped, ...]]:
+    """Scores of one picture's hashtags, best first."""
+    n = len(hashtags)
+    table = PairTable(
+        rows=np.arange(1, n + 1),
+        images=np.full(n, image.name, dtype=object),
+        hashtags=np.array(hashtags, dtype=object),
+        scores=np.zeros(n, dtype=np.int64),
+        path=image,
+        digest="",
+        skipped=(),
+    )
+    files = find_images(table.images, image.parent)
+    if problem := files[image.name].problem:
+        raise InputError(f"{image} cannot be scored: {problem}")
+    inputs = Inputs(table, files, image_identity(table.images, files), ())
+    answers = scorer.answer(inputs, source)
+    if not len(answers.rows):
+        raise InputError(f"{image} cannot be scored: {answers.skipped[0].reason}")
+    records = _records(inputs, answers)
+    return sorted(records, key=lambda record: -record["value"]), answers.skipped
+
+
+def score_table(scorer: Scorer, source: Source, out: Path) -> tuple[list[dict[str, Any]], tuple[Skipped, ...]]:
+    """Scores of every row of a CSV, written to `out`; its score column may be missing."""
+    inputs = read_inputs(source, require_scores=False)
+    answers = scorer.answer(inputs, source)
+    records = _records(inputs, answers)
+    rows = (["" if record.get(name) is None else record[name] for name in COLUMNS] for record in records)
+    write_file(out, to_csv(COLUMNS, rows))
+    return records, answers.skipped
+
+
+def _records(inputs: Inputs, answers: Answers) -> list[dict[str, Any]]:
+    table, records = inputs.table, []
+    for i, row in enumerate(answers.rows):
+        record: dict[str, Any] = {
+            "row": int(table.rows[row]),
+            "image": table.images[row],
+            "hashtag": table.hashtags[row],
+            "score": int(table.scores[row]) or None,
+            "predicted": int(answers.predicted[i]),
+            "value": float(answers.values[i]),
+        }
+        if answers.probabilities is not None:
+            record |= {f"p{k + 1}": float(p) for k, p in enumerate(answers.probabilities[i])}
+        records.append(record)
+    return records
+
+
+def scores_table(system: str, records: Sequence[Mapping[str, Any]]) -> Table:
+    rows = [[record["hashtag"], record["predicted"], f"{record['value']:.3f}"] for record in records]
+    return Table(f"{records[0]['image']}, scored by {system}", ("hashtag", "score", "value"), rows)
