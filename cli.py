@@ -175,7 +175,9 @@ def evaluation_of(given: dict[str, Any]) -> "Evaluation":
     from workflows.options import Evaluation
 
     protocol = given["protocol"] or ("paper" if given.get("preset") == "paper" else "grouped")
-    return Evaluation(protocol=protocol, seed=given["seed"], runs=given["runs"], out=given["out"])
+    return Evaluation(
+        protocol=protocol, seed=given["seed"], runs=given["runs"], out=given["out"], resume=given.get("resume")
+    )
 
 
 def screen_of(given: dict[str, Any]) -> "Screen":
@@ -353,6 +355,7 @@ def similarity_command(**given: Any) -> None:
 @click.option("--grid", is_flag=True, help="Choose among many heads by folds inside train.")
 @click.option("--grid-file", type=PATH, help="Your own grid, in TOML (with --grid).")
 @click.option("--folds", type=click.IntRange(min=2), help="Also cross-validate the whole recipe in K outer folds.")
+@click.option("--resume", type=PATH, metavar="RUN_DIR", help="Continue an interrupted grid.")
 @click.option("--inner-folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of the grid's choice.")
 @out_options
 @screen_options
@@ -387,8 +390,15 @@ def heads_command(**given: Any) -> None:
 @device_options
 @evaluation_options
 @preset_option
-@click.option("--epochs", type=click.IntRange(min=0), help="At most.  [default: the recipe's]")
+@click.option("--epochs", type=click.IntRange(min=1), help="At most.  [default: the recipe's]")
 @click.option("--max-steps", type=click.IntRange(min=1), help="Stop after so many optimizer steps.")
+@click.option("--lr", type=float, help="Rate of the encoders.  [default: the recipe's]")
+@click.option("--head-lr", type=float, help="Rate of the head.  [default: the recipe's]")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Rows, or pictures with --batch-by image.")
+@click.option("--batch-by", type=click.Choice(["row", "image"]), help="What a batch counts.")
+@click.option("--freeze", metavar="N|image|text", help="Keep the lowest N layers, or one encoder, as they are.")
+@click.option("--lora", type=click.IntRange(min=1), metavar="RANK", help="Train low-rank adapters (needs peft).")
+@click.option("--gradient-checkpointing", is_flag=True, default=None, help="Less memory, more time.")
 @click.option("--resume", type=PATH, metavar="RUN_DIR", help="Continue an interrupted run.")
 @out_options
 @screen_options
@@ -396,15 +406,17 @@ def finetune_command(**given: Any) -> None:
     """Fine-tune the encoders and a head end to end (never through the cache)."""
     from workflows.finetune import run_finetune
 
+    names = "epochs max_steps lr head_lr batch_size batch_by freeze lora gradient_checkpointing".split()
+    changes = {name: given[name] for name in names if given[name] is not None}
+    if str(changes.get("freeze", "")).isdecimal():
+        changes["freeze"] = int(changes["freeze"])
     screen = screen_of(given)
     outcome = run_finetune(
         source_of(given),
-        encoding_of({**given, "cache": Path("cache"), "store": "fp32", "workers": None}),
+        encoding_of({**given, "batch_size": "auto", "cache": Path("cache"), "store": "fp32", "workers": None}),
         evaluation_of(given),
         recipe=given["preset"] or "default",
-        epochs=given["epochs"],
-        max_steps=given["max_steps"],
-        resume=given["resume"],
+        changes=changes,
         progress=screen.progress,
     )
     show(outcome, given, screen, f"Fine-tuning of {given['backbone']}")

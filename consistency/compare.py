@@ -88,41 +88,36 @@ def compare(
     """Every result after the first against the first, with the same resamples of pictures for all."""
     reference = results[0].predictions
     draws = [
-        bootstrap_metrics(
-            p.scores, p.predicted, p.values, p.probabilities, p.images, resamples=resamples, seed=seed
-        )
-        for p in (
-            _aligned(result.predictions, reference, name) for result, name in zip(results, names, strict=True)
-        )
+        bootstrap_metrics(p.scores, p.predicted, p.values, p.probabilities, p.images, resamples=resamples, seed=seed)
+        for p in (_aligned(result.predictions, reference, name) for result, name in zip(results, names, strict=True))
     ]
-    differences = []
+    differences: list[Difference] = []
     for metric in metrics:
-        found = []
-        for result, name, drawn in zip(results[1:], names[1:], draws[1:], strict=True):
-            value, base = result.metrics[metric], results[0].metrics[metric]
-            gaps = drawn[metric] - draws[0][metric]
-            interval = percentile_interval(gaps)
-            defined = value is not None and base is not None and interval is not None
-            found.append(
-                Difference(
-                    name=name,
-                    reference=names[0],
-                    metric=metric,
-                    n=len(reference),
-                    value=value,
-                    reference_value=base,
-                    difference=value - base if defined else None,
-                    low=interval[0] if defined else None,
-                    high=interval[1] if defined else None,
-                    p=two_sided_p(gaps) if defined else None,
-                    p_holm=None,
-                )
+        base = results[0].metrics[metric]
+        found = [
+            _difference(
+                name, names[0], metric, len(reference), result.metrics[metric], base, drawn[metric] - draws[0][metric]
             )
-        tested = [i for i, difference in enumerate(found) if difference.p is not None]
-        for i, corrected in zip(tested, holm([found[i].p or 0.0 for i in tested]), strict=True):
-            found[i] = replace(found[i], p_holm=corrected)
-        differences += found
+            for result, name, drawn in zip(results[1:], names[1:], draws[1:], strict=True)
+        ]
+        corrected = iter(holm([difference.p for difference in found if difference.p is not None]))
+        differences += [one if one.p is None else replace(one, p_holm=next(corrected)) for one in found]
     return differences
+
+
+def _difference(
+    name: str,
+    reference: str,
+    metric: str,
+    n: int,
+    value: float | None,
+    base: float | None,
+    gaps: npt.NDArray[np.float64],
+) -> Difference:
+    interval = percentile_interval(gaps)
+    if value is None or base is None or interval is None:
+        return Difference(name, reference, metric, n, value, base, None, None, None, None, None)
+    return Difference(name, reference, metric, n, value, base, value - base, *interval, two_sided_p(gaps), None)
 
 
 def two_sided_p(gaps: npt.NDArray[np.float64]) -> float:
@@ -150,9 +145,7 @@ def _systems(run: Run, system: str | None) -> list[Result]:
         if (name == system if system else name not in CONTROLS)
     ]
     if not chosen:
-        raise InputError(
-            f"{run.path} has no {system or 'learned system'}; it has {', '.join(dict.fromkeys(there))}"
-        )
+        raise InputError(f"{run.path} has no {system or 'learned system'}; it has {', '.join(dict.fromkeys(there))}")
     return chosen
 
 
@@ -172,15 +165,10 @@ def _aligned(p: Predictions, reference: Predictions, name: str) -> Predictions:
     rows = np.array([order[int(row)] for row in reference.rows], dtype=np.int64)
     taken = replace(
         p,
-        **{
-            key: getattr(p, key)[rows]
-            for key in ("rows", "images", "hashtags", "scores", "predicted", "values")
-        },
+        **{key: getattr(p, key)[rows] for key in ("rows", "images", "hashtags", "scores", "predicted", "values")},
         probabilities=None if p.probabilities is None else p.probabilities[rows],
     )
     for key in ("images", "hashtags", "scores"):
         if not np.array_equal(getattr(taken, key), getattr(reference, key)):
-            raise InputError(
-                f"{name} has other {key} in the same rows as the reference: compare runs of one data set"
-            )
+            raise InputError(f"{name} has other {key} in the same rows as the reference: compare runs of one data set")
     return taken

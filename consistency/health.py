@@ -18,7 +18,7 @@ from consistency.images import ImageFile, ImageLimits, decode_image, image_ident
 from consistency.metrics import SCORES, evaluate
 from consistency.pairs import PairTable, Skipped, merge_repeats
 from consistency.progress import Progress, silent
-from consistency.splits import Leakage, Split, leakage, make_split
+from consistency.splits import Leakage, Protocol, leakage, make_split
 
 CONTROL_METRICS = ("accuracy", "macro_f1", "qwk")
 GROUP_SHUFFLES = 10
@@ -132,9 +132,7 @@ def check_pictures(files: Mapping[str, ImageFile], limits: ImageLimits, progress
         ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool,
     ):
         broken = []
-        for file, problem in zip(
-            present, pool.map(lambda file: _problem(file, limits), present), strict=True
-        ):
+        for file, problem in zip(present, pool.map(lambda file: _problem(file, limits), present), strict=True):
             advance(1)
             if problem:
                 broken.append((file.name, problem))
@@ -150,6 +148,7 @@ def control_figures(
     """
     merged = merge_repeats(table, identity, "first")
     kept = np.flatnonzero(merged.kept)
+    groups = _first_names(identity, table.images)[kept]
     paper = make_split(table, identity, protocol="paper")
     with progress("Training controls", GROUP_SHUFFLES + 1) as advance:
         figures = {"paper": _evaluate_controls(table, paper.rows("train"), paper.rows("test"))}
@@ -157,7 +156,7 @@ def control_figures(
         shuffled = []
         for seed in range(GROUP_SHUFFLES):
             shuffle = GroupShuffleSplit(1, test_size=0.2, random_state=seed)
-            train, test = next(shuffle.split(kept, groups=identity[kept]))
+            train, test = next(shuffle.split(kept, groups=groups))
             shuffled.append(_evaluate_controls(table, kept[train], kept[test]))
             advance(1)
     figures["grouped"] = {
@@ -184,9 +183,15 @@ def _evaluate_controls(
     return figures
 
 
-def _leakage_of(table: PairTable, identity: npt.NDArray[np.object_], protocol: str) -> Leakage | None:
+def _first_names(identity: npt.NDArray[np.object_], images: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+    """(n,) object: pictures called by a name, so that scikit-learn sorts them alike whether they are found or not."""
+    names: dict[object, object] = {}
+    return np.array([names.setdefault(key, name) for key, name in zip(identity, images, strict=True)], dtype=object)
+
+
+def _leakage_of(table: PairTable, identity: npt.NDArray[np.object_], protocol: Protocol) -> Leakage | None:
     try:
-        split: Split = make_split(table, identity, protocol=protocol, on_conflict="first")
+        split = make_split(table, identity, protocol=protocol, on_conflict="first")
     except DataError:  # too small a table; the command that needs the split says so
         return None
     return leakage(split, identity, table.hashtags)

@@ -48,9 +48,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-def evaluate(
-    scores: Ints, predicted: Ints, values: Floats, probabilities: Floats | None
-) -> dict[str, float | None]:
+def evaluate(scores: Ints, predicted: Ints, values: Floats, probabilities: Floats | None) -> dict[str, float | None]:
     """Every metric of METRICS over n rows; None where it is undefined.
 
     scores, predicted: (n,) int64 1..5. values: (n,) float64, the expected score, or whatever else ranks the
@@ -113,9 +111,7 @@ def bootstrap_intervals(
     """
     if len(set(images)) < 2:
         return dict.fromkeys(METRICS)
-    draws = bootstrap_metrics(
-        scores, predicted, values, probabilities, images, resamples=resamples, seed=seed
-    )
+    draws = bootstrap_metrics(scores, predicted, values, probabilities, images, resamples=resamples, seed=seed)
     return {name: percentile_interval(draws[name], level) for name in METRICS}
 
 
@@ -163,18 +159,12 @@ def bootstrap_metrics(
     for start in range(0, resamples, chunk):
         drawn = rng.integers(0, pictures, size=(min(chunk, resamples - start), pictures))
         offsets = np.arange(len(drawn))[:, None] * pictures
-        times = (
-            np.bincount((drawn + offsets).ravel(), minlength=drawn.size)
-            .reshape(drawn.shape)
-            .astype(np.float64)
-        )
+        times = np.bincount((drawn + offsets).ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float64)
         matrices = (times @ cells).reshape(-1, 5, 5)
         figures = _from_confusion(matrices)
         figures["spearman"] = spearman(times)
         rows = matrices.sum(axis=(1, 2))
-        figures["ece"] = (
-            np.full(len(rows), np.nan) if gaps is None else np.abs(times @ gaps).sum(axis=1) / rows
-        )
+        figures["ece"] = np.full(len(rows), np.nan) if gaps is None else np.abs(times @ gaps).sum(axis=1) / rows
         parts.append(figures)
     return {name: np.concatenate([part[name] for part in parts]) for name in METRICS}
 

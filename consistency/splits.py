@@ -77,9 +77,7 @@ def make_split(
     if not 0 < test_fraction < 1:
         raise InputError(f"a test fraction of {test_fraction} was asked for, expected one between 0 and 1")
     if n and table.scores.min() < 1:
-        raise DataError(
-            f"{table.path} has rows without a score, and a split needs all of them: add the scores"
-        )
+        raise DataError(f"{table.path} has rows without a score, and a split needs all of them: add the scores")
     unfolded = np.full(n, -1, dtype=np.int64)
     if protocol == "paper":
         if test_fraction != PAPER_TEST_FRACTION:
@@ -88,23 +86,17 @@ def make_split(
                 "use the grouped protocol for another fraction"
             )
         labels = table.labels
-        side = _sides(
-            n, _choose_rows(labels, test_fraction, PAPER_SEED, "the paper protocol"), "train", "test"
-        )
+        side = _sides(n, _choose_rows(labels, test_fraction, PAPER_SEED, "the paper protocol"), "train", "test")
         return Split(protocol, PAPER_SEED, side, unfolded, np.ones(n, dtype=bool), labels)
     if protocol != "grouped":
         raise InputError(f"there is no protocol {protocol!r}: choose grouped or paper")
     merged = merge_repeats(table, identity, on_conflict)
     labels = merged.scores - 1
     test = _choose_images(labels, identity, merged.kept, test_fraction, seed, "test rows")
-    return Split(
-        protocol, seed, _sides(n, np.flatnonzero(test), "train", "test"), unfolded, merged.kept, labels
-    )
+    return Split(protocol, seed, _sides(n, np.flatnonzero(test), "train", "test"), unfolded, merged.kept, labels)
 
 
-def hold_out_validation(
-    split: Split, identity: npt.NDArray[np.object_], *, fraction: float = 0.15, seed: int
-) -> Split:
+def hold_out_validation(split: Split, identity: npt.NDArray[np.object_], *, fraction: float = 0.15, seed: int) -> Split:
     """`split` with `fraction` of its train rows turned into "val": whole pictures, or under `paper` single
     rows.
 
@@ -115,9 +107,7 @@ def hold_out_validation(
         chosen = train[_choose_rows(split.labels[train], fraction, seed, "validation rows")]
     else:
         train_rows = split.kept & (split.side == "train")
-        chosen = np.flatnonzero(
-            _choose_images(split.labels, identity, train_rows, fraction, seed, "validation rows")
-        )
+        chosen = np.flatnonzero(_choose_images(split.labels, identity, train_rows, fraction, seed, "validation rows"))
     side = split.side.copy()
     side[chosen] = "val"
     return replace(split, side=side)
@@ -190,14 +180,10 @@ def _sides(n: int, chosen: npt.NDArray[np.int64], rest: Side, name: Side) -> npt
     return side
 
 
-def _choose_rows(
-    labels: npt.NDArray[np.int64], fraction: float, seed: int, what: str
-) -> npt.NDArray[np.int64]:
+def _choose_rows(labels: npt.NDArray[np.int64], fraction: float, seed: int, what: str) -> npt.NDArray[np.int64]:
     """scikit-learn's stratified choice of single rows; its second part."""
     try:
-        chosen = train_test_split(
-            np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=seed
-        )[1]
+        chosen = train_test_split(np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=seed)[1]
     except ValueError as error:  # a score with one row, or fewer test rows than scores
         counts = {int(score): int((labels == score - 1).sum()) for score in np.unique(labels) + 1}
         raise DataError(
@@ -218,9 +204,7 @@ def _choose_images(
     """(n,) bool: all rows, merged ones too, of the pictures chosen among `rows`."""
     counts, index = _scores_per_group(labels[rows], identity[rows])
     if len(counts) < 2:
-        raise DataError(
-            f"{what} need pictures of their own, but there are {len(counts)} pictures to divide: add some"
-        )
+        raise DataError(f"{what} need pictures of their own, but there are {len(counts)} pictures to divide: add some")
     chosen = _choose_groups(counts, fraction, np.random.default_rng(seed), spare=1)
     pictures = set(identity[rows][np.isin(index, chosen)])
     return np.array([picture in pictures for picture in identity], dtype=bool)

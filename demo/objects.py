@@ -8,7 +8,14 @@ from demo.pen import Colour, Pen, vary
 
 WHITE: Colour = (248, 246, 242)
 BLACK: Colour = (38, 36, 40)
-PAINT: tuple[Colour, ...] = ((206, 52, 48), (46, 98, 190), (240, 190, 60), (60, 140, 90), (235, 235, 235), (150, 90, 170))
+PAINT: tuple[Colour, ...] = (
+    (206, 52, 48),
+    (46, 98, 190),
+    (240, 190, 60),
+    (60, 140, 90),
+    (235, 235, 235),
+    (150, 90, 170),
+)
 
 
 def coffee(pen: Pen, rng: random.Random) -> None:

@@ -183,8 +183,9 @@ def _cafe(pen: Pen, light: Light, season: str, rng: random.Random) -> None:
     left, top = rng.uniform(0.08, 0.4), rng.uniform(0.1, 0.16)
     right, bottom = left + 0.46, top + 0.4
     # The wall stands around the window, through which the season shows.
-    for room in ((0, 0, 1, top), (0, bottom, 1, 1), (0, top, left, bottom), (right, top, 1, bottom)):
-        pen.box(*room, wall)
+    walls = ((0, 0, 1, top), (0, bottom, 1, 1), (0, top, left, bottom), (right, top, 1, bottom))
+    for west, north, east, south in walls:
+        pen.box(west, north, east, south, wall)
     outside = pen.at(left, top, 0.46)
     outside.box(0, 0.72, 1, 0.87, light.ground)
     for x in (rng.uniform(0.15, 0.4), rng.uniform(0.6, 0.85)):

@@ -12,9 +12,9 @@ PAD, START, END = "<|pad|>", "<|startoftext|>", "<|endoftext|>"
 
 
 def train_tokenizer(texts: Iterable[str], *, size: int) -> Tokenizer:
-    """A tokenizer of at most `size` tokens; the special ones come last and END, by which CLIP pools, has the highest id.
+    """A tokenizer of at most `size` tokens, for texts in NFC and lower case.
 
-    Texts are taken in NFC and lower case.
+    The special tokens come last, and END, by which CLIP pools, has the highest id.
     """
     normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)

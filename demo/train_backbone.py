@@ -1,4 +1,4 @@
-"""Trains `tiny`, a small Korean CLIP, on drawn pictures and their hashtags: python -m demo.train_backbone --out demo/tiny
+"""Trains `tiny`, a small Korean CLIP, on drawn pictures: python -m demo.train_backbone --out demo/tiny
 
 A contrastive loss on which concepts a picture shows; the scores of the demo data set play no part.
 The same seed gives the same weights, on one machine with one version of torch.
@@ -44,7 +44,6 @@ class Recipe:
 
 def train_backbone(out: Path, recipe: Recipe) -> None:
     """Write the trained model into `out` as an ordinary Hugging Face folder, and print how training goes."""
-    concepts = list(CONCEPTS)
     pixels, shown = draw_training_pictures(recipe.seed, recipe.images)
     tokenizer = train_tokenizer(corpus(), size=VOCABULARY)
     tokenizer.enable_truncation(POSITIONS)
@@ -88,7 +87,7 @@ def draw_training_pictures(seed: int, images: int) -> tuple[Tensor, list[tuple[s
         picture = sample_picture(rng)
         shown.append(picture.concepts)
         image = draw(picture, rng, 2 * IMAGE_SIZE)
-        pixels[number] = image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
+        pixels[number] = np.asarray(image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC))
         if (number + 1) % 1000 == 0:
             print(f"drawn {number + 1} of {images} pictures", flush=True)
     return torch.from_numpy(pixels).permute(0, 3, 1, 2), shown
@@ -175,9 +174,9 @@ def save_backbone(out: Path, model: CLIPModel, tokenizer: Tokenizer) -> None:
 def model_card(recipe: Recipe, plain: Retrieval, filtered: Retrieval) -> str:
     return f"""# tiny: a small Korean CLIP
 
-Trained by `python -m demo.train_backbone --seed {recipe.seed}` on {recipe.images} drawn pictures and their hashtags
-({recipe.steps} steps of {recipe.batch_size} pictures, AdamW {recipe.learning_rate:g} with OneCycle, weight decay {recipe.weight_decay:g};
-symmetric InfoNCE on which concepts a picture shows, never on scores).
+Trained by `python -m demo.train_backbone --seed {recipe.seed}` on {recipe.images} drawn pictures and their hashtags:
+{recipe.steps} steps of {recipe.batch_size} pictures, AdamW {recipe.learning_rate:g} with OneCycle,
+weight decay {recipe.weight_decay:g}, symmetric InfoNCE on which concepts a picture shows, never on scores.
 It knows the {len(CONCEPTS)} concepts of `demo/vocabulary.py` and nothing else: it is for trying and testing.
 
 Found by cosine on {HELD_OUT} fresh draws, among {sum(map(len, CONCEPTS.values()))} hashtags:
@@ -201,7 +200,9 @@ def main() -> None:
     torch.set_num_threads(1)  # the order of a sum, and so the weights, depends on their number
     recipe = Recipe(seed=given.seed)
     train_backbone(given.out, recipe)
-    plain, filtered = (measure(given.out, seed=recipe.seed, images=HELD_OUT, filtered=choice) for choice in (False, True))
+    plain, filtered = (
+        measure(given.out, seed=recipe.seed, images=HELD_OUT, filtered=choice) for choice in (False, True)
+    )
     write_file(given.out / "README.md", model_card(recipe, plain, filtered).encode())
     print(f"held out, as in training: {asdict(plain)}")
     print(f"held out, with filters:   {asdict(filtered)}")

@@ -1,6 +1,7 @@
 """Chooses a head among many by repeated folds inside the training rows, and trains it on all of them."""
 
 import json
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -14,6 +15,7 @@ import torch
 from scipy.optimize import minimize_scalar
 
 from consistency.embeddings import PairEmbeddings
+from consistency.errors import InputError
 from consistency.progress import Progress, silent
 from consistency.splits import make_folds
 from heads.losses import log_probabilities
@@ -46,6 +48,41 @@ def default_grid() -> list[HeadConfig]:
             ("full", "product"), ((), (64,)), ("cross-entropy", "sord", "corn"), (1e-3, 3e-3), (0.1,)
         )
     ]
+
+
+def read_grid(path: Path) -> list[HeadConfig]:
+    """The configurations of a TOML file: tables [[grid]] whose settings, HeadConfig's, are values or lists of values.
+
+    A table stands for all combinations; what it leaves out is the default head's. A list of widths is one value of
+    `hidden`, a list of such lists several. Raises InputError.
+    """
+    try:
+        with path.open("rb") as file:
+            content = tomllib.load(file)
+    except OSError as error:
+        raise InputError(f"cannot read the grid file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no TOML: {error}") from error
+    tables = content.get("grid")
+    if set(content) != {"grid"} or not (isinstance(tables, list) and all(isinstance(table, dict) for table in tables)):
+        raise InputError(f"{path}: expected tables [[grid]] and nothing else, found {', '.join(content) or 'nothing'}")
+    configs = []
+    for number, table in enumerate(tables, start=1):
+        choices = [_choices(name, value) for name, value in table.items()]
+        try:
+            configs += [HeadConfig.from_dict(dict(zip(table, values, strict=True))) for values in product(*choices)]
+        except InputError as error:
+            raise InputError(f"{path}, [[grid]] number {number}: {error}") from error
+    if not configs:
+        raise InputError(f"{path}: a setting with an empty list leaves no configuration")
+    return list(dict.fromkeys(configs))
+
+
+def _choices(name: str, value: Any) -> list[Any]:
+    several = isinstance(value, list)
+    if name == "hidden" and several:
+        several = bool(value) and all(isinstance(widths, list) for widths in value)
+    return value if several else [value]
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from heads.thresholds import Floats, Ints
 STACK_PARAMETERS = 1 << 22  # of one stack: bounds memory and stays near the processor's caches
 
 Epoch = dict[str, float]
+History = list[Epoch]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,7 @@ class Outcome:
     """
 
     head: Head
-    history: list[Epoch] = field(default_factory=list)
+    history: History = field(default_factory=list)
     best_epoch: int | None = None
     diverged: bool = False
 
@@ -75,7 +76,7 @@ def train_head(
     class_weights_from: Ints | None = None,
     fingerprint: str | None = None,
     device: str = "cpu",
-) -> tuple[TrainedHead, list[Epoch]]:
+) -> tuple[TrainedHead, History]:
     """Train one head; with validation rows and patience it keeps the weights of its best epoch.
 
     labels: (n,) int64, 0..4. validation: over the same two tables as `embeddings`. class_weights_from: labels that

@@ -150,8 +150,8 @@ def test_every_loss_learns_and_comes_out_as_a_head_on_plain_features(loss, hidde
     trained, history = train_head(config, *same, seed=1, validation=same)
     predicted = trained.predict(same[0]).predicted
     assert history[-1]["accuracy"] == pytest.approx(accuracy_score(same[1], predicted))
-    assert history[-1]["qwk"] > 0.6
-    assert history[-1]["train_loss"] < 0.7 * history[0]["train_loss"]
+    assert history[-1]["qwk"] > 0.5
+    assert history[-1]["train_loss"] < 0.8 * history[0]["train_loss"]
 
 
 def test_patience_ends_training_and_keeps_the_best_epoch(data):

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from rich import box, table
+from rich import table
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
@@ -14,6 +14,7 @@ from rich.text import Text
 from consistency.progress import Advance, Progress, silent
 
 SHOWN_METRICS = ("accuracy", "macro_f1", "mae", "qwk")
+WIDE = 100  # columns from which figures have three digits beside their intervals
 METRIC_TITLES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "mae": "MAE", "qwk": "QWK"}
 
 
@@ -53,26 +54,34 @@ class Screen:
         if self.quiet:
             return
         grid = table.Table(
-            title=shown.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+            title=shown.title,
+            title_justify="left",
+            title_style="bold",
+            header_style="dim",
+            box=None,
+            padding=(0, 2, 0, 0),
+            pad_edge=False,
         )
         for i, name in enumerate(shown.columns):
             text = i < shown.left
-            grid.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=not text)
+            grid.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=not text or i == 0)
         for row in shown.rows:
             grid.add_row(*(Text(str(cell)) for cell in row))
         self.console.print(grid)
+        self.console.print()
 
     def results(self, title: str, entries: Sequence[Mapping[str, Any]]) -> None:
         """The entries of metrics.json, a line each, with 95 % intervals."""
         several = {key: len({entry[key] for entry in entries if entry[key] != "none"}) > 1 for key in _LABELS}
         several["split"] = len({entry["split"] for entry in entries}) > 1
         columns = ["system", *(name for name in _LABELS if several[name]), "n", *METRIC_TITLES.values()]
+        digits = 3 if self.console.width >= WIDE else 2
         rows = [
             [
                 entry["system"],
                 *(entry[name] for name in _LABELS if several[name]),
                 entry["n"],
-                *(with_interval(entry["metrics"].get(key), entry["ci95"].get(key)) for key in SHOWN_METRICS),
+                *(with_interval(entry["metrics"].get(key), entry["ci95"].get(key), digits) for key in SHOWN_METRICS),
             ]
             for entry in entries
         ]
@@ -110,14 +119,14 @@ def number(value: float | None, digits: int = 3) -> str:
     """`.516`, `1.043`, `-.05`; a dash where it is undefined."""
     if value is None:
         return "–"
-    text = f"{value:.{digits}f}"
+    text = f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no minus before a zero
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
-def with_interval(value: float | None, interval: Sequence[float] | None) -> str:
+def with_interval(value: float | None, interval: Sequence[float] | None, digits: int = 3) -> str:
     if value is None or interval is None:
-        return number(value)
-    return f"{number(value)} {number(interval[0], 2)}–{number(interval[1], 2)}"
+        return number(value, digits)
+    return f"{number(value, digits)} {number(interval[0], 2)}–{number(interval[1], 2)}"
 
 
 def signed(value: float | None) -> str:

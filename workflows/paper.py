@@ -47,8 +47,9 @@ def system_steps(
 
     def finetune(recipe: str, how: Encoding) -> Step:
         def work(out: Path) -> Outcome:
+            changes = {} if epochs is None else {"epochs": epochs}
             evaluation = Evaluation(protocol, seed, out=out)
-            return run_finetune(source, how, evaluation, recipe=recipe, epochs=epochs, progress=progress)
+            return run_finetune(source, how, evaluation, recipe=recipe, changes=changes, progress=progress)
 
         return Step(f"{prefix}finetune-{recipe}" if recipe == "paper" else f"{prefix}finetune", work)
 

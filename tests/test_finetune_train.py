@@ -1,0 +1,313 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from consistency.errors import BackboneError, DivergenceError, InputError, OutOfMemory
+from consistency.resolve import resolve_backbone
+from finetune import loop
+from finetune.classifier import PairClassifier, augment, choose_weights, embed, parameter_groups
+from finetune.config import FinetuneConfig
+from finetune.dataset import read_pair_data
+from finetune.model import load_finetuned
+from finetune.probe import probe_head
+from finetune.train import class_weights
+from heads.model import Head, HeadConfig, TrainedHead
+from tests.finetuning import Case, make_case, quick
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return make_case(tmp_path_factory.mktemp("train"))
+
+
+def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_it_learns(case: Case, tmp_path: Path) -> None:
+    config = quick(epochs=15, lr=1e-3, head_lr=1e-2, average=None)
+    result = case.run(config, tmp_path)
+    first, last = result.history[1], result.history[-1]
+    assert last["train_loss"] < 0.5 * first["train_loss"]
+    assert result.kept_epoch == result.best_epoch
+    assert result.history[result.kept_epoch]["qwk"] == max(record["qwk"] for record in result.history)
+    measured = result.probabilities["val"].argmax(axis=1)
+    assert (measured == case.table.labels[case.val]).mean() == pytest.approx(result.history[result.kept_epoch]["accuracy"])
+
+
+def test_history_is_on_disk_after_every_epoch(case: Case, tmp_path: Path) -> None:
+    lengths = []
+
+    def on_epoch(record: dict[str, Any]) -> None:
+        lines = (tmp_path / "history.csv").read_text().splitlines()
+        lengths.append(len(lines))
+        assert lines[-1].startswith(f"{record['epoch']},{record['step']},")
+
+    case.run(quick(), tmp_path, on_epoch=on_epoch)
+    assert lengths == [2, 3, 4, 5]
+
+
+def test_epoch_zero_is_the_warm_started_head(case: Case, tmp_path: Path) -> None:
+    """The head that was trained on the frozen embeddings, before anything moved."""
+    config = quick()
+    result = case.run(config, tmp_path)
+    backbone = case.backbone()
+    data = read_pair_data(backbone, case.table, case.files, config)
+    labels = case.table.labels
+    pairs = embed(backbone, data, case.train)
+    head = probe_head(
+        config.head, pairs, labels[case.train], class_weights(config, labels[case.train]), seed=3, device="cpu"
+    )
+    answer = TrainedHead(config.head, head.eval(), pairs.dim, 3).predict_proba(embed(backbone, data, case.val))
+    record = result.history[0]
+    assert (record["epoch"], record["step"], record["train_loss"]) == (0, 0, None)
+    assert record["accuracy"] == pytest.approx((answer.argmax(axis=1) == labels[case.val]).mean())
+
+
+def test_probe_absorbs_standardisation(case: Case) -> None:
+    """A head on plain features that fits them as if they were centred and scaled."""
+    config = HeadConfig(hidden=(), epochs=200, lr=0.05, weight_decay=0.0, batch_size=36)
+    backbone = case.backbone()
+    data = read_pair_data(backbone, case.table, case.files, FinetuneConfig.default())
+    pairs, labels = embed(backbone, data, case.train), case.table.labels[case.train]
+    head = probe_head(config, pairs, labels, np.ones(5), seed=0, device="cpu")
+    assert (TrainedHead(config, head, pairs.dim, 0).predict_proba(pairs).argmax(axis=1) == labels).mean() > 0.95
+
+
+def test_a_head_that_was_trained_elsewhere(case: Case, tmp_path: Path) -> None:
+    config = quick(epochs=1)
+    given = TrainedHead(config.head, Head(config.head, 32, seed=9), 32, 9)
+    before = weights_of(given.head)
+    result = case.run(config, tmp_path, head=given)
+    assert same(weights_of(given.head), before)
+    assert result.history[0]["epoch"] == 0
+
+
+def test_a_head_of_another_kind_is_refused(case: Case, tmp_path: Path) -> None:
+    other = HeadConfig(hidden=(7,))
+    with pytest.raises(InputError, match="the head was trained as .*, the configuration says"):
+        case.run(quick(), tmp_path, head=TrainedHead(other, Head(other, 32), 32, 0))
+
+
+def test_same_seed_same_weights_and_the_callers_chance_is_untouched(case: Case, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    one = case.run(quick(), tmp_path)
+    assert torch.equal(torch.rand(3), expected)
+    other = case.run(quick(), tmp_path)
+    third = case.run(quick(), tmp_path, seed=4)
+    assert same(weights_of(one.model.backbone.model), weights_of(other.model.backbone.model))
+    assert same(weights_of(one.model.head.head), weights_of(other.model.head.head))
+    assert not same(weights_of(one.model.head.head), weights_of(third.model.head.head))
+
+
+def test_early_stopping(case: Case, tmp_path: Path) -> None:
+    """With a rate that destroys everything no epoch beats the warm start: its weights are kept."""
+    result = case.run(quick(epochs=20, patience=2, lr=0.5, head_lr=0.5, average=None, warmup=0.0), tmp_path)
+    assert len(result.history) - 1 == result.kept_epoch + 2 < 20
+    if result.kept_epoch == 0:
+        assert same(weights_of(result.model.backbone.model), weights_of(case.backbone().model))
+
+
+def test_max_steps(case: Case, tmp_path: Path) -> None:
+    result = case.run(quick(max_steps=4, batch_size=5), tmp_path)
+    assert [record["step"] for record in result.history] == [0, 3, 4]
+
+
+def test_micro_batches_change_memory_and_nothing_else(case: Case, tmp_path: Path) -> None:
+    head = HeadConfig(hidden=(16,), epochs=2, dropout=0.0)
+    # Plain gradient descent would tell more, but Adam's first steps are steep enough if the rate is small.
+    config = quick(head=head, batch_size=6, epochs=1, lr=1e-4)
+    whole = case.run(config, tmp_path).history
+    parts = case.run(replace(config, micro_batch=2), tmp_path).history
+    for one, other in zip(whole, parts, strict=True):
+        assert one["val_loss"] == pytest.approx(other["val_loss"], abs=1e-4)
+        assert one["train_loss"] == pytest.approx(other["train_loss"], abs=1e-5)
+
+
+class SmallDevice(PairClassifier):
+    """A device that has memory for so many pictures at once."""
+
+    room = 2
+
+    def forward(self, pixels: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(pixels, *rest)
+
+
+def test_out_of_memory_halves_the_micro_batch(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = quick(batch_size=6, epochs=2)
+    expected = case.run(replace(config, micro_batch=2), tmp_path)
+    monkeypatch.setattr("finetune.train.PairClassifier", SmallDevice)
+    result = case.run(config, tmp_path)
+    assert same(weights_of(result.model.head.head), weights_of(expected.model.head.head))
+    with pytest.raises(OutOfMemory, match="cpu has too little memory for 3 pictures at once: ask for a micro-batch of 1"):
+        case.run(replace(config, micro_batch=3), tmp_path)
+    monkeypatch.setattr(SmallDevice, "room", 0)
+    with pytest.raises(OutOfMemory, match="for 1 pictures at once: ask for gradient checkpointing"):
+        case.run(config, tmp_path)
+
+
+def test_divergence_keeps_the_last_good_weights(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row_losses = loop.row_losses
+    calls = []
+
+    def explode(name: str, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        calls.append(name)
+        return row_losses(name, outputs, labels) * (float("nan") if len(calls) > 8 else 1)
+
+    monkeypatch.setattr(loop, "row_losses", explode)
+    config = quick(batch_size=5, epochs=5)  # 3 steps an epoch
+    with pytest.raises(DivergenceError, match=r"diverged at step 9, epoch 3 \(the loss is nan\): lower lr .* are kept in"):
+        case.run(config, tmp_path)
+    monkeypatch.undo()
+    kept = load_finetuned(tmp_path, device="cpu")
+    expected = case.run(replace(config, epochs=5, max_steps=6), tmp_path / "other")
+    rows, probabilities, _ = kept.predict_proba(case.table, case.files)
+    assert len(rows) == len(case.table)
+    assert np.isfinite(probabilities).all()
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+    assert len(expected.history) == 3
+
+
+@pytest.mark.parametrize(
+    ("freeze", "learns", "rests"),
+    [
+        ("image", "text_projection.weight", "visual_projection.weight"),
+        ("text", "vision_model.encoder.layers.0.mlp.fc1.weight", "text_model.encoder.layers.1.mlp.fc1.weight"),
+        (1, "vision_model.encoder.layers.1.mlp.fc1.weight", "vision_model.encoder.layers.0.mlp.fc1.weight"),
+        (2, "text_model.final_layer_norm.weight", "text_model.encoder.layers.1.mlp.fc1.weight"),
+    ],
+)
+def test_freeze(case: Case, tmp_path: Path, freeze: int | str, learns: str, rests: str) -> None:
+    before = weights_of(case.backbone().model)
+    result = case.run(quick(freeze=freeze, epochs=1), tmp_path, validate=False)
+    after = weights_of(result.model.backbone.model)
+    assert not torch.equal(after[learns], before[learns])
+    assert torch.equal(after[rests], before[rests])
+    for tower in ("vision_model", "text_model"):
+        embedding = next(name for name in after if name.startswith(f"{tower}.embeddings.position"))
+        moved = not torch.equal(after[embedding], before[embedding])
+        assert moved == (freeze == ("text" if tower == "vision_model" else "image"))
+
+
+def test_freezing_more_layers_than_there_are(case: Case, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="freeze is 3, but the towers have up to 2 layers"):
+        case.run(quick(freeze=3), tmp_path)
+
+
+def test_rates_fall_from_the_head_to_the_first_layer(case: Case) -> None:
+    config = replace(FinetuneConfig.default(), lr=1e-3, head_lr=1e-2, layer_decay=0.5, weight_decay=0.1)
+    classifier = PairClassifier(case.backbone(), Head(config.head, 32), config.head.features)
+    learning = choose_weights(classifier, config)
+    of = {
+        id(parameter): (group["rate"], group["weight_decay"])
+        for group in parameter_groups(classifier, learning, config)
+        for parameter in group["params"]
+    }
+    named = {name: of[id(parameter)] for name, parameter in learning.items()}
+    assert len(of) == len(learning)
+    assert "model.logit_scale" not in learning
+    assert named["head.0.weight"] == (1e-2, 0.1)
+    assert named["head.0.bias"] == (1e-2, 0.0)
+    assert named["model.visual_projection.weight"] == (1e-3, 0.1)
+    assert named["model.text_model.encoder.layers.1.mlp.fc1.weight"] == (5e-4, 0.1)
+    assert named["model.text_model.encoder.layers.0.layer_norm1.weight"] == (2.5e-4, 0.0)
+    assert named["model.vision_model.embeddings.class_embedding"] == (1.25e-4, 0.0)
+    assert named["model.vision_model.embeddings.position_embedding.weight"] == (1.25e-4, 0.0)
+
+
+def test_average_is_what_is_kept(case: Case, tmp_path: Path) -> None:
+    """An average that hardly follows stays near the beginning, while the weights move far away."""
+    config = quick(epochs=2, lr=1e-2, head_lr=1e-2, warmup=0.0)
+    start = weights_of(case.backbone().model)["visual_projection.weight"]
+    moved = []
+    for average in (0.9, None):
+        result = case.run(replace(config, average=average), tmp_path, validate=False)
+        moved.append((weights_of(result.model.backbone.model)["visual_projection.weight"] - start).norm())
+    assert 0 < moved[0] < 0.9 * moved[1]
+
+
+@pytest.mark.parametrize("loss", ["sord", "emd", "corn", "cumulative-link", "regression"])
+def test_every_loss_of_the_heads(case: Case, tmp_path: Path, loss: str) -> None:
+    head = HeadConfig(hidden=(16,), epochs=2, loss=loss)
+    result = case.run(quick(head=head, epochs=8, lr=1e-3, head_lr=1e-2, average=None), tmp_path)
+    assert result.history[-1]["train_loss"] < result.history[1]["train_loss"]
+    np.testing.assert_allclose(result.probabilities["test"].sum(axis=1), 1, atol=1e-6)
+
+
+def test_gradient_checkpointing_changes_memory_and_nothing_else(case: Case, tmp_path: Path) -> None:
+    one = case.run(quick(epochs=1), tmp_path)
+    other = case.run(quick(epochs=1, gradient_checkpointing=True), tmp_path)
+    np.testing.assert_allclose(one.probabilities["test"], other.probabilities["test"], atol=1e-5)
+
+
+def test_augmentation(case: Case, tmp_path: Path) -> None:
+    pixels = torch.arange(2 * 3 * 8 * 8, dtype=torch.float32).reshape(2, 3, 8, 8)
+    assert augment(pixels, crop=1.0, flip=False) is pixels
+    torch.manual_seed(0)
+    flipped = augment(pixels, crop=1.0, flip=True)
+    for got, picture in zip(flipped, pixels, strict=True):
+        mirrored = torch.allclose(got, picture.flip(-1), atol=1e-3)
+        assert mirrored or torch.allclose(got, picture, atol=1e-3)
+    cropped = augment(pixels, crop=0.5, flip=False)
+    assert cropped.shape == pixels.shape
+    assert (cropped.amax((1, 2, 3)) <= pixels.amax((1, 2, 3)) + 1e-3).all()
+    assert case.run(quick(crop=0.6, flip=True), tmp_path).history
+
+
+def test_lora_without_peft(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "peft", None)
+    with pytest.raises(InputError, match=r"lora needs the package peft.*pip install"):
+        case.run(quick(lora=4), tmp_path)
+
+
+def test_lora_trains_few_weights_and_leaves_an_ordinary_model(case: Case, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    before = weights_of(case.backbone().model)
+    result = case.run(quick(lora=2, lr=1e-2), tmp_path, validate=False)
+    after = weights_of(result.model.backbone.model)
+    assert after.keys() == before.keys()
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert changed
+    assert all(name.split(".")[-2] in ("q_proj", "k_proj", "v_proj", "out_proj") for name in changed)
+
+
+def test_a_backbone_in_half_precision_is_refused(case: Case, tmp_path: Path) -> None:
+    from consistency.backbone import load_backbone
+
+    half = load_backbone(resolve_backbone(str(case.model)), device="cpu", precision="bf16")
+    with pytest.raises(BackboneError, match="fine-tuning needs weights in fp32, not bf16"):
+        case.run(quick(), tmp_path, backbone=half)
+
+
+def test_no_usable_picture(case: Case, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(case.folder / "image", folder)
+    from consistency.images import find_images
+
+    for name in set(case.table.images[case.val]):
+        (folder / name).unlink()
+    gone = replace(case, files=find_images(case.table.images, folder))
+    with pytest.raises(InputError, match=f"none of the {len(case.val)} val rows has a picture that can be used"):
+        gone.run(quick(), tmp_path)
+
+
+def test_config_is_written_as_json(case: Case, tmp_path: Path) -> None:
+    assert json.dumps(quick().as_dict())
