@@ -174,9 +174,12 @@ def encoding_of(given: dict[str, Any]) -> "Encoding":
 def evaluation_of(given: dict[str, Any]) -> "Evaluation":
     from workflows.options import Evaluation
 
-    protocol = given["protocol"] or ("paper" if given.get("preset") == "paper" else "grouped")
     return Evaluation(
-        protocol=protocol, seed=given["seed"], runs=given["runs"], out=given["out"], resume=given.get("resume")
+        protocol=given["protocol"] or ("paper" if given.get("preset") == "paper" else "grouped"),
+        seed=given["seed"],
+        runs=given["runs"],
+        out=given["out"],
+        resume=given.get("resume"),
     )
 
 
@@ -331,7 +334,8 @@ def extract_command(**given: Any) -> None:
 @screen_options
 def similarity_command(**given: Any) -> None:
     """Cosine similarity cut into scores: fixed, searched (published) and exact thresholds."""
-    from workflows.similarity import METHODS, PAPER_METHODS, run_similarity
+    from heads.similarity import METHODS
+    from workflows.similarity import PAPER_METHODS, run_similarity
 
     screen = screen_of(given)
     outcome = run_similarity(
@@ -406,7 +410,17 @@ def finetune_command(**given: Any) -> None:
     """Fine-tune the encoders and a head end to end (never through the cache)."""
     from workflows.finetune import run_finetune
 
-    names = "epochs max_steps lr head_lr batch_size batch_by freeze lora gradient_checkpointing".split()
+    names = [
+        "epochs",
+        "max_steps",
+        "lr",
+        "head_lr",
+        "batch_size",
+        "batch_by",
+        "freeze",
+        "lora",
+        "gradient_checkpointing",
+    ]
     changes = {name: given[name] for name in names if given[name] is not None}
     if str(changes.get("freeze", "")).isdecimal():
         changes["freeze"] = int(changes["freeze"])

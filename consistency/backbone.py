@@ -61,9 +61,7 @@ class Backbone:
         # A tokenizer that gives no mask belongs to a model that attends to its padding.
         self._masked = self._trimmed or "attention_mask" in self.tokenizer.model_input_names
         if max(self.token_ids([""])[0]) >= self.model.config.text_config.vocab_size:
-            raise BackboneError(
-                f"the tokenizer of {resolved.folder} is not its model's: it gives ids beyond the vocabulary"
-            )
+            raise BackboneError(f"{resolved.folder} holds another model's tokenizer: its ids go beyond the vocabulary")
         self.embed_dim = self.encode_texts([""]).shape[1]
 
     @property

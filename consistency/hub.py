@@ -1,13 +1,9 @@
 """Fetches a model from the Hugging Face hub into its cache, or says within seconds why that cannot be."""
 
 import errno
-import logging
 import queue
 import sys
 import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +21,9 @@ from huggingface_hub.utils import httpx, tqdm, validate_repo_id  # type: ignore[
 
 from consistency.errors import BackboneError, ConsistencyError, StorageError
 from consistency.model_folder import check_configuration, is_small_file, one_line, weight_names, weight_paths
+from consistency.quiet import quiet
 
-PATIENCE = 3.0  # seconds for the hub's first answer
+PATIENCE = 2.5  # seconds for the hub's first answer: with all start-up, its absence is told within 5 s
 
 
 def fetch(model_id: str, revision: str | None) -> Path:
@@ -46,7 +43,7 @@ def fetch(model_id: str, revision: str | None) -> Path:
     cached = _cached(model_id, revision)
     if cached and cached.name == revision:
         return cached  # a commit never changes: no need to ask
-    with _silence():
+    with quiet("huggingface_hub"):
         try:
             info = _ask(model_id, revision)
         except RevisionNotFoundError:
@@ -166,17 +163,3 @@ class _Bar(tqdm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **(kwargs | {"disable": not sys.stderr.isatty()}))
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Nothing but our own lines reaches the user: every failure ends in one of them."""
-    logger = logging.getLogger("huggingface_hub")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -1,8 +1,6 @@
 """Loads the parts of a resolved model through transformers: quietly, from its files alone, never its code."""
 
-import logging
 import pickle
-import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from consistency.errors import BackboneError
 from consistency.model_folder import one_line
+from consistency.quiet import quiet
 from consistency.resolve import ResolvedBackbone
 
 T = TypeVar("T")
@@ -26,7 +25,7 @@ def load_model(resolved: ResolvedBackbone, dtype: torch.dtype) -> Any:
     config = _load(resolved, "configuration", AutoConfig.from_pretrained)
     model_class: Any = MODEL_MAPPING[type(config)]
     state: dict[str, torch.Tensor] = {}
-    with _silence():
+    with _quiet():
         for path in resolved.weights:
             state |= _read_weights(path)
         try:
@@ -61,7 +60,7 @@ def load_image_processor(resolved: ResolvedBackbone) -> Any:
 
 
 def _load(resolved: ResolvedBackbone, part: str, load: Callable[..., T], **options: Any) -> T:
-    with _silence():
+    with _quiet():
         try:
             return load(resolved.folder, trust_remote_code=False, local_files_only=True, **options)
         except ImportError as error:
@@ -95,17 +94,12 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """No loading bars, warnings and tables: what matters of them becomes an error of ours."""
-    logger = logging.getLogger("transformers")
-    level, bars = logger.level, transformers_logging.is_progress_bar_enabled()
-    logger.setLevel(logging.CRITICAL)
+def _quiet() -> Iterator[None]:
+    bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet("transformers"):
             yield
     finally:
-        logger.setLevel(level)
         if bars:
             transformers_logging.enable_progress_bar()

@@ -4,8 +4,7 @@ The recipe of the intervals, for whoever recomputes them from `predictions.csv` 
 in file order): `names` are the distinct pictures in order of first appearance; `rng =
 numpy.random.default_rng(seed)`; a resample is `rng.integers(0, len(names), len(names))` and holds all rows of
 every picture drawn, as often as it was drawn; the interval of a metric is `numpy.percentile([2.5, 97.5])`
-over 2,000 resamples, leaving out those in which the metric is undefined. Seed 42 unless `run.json` says
-otherwise.
+over 2,000 resamples, leaving out those in which the metric is undefined. The seed is 42, whatever the run's.
 """
 
 import warnings

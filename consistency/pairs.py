@@ -4,9 +4,10 @@ import csv
 import hashlib
 import io
 import re
+import reprlib
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +17,11 @@ import numpy.typing as npt
 from consistency.errors import DataError
 
 OnConflict = Literal["abort", "mean", "first", "drop"]
-_SCORE = re.compile(r"([1-5])(?:\.0*)?")
+
+_SCORE = re.compile(r" *([1-5])(?:\.0+)? *")
+_VISIBLE = re.compile("[^\\s#\uff03\ufe5f\u200b-\u200f\u2060\ufe0f\ufeff]")  # neither space nor any sort of #
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
+_LINE_BREAK = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class PairTable:
     """The n usable rows of a CSV.
 
     rows: (n,) int64, 1-based data row of the CSV. images, hashtags: (n,) object, str exactly as in the CSV.
-    scores: (n,) int64, 1 to 5, or 0 where the table has none. digest: SHA-256 of the CSV in hex.
+    scores: (n,) int64, 1 to 5, or 0 where the table has none. digest: SHA-256 of the CSV's bytes in hex.
+    skipped: the rows that are not among the n, in order.
     """
 
     rows: npt.NDArray[np.int64]
@@ -46,6 +51,11 @@ class PairTable:
     digest: str
     skipped: tuple[Skipped, ...]
 
+    def __post_init__(self) -> None:
+        shapes = {column.shape for column in (self.rows, self.images, self.hashtags, self.scores)}
+        if shapes != {(len(self.rows),)}:
+            raise ValueError(f"columns of shapes {shapes} do not make a table")
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -55,7 +65,7 @@ class PairTable:
         return self.scores - 1
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "PairTable":
-        """The rows of an index or a mask."""
+        """The table of `rows`, indices or a mask."""
         return replace(
             self, rows=self.rows[rows], images=self.images[rows], hashtags=self.hashtags[rows], scores=self.scores[rows]
         )
@@ -70,51 +80,62 @@ def read_pairs(
     encoding: str = "utf-8-sig",
     require_scores: bool = True,
 ) -> PairTable:
-    """Read a pair table. Rows that cannot be used are in `skipped`; other columns are ignored.
+    """Read a pair table. Rows that cannot be used are in `skipped`; other columns and empty lines are ignored.
 
-    Without `require_scores` the score column may be missing. Raises DataError where the file as a whole is not a
-    table of these columns.
+    Without `require_scores` the score column, or single scores, may be missing. Raises DataError where the file as a
+    whole is not a table of these columns, or has no row that can be used.
     """
     path = Path(path)
     data = _read_bytes(path)
     reader = csv.reader(io.StringIO(_decode(path, data, encoding), newline=""), strict=True)
+    rows: list[int] = []
+    images: list[str] = []
+    hashtags: list[str] = []
+    scores: list[int] = []
+    skipped: list[Skipped] = []
+    image_fault, score_of = cache(_image_fault), cache(_score)  # names and scores come again and again
     try:
         header = next(reader, [])
-        columns = [image_column, hashtag_column]
-        if require_scores or score_column in header:
-            columns.append(score_column)
-        places = _places(path, header, columns)
-        rows: list[int] = []
-        kept: list[tuple[str, str, int]] = []
-        skipped: list[Skipped] = []
-        number = 0
-        for cells in reader:
-            if not cells:  # an empty line is no row
-                continue
-            number += 1
+        image_at, hashtag_at = (_place(path, header, column) for column in (image_column, hashtag_column))
+        scored = require_scores or score_column in header
+        score_at = _place(path, header, score_column) if scored else None
+        line = reader.line_num
+        for row, cells in enumerate(filter(None, reader), 1):
+            if reader.line_num > line + 1 and _swallows_rows(cells, len(header), score_at):
+                raise DataError(
+                    f"{path}, lines {line + 1} to {reader.line_num}: a quote is opened there and not closed before the "
+                    'next row; close it, or write a quote inside a quoted cell as ""'
+                )
+            line = reader.line_num
             if len(cells) != len(header):
-                reason = f"{len(cells)} cells, the header has {len(header)}"
-                skipped.append(Skipped(number, _cell(cells, places[0]), _cell(cells, places[1]), reason))
+                image, hashtag = ("".join(cells[at : at + 1]) for at in (image_at, hashtag_at))
+                skipped.append(Skipped(row, image, hashtag, f"{len(cells)} cells, the header has {len(header)}"))
                 continue
-            image, hashtag, *scores = (cells[place] for place in places)
-            score, fault = _score(scores[0]) if scores else (0, None)
-            if reason := _image_fault(image) or _hashtag_fault(hashtag) or fault:
-                skipped.append(Skipped(number, image, hashtag, reason))
+            image, hashtag = cells[image_at], cells[hashtag_at]
+            text = cells[score_at] if score_at is not None else ""
+            score = score_of(text)
+            reason = image_fault(image) or _hashtag_fault(hashtag)
+            if not reason and not score and (require_scores or text.strip()):
+                reason = f"score {reprlib.repr(text)}, expected a whole number from 1 to 5"
+            if reason:
+                skipped.append(Skipped(row, image, hashtag, reason))
                 continue
-            rows.append(number)
-            kept.append((image, hashtag, score))
+            rows.append(row)
+            images.append(image)
+            hashtags.append(hashtag)
+            scores.append(score)
     except csv.Error as error:
         raise DataError(
-            f"{path}, line {reader.line_num}: {error}; expected a comma-separated file (is a quote left open?)"
+            f"{path}, line {reader.line_num}: {error}; expected comma-separated cells (is a quote left open?)"
         ) from error
     if not rows:
-        detail = f"; row {skipped[0].row}: {skipped[0].reason}" if skipped else ", only a header"
-        raise DataError(f"{path} has no usable row{detail}: add rows, or name another file with --data")
+        found = f"row {skipped[0].row}: {skipped[0].reason}" if skipped else "there is only a header"
+        raise DataError(f"{path} has no usable row ({found}): mend it, or name another file with --data")
     return PairTable(
         rows=np.array(rows, dtype=np.int64),
-        images=_objects([image for image, _, _ in kept]),
-        hashtags=_objects([hashtag for _, hashtag, _ in kept]),
-        scores=np.array([score for _, _, score in kept], dtype=np.int64),
+        images=np.array(images, dtype=object),
+        hashtags=np.array(hashtags, dtype=object),
+        scores=np.array(scores, dtype=np.int64),
         path=path,
         digest=hashlib.sha256(data).hexdigest(),
         skipped=tuple(skipped),
@@ -145,93 +166,109 @@ def merge_repeats(table: PairTable, identity: npt.NDArray[np.object_], on_confli
     on_conflict, where their scores differ: "abort" raises DataError, "mean" takes their mean rounded half up, "first"
     the first row's score, "drop" keeps none of them.
     """
-    places: dict[tuple[object, str], int] = {}
-    pairs = zip(identity, table.hashtags, strict=True)
-    first = np.array(
-        [places.setdefault((who, normalise_hashtag(tag)), i) for i, (who, tag) in enumerate(pairs)], np.int64
-    )
-    scores = table.scores.copy()
-    kept = first == np.arange(len(first))
-    for place in sorted({int(first[i]) for i in np.flatnonzero(scores != scores[first])}):
-        same = np.flatnonzero(first == place)
-        if on_conflict == "abort":
-            raise DataError(
-                f"{table.path}: rows {', '.join(map(str, table.rows[same]))} are the same picture and hashtag "
-                f"({table.images[place]}, {table.hashtags[place]}) with scores "
-                f"{', '.join(map(str, table.scores[same]))}: choose --on-conflict mean, first or drop"
-            )
-        if on_conflict == "mean":
-            scores[same] = int(np.floor(table.scores[same].mean() + 0.5))
-        elif on_conflict == "first":
-            scores[same] = table.scores[place]
-        else:
-            kept[same] = False
-    return Merged(first, kept, scores)
+    n = len(table)
+    place: dict[tuple[object, str], int] = {}
+    pairs = zip(identity, map(normalise_hashtag, table.hashtags), strict=True)
+    first = np.fromiter((place.setdefault(pair, index) for index, pair in enumerate(pairs)), np.int64, n)
+    kept, scores = first == np.arange(n), table.scores
+    conflicting = np.zeros(n, dtype=bool)  # by first row
+    conflicting[first[scores != scores[first]]] = True
+    if not conflicting.any():
+        return Merged(first, kept, scores)
+    if on_conflict == "abort":
+        pair = int(conflicting.argmax())
+        same = first == pair
+        raise DataError(
+            f"{table.path}: rows {_listed(table.rows[same])} are the same picture and hashtag ({table.images[pair]}, "
+            f"{table.hashtags[pair]}) with scores {_listed(scores[same])}; {conflicting.sum()} pairs contradict "
+            "themselves so: correct them, or choose --on-conflict mean, first or drop"
+        )
+    if on_conflict == "drop":
+        return Merged(first, kept & ~conflicting, scores)
+    if on_conflict == "mean":
+        count, total = np.bincount(first, minlength=n), np.zeros(n, dtype=np.int64)
+        np.add.at(total, first, scores)
+        scores = (2 * total + count) // np.maximum(2 * count, 1)  # by first row; halves go up
+    return Merged(first, kept, scores[first])
 
 
 def _read_bytes(path: Path) -> bytes:
-    if path.is_dir():
-        raise DataError(f"{path} is a folder, expected a CSV file: name the file with --data")
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise DataError(
             f"there is no file {path}: name the pair table with --data, or draw one with `data demo`"
         ) from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path} is a folder, expected a CSV file: name the file with --data") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    if not data.strip(b"\xef\xbb\xbf \t\r\n"):
-        raise DataError(f"{path} is empty, expected a CSV with a header")
+    if not data.strip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n"):
+        raise DataError(f"{path} is empty, expected a CSV with a header and rows")
     return data
 
 
 def _decode(path: Path, data: bytes, encoding: str) -> str:
     try:
-        return data.decode(encoding)
+        return data.decode(encoding).removeprefix("\ufeff")
     except LookupError as error:
         raise DataError(f"there is no encoding {encoding!r}: use for example utf-8-sig, cp949 or utf-16") from error
     except UnicodeError as error:
-        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise DataError(f"{path} is UTF-16, not {encoding}: say --encoding utf-16") from error
-        line = data[: error.start].count(b"\n") + 1 if isinstance(error, UnicodeDecodeError) else 1
+        line = data.count(b"\n", 0, error.start) + 1 if isinstance(error, UnicodeDecodeError) else 1
+        other = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "cp949"
         raise DataError(
-            f"{path}, line {line}: not {encoding}; save the file as UTF-8, or say its encoding (--encoding cp949)"
+            f"{path}, line {line}: not {encoding}; save the file as UTF-8, or name its encoding: --encoding {other}"
         ) from error
 
 
-def _places(path: Path, header: list[str], columns: Sequence[str]) -> list[int]:
-    found = ", ".join(repr(name) for name in header)
+def _place(path: Path, header: list[str], column: str) -> int:
+    """Where the one column of that name is."""
+    if header.count(column) == 1:
+        return header.index(column)
+    found = f"found {len(header)}: {reprlib.repr(header)}" if len(header) > 20 else f"found {header}"
+    if column in header:
+        raise DataError(f"{path} has {header.count(column)} columns {column!r}, expected one ({found})")
     for separator, name in ((";", "semicolons"), ("\t", "tabs")):
-        if len(header) == 1 and separator in header[0]:
-            raise DataError(f"{path} is separated by {name}, expected commas: found the one column {found}")
-    for column in columns:
-        if header.count(column) > 1:
-            raise DataError(f"{path} has the column {column!r} {header.count(column)} times: found {found}")
-        if column not in header:
-            raise DataError(
-                f"{path} has no column {column!r}: found {found}; "
-                "name the columns with --image-column, --hashtag-column and --score-column"
-            )
-    return [header.index(column) for column in columns]
+        if separator in "".join(header[:1]):
+            raise DataError(f"{path} is separated by {name}, expected commas ({found})")
+    raise DataError(
+        f"{path} has no column {column!r} ({found}): "
+        "name the columns with --image-column, --hashtag-column and --score-column"
+    )
 
 
-def _cell(cells: list[str], place: int) -> str:
-    return cells[place] if place < len(cells) else ""
+def _swallows_rows(cells: list[str], width: int, score_at: int | None) -> bool:
+    """Whether a cell holds line breaks that look like ends of rows: a quote is open where none was meant.
+
+    Such a file is valid CSV if a later row has another stray quote, and would lose every row between the two.
+    """
+
+    def is_row(cells: list[str]) -> bool:
+        return len(cells) == width and (score_at is None or _score(cells[score_at]) > 0)
+
+    for at, cell in enumerate(cells):
+        lines = _LINE_BREAK.split(cell)
+        if len(lines) > 1:
+            before, after = cells[:at] + lines[0].split(","), lines[-1].split(",") + cells[at + 1 :]
+            if width > 1 and is_row(before) and is_row(after):
+                return True
+    return False
 
 
-def _score(text: str) -> tuple[int, str | None]:
-    match = _SCORE.fullmatch(text.strip(" "))
-    return (int(match[1]), None) if match else (0, f"score {text!r} is no whole number from 1 to 5")
+def _score(text: str) -> int:
+    """1 to 5, or 0 for anything else."""
+    match = _SCORE.fullmatch(text)
+    return int(match[1]) if match else 0
 
 
 def _hashtag_fault(hashtag: str) -> str | None:
     if "\0" in hashtag:
         return "the hashtag has a NUL character"
-    return None if hashtag.strip().strip("#＃").strip() else "the hashtag is empty"
+    return None if _VISIBLE.search(hashtag) else "the hashtag is empty"
 
 
 def _image_fault(name: str) -> str | None:
-    """Why a name cannot be a file below the image folder."""
+    """Why `name` cannot be that of a file below the image folder."""
     if not name.strip():
         return "the picture has no name"
     if "\0" in name:
@@ -239,12 +276,10 @@ def _image_fault(name: str) -> str | None:
     if _URL.match(name):
         return "the picture is a URL, expected a file name: download it first"
     parts = re.split(r"[/\\]", name)
-    if ".." in parts or parts[0] == "" or re.match(r"[A-Za-z]:", name):
+    if ".." in parts or not parts[0] or re.match(r"[A-Za-z]:", name):
         return "the picture's name leads out of the image folder"
     return None
 
 
-def _objects(values: list[str]) -> npt.NDArray[np.object_]:
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
+def _listed(numbers: npt.NDArray[np.int64]) -> str:
+    return ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")

@@ -94,11 +94,12 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A finished run folder as read back. info: the whole of `run.json`."""
+    """A finished run folder as read back. info: the whole of `run.json`; skipped: the lines of `skipped.csv`."""
 
     path: Path
     info: dict[str, Any]
     results: tuple[Result, ...]
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def command(self) -> str:
@@ -141,6 +142,24 @@ class RunFolder:
             raise StorageError(f"cannot make the run folder {out or runs}: {error.strerror or error}") from error
         write_file(path / UNFINISHED, b"run.json is written last: while this file is here, the run is not complete\n")
         return cls(path, command, backbone, now.isoformat(timespec="seconds"))
+
+    @classmethod
+    def reopen(cls, path: Path, *, command: str, backbone: str) -> "RunFolder":
+        """The unfinished run of `command` in `path`, to go on with. Raises InputError where there is none."""
+        if (path / "run.json").is_file():
+            raise InputError(f"{path} is a finished run: there is nothing to resume")
+        if not (path / UNFINISHED).is_file():
+            raise InputError(f"{path} holds no unfinished run: name the folder that the interrupted {command} printed")
+        return cls.at(path, command=command, backbone=backbone)
+
+    @classmethod
+    def at(cls, path: Path, *, command: str, backbone: str) -> "RunFolder":
+        """The run folder `path`, as it is, to write into from now on."""
+        return cls(path, command, backbone, datetime.now().astimezone().isoformat(timespec="seconds"))
+
+    @staticmethod
+    def is_unfinished(path: Path) -> bool:
+        return (path / UNFINISHED).is_file()
 
     def write_file(self, name: str, data: bytes) -> None:
         write_file(self.path / name, data)
@@ -232,7 +251,7 @@ def read_run(path: Path) -> Run:
             names = {key: entry[key] for key in ("system", "backbone", "protocol", "split")}
             intervals = {name: tuple(ci) if ci else None for name, ci in entry["ci95"].items()}
             results.append(Result(Predictions(**names, **columns), entry["metrics"], intervals))
-        return Run(path, {"command": "", "config": {}, **info}, tuple(results))
+        return Run(path, {"command": "", "config": {}, **info}, tuple(results), _read_skipped(path / "skipped.csv"))
     except OSError as error:
         raise InputError(f"{path} lacks a file of a run: {error.strerror}: {error.filename}") from error
     except (ValueError, KeyError, TypeError, csv.Error) as error:
@@ -318,6 +337,16 @@ def _read_predictions(reader: "csv.DictReader[str]") -> dict[tuple[str, str], di
             "probabilities": chances,
         }
     return found
+
+
+def _read_skipped(path: Path) -> tuple[Skipped, ...]:
+    if not path.is_file():
+        return ()
+    with path.open(encoding="utf-8", newline="") as file:
+        return tuple(
+            Skipped(int(line["row"]) if line["row"] else None, line["image"], line["hashtag"], line["reason"])
+            for line in csv.DictReader(file)
+        )
 
 
 def _claim(out: Path) -> Path:

@@ -14,7 +14,6 @@ from consistency.pairs import OnConflict, PairTable, merge_repeats, normalise_ha
 
 Protocol = Literal["grouped", "paper"]
 Side = Literal["train", "val", "test"]
-
 Pairs = tuple[npt.NDArray[np.object_], npt.NDArray[np.object_]]
 
 PAPER_SEED = 42
@@ -97,8 +96,7 @@ def make_split(
 
 
 def hold_out_validation(split: Split, identity: npt.NDArray[np.object_], *, fraction: float = 0.15, seed: int) -> Split:
-    """`split` with `fraction` of its train rows turned into "val": whole pictures, or under `paper` single
-    rows.
+    """`split` with `fraction` of its train rows turned into "val": whole pictures; single rows under `paper`.
 
     Test rows stay as they are. Raises DataError where train is too small to give any away.
     """

@@ -76,11 +76,11 @@ def photograph(image: Image.Image, rng: random.Random) -> Image.Image:
     # What the rotation leaves empty lies outside this middle part, whatever the angle.
     middle = (image.width // 9, image.height // 9, image.width * 8 // 9, image.height * 8 // 9)
     image = image.rotate(angle, Image.Resampling.BICUBIC).resize(image.size, Image.Resampling.LANCZOS, middle)
-    image = ImageEnhance.Color(image).enhance(rng.uniform(0.2, 1.7))
-    image = ImageEnhance.Contrast(image).enhance(rng.uniform(0.55, 1.4))
+    image = ImageEnhance.Color(image).enhance(rng.uniform(0.4, 1.6))
+    image = ImageEnhance.Contrast(image).enhance(rng.uniform(0.7, 1.3))
     tint = Image.new("RGB", image.size, tuple(rng.randint(120, 255) for _ in range(3)))
-    image = Image.blend(image, ImageChops.multiply(image, tint), rng.uniform(0, 0.7))
-    return image.filter(ImageFilter.GaussianBlur(rng.uniform(0, image.width / 120)))
+    image = Image.blend(image, ImageChops.multiply(image, tint), rng.uniform(0, 0.5))
+    return image.filter(ImageFilter.GaussianBlur(rng.uniform(0, image.width / 160)))
 
 
 def _scored(image: str, hashtag: str, clean: int, rng: random.Random) -> Row:

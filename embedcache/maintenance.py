@@ -104,12 +104,14 @@ def compact(cache: "EmbeddingCache") -> CompactReport:
             table = cache.sound_table(kind)
             for group in _groups(table):
                 rows = np.flatnonzero(np.isin(table.segment, group))
+                sources = {table.segments[index].path for index in group}
                 try:
                     if len(rows):
-                        cache.publish(kind, table.keys[rows], table.take(rows))
+                        # A compaction that was killed may have left the very segment that this one makes.
+                        sources.discard(cache.publish(kind, table.keys[rows], table.take(rows)))
                 except FileNotFoundError as error:
                     raise CacheError(f"{error.filename} was removed meanwhile; run compact again") from error
-                remove_replaced([table.segments[index].path for index in group], cache.path)
+                remove_replaced(sources, cache.path)
         cache.refresh()
         after = cache.listed()
         return CompactReport(len(before), len(after), size_before - sum(path.stat().st_size for path in after))

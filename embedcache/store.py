@@ -173,12 +173,13 @@ class EmbeddingCache:
             self.publish(kind, keys[part], vectors[part])
         self.refresh()
 
-    def publish(self, kind: Kind, keys: Keys, vectors: Vectors) -> None:
-        """Makes one segment of `keys` (n, 32) uint8, sorted and distinct, durable."""
+    def publish(self, kind: Kind, keys: Keys, vectors: Vectors) -> Path:
+        """Makes one segment of `keys` (n, 32) uint8, sorted and distinct, durable; returns where it is."""
         data = build(kind, self.fingerprint, keys, vectors.astype(self.dtype))
         name = name_of(data)
         write_file(self.path / name, data, temp=self.path / "tmp")
         self._damaged.discard(name)
+        return self.path / name
 
     def pair_embeddings(
         self, table: "PairTable", files: "Mapping[str, ImageFile]"

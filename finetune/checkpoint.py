@@ -22,9 +22,14 @@ from consistency.durable import make_folder, sweep_temp, write_file
 from consistency.errors import InputError, StorageError
 
 FORMAT = 1
-MANIFEST = "checkpoint.json"
+FOLDER, MANIFEST = "checkpoint", "checkpoint.json"
 
 Parts = dict[str, dict[str, Tensor]]
+
+
+def discard(out: Path) -> None:
+    """Remove the checkpoints of the training in `out`, once everything that it was for is written."""
+    shutil.rmtree(out / FOLDER, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,20 @@ class Cadence:
 
 @dataclass(eq=False)
 class Checkpoints:
-    """The checkpoints of one training. identity: what must be equal for a training to go on; plain JSON values."""
+    """The checkpoints of the training in `out`.
 
-    folder: Path
+    identity: plain JSON values that must be equal for the training to go on.
+    """
+
+    out: Path
     identity: Mapping[str, Any]
     cadence: Cadence
     _last_step: int = 0
     _last_time: float = field(default_factory=time.monotonic)
+
+    @property
+    def folder(self) -> Path:
+        return self.out / FOLDER
 
     def due(self, step: int) -> bool:
         steps, minutes = self.cadence.steps, self.cadence.minutes
@@ -59,7 +71,7 @@ class Checkpoints:
             names[part] = f"{part}-{hashlib.sha256(data).hexdigest()}.safetensors"
             if not (self.folder / names[part]).exists():
                 write_file(self.folder / names[part], data)
-        manifest = {"format": FORMAT, "identity": self.identity, "state": state, "parts": names}
+        manifest = {"format": FORMAT, "identity": self.identity, "step": step, "state": state, "parts": names}
         write_file(self.folder / MANIFEST, json.dumps(manifest).encode())
         for path in self.folder.glob("*.safetensors"):
             if path.name not in names.values():
@@ -87,11 +99,8 @@ class Checkpoints:
                 parts[part] = load_tensors(data)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StorageError(f"{self.folder} holds a damaged checkpoint ({error}): train anew") from error
-        self._last_step = manifest["state"]["step"]
+        self._last_step = manifest["step"]
         return manifest["state"], parts
-
-    def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _compare(self, stored: Mapping[str, Any]) -> None:
         now = json.loads(json.dumps(self.identity))

@@ -1,6 +1,7 @@
 """Rows of a pair table as training wants them: pictures decoded once, hashtags tokenized once, steps in order."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -173,12 +174,10 @@ def with_pictures(data: PairData, steps: Sequence[Step]) -> Iterator[tuple[Step,
         return step, numbers, data.pictures.batch(numbers)
 
     with ThreadPoolExecutor(1) as pool:
-        waiting = [pool.submit(load, step) for step in steps[:1]]
-        for following in [*steps[1:], None]:
-            ready = waiting.pop().result()
-            if following is not None:
-                waiting.append(pool.submit(load, following))
-            yield ready
+        coming = deque(pool.submit(load, step) for step in steps[:1])
+        for following in range(1, len(steps) + 1):
+            coming.extend(pool.submit(load, step) for step in steps[following : following + 1])
+            yield coming.popleft().result()
 
 
 def _number(values: npt.NDArray[np.object_]) -> tuple[list[int], Ints]:

@@ -97,7 +97,9 @@ class Training:
         self.labels = torch.from_numpy(rows.labels).to(self.device)
         self.warmup = int(config.warmup * self.total)
         if config.gradient_checkpointing:
-            classifier.model.gradient_checkpointing_enable({"use_reentrant": False})
+            model = classifier.model  # transformers renamed it in 5.2x
+            enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+            enable({"use_reentrant": False})
 
     def run(self, progress: Progress, on_epoch: Callable[[dict[str, Any]], None]) -> None:
         at, begun = self.at, time.monotonic() - self.at.seconds

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def finetune(
 
     labels: (n,) int64 0..4, of every row of the table. train, val, test: (k,) int64 rows of the table. Without `val`
     nothing is chosen: the last weights are kept, and the history is measured on the test rows. head: to begin with,
-    trained on embeddings of this backbone; otherwise `config.warm_start` says whether one is trained first.
+    trained on embeddings of this backbone, in place of `config.head`; without it `config.warm_start` decides.
     class_weights_from: labels that balanced class weights count, instead of those of the train rows. resume: go on
     from the last checkpoint in `out`, to the result that an uninterrupted training has (to the bit on a CPU); from the
     beginning where there is none yet. The caller's random state stays as it is.
@@ -87,6 +87,8 @@ def finetune(
                 "use the default preset"
             )
         backbone.spec = squash(backbone.spec)
+    if head is not None:
+        config = replace(config, head=head.config)
     make_folder(out)
     data = read_pair_data(backbone, table, files, config, limits=limits, progress=progress)
     sides = {"train": train, "test": test} | ({} if val is None else {"val": val})
@@ -95,9 +97,8 @@ def finetune(
         if not len(rows):
             raise InputError(f"none of the {len(sides[side])} {side} rows has a picture that can be used")
     weights = class_weights(config, labels[usable["train"]] if class_weights_from is None else class_weights_from)
-    checkpoints = Checkpoints(
-        out / "checkpoint", _identity(backbone, table, labels, usable, config, seed), cadence or Cadence()
-    )
+    identity = _identity(backbone, table, labels, usable, config, seed)
+    checkpoints = Checkpoints(out, identity, cadence or Cadence())
     with torch.random.fork_rng(devices=_cuda(backbone.device), device_type="cuda"):
         torch.manual_seed(seed)
         started = checkpoints.read() if resume else None

@@ -170,26 +170,23 @@ def kills(folder: Path, count: int, seed: int) -> dict[str, int]:
         lambda: reader(root, ledgers),
     ]
     running = [fork(role) for role in roles]
-    checked = 0
-    for kill in range(count):
-        time.sleep(chance.uniform(0.01, 0.12))
-        victim = chance.randrange(len(roles))
-        os.kill(running[victim], signal.SIGKILL)
-        status = os.waitpid(running[victim], 0)[1]
-        assert os.WIFSIGNALED(status), f"role {victim} had failed before its kill"
-        if kill % 10 == 9:
-            checked = run(lambda: print(check(root, ledgers), file=sys.stderr))
-        running[victim] = fork(roles[victim])
-    for pid in running:
-        os.kill(pid, signal.SIGKILL)
-        assert os.WIFSIGNALED(os.waitpid(pid, 0)[1]), "a role had failed"
-    assert run(lambda: check(root, ledgers)) == checked == 0
-    return {"kills": count, "rows": check(root, ledgers), "tidied": tidied(root)}
+    try:
+        for _ in range(count):
+            time.sleep(chance.uniform(0.01, 0.12))
+            victim = chance.randrange(len(roles))
+            kill(running[victim], victim)
+            running[victim] = fork(roles[victim])
+    finally:
+        for role, pid in enumerate(running):
+            kill(pid, role)
+    # This process has not opened the cache before: it knows what is on the disk, and no more.
+    rows = check(root, ledgers)
+    return {"kills": count, "rows": rows, "left": len(list(root.glob("*/tmp/.writing-*")))}
 
 
-def tidied(root: Path) -> int:
-    """Temporary files left once the next process has opened the cache: none."""
-    return len(list(EmbeddingCache.open(root, FIELDS).path.glob("tmp/.writing-*")))
+def kill(pid: int, role: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    assert os.WIFSIGNALED(os.waitpid(pid, 0)[1]), f"role {role} had failed before it was killed"
 
 
 # --- every call fails once -----------------------------------------------------------------------------------
@@ -231,7 +228,8 @@ def resume(root: Path, ledger: Path) -> None:
     for batch, kind in BATCHES:
         keys = rows(batch, kind)
         missing = cache.missing(kind, keys)
-        assert (cache.vectors(kind, keys[~missing]) == vectors_of(keys[~missing])).all()
+        if not missing.all():
+            assert (cache.vectors(kind, keys[~missing]) == vectors_of(keys[~missing])).all()
         cache.append(kind, keys[missing], vectors_of(keys[missing]))
         assert (cache.vectors(kind, keys) == vectors_of(keys)).all()
     cache.compact()

@@ -19,7 +19,13 @@ from finetune.train import FinetuneResult, finetune
 from heads.model import HeadConfig
 from tests.models import make_clip_folder
 
-COLOURS = {"#바다": (40, 90, 200), "#여행": (200, 180, 90), "#고양이": (90, 90, 90), "#봄": (240, 150, 190), "#forest": (30, 120, 50)}
+COLOURS = {
+    "#바다": (40, 90, 200),
+    "#여행": (200, 180, 90),
+    "#고양이": (90, 90, 90),
+    "#봄": (240, 150, 190),
+    "#forest": (30, 120, 50),
+}
 Ints = npt.NDArray[np.int64]
 
 

@@ -2,8 +2,8 @@
 
 import csv
 import hashlib
-import json
 import random
+import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -28,7 +28,6 @@ from demo.vocabulary import (
     SUFFIXES,
     Picture,
     clean_score,
-    sample_hashtag,
     sample_picture,
 )
 
@@ -93,7 +92,8 @@ def test_labels_were_moved_by_one_and_clean_ones_follow_the_rule(demo: Path) -> 
     assert set(moves) == {-1, 0, 1}
     # 15 % are moved, but upwards from 5 and downwards from 1 is nowhere.
     assert 0.08 < sum(move != 0 for move in moves) / len(moves) < 0.14
-    label_of = {(row["Image Filename"], row["Hashtag"]): int(label["clean_score"]) for row, label in zip(rows, clean)}
+    labelled = zip(rows, clean, strict=True)
+    label_of = {(row["Image Filename"], row["Hashtag"]): int(label["clean_score"]) for row, label in labelled}
     numbers = {f"demo_{number + 1:03}": number for number in range(180)}
     concept_of = {tag: concept for concept, tags in CONCEPTS.items() for tag in tags}
     checked = 0
@@ -106,7 +106,7 @@ def test_labels_were_moved_by_one_and_clean_ones_follow_the_rule(demo: Path) -> 
 
 
 def test_pictures_are_what_their_names_say(demo: Path) -> None:
-    kinds = Counter()
+    kinds: Counter[tuple[str | None, str]] = Counter()
     for path in (demo / "image").iterdir():
         with Image.open(path) as image:
             assert (image.mode, image.size) == ("RGB", (288, 288))
@@ -177,7 +177,7 @@ def test_tiny_embeds_as_any_clip_does() -> None:
     tokens = tokenizer(["#바다", "夜景🌙", long], padding=True, truncation=True, return_tensors="pt")
     assert tokens.input_ids.shape == (3, 16)
     assert tokens.input_ids[2, -1] == tokenizer.eos_token_id
-    assert tokenizer("#바다").input_ids == tokenizer("#바다").input_ids  # the same text decomposed (NFD)
+    assert tokenizer(unicodedata.normalize("NFD", "#바다")).input_ids == tokenizer("#바다").input_ids
     image = draw(Picture("sea", "summer", ()), random.Random(5), 100)
     pixels = AutoImageProcessor.from_pretrained(TINY, backend="pil")(image, return_tensors="pt")
     assert pixels.pixel_values.shape == (1, 3, 72, 72)
@@ -197,14 +197,10 @@ def test_training_repeats_to_the_byte(tmp_path: Path) -> None:
     train_backbone(tmp_path / "other", Recipe(seed=6, images=24, steps=3, batch_size=8))
     weights = "model.safetensors"
     assert digests(tmp_path / "one")[weights] != digests(tmp_path / "other")[weights]
-    shipped = {name for name in digests(TINY) if name != "README.md"}
-    assert set(digests(tmp_path / "one")) == shipped
-
-
-def test_the_shipped_tokenizer_is_the_one_the_script_trains(tmp_path: Path) -> None:
-    train_backbone(tmp_path, Recipe(images=8, steps=1, batch_size=8))
+    # What is shipped is what the script writes, but for the card with its figures.
+    assert set(digests(tmp_path / "one")) == set(digests(TINY)) - {"README.md"}
     for name in ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"):
-        assert json.loads((tmp_path / name).read_text()) == json.loads((TINY / name).read_text())
+        assert (tmp_path / "one" / name).read_bytes() == (TINY / name).read_bytes()
 
 
 def test_merges_come_by_frequency_then_alphabet() -> None:

@@ -55,7 +55,10 @@ def test_same_content_under_two_names_is_one_picture(tmp_path: Path, case: Case)
     read = read_pair_data(case.backbone(), table, files, FinetuneConfig.default())
     assert read.image_index.tolist() == [0, -1, 0, -1]
     assert read.usable(np.arange(4)).tolist() == [0, 2]
-    assert [(line.row, line.image, line.hashtag) for line in read.skipped] == [(2, "half.png", "#y"), (4, "gone.png", "#z")]
+    assert [(line.row, line.image, line.hashtag) for line in read.skipped] == [
+        (2, "half.png", "#y"),
+        (4, "gone.png", "#z"),
+    ]
     assert "broken or truncated" in read.skipped[0].reason
 
 
@@ -82,9 +85,7 @@ def test_batches_by_image_hold_whole_pictures(case: Case, data: PairData) -> Non
 
 
 def test_published_loop_drops_an_odd_batch(case: Case, data: PairData) -> None:
-    steps = epoch_steps(
-        FinetuneConfig.paper(), data, case.train, np.ones(len(case.table)), seed=1, epoch=1
-    )
+    steps = epoch_steps(FinetuneConfig.paper(), data, case.train, np.ones(len(case.table)), seed=1, epoch=1)
     assert [len(step.rows) for step in steps] == [16, 16]  # of 36 rows
 
 

@@ -50,9 +50,7 @@ def published_loop(case: Case) -> tuple[CLIPModel, nn.Sequential]:
     labels = case.table.labels
     weight = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
     criterion = nn.CrossEntropyLoss(weight=torch.tensor(weight, dtype=torch.float32))
-    optimizer = torch.optim.Adam(
-        [*model.parameters(), *classifier.parameters()], lr=PAPER.lr, weight_decay=1e-4
-    )
+    optimizer = torch.optim.Adam([*model.parameters(), *classifier.parameters()], lr=PAPER.lr, weight_decay=1e-4)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=5, gamma=0.1)
     for epoch in range(1, PAPER.epochs + 1):
         order = np.random.default_rng([SEED, 1, epoch]).permutation(case.train)
@@ -87,7 +85,9 @@ def test_paper_preset_is_the_published_loop(case: Case, tuned: tuple[Path, Finet
     for name, value in result.model.backbone.model.named_parameters():
         if "k_proj.bias" in name:
             continue  # softmax cancels it: its gradient is rounding noise, which Adam makes as large as any
-        torch.testing.assert_close(value, expected[name], atol=2e-5, rtol=0, msg=lambda text, name=name: f"{name} {text}")
+        torch.testing.assert_close(
+            value, expected[name], atol=2e-5, rtol=0, msg=lambda text, name=name: f"{name} {text}"
+        )
         if name != "logit_scale":
             assert (value - untouched[name]).abs().max() > 5e-4  # it did learn: 40 times the tolerance
     for name, value in result.model.head.head.state_dict().items():
@@ -123,9 +123,7 @@ def test_published_file(case: Case, tuned: tuple[Path, FinetuneResult]) -> None:
     np.testing.assert_allclose(probabilities[result.rows["test"]], result.probabilities["test"], atol=1e-6)
 
 
-def test_published_file_of_an_old_transformers(
-    case: Case, tuned: tuple[Path, FinetuneResult], tmp_path: Path
-) -> None:
+def test_published_file_of_an_old_transformers(case: Case, tuned: tuple[Path, FinetuneResult], tmp_path: Path) -> None:
     state = torch.load(tuned[0] / "fine_tuned_backbone.pth", weights_only=True)
     old = {name.replace("base_model.", "clip_model."): value for name, value in state.items()}
     old["clip_model.text_model.embeddings.position_ids"] = torch.arange(77)[None]

@@ -54,7 +54,7 @@ def by_scikit_learn(scores: npt.NDArray[np.int64], predicted: npt.NDArray[np.int
     return found
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 60), classes=st.integers(1, 5))
 def test_metrics_are_scikit_learns(seed: int, n: int, classes: int) -> None:
     scores, predicted, values, probabilities, _ = random_rows(seed, n, 5, classes)
@@ -71,15 +71,15 @@ def test_metrics_are_scikit_learns(seed: int, n: int, classes: int) -> None:
             assert found[name] == pytest.approx(figure, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 10**6), n=st.integers(2, 40), pictures=st.integers(2, 8), classes=st.integers(1, 5))
 def test_quick_bootstrap_is_the_plain_loop(seed: int, n: int, pictures: int, classes: int) -> None:
     scores, predicted, values, probabilities, images = random_rows(seed, n, pictures, classes)
     images[:2] = ["first.png", "second.png"]
-    quick = bootstrap_metrics(scores, predicted, values, probabilities, images, resamples=12, seed=seed)
+    quick = bootstrap_metrics(scores, predicted, values, probabilities, images, resamples=8, seed=seed)
     names = list(dict.fromkeys(images))
     rng = np.random.default_rng(seed)
-    for number in range(12):
+    for number in range(8):
         drawn = rng.integers(0, len(names), len(names))
         rows = np.concatenate([np.flatnonzero(images == names[picture]) for picture in drawn])
         slow = evaluate(scores[rows], predicted[rows], values[rows], probabilities[rows])

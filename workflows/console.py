@@ -13,7 +13,9 @@ from rich.text import Text
 
 from consistency.progress import Advance, Progress, silent
 
-SHOWN_METRICS = ("accuracy", "macro_f1", "mae", "qwk")
+FOLDED = 20  # characters from which a column of text may fold
+NO_BACKBONE = "none"  # of a control
+SPLITS = {"test": "test", "cv": "out of fold", "val": "validation", "train": "train"}
 WIDE = 100  # columns from which figures have three digits beside their intervals
 METRIC_TITLES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "mae": "MAE", "qwk": "QWK"}
 
@@ -64,28 +66,28 @@ class Screen:
         )
         for i, name in enumerate(shown.columns):
             text = i < shown.left
-            grid.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=not text or i == 0)
+            long = max((len(str(row[i])) for row in shown.rows), default=0) > FOLDED
+            grid.add_column(
+                name, justify="left" if text else "right", overflow="fold", no_wrap=not (text and i and long)
+            )
         for row in shown.rows:
             grid.add_row(*(Text(str(cell)) for cell in row))
         self.console.print(grid)
         self.console.print()
 
     def results(self, title: str, entries: Sequence[Mapping[str, Any]]) -> None:
-        """The entries of metrics.json, a line each, with 95 % intervals."""
-        several = {key: len({entry[key] for entry in entries if entry[key] != "none"}) > 1 for key in _LABELS}
-        several["split"] = len({entry["split"] for entry in entries}) > 1
-        columns = ["system", *(name for name in _LABELS if several[name]), "n", *METRIC_TITLES.values()]
+        """The entries of metrics.json, a line each with 95 % intervals, in a table for each set of rows."""
+        several = len({entry["backbone"] for entry in entries if entry["backbone"] != NO_BACKBONE}) > 1
         digits = 3 if self.console.width >= WIDE else 2
-        rows = [
-            [
-                entry["system"],
-                *(entry[name] for name in _LABELS if several[name]),
-                entry["n"],
-                *(with_interval(entry["metrics"].get(key), entry["ci95"].get(key), digits) for key in SHOWN_METRICS),
-            ]
-            for entry in entries
-        ]
-        self.table(Table(title, columns, rows, left=1 + sum(several[name] for name in _LABELS)))
+        columns = ["system", *["backbone"] * several, *METRIC_TITLES.values()]
+        sections: dict[tuple[str, str, int], list[list[object]]] = {}
+        for entry in entries:
+            figures = [with_interval(entry["metrics"][key], entry["ci95"][key], digits) for key in METRIC_TITLES]
+            row = [entry["system"], *[entry["backbone"]] * several, *figures]
+            sections.setdefault((entry["protocol"], entry["split"], entry["n"]), []).append(row)
+        for (protocol, split, n), rows in sections.items():
+            heading = f"{title}: protocol {protocol}, {SPLITS[split]}, {n} rows"
+            self.table(Table(heading, columns, rows, left=1 + several))
 
     @property
     def progress(self) -> Progress:
@@ -110,9 +112,6 @@ class Screen:
                     bars.update(task, figures="  ".join(f"{name} {value}" for name, value in figures.items()))
 
             yield advance
-
-
-_LABELS = ("backbone", "protocol", "split")
 
 
 def number(value: float | None, digits: int = 3) -> str:

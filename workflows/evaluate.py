@@ -13,6 +13,7 @@ from consistency.controls import control_predictions
 from consistency.pairs import Skipped
 from consistency.runs import Predictions, Result, RunFolder, evaluate_predictions
 from consistency.splits import Leakage, Split, leakage, make_folds, make_split
+from workflows.console import NO_BACKBONE
 from workflows.inputs import Inputs
 from workflows.options import Encoding, Evaluation, Source, as_config
 
@@ -20,7 +21,6 @@ CLASSES = np.arange(1, 6)
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 BOOTSTRAP_SEED = 42  # whatever --seed is: intervals of two runs share their resamples
-NO_BACKBONE = "none"  # of a control
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,8 +42,10 @@ def run_finetune(
     """
     clock = Clock()
     config = FinetuneConfig.paper() if recipe == "paper" else FinetuneConfig.default()
-    precision = {} if encoding.precision == "auto" else {"autocast": AUTOCAST[encoding.precision]}
-    config = replace(config, decode=encoding.decode, **precision, **(changes or {}))
+    chosen: dict[str, Any] = {"decode": encoding.decode, **(changes or {})}
+    if encoding.precision != "auto":
+        chosen["autocast"] = AUTOCAST[encoding.precision]
+    config = replace(config, **chosen)
     inputs = read_inputs(source)
     split = split_table(inputs, source, evaluation)
     if recipe == "default":
@@ -79,9 +81,7 @@ def run_finetune(
     train = np.array([row for row in learned if inputs.table.rows[row] not in unusable], dtype=np.int64)
     results = controls(inputs, split, train, test)
     system = SYSTEMS[recipe]
-    results.append(
-        predictions_of(system, encoding, inputs, split, test, probabilities=tuned.probabilities["test"])
-    )
+    results.append(predictions_of(system, encoding, inputs, split, test, probabilities=tuned.probabilities["test"]))
     if tuned.best_test is not None:
         best = f"{system}-best-on-test"
         results.append(predictions_of(best, encoding, inputs, split, test, probabilities=tuned.best_test))

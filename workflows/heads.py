@@ -118,7 +118,7 @@ def run_heads(
     said = fitted.head.predict(encoded.at(test))
     results = controls(inputs, split, train, test)
     results.append(_result(SYSTEMS[recipe], encoding, inputs, split, test, said, "test"))
-    curves = list(fitted.history)
+    curves: list[Mapping[str, Any]] = list(fitted.history)
     clock.lap("evaluate")
     if folds:
         split = with_folds(split, inputs, folds)

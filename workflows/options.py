@@ -37,8 +37,8 @@ class Encoding:
     decode: Decode = "ours"
     device: str = "auto"
     precision: str = "auto"
-    store: str = "fp32"
-    batch_size: int | str = "auto"
+    store: Literal["fp32", "fp16"] = "fp32"
+    batch_size: int | Literal["auto"] = "auto"
     workers: int | None = None
     threads: int | None = None
     extract: bool = True  # False: refuse where an embedding is missing
@@ -59,6 +59,8 @@ def as_config(**records: Any) -> dict[str, Any]:
     """The options as plain JSON values, one key per option, for `run.json`."""
 
     def plain(value: Any) -> Any:
+        if is_dataclass(value) and not isinstance(value, type):
+            value = asdict(value)
         if isinstance(value, Path):
             return str(value)
         if isinstance(value, dict):
@@ -67,7 +69,4 @@ def as_config(**records: Any) -> dict[str, Any]:
             return [plain(item) for item in value]
         return value
 
-    config: dict[str, Any] = {}
-    for name, record in records.items():
-        config[name] = plain(asdict(record) if is_dataclass(record) else record)
-    return config
+    return {name: plain(record) for name, record in records.items()}

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from consistency.metrics import METRICS
 from consistency.pairs import Skipped
-from consistency.runs import Result, slug, to_csv
+from consistency.runs import Result, RunFolder, slug, to_csv
 from workflows.console import METRIC_TITLES, Screen, with_interval
 from workflows.evaluate import NO_BACKBONE, Outcome
+from workflows.finetune import Recipe as FinetuneRecipe
 from workflows.finetune import run_finetune
+from workflows.heads import Recipe as HeadRecipe
 from workflows.heads import run_heads
+from workflows.inputs import read_table
 from workflows.options import PROTOCOLS, Encoding, Evaluation, Protocol, Source, as_config
 from workflows.similarity import run_similarity
 from workflows.suite import Done, Step, close_suite, open_suite, run_steps
@@ -25,7 +28,7 @@ def system_steps(
     seed: int,
     *,
     prefix: str = "",
-    recipes: Sequence[str] = ("paper", "default"),
+    recipes: Sequence[FinetuneRecipe] = ("paper", "default"),
     epochs: int | None = None,
     screen: Screen,
 ) -> list[Step]:
@@ -36,20 +39,22 @@ def system_steps(
     published = replace(encoding, decode="published")
     progress = screen.progress
 
-    def similarity(out: Path) -> Outcome:
-        return run_similarity(source, encoding, Evaluation(protocol, seed, out=out), progress=progress)
+    def evaluation(out: Path) -> Evaluation:
+        return Evaluation(protocol, seed, out=out, resume=out if RunFolder.is_unfinished(out) else None)
 
-    def heads(recipe: str, how: Encoding) -> Step:
+    def similarity(out: Path) -> Outcome:
+        return run_similarity(source, encoding, evaluation(out), progress=progress)
+
+    def heads(recipe: HeadRecipe, how: Encoding) -> Step:
         def work(out: Path) -> Outcome:
-            return run_heads(source, how, Evaluation(protocol, seed, out=out), recipe=recipe, progress=progress)
+            return run_heads(source, how, evaluation(out), recipe=recipe, progress=progress)
 
         return Step(f"{prefix}heads-{recipe}", work)
 
-    def finetune(recipe: str, how: Encoding) -> Step:
+    def finetune(recipe: FinetuneRecipe, how: Encoding) -> Step:
         def work(out: Path) -> Outcome:
             changes = {} if epochs is None else {"epochs": epochs}
-            evaluation = Evaluation(protocol, seed, out=out)
-            return run_finetune(source, how, evaluation, recipe=recipe, changes=changes, progress=progress)
+            return run_finetune(source, how, evaluation(out), recipe=recipe, changes=changes, progress=progress)
 
         return Step(f"{prefix}finetune-{recipe}" if recipe == "paper" else f"{prefix}finetune", work)
 
@@ -76,7 +81,10 @@ def run_paper(
 
     The same command with the same --out goes on where it stopped.
     """
-    plan = as_config(source=source, encodings=list(encodings), seed=seed, finetune=finetune, quick=quick)
+    digest = read_table(source).digest
+    plan = as_config(
+        source=source, encodings=list(encodings), seed=seed, finetune=finetune, quick=quick, data_digest=digest
+    )
     label = "+".join(encoding.backbone for encoding in encodings)
     folder = open_suite(out, runs=runs, command="paper", backbone=label, plan=plan)
     steps = []

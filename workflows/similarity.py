@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 from consistency.progress import Progress, silent
-from heads.similarity import fit
+from heads.similarity import METHODS, Method, fit
+from heads.thresholds import Objective
 from workflows.encode import encode_pairs
 from workflows.evaluate import Clock, Outcome, controls, open_run, predictions_of, split_table, write_run
 from workflows.inputs import read_inputs
 from workflows.options import Encoding, Evaluation, Source
 
-METHODS = ("simple", "search", "exact")
-PAPER_METHODS = ("simple", "search")
+PAPER_METHODS: tuple[Method, ...] = ("simple", "search")
 
 
 def run_similarity(
@@ -18,8 +18,8 @@ def run_similarity(
     encoding: Encoding,
     evaluation: Evaluation,
     *,
-    methods: Sequence[str] = METHODS,
-    objective: str = "macro-f1",
+    methods: Sequence[Method] = METHODS,
+    objective: Objective = "macro-f1",
     progress: Progress = silent,
 ) -> Outcome:
     """Fit thresholds on the train rows, answer for the test rows; systems `similarity-<method>` and controls."""

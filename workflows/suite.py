@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ def open_suite(out: Path | None, *, runs: Path, command: str, backbone: str, pla
     """The folder of a suite; an unfinished or finished one of the same plan is continued, not moved aside."""
     text = json.dumps(plan, ensure_ascii=False, indent=2, sort_keys=True)
     if out is not None and (out / PLAN).is_file() and (out / PLAN).read_text(encoding="utf-8") == text:
-        return RunFolder(out, command, backbone, datetime.now().astimezone().isoformat(timespec="seconds"))
+        return RunFolder.at(out, command=command, backbone=backbone)
     folder = RunFolder.create(out, runs=runs, command=command, backbone=backbone)
     folder.write_file(PLAN, text.encode())
     return folder
