@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from consistency.errors import BackboneError
-from consistency.images import PreprocessSpec
 from consistency.loading import load_image_processor, load_model, load_tokenizer
 from consistency.model_folder import TRIMMED, processor_config
+from consistency.preprocess import PreprocessSpec
 from consistency.resolve import ResolvedBackbone, choose_precision, fingerprint_fields
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -87,36 +87,36 @@ def read_pairs(
     """
     path = Path(path)
     data = _read_bytes(path)
-    reader = csv.reader(io.StringIO(_decode(path, data, encoding), newline=""), strict=True)
+    text = _decode(path, data, encoding)
+    _check_separator(path, text)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[int] = []
     images: list[str] = []
     hashtags: list[str] = []
     scores: list[int] = []
     skipped: list[Skipped] = []
     image_fault, score_of = cache(_image_fault), cache(_score)  # names and scores come again and again
+    line = 0  # where the last row ended
     try:
-        header = next(reader, [])
+        header = next(filter(None, reader), [])
         image_at, hashtag_at = (_place(path, header, column) for column in (image_column, hashtag_column))
         scored = require_scores or score_column in header
         score_at = _place(path, header, score_column) if scored else None
         line = reader.line_num
         for row, cells in enumerate(filter(None, reader), 1):
             if reader.line_num > line + 1 and _swallows_rows(cells, len(header), score_at):
-                raise DataError(
-                    f"{path}, lines {line + 1} to {reader.line_num}: a quote is opened there and not closed before the "
-                    'next row; close it, or write a quote inside a quoted cell as ""'
-                )
+                raise csv.Error("a quote is not closed before the next row")
             line = reader.line_num
             if len(cells) != len(header):
                 image, hashtag = ("".join(cells[at : at + 1]) for at in (image_at, hashtag_at))
                 skipped.append(Skipped(row, image, hashtag, f"{len(cells)} cells, the header has {len(header)}"))
                 continue
             image, hashtag = cells[image_at], cells[hashtag_at]
-            text = cells[score_at] if score_at is not None else ""
-            score = score_of(text)
+            given = cells[score_at] if score_at is not None else ""
+            score = score_of(given)
             reason = image_fault(image) or _hashtag_fault(hashtag)
-            if not reason and not score and (require_scores or text.strip()):
-                reason = f"score {reprlib.repr(text)}, expected a whole number from 1 to 5"
+            if not reason and not score and (require_scores or given.strip()):
+                reason = f"score {reprlib.repr(given)}, expected a whole number from 1 to 5"
             if reason:
                 skipped.append(Skipped(row, image, hashtag, reason))
                 continue
@@ -126,7 +126,8 @@ def read_pairs(
             scores.append(score)
     except csv.Error as error:
         raise DataError(
-            f"{path}, line {reader.line_num}: {error}; expected comma-separated cells (is a quote left open?)"
+            f"{path}, from line {line + 1}: {error}; expected comma-separated cells: "
+            'close the quote, or write a quote inside a quoted cell as ""'
         ) from error
     if not rows:
         found = f"row {skipped[0].row}: {skipped[0].reason}" if skipped else "there is only a header"
@@ -194,6 +195,8 @@ def merge_repeats(table: PairTable, identity: npt.NDArray[np.object_], on_confli
 
 def _read_bytes(path: Path) -> bytes:
     try:
+        if not (path.is_file() or path.is_dir()) and path.exists():  # reading a FIFO would wait for ever
+            raise DataError(f"{path} is no regular file, expected a CSV file: name the file with --data")
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise DataError(
@@ -210,29 +213,39 @@ def _read_bytes(path: Path) -> bytes:
 
 def _decode(path: Path, data: bytes, encoding: str) -> str:
     try:
-        return data.decode(encoding).removeprefix("\ufeff")
+        text = data.decode(encoding).removeprefix("\ufeff")
     except LookupError as error:
         raise DataError(f"there is no encoding {encoding!r}: use for example utf-8-sig, cp949 or utf-16") from error
     except UnicodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1 if isinstance(error, UnicodeDecodeError) else 1
+        # Not `data`: positions count from behind the byte-order mark.
+        line = error.object.count(b"\n", 0, error.start) + 1 if isinstance(error, UnicodeDecodeError) else 1
         other = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "cp949"
         raise DataError(
             f"{path}, line {line}: not {encoding}; save the file as UTF-8, or name its encoding: --encoding {other}"
         ) from error
+    if "\0" in text[:2]:
+        other = "utf-16-be" if text.startswith("\0") else "utf-16-le"
+        raise DataError(f"{path} is not {encoding} but looks like UTF-16: --encoding {other}")
+    return text
+
+
+def _check_separator(path: Path, text: str) -> None:
+    line = text.strip().partition("\n")[0]
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if separator in line and "," not in line:
+            found = ", ".join(map(reprlib.repr, line.strip().split(separator)))
+            raise DataError(f"{path} is separated by {name}, expected commas (found {found})")
 
 
 def _place(path: Path, header: list[str], column: str) -> int:
     """Where the one column of that name is."""
     if header.count(column) == 1:
         return header.index(column)
-    found = f"found {len(header)}: {reprlib.repr(header)}" if len(header) > 20 else f"found {header}"
+    found = ", ".join(map(reprlib.repr, header[:20])) + (f" and {len(header) - 20} more" if len(header) > 20 else "")
     if column in header:
-        raise DataError(f"{path} has {header.count(column)} columns {column!r}, expected one ({found})")
-    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
-        if separator in "".join(header[:1]):
-            raise DataError(f"{path} is separated by {name}, expected commas ({found})")
+        raise DataError(f"{path} has {header.count(column)} columns {column!r}, expected one (found {found})")
     raise DataError(
-        f"{path} has no column {column!r} ({found}): "
+        f"{path} has no column {column!r} (found {found}): "
         "name the columns with --image-column, --hashtag-column and --score-column"
     )
 

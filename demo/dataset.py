@@ -19,6 +19,7 @@ SIDE = 288
 HASHTAGS_PER_PICTURE = 10
 # How often a hashtag of each score is looked for; a picture that has none of a score gets another one.
 SCORE_WEIGHTS = {1: 4, 2: 9, 3: 15, 4: 32, 5: 43}
+GENERIC_WEIGHT = 4  # generic hashtags are as frequent as those of so many concepts
 MOVED = 0.15
 REPEATED = 0.11
 
@@ -59,7 +60,7 @@ def write_demo(out: Path, *, seed: int = 42, images: int = 180) -> None:
 def sample_hashtags(picture: Picture, rng: random.Random) -> list[tuple[str, int]]:
     """Different hashtags for `picture`, each with its clean score."""
     by_score: dict[int, list[str | None]] = {}
-    for concept in (*CONCEPTS, None):
+    for concept in (*CONCEPTS, *[None] * GENERIC_WEIGHT):
         by_score.setdefault(clean_score(picture, concept), []).append(concept)
     scores = sorted(by_score)
     found: dict[str, int] = {}

@@ -36,7 +36,7 @@ HELD_OUT = 500
 class Recipe:
     seed: int = 0
     images: int = 6000
-    steps: int = 600
+    steps: int = 560
     batch_size: int = 128
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.05
@@ -94,10 +94,13 @@ def draw_training_pictures(seed: int, images: int) -> tuple[Tensor, list[tuple[s
 
 
 def corpus() -> list[str]:
-    """Every hashtag there can be, for the tokenizer."""
+    """Every hashtag there can be, for the tokenizer; those without a suffix twice, so that each is learnt whole."""
     words = [word for words in CONCEPTS.values() for word in words]
-    return [f"#{word}" for word in (*words, *GENERIC)] + [
-        word + suffix for word in words if not word.isascii() for suffix in SUFFIXES
+    plain = [*words, *GENERIC]
+    return [
+        *plain,
+        *(f"#{word}" for word in plain),
+        *(word + suffix for word in words if not word.isascii() for suffix in SUFFIXES),
     ]
 
 

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -146,10 +146,10 @@ class _Work:
     def _encode_images(
         self, backbone: "Backbone", files: Sequence[ImageFile], encoder: Encoder, writer: Writer
     ) -> None:
-        target = _target(backbone)
+        target, decode = _target(backbone), cast(Decode, backbone.decode)
 
         def prepare(file: ImageFile) -> npt.NDArray[Any]:
-            return backbone.prepare(_decode(file, backbone.decode, self._limits, target))
+            return backbone.prepare(_decode(file, decode, self._limits, target))
 
         started, handled = time.perf_counter(), 0
         with self._progress("Encoding pictures", len(files)) as advance:

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Collection, Iterator
@@ -15,6 +14,7 @@ import numpy as np
 
 from consistency.durable import remove_replaced, sweep_temp
 from consistency.errors import CacheError, StorageError
+from embedcache.catalog import list_fields
 from embedcache.segments import KINDS, SEGMENT_BYTES, Segment, check_file
 from embedcache.table import Table
 
@@ -160,15 +160,14 @@ def _locked(path: Path) -> Iterator[None]:
 def gc(root: Path, keep: Collection[str]) -> list[str]:
     """Removes the caches under `root` whose fingerprint is not in `keep`; returns the removed fingerprints."""
     removed = []
-    for path in sorted(root.iterdir()) if root.is_dir() else []:
-        if not re.fullmatch(r"[0-9a-f]{64}", path.name) or path.name in keep or not path.is_dir():
+    for path, _ in list_fields(root):
+        if path.name in keep:
             continue
-        doomed = root / f".removing-{secrets.token_hex(8)}"  # renamed first: never half a cache under its name
-        try:
-            os.rename(path, doomed)
+        try:  # renamed first: never half a cache under its name
+            os.rename(path, root / f".removing-{secrets.token_hex(8)}")
         except OSError as error:
             raise StorageError(f"{path} could not be removed ({error.strerror})") from error
         removed.append(path.name)
-    for doomed in root.glob(".removing-*"):
-        shutil.rmtree(doomed, ignore_errors=True)
+    for path in root.glob(".removing-*"):
+        shutil.rmtree(path, ignore_errors=True)
     return removed

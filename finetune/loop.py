@@ -54,6 +54,7 @@ class Position:
     step: int = 0
     done: int = 0
     losses: float = 0.0
+    lr: float | None = None
     seconds: float = 0.0
     micro_batch: int | None = None
     kept_epoch: int = 0
@@ -109,7 +110,7 @@ class Training:
                 if self.warm:
                     self._end_epoch(on_epoch)
                 at.epoch = 1
-            while at.step < self.total and not self._out_of_patience():
+            while (at.done or at.step < self.total) and not self._out_of_patience():
                 steps = self._steps(at.epoch)[at.done :][: self.total - at.step]
                 for step, numbers, pictures in with_pictures(self.data, steps):
                     at.losses += self._update(step, numbers, pictures)
@@ -177,6 +178,7 @@ class Training:
     def _update(self, step: Step, numbers: Ints, pictures: npt.NDArray[Any]) -> float:
         """One step of the optimizer; the loss before it."""
         factor = self._factor()
+        self.at.lr = self.config.lr * factor
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
         loss = self._gradient(step, numbers, pictures)
@@ -265,7 +267,7 @@ class Training:
             "epoch": at.epoch,
             "step": at.step,
             "seconds": round(at.seconds, 3),
-            "lr": self.optimizer.param_groups[0]["lr"] if at.step else None,
+            "lr": at.lr,
             "train_loss": at.losses / at.done if at.done else None,
             "val_loss": float((surprise * weights).sum() / weights.sum()) if weights.any() else None,
             **metrics,

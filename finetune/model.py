@@ -16,9 +16,10 @@ from torch import Tensor
 from consistency.backbone import Backbone, load_backbone
 from consistency.durable import make_folder, write_file, write_with_digest
 from consistency.errors import InputError
-from consistency.images import ImageFile, ImageLimits, squash
+from consistency.images import ImageFile, ImageLimits
 from consistency.model_folder import is_small_file, processor_config, read_json
 from consistency.pairs import PairTable, Skipped
+from consistency.preprocess import squash
 from consistency.progress import Progress, silent
 from consistency.resolve import resolve_backbone
 from finetune.classifier import embed

@@ -12,8 +12,9 @@ import torch
 from consistency.backbone import Backbone
 from consistency.durable import make_folder
 from consistency.errors import BackboneError, DivergenceError, InputError
-from consistency.images import ImageFile, ImageLimits, squash
+from consistency.images import ImageFile, ImageLimits
 from consistency.pairs import PairTable, Skipped
+from consistency.preprocess import squash
 from consistency.progress import Progress, silent
 from finetune.checkpoint import Cadence, Checkpoints
 from finetune.classifier import PairClassifier, embed, merge_adapters

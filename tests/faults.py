@@ -13,10 +13,15 @@ from consistency.durable import System
 CALLS = ("open", "flock", "write", "fsync", "close", "replace", "unlink", "mkdir")
 
 
+class Killed(BaseException):
+    """Stands for the end of the process, in the same process."""
+
+
 class Faulty(System):
     """Counts the calls; at call number `at` (from 0) it does what `fault` says.
 
-    fault: "kill before", "kill after", "short" (a write that takes only half), or the number of an errno.
+    fault: "kill before", "kill after" (real ones), "dead" (this call and all later ones do nothing but raise Killed),
+    "short" (a write that takes only half), or the number of an errno.
     """
 
     def __init__(self, at: int, fault: str | int) -> None:
@@ -27,6 +32,8 @@ class Faulty(System):
     def _wrapped(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def faulty(*arguments: Any) -> Any:
             self.calls += 1
+            if self.fault == "dead" and self.calls > self.at:
+                raise Killed
             if self.calls - 1 != self.at:
                 return call(*arguments)
             if self.fault == "kill before":
@@ -78,12 +85,12 @@ class Recording(System):
         self.root, self.drop = root, drop
         self.records: list[tuple[Any, ...]] = []
         self._open: dict[int, Path] = {}
-        self.open = self._open_file  # type: ignore[method-assign, assignment]
-        self.write = self._write  # type: ignore[method-assign, assignment]
-        self.fsync = self._fsync  # type: ignore[method-assign, assignment]
-        self.replace = self._replace  # type: ignore[method-assign, assignment]
-        self.unlink = self._unlink  # type: ignore[method-assign, assignment]
-        self.mkdir = self._mkdir  # type: ignore[method-assign, assignment]
+        self.open = self._open_file
+        self.write = self._write
+        self.fsync = self._fsync  # type: ignore[assignment]
+        self.replace = self._replace
+        self.unlink = self._unlink
+        self.mkdir = self._mkdir
 
     def acknowledge(self, what: object) -> None:
         self.records.append(("acknowledge", what))
