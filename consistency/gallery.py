@@ -55,7 +55,7 @@ def make_gallery(results: Sequence[Result], images: Path | None) -> Gallery:
     The rows are those of the best learned system; another system joins where it answered for the same ones.
     images: the folder of the pictures; where it is None or lacks one, a name stands for the picture.
     """
-    main = max((r for r in results if r.predictions.system not in CONTROLS), key=by_qwk, default=results[0])
+    main = max((r for r in results if r.predictions.system not in CONTROLS), key=merit, default=results[0])
 
     def keyed(result: Result) -> dict[tuple[object, ...], int]:
         p = result.predictions
@@ -103,9 +103,9 @@ def _thumbnails(names: Sequence[str], folder: Path) -> dict[str, str]:
     return sources
 
 
-def by_qwk(result: Result) -> float:
-    """Agreement beyond chance: what systems are ranked by."""
-    return -1.0 if (value := result.metrics.get("qwk")) is None else value
+def merit(result: Result) -> float:
+    """What systems are ranked by: the mean of macro-F1 (no score forgotten) and QWK (agreement in order)."""
+    return ((result.metrics["macro_f1"] or 0.0) + (result.metrics["qwk"] or 0.0)) / 2
 
 
 def data_uri(kind: str, data: bytes) -> str:

@@ -31,11 +31,12 @@ class PreprocessSpec:
         """None where the configuration does anything this class does not."""
         kind = str(config.get("image_processor_type") or config.get("feature_extractor_type"))
         defaults = _DEFAULTS.get(kind.removesuffix("Fast").removesuffix("Pil"))
-        said = {key: value for key, value in config.items() if value is not None and key not in _WITHOUT_EFFECT}
-        if defaults is None or not said.keys() <= defaults.keys():
+        if defaults is None:
             return None
-        given = defaults | said
-        if any(bool(given[key]) != value for key, value in _REQUIRED.items()):
+        # null is not the default where there is one: transformers takes it for no.
+        nothing = {key for key, value in config.items() if value is None and defaults.get(key) is None}
+        given = defaults | {key: config[key] for key in config.keys() - nothing - _WITHOUT_EFFECT}
+        if given.keys() != defaults.keys() or any(bool(given[key]) != value for key, value in _REQUIRED.items()):
             return None
         resize = _resize_of(given["size"])
         crop = _crop_of(given["crop_size"]) if given["do_center_crop"] else None
@@ -101,7 +102,7 @@ _CLIP: dict[str, Any] = {
     "resample": 3,
     "do_center_crop": True,
     "crop_size": {"height": 224, "width": 224},
-    "do_pad": False,
+    "do_pad": None,
     "do_rescale": True,
     "rescale_factor": 1 / 255,
     "do_normalize": True,
@@ -110,7 +111,7 @@ _CLIP: dict[str, Any] = {
 }
 _SIGLIP = _CLIP | {
     "size": {"height": 224, "width": 224},
-    "do_center_crop": False,
+    "do_center_crop": None,
     "crop_size": None,
     "image_mean": (0.5, 0.5, 0.5),
     "image_std": (0.5, 0.5, 0.5),

@@ -16,7 +16,7 @@ import numpy as np
 from consistency.controls import CONTROLS
 from consistency.durable import make_folder, write_file
 from consistency.errors import InputError
-from consistency.gallery import by_qwk, data_uri, make_gallery
+from consistency.gallery import data_uri, make_gallery, merit
 from consistency.metrics import calibration_bins, confusion
 from consistency.runs import Result, Run, read_split
 from consistency.splits import seen_before
@@ -228,16 +228,16 @@ def _leakage(run: Run, result: Result) -> str:
 
 
 def _headline(groups: Sequence[Sequence[tuple[Run, Result]]]) -> dict[str, str] | None:
-    """The best learned system by QWK under the most honest protocol there is, beside the best control."""
+    """The learned system of highest merit under the most honest protocol there is, beside the best control."""
     for members in groups:
         group = [result for _, result in members]
-        learned = [r for r in group if r.predictions.system not in CONTROLS and r.metrics["qwk"] is not None]
+        learned = [r for r in group if r.predictions.system not in CONTROLS]
         if learned:
             break
     else:
         return None
-    best = max(learned, key=by_qwk)
-    control = max((r for r in group if r.predictions.system in CONTROLS), key=by_qwk, default=None)
+    best = max(learned, key=merit)
+    control = max((r for r in group if r.predictions.system in CONTROLS), key=merit, default=None)
     p = best.predictions
     return {
         "system": p.system,

@@ -18,8 +18,9 @@ from demo.vocabulary import CONCEPTS, Picture, clean_score, sample_hashtag, samp
 SIDE = 288
 HASHTAGS_PER_PICTURE = 10
 # How often a hashtag of each score is looked for; a picture that has none of a score gets another one.
-SCORE_WEIGHTS = {1: 4, 2: 9, 3: 15, 4: 32, 5: 43}
-GENERIC_WEIGHT = 4  # generic hashtags are as frequent as those of so many concepts
+SCORE_WEIGHTS = {1: 4, 2: 9, 3: 15, 4: 32, 5: 41}
+# What people add to anything: so many times as often as hashtags of other concepts that fit as well (None: generic).
+POPULAR = {None: 4, "food": 5, "cafe": 5, "bag": 5, "lipstick": 5}
 MOVED = 0.15
 REPEATED = 0.11
 
@@ -60,13 +61,14 @@ def write_demo(out: Path, *, seed: int = 42, images: int = 180) -> None:
 def sample_hashtags(picture: Picture, rng: random.Random) -> list[tuple[str, int]]:
     """Different hashtags for `picture`, each with its clean score."""
     by_score: dict[int, list[str | None]] = {}
-    for concept in (*CONCEPTS, *[None] * GENERIC_WEIGHT):
+    for concept in (*CONCEPTS, None):
         by_score.setdefault(clean_score(picture, concept), []).append(concept)
     scores = sorted(by_score)
     found: dict[str, int] = {}
     while len(found) < HASHTAGS_PER_PICTURE:
         score = rng.choices(scores, [SCORE_WEIGHTS[score] for score in scores])[0]
-        hashtag = sample_hashtag(rng.choice(by_score[score]), rng)
+        concept = rng.choices(by_score[score], [POPULAR.get(concept, 1) for concept in by_score[score]])[0]
+        hashtag = sample_hashtag(concept, rng)
         found.setdefault(hashtag, score)
     return list(found.items())
 

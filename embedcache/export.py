@@ -47,9 +47,9 @@ def _npz(arrays: Arrays) -> bytes:
 
 
 def _h5(arrays: Arrays) -> bytes:
-    with h5py.File("export", "w", driver="core", backing_store=False) as file:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
         for name, array in arrays.items():
             data = array.astype(h5py.string_dtype()) if array.dtype.kind == "U" else array
             file.create_dataset(name, data=data)
-        file.flush()
-        return file.id.get_file_image()
+    return buffer.getvalue()

@@ -4,6 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -152,8 +153,9 @@ class _Work:
             return backbone.prepare(_decode(file, decode, self._limits, target))
 
         started, handled = time.perf_counter(), 0
-        with self._progress("Encoding pictures", len(files)) as advance:
-            for chosen, batch in one_ahead(self._batches(prepare, files, encoder.batch_size)):
+        batches = one_ahead(self._batches(prepare, files, encoder.batch_size))
+        with closing(batches), self._progress("Encoding pictures", len(files)) as advance:
+            for chosen, batch in batches:
                 vectors = encoder(backbone.encode_images, batch)
                 good = valid_rows(vectors)
                 for index in np.flatnonzero(~good):

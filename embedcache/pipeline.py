@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar
@@ -47,7 +47,7 @@ def _finished(call: tuple[T, Future[R]]) -> tuple[T, Future[R]]:
     return call
 
 
-def one_ahead(items: Generator[T, None, None]) -> Iterator[T]:
+def one_ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
     """The same items, each made in a thread while the one before it is used."""
     end = object()
     with ThreadPoolExecutor(1) as pool:

@@ -5,6 +5,7 @@ docs/cache-format.md describes the format.
 
 import errno
 import hashlib
+import io
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,13 +38,13 @@ def build(kind: Kind, fingerprint: str, keys: Keys, vectors: npt.NDArray[np.floa
     The same rows give the same bytes. Built in memory, so that libhdf5 never meets a failing disk.
     """
     # 1.10's object headers carry checksums, so a flipped bit in HDF5's own structures cannot pass for data.
-    with h5py.File("segment", "w", driver="core", backing_store=False, libver=("v110", "v110")) as file:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
         file.attrs.update({"kind": kind, "fingerprint": fingerprint, "schema": SCHEMA_VERSION})
         for name, array in (("keys", keys), ("vectors", vectors.astype(vectors.dtype.newbyteorder("<")))):
             data = np.ascontiguousarray(array)
             file.create_dataset(name, data=data).attrs["sha256"] = hashlib.sha256(data.data).hexdigest()
-        file.flush()
-        return file.id.get_file_image()
+    return buffer.getvalue()
 
 
 def rows_per_segment(dim: int, dtype: np.dtype) -> int:

@@ -18,6 +18,7 @@ from finetune.dataset import Ints, PairData
 from heads.model import Head, pair_features
 
 ENCODE_BATCH = 64
+RATE_TIMES_WIDTH, ADAPTERS_FASTER = 0.04, 10
 LORA_TARGETS = r".*\.layers\.\d+\..*(q_proj|k_proj|v_proj|out_proj)"
 
 
@@ -117,6 +118,14 @@ def choose_weights(classifier: PairClassifier, config: FinetuneConfig) -> dict[s
     return {name: parameter for name, parameter in classifier.named_parameters() if parameter.requires_grad}
 
 
+def top_rate(model: Any, config: FinetuneConfig, tower: str) -> float:
+    """The rate of a tower's last layer: by its width where none is given, as in muP (Yang et al., arXiv:2203.03466)."""
+    if config.lr is not None:
+        return config.lr
+    width = (model.config.vision_config if tower == "image" else model.config.text_config).hidden_size
+    return RATE_TIMES_WIDTH / width * (ADAPTERS_FASTER if config.lora is not None else 1)
+
+
 def parameter_groups(
     classifier: PairClassifier, learning: dict[str, nn.Parameter], config: FinetuneConfig
 ) -> list[dict[str, Any]]:
@@ -126,7 +135,8 @@ def parameter_groups(
         if name.startswith("head."):
             rate = config.head_lr
         else:
-            rate = config.lr * config.layer_decay ** place(classifier.model, name.removeprefix("model.")).below
+            at = place(classifier.model, name.removeprefix("model."))
+            rate = top_rate(classifier.model, config, at.tower) * config.layer_decay**at.below
         spared = config.decay == "matrices" and (parameter.ndim < 2 or "position_embedding" in name)
         groups.setdefault((rate, 0.0 if spared else config.weight_decay), []).append(parameter)
     return [

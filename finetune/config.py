@@ -18,7 +18,7 @@ CHOICES = {
     "select": ("qwk", "macro_f1"),
     "autocast": ("none", "fp16", "bf16"),
 }
-POSITIVE = ("lr", "head_lr", "layer_decay", "epochs", "batch_size", "accumulation", "picture_memory")
+POSITIVE = ("head_lr", "layer_decay", "epochs", "batch_size", "accumulation", "picture_memory")
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class FinetuneConfig:
     decode, squash: pictures are decoded so, and with squash resized without keeping their proportions.
     optimizer: "adam" adds weight decay to the gradient, "adamw" decays the weights; decay: "all" parameters or
     "matrices" only (no biases, norms, embeddings of positions and scales).
-    lr: of a tower's last layer and projection; every layer below has `layer_decay` times the rate of the one above;
-    head_lr: of the head. schedule: "step" divides the rates by 10 every 5 epochs, "cosine" lets them rise over the
+    lr: of a tower's last layer and projection, None for 0.04 / its width (wide layers take smaller steps; ten times
+    that for adapters); every layer below has `layer_decay` times the rate of the one above. head_lr: of the head. schedule: "step" divides the rates by 10 every 5 epochs, "cosine" lets them rise over the
     first `warmup` share of all steps and fall to 0. clip_norm: the gradient's norm is cut to it.
     batch_by: a batch is `batch_size` rows, or all rows of `batch_size` pictures. accumulation: batches a step, whose
     gradients are averaged; drop_incomplete: a last step of fewer batches is left out, as the published loop does.
@@ -53,7 +53,7 @@ class FinetuneConfig:
     decode: Decode = "ours"
     squash: bool = False
     optimizer: Literal["adam", "adamw"] = "adamw"
-    lr: float = 1e-4
+    lr: float | None = None
     head_lr: float = 5e-4
     layer_decay: float = 0.8
     weight_decay: float = 0.05
@@ -86,6 +86,8 @@ class FinetuneConfig:
         for name in POSITIVE:
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}: expected more than 0")
+        if self.lr is not None and not self.lr > 0:
+            raise InputError(f"lr is {self.lr}: expected more than 0, or none")
         for name in ("micro_batch", "max_steps", "patience", "lora"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise InputError(f"{name} is {value}: expected a whole number of at least 1, or none")

@@ -19,9 +19,10 @@ from consistency.durable import write_file
 from consistency.errors import DivergenceError, InputError, OutOfMemory
 from consistency.metrics import METRICS, evaluate
 from consistency.progress import Progress
+from consistency.resolve import choose_precision
 from consistency.runs import to_csv
 from finetune.checkpoint import Checkpoints, Parts
-from finetune.classifier import PairClassifier, augment, choose_weights, embed, holding, parameter_groups
+from finetune.classifier import PairClassifier, augment, choose_weights, embed, holding, parameter_groups, top_rate
 from finetune.config import FinetuneConfig, rate
 from finetune.dataset import Floats, Ints, PairData, Step, epoch_steps, with_pictures
 from heads.losses import CLASSES, row_losses
@@ -84,8 +85,7 @@ class Training:
         self.learning = choose_weights(classifier, config)
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
         self.optimizer = kind(parameter_groups(classifier, self.learning, config), fused=True)
-        half = self.device.type == "cuda" and config.autocast != "none"
-        self.autocast = {"fp16": torch.float16, "bf16": torch.bfloat16}[config.autocast] if half else None
+        self.autocast = autocast_dtype(config, classifier.backbone.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.autocast == torch.float16)
         self.average = self._copy() if config.average is not None else None
         self.kept: dict[str, Tensor] = {}
@@ -178,7 +178,7 @@ class Training:
     def _update(self, step: Step, numbers: Ints, pictures: npt.NDArray[Any]) -> float:
         """One step of the optimizer; the loss before it."""
         factor = self._factor()
-        self.at.lr = self.config.lr * factor
+        self.at.lr = top_rate(self.classifier.model, self.config, "image") * factor
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
         loss = self._gradient(step, numbers, pictures)
@@ -283,10 +283,20 @@ class Training:
                 self._diverged(f"{name} holds NaN or infinite numbers")
 
     def _diverged(self, what: str) -> NoReturn:
+        rates = sorted({group["rate"] for group in self.optimizer.param_groups})
         raise DivergenceError(
-            f"training diverged at step {self.at.step + 1}, epoch {self.at.epoch} ({what}): lower lr "
-            f"({self.config.lr:g}) and head_lr ({self.config.head_lr:g}), or clip the gradient (clip_norm)"
+            f"training diverged at step {self.at.step + 1}, epoch {self.at.epoch} ({what}) with learning rates from "
+            f"{rates[0]:.1e} to {rates[-1]:.1e}: lower lr and head_lr, or clip the gradient (clip_norm)"
         )
+
+
+def autocast_dtype(config: FinetuneConfig, device: str) -> torch.dtype | None:
+    """Half precision only where it pays: on a GPU, bf16 on one that computes with it."""
+    if config.autocast == "none" or not device.startswith("cuda"):
+        return None
+    if config.autocast == "fp16":
+        return torch.float16
+    return torch.bfloat16 if choose_precision("auto", device) == "bf16" else None
 
 
 def _lacks_memory(error: RuntimeError) -> bool:

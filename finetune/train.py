@@ -98,7 +98,7 @@ def finetune(
         if not len(rows):
             raise InputError(f"none of the {len(sides[side])} {side} rows has a picture that can be used")
     weights = class_weights(config, labels[usable["train"]] if class_weights_from is None else class_weights_from)
-    identity = _identity(backbone, table, labels, usable, config, seed)
+    identity = _identity(backbone, table, labels, usable, weights, config, seed)
     checkpoints = Checkpoints(out, identity, cadence or Cadence())
     with torch.random.fork_rng(devices=_cuda(backbone.device), device_type="cuda"):
         torch.manual_seed(seed)
@@ -166,7 +166,13 @@ def class_weights(config: FinetuneConfig, labels: Ints) -> Floats:
 
 
 def _identity(
-    backbone: Backbone, table: PairTable, labels: Ints, usable: Mapping[str, Ints], config: FinetuneConfig, seed: int
+    backbone: Backbone,
+    table: PairTable,
+    labels: Ints,
+    usable: Mapping[str, Ints],
+    weights: Floats,
+    config: FinetuneConfig,
+    seed: int,
 ) -> dict[str, Any]:
     split = hashlib.sha256(labels.tobytes())
     for side, rows in sorted(usable.items()):
@@ -175,6 +181,7 @@ def _identity(
         "backbone": backbone.resolved.revision,
         "data": table.digest,
         "split": split.hexdigest(),
+        "class weights": weights.tolist(),
         "seed": seed,
         **{f"config.{name}": value for name, value in config.as_dict().items()},
     }

@@ -20,9 +20,9 @@ from consistency.progress import Progress, silent
 from consistency.splits import make_folds
 from heads.losses import log_probabilities
 from heads.model import HeadConfig, TrainedHead, parameter_count
+from heads.pairs import Pairs
 from heads.record import Curves, Record
 from heads.select import METRICS, Entry, choose, leaderboard, ranking
-from heads.stacked import Pairs
 from heads.thresholds import Ints, exact_thresholds
 from heads.train import Job, Outcome, stacks, train_heads, train_stack
 

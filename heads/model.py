@@ -26,7 +26,7 @@ CHOICES = {
     "features": FEATURES,
     "loss": tuple(OUTPUTS),
     "class_weights": ("balanced", "none"),
-    "optimizer": ("adam", "adamw"),
+    "optimizer": ("adam", "adamw", "ridge"),
     "schedule": ("constant", "step", "cosine"),
 }
 FORMAT = 1
@@ -40,9 +40,10 @@ class HeadConfig:
     "product", or one side alone ("image", "text"). hidden: widths of the hidden layers, none for a linear head.
     standardise: features are centred and scaled by the training rows' mean and deviation, and the last bias starts at
     the best constant answer.
-    optimizer: "adam" adds weight decay to the gradient, "adamw" decays the weights. schedule: "step" divides the
-    rate by 10 every 5 epochs, "cosine" lets it fall to 0. patience: epochs without a better validation score after
-    which training stops, where there are validation rows.
+    optimizer: "adam" adds weight decay to the gradient, "adamw" decays the weights, "ridge" is the closed form of
+    `heads.ridge`: it takes weight_decay as its strength and needs no rate, dropout, batches or epochs.
+    schedule: "step" divides the rate by 10 every 5 epochs, "cosine" lets it fall to 0.
+    patience: epochs without a better validation score after which training stops, where there are validation rows.
     """
 
     features: str = "full"
@@ -74,6 +75,10 @@ class HeadConfig:
             value = getattr(self, name)
             if not (_is((int, float), value) and low <= value < high):
                 raise InputError(f"{name} is {value!r}: expected a number of at least {low} and below {high}")
+        if self.optimizer == "ridge" and (self.hidden or self.loss not in ("regression", "cross-entropy")):
+            raise InputError("optimizer ridge is for linear heads (hidden = []) of loss regression or cross-entropy")
+        if self.optimizer == "ridge" and not self.weight_decay:
+            raise InputError("optimizer ridge needs a weight_decay above 0")
         for name in ("batch_size", "epochs", "patience"):
             value = getattr(self, name)
             if not (_is(int, value) and value >= 1) and not (name == "patience" and value is None):

@@ -8,7 +8,6 @@ but rounding.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -19,54 +18,13 @@ from torch.nn import functional as F
 from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 
-from consistency.embeddings import PairEmbeddings
 from heads.losses import CLASSES, constant_bias, loss, output_bias, probabilities
-from heads.model import Head, HeadConfig, pair_features
-from heads.thresholds import Floats, Ints, confusion, macro_f1, quadratic_kappa
+from heads.model import Head, HeadConfig
+from heads.pairs import Pairs
+from heads.thresholds import Floats, confusion, macro_f1, quadratic_kappa
 
 ACTIVATIONS = 1 << 23  # at once when a stack only answers
 DROPOUT_LEVELS = 1 << 16
-
-
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """Everything a stack reads, as tensors on one device."""
-
-    images: Tensor
-    hashtags: Tensor
-    image_index: Tensor
-    hashtag_index: Tensor
-    labels: Tensor
-
-    @classmethod
-    def of(cls, embeddings: PairEmbeddings, labels: Ints, *, dtype: torch.dtype, device: str) -> "Pairs":
-        def move(array: Any, kind: torch.dtype) -> Tensor:
-            return torch.as_tensor(array).to(device=device, dtype=kind)
-
-        return cls(
-            move(embeddings.images, dtype),
-            move(embeddings.hashtags, dtype),
-            move(embeddings.image_index, torch.int64),
-            move(embeddings.hashtag_index, torch.int64),
-            move(labels, torch.int64),
-        )
-
-    def rows(self, rows: Ints) -> Tensor:
-        return torch.as_tensor(rows, device=self.labels.device)
-
-    def features(self, kind: str, rows: Tensor) -> Tensor:
-        return pair_features(kind, self.images[self.image_index[rows]], self.hashtags[self.hashtag_index[rows]])
-
-    def moments(self, kind: str, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of every feature over `rows`, (feature_dim,) each; a constant feature gets 1."""
-        total = square = torch.zeros((), dtype=torch.float64, device=rows.device)
-        for part in rows.split(8192):
-            x = self.features(kind, part).double()
-            total, square = total + x.sum(0), square + x.square().sum(0)
-        mean = total / len(rows)
-        deviation = (square / len(rows) - mean.square()).clamp(min=0).sqrt()
-        deviation = torch.where(deviation > 1e-6, deviation, 1.0)
-        return mean.to(self.images.dtype), deviation.to(self.images.dtype)
 
 
 class Stack:
@@ -85,17 +43,18 @@ class Stack:
         self.dropout = [np.random.default_rng([seed, 2, layer]) for layer in range(len(first.hidden))]
         self.class_weights = torch.as_tensor(class_weights).to(pairs.images)
         self.spans = _spans(self.configs)
-        heads = [list(Head(config, self.embed_dim, seed=seed).parameters()) for config in configs]
+        starts = {c.loss: list(Head(c, self.embed_dim, seed=seed).parameters()) for c in configs}
         self.parameters = [
-            torch.stack([heads[h][p].detach() for h in range(start, end)]).to(pairs.images).requires_grad_()
+            torch.stack([starts[configs[h].loss][p].detach() for h in range(start, end)]).to(pairs.images)
             for p, start, end in self._layout()
         ]
-        if first.standardise:
+        if self.moments is not None:
             counts = torch.bincount(pairs.labels[rows], minlength=CLASSES) * self.class_weights
             frequencies = counts / counts.sum(-1, keepdim=True)
-            with torch.no_grad():
-                for (name, start, end), bias in zip(self.spans, self.parameters[1::2][-len(self.spans) :], strict=True):
-                    bias.copy_(constant_bias(name, frequencies[start:end]))
+            for (name, start, end), bias in zip(self.spans, self.parameters[1::2][-len(self.spans) :], strict=True):
+                bias.copy_(constant_bias(name, frequencies[start:end]))
+        for parameter in self.parameters:
+            parameter.requires_grad_()
         self.means = [torch.zeros_like(p) for p in self.parameters]
         self.squares = [torch.zeros_like(p) for p in self.parameters]
 
@@ -131,13 +90,7 @@ class Stack:
                 [probabilities(name, o).argmax(-1) for (name, _, _), o in zip(self.spans, outputs, strict=True)]
             )
             losses = self._losses(outputs, labels)
-        counts = confusion(labels.cpu().numpy(), predicted.cpu().numpy())
-        return {
-            "val_loss": losses.double().cpu().numpy(),
-            "accuracy": np.trace(counts, axis1=1, axis2=2) / len(rows),
-            "macro_f1": macro_f1(counts),
-            "qwk": quadratic_kappa(counts),
-        }
+        return {"val_loss": losses.double().cpu().numpy(), **agreement(labels, predicted)}
 
     def head(self, place: int) -> Head:
         """A copy of one head, which takes plain features: standardisation is folded into its first layer."""
@@ -253,6 +206,16 @@ class Stack:
             )
 
         return update
+
+
+def agreement(labels: Tensor, predicted: Tensor) -> dict[str, Floats]:
+    """Accuracy, macro-F1 and QWK of predictions (n_heads, n), (n_heads,) each."""
+    counts = confusion(labels.cpu().numpy(), predicted.cpu().numpy())
+    return {
+        "accuracy": np.trace(counts, axis1=1, axis2=2) / len(labels),
+        "macro_f1": macro_f1(counts),
+        "qwk": quadratic_kappa(counts),
+    }
 
 
 def _spans(configs: Sequence[HeadConfig]) -> list[tuple[str, int, int]]:

@@ -2,18 +2,21 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import cos, pi
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from consistency.embeddings import PairEmbeddings
 from consistency.errors import DivergenceError
-from heads.losses import CLASSES
+from heads.losses import CLASSES, log_probabilities, loss
 from heads.model import Head, HeadConfig, TrainedHead, feature_dim
-from heads.stacked import Pairs, Stack
+from heads.pairs import Pairs
+from heads.ridge import ridge_heads
+from heads.stacked import Stack, agreement
 from heads.thresholds import Floats, Ints
 
 STACK_PARAMETERS = 1 << 22  # of one stack: bounds memory and stays near the processor's caches
@@ -40,7 +43,7 @@ class Job:
         return min(self.config.epochs, self.stop or self.config.epochs)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """What became of a job.
 
@@ -50,7 +53,7 @@ class Outcome:
     """
 
     head: Head
-    history: History = field(default_factory=list)
+    history: History
     best_epoch: int | None = None
     diverged: bool = False
 
@@ -147,7 +150,9 @@ def stacks(jobs: Sequence[Job], embed_dim: int) -> list[list[int]]:
     for number, job in enumerate(jobs):
         config = job.config
         validation = None if job.validation is None else job.validation.tobytes()
-        shape = (config.features, config.hidden, config.standardise, config.batch_size)
+        shape: tuple[Any, ...] = (config.features, config.hidden, config.standardise, config.batch_size)
+        if config.optimizer == "ridge":
+            shape = (config.features, config.standardise, config.loss, config.class_weights)
         groups[(job.seed, job.rows.tobytes(), validation, *shape)].append(number)
 
     def update(number: int) -> tuple[Any, ...]:
@@ -178,42 +183,78 @@ def train_stack(
     jobs: Sequence[Job], pairs: Pairs, *, class_weights_from: Ints | None = None, keep_best: bool = False
 ) -> list[Outcome]:
     """Train jobs that one stack can hold (see `stacks`); the outcomes have their order."""
-    configs, seed = [job.config for job in jobs], jobs[0].seed
     rows = pairs.rows(jobs[0].rows)
     validation = None if jobs[0].validation is None else pairs.rows(jobs[0].validation)
     counted = pairs.labels[rows].cpu().numpy() if class_weights_from is None else class_weights_from
-    weights = {"balanced": balanced_weights(counted), "none": np.ones(CLASSES)}
-    stack = Stack(configs, pairs, rows, np.stack([weights[c.class_weights] for c in configs]), seed=seed)
-    outcomes = [Outcome(stack.head(place)) for place in range(len(jobs))]
-    best = np.full(len(jobs), -np.inf)
-    order = np.random.default_rng([seed, 1])
+    known = {"balanced": balanced_weights(counted), "none": np.ones(CLASSES)}
+    weights = np.stack([known[job.config.class_weights] for job in jobs])
+    if jobs[0].config.optimizer == "ridge":
+        return _solve(jobs, pairs, rows, validation, torch.as_tensor(weights[0]).to(pairs.images))
+    stack = Stack([job.config for job in jobs], pairs, rows, weights, seed=jobs[0].seed)
+    return _descend(jobs, stack, rows, validation, keep_best=keep_best)
+
+
+def _solve(
+    jobs: Sequence[Job], pairs: Pairs, rows: Tensor, validation: Tensor | None, class_weights: Tensor
+) -> list[Outcome]:
+    """Ridge heads: one epoch, and the best."""
+    outcomes = []
+    configs = [job.config for job in jobs]
+    for config, head in zip(configs, ridge_heads(configs, pairs, rows, class_weights), strict=True):
+        measured: Epoch = {"epoch": 1}
+        for name, some in (("train_loss", rows), ("val_loss", validation)):
+            if some is None:
+                continue
+            labels = pairs.labels[some].cpu()
+            with torch.inference_mode():
+                outputs = torch.cat([head(pairs.features(config.features, part).cpu()) for part in some.split(8192)])
+                measured[name] = float(loss(config.loss, outputs, labels, class_weights.cpu()))
+            if name == "val_loss":
+                predicted = log_probabilities(config.loss, outputs).argmax(-1)
+                measured |= {key: float(value[0]) for key, value in agreement(labels, predicted[None]).items()}
+        outcomes.append(Outcome(head, [measured], best_epoch=None if validation is None else 1))
+    return outcomes
+
+
+def _descend(
+    jobs: Sequence[Job], stack: Stack, rows: Tensor, validation: Tensor | None, *, keep_best: bool
+) -> list[Outcome]:
+    histories: list[History] = [[] for _ in jobs]
+    best_scores, best_epochs = np.full(len(jobs), -np.inf), [0] * len(jobs)
+    heads: dict[int, Head] = {}
+    diverged = set()
+    order = np.random.default_rng([jobs[0].seed, 1])
     training = list(range(len(jobs)))
-    for epoch in range(max(job.epochs for job in jobs)):
-        rates = [rate(configs[number], epoch) for number in training]
-        shuffled = rows[pairs.rows(order.permutation(len(rows)))]
-        figures = {"train_loss": stack.epoch(shuffled.split(configs[0].batch_size), rates)}
+    for epoch in range(1, max(job.epochs for job in jobs) + 1):
+        rates = [rate(jobs[number].config, epoch - 1) for number in training]
+        shuffled = rows[torch.as_tensor(order.permutation(len(rows)), device=rows.device)]
+        figures = {"train_loss": stack.epoch(shuffled.split(jobs[0].config.batch_size), rates)}
         if validation is not None:
             figures |= stack.measure(validation)
         staying = []
         for place, number in enumerate(training):
-            outcome, job = outcomes[number], jobs[number]
-            measured = {"epoch": epoch + 1, "lr": rates[place]}
+            job = jobs[number]
+            measured = {"epoch": epoch, "lr": rates[place]}
             measured |= {name: float(values[place]) for name, values in figures.items()}
-            outcome.history.append(measured)
-            outcome.diverged = not np.isfinite(measured["train_loss"])
-            if validation is not None and validation_score(measured) > best[number]:
-                best[number], outcome.best_epoch = validation_score(measured), epoch + 1
+            histories[number].append(measured)
+            if not np.isfinite(measured["train_loss"]):
+                diverged.add(number)
+            if validation is not None and validation_score(measured) > best_scores[number]:
+                best_scores[number], best_epochs[number] = validation_score(measured), epoch
                 if keep_best:
-                    outcome.head = stack.head(place)
-            waited = epoch + 1 - (outcome.best_epoch or epoch + 1)
-            impatient = job.config.patience is not None and waited >= job.config.patience
-            if not (outcome.diverged or impatient or epoch + 1 == job.epochs):
+                    heads[number] = stack.head(place)
+            patience = job.config.patience
+            waited = validation is not None and patience is not None and epoch - best_epochs[number] >= patience
+            if not (waited or epoch == job.epochs or number in diverged):
                 staying.append(place)
             elif not (keep_best and validation is not None):
-                outcome.head = stack.head(place)
+                heads[number] = stack.head(place)
         if len(staying) < len(training):
             training = [training[place] for place in staying]
             if not training:
                 break
             stack.keep(staying)
-    return outcomes
+    return [
+        Outcome(heads[number], histories[number], best_epochs[number] or None, number in diverged)
+        for number in range(len(jobs))
+    ]

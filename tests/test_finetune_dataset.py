@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_same_content_under_two_names_is_one_picture(tmp_path: Path, case: Case)
 
 
 @pytest.mark.parametrize("by", ["row", "image"])
-def test_an_epoch_has_every_row_once(case: Case, data: PairData, by: str) -> None:
+def test_an_epoch_has_every_row_once(case: Case, data: PairData, by: Literal["row", "image"]) -> None:
     config = replace(FinetuneConfig.default(), batch_by=by, batch_size=5, accumulation=2)
     weights = np.linspace(0.5, 2, len(case.table))
     steps = epoch_steps(config, data, case.train, weights, seed=1, epoch=4)

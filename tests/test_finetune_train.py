@@ -9,13 +9,13 @@ import torch
 
 from consistency.errors import BackboneError, DivergenceError, InputError, OutOfMemory
 from consistency.resolve import resolve_backbone
-from finetune import loop
-from finetune.classifier import PairClassifier, augment, choose_weights, embed, parameter_groups
+from finetune.classifier import PairClassifier, augment, choose_weights, embed, parameter_groups, top_rate
 from finetune.config import FinetuneConfig
 from finetune.dataset import read_pair_data
 from finetune.model import load_finetuned
 from finetune.probe import probe_head
 from finetune.train import class_weights
+from heads.losses import row_losses
 from heads.model import Head, HeadConfig, TrainedHead
 from tests.finetuning import Case, make_case, quick
 
@@ -160,17 +160,17 @@ def test_out_of_memory_halves_the_micro_batch(case: Case, tmp_path: Path, monkey
 
 
 def test_divergence_keeps_the_last_good_weights(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    row_losses = loop.row_losses
     calls = []
 
     def explode(name: str, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         calls.append(name)
         return row_losses(name, outputs, labels) * (float("nan") if len(calls) > 8 else 1)
 
-    monkeypatch.setattr(loop, "row_losses", explode)
+    monkeypatch.setattr("finetune.loop.row_losses", explode)
     config = quick(batch_size=5, epochs=5)  # 3 steps an epoch
     with pytest.raises(
-        DivergenceError, match=r"diverged at step 9, epoch 3 \(the loss is nan\): lower lr .* are kept in"
+        DivergenceError,
+        match=r"diverged at step 9, epoch 3 \(the loss is nan\) with learning rates from .* are kept in",
     ):
         case.run(config, tmp_path)
     monkeypatch.undo()
@@ -228,6 +228,13 @@ def test_rates_fall_from_the_head_to_the_first_layer(case: Case) -> None:
     assert named["model.text_model.encoder.layers.0.layer_norm1.weight"] == (2.5e-4, 0.0)
     assert named["model.vision_model.embeddings.class_embedding"] == (1.25e-4, 0.0)
     assert named["model.vision_model.embeddings.position_embedding.weight"] == (1.25e-4, 0.0)
+
+
+def test_rate_follows_the_width(case: Case, tmp_path: Path) -> None:
+    model = case.backbone().model  # both towers are 32 wide
+    assert top_rate(model, FinetuneConfig.default(), "image") == pytest.approx(0.04 / 32)
+    assert top_rate(model, FinetuneConfig(lora=4), "text") == pytest.approx(0.4 / 32)
+    assert top_rate(model, FinetuneConfig(lr=1e-5), "text") == 1e-5
 
 
 def test_average_is_what_is_kept(case: Case, tmp_path: Path) -> None:

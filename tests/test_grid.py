@@ -65,14 +65,14 @@ def test_the_winner_is_trained_on_all_rows_for_the_chosen_epochs(data, result):
     assert result.trained.fingerprint == "cafe"
 
 
-def test_the_winner_has_learned_and_its_temperature_does_not_hurt(data):
-    fresh, labels, _ = data
-    train, test = np.arange(200), np.arange(200, 300)
-    trained = run_grid(SMALL, fresh.take(train), labels[train], None, folds=3, repeats=1).trained
-    answer = trained.predict(fresh.take(test))
-    assert cohen_kappa_score(labels[test], answer.predicted, weights="quadratic") > 0.2
-    assert f1_score(labels[test], answer.predicted, average="macro") > 0.2
-    plain = replace(trained, temperature=1.0).predict_proba(fresh.take(test))
+def test_the_winner_has_learned_and_its_temperature_does_not_hurt():
+    embeddings, labels = make_pairs(800, noise=0.3)
+    train, test = np.arange(600), np.arange(600, 800)
+    trained = run_grid(SMALL, embeddings.take(train), labels[train], None, folds=3, repeats=1).trained
+    answer = trained.predict(embeddings.take(test))
+    assert cohen_kappa_score(labels[test], answer.predicted, weights="quadratic") > 0.3
+    assert f1_score(labels[test], answer.predicted, average="macro") > 0.3
+    plain = replace(trained, temperature=1.0).predict_proba(embeddings.take(test))
     assert trained.temperature != 1
     assert log_loss(labels[test], answer.probabilities) < log_loss(labels[test], plain) + 0.02
 

@@ -1,0 +1,72 @@
+"""Linear heads in closed form: ridge regression for a whole range of strengths from one eigendecomposition.
+
+Targets are the class, 0..4 (loss "regression"), or its one-hot code (loss "cross-entropy": the outputs serve as
+logits, a temperature makes probabilities of them). With row weights w that sum to 1 a head minimises
+
+    sum_i w_i |y_i - W x_i - b|^2 + weight_decay |W|^2
+
+over centred features, scaled by their deviation where the configuration says so. Hastie, Tibshirani & Friedman, The
+Elements of Statistical Learning, 3.4.1 (primal, 18.3.5 dual).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from heads.losses import CLASSES
+from heads.model import Head, HeadConfig
+from heads.pairs import Pairs
+
+PART = 8192
+
+
+def ridge_heads(configs: Sequence[HeadConfig], pairs: Pairs, rows: Tensor, class_weights: Tensor) -> list[Head]:
+    """Heads that differ in weight_decay only. class_weights: (5,)."""
+    config, labels = configs[0], pairs.labels[rows]
+    weights = class_weights.double()[labels]
+    weights = weights / weights.sum()
+    targets = torch.eye(CLASSES, dtype=torch.float64, device=rows.device)[labels]
+    if config.loss == "regression":
+        targets = labels.double()[:, None]
+    mean, scale = pairs.moments(config.features, rows)
+    mean = mean.double()
+    scale = scale.double() if config.standardise else torch.ones_like(mean)
+    centre = torch.zeros_like(mean)
+    for part, w in zip(rows.split(PART), weights.split(PART), strict=True):
+        centre += w @ ((pairs.features(config.features, part).double() - mean) / scale)
+    average = weights @ targets
+    residual = (targets - average) * weights.sqrt()[:, None]
+
+    def design(part: Tensor, w: Tensor) -> Tensor:
+        features = (pairs.features(config.features, part).double() - mean) / scale - centre
+        return features * w.sqrt()[:, None]
+
+    if len(mean) <= len(rows):  # never all rows at once
+        gram = torch.zeros(len(mean), len(mean), dtype=torch.float64, device=rows.device)
+        moment = torch.zeros(len(mean), targets.shape[1], dtype=torch.float64, device=rows.device)
+        for part, w, r in zip(rows.split(PART), weights.split(PART), residual.split(PART), strict=True):
+            x = design(part, w)
+            gram.addmm_(x.T, x)
+            moment.addmm_(x.T, r)
+        strengths, basis = torch.linalg.eigh(gram)
+        projected = basis.T @ moment
+    else:
+        x = design(rows, weights)
+        strengths, dual = torch.linalg.eigh(x @ x.T)
+        basis, projected = x.T @ dual, dual.T @ residual
+    return [
+        _head(c, basis @ (projected / (strengths + c.weight_decay)[:, None]), mean, scale, centre, average, pairs)
+        for c in configs
+    ]
+
+
+def _head(
+    config: HeadConfig, slopes: Tensor, mean: Tensor, scale: Tensor, centre: Tensor, average: Tensor, pairs: Pairs
+) -> Head:
+    """slopes: (feature_dim, k) of centred, scaled features; the head takes plain ones."""
+    weight = (slopes / scale[:, None]).T
+    bias = average - weight @ (mean + centre * scale)
+    head = Head(config, pairs.images.shape[1]).to(pairs.images.dtype)
+    head.load_state_dict({"0.weight": weight, "0.bias": bias})
+    return head.cpu().eval()

@@ -1,0 +1,183 @@
+"""Preprocessing equals transformers' own processor on Pillow, or is left to it."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from sklearn.datasets import load_sample_images
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+from consistency.preprocess import PreprocessSpec, squash
+
+CHINA, FLOWER = (Image.fromarray(array) for array in load_sample_images().images)
+CLIP = CLIPImageProcessorPil().to_dict()
+SIGLIP = SiglipImageProcessorPil().to_dict()
+# As the published checkpoints say it, from before transformers had image processors.
+OLD_CLIP = {
+    "crop_size": 224,
+    "do_center_crop": True,
+    "do_normalize": True,
+    "do_resize": True,
+    "feature_extractor_type": "CLIPFeatureExtractor",
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "resample": 3,
+    "size": 224,
+}
+SQUARE = {"height": 224, "width": 224}
+
+
+def theirs(config: dict[str, Any], picture: Image.Image) -> npt.NDArray[np.float32]:
+    kind = SiglipImageProcessorPil if "Siglip" in str(config.get("image_processor_type")) else CLIPImageProcessorPil
+    return kind(**config)(images=picture, return_tensors="np")["pixel_values"]
+
+
+def check(config: dict[str, Any], picture: Image.Image) -> None:
+    spec = PreprocessSpec.from_config(config)
+    assert spec is not None
+    ours = spec.resize_crop(picture)
+    assert (ours.shape, ours.dtype) == ((*spec.size, 3), np.uint8)
+    normal = spec.normalise(ours[None])
+    assert normal.dtype == np.float32
+    assert normal.flags.c_contiguous
+    np.testing.assert_allclose(normal, theirs(config, picture), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("config", [CLIP, OLD_CLIP, SIGLIP], ids=["clip", "old clip", "siglip"])
+@pytest.mark.parametrize(
+    "size",
+    [(640, 427), (427, 640), (224, 224), (224, 225), (225, 224), (223, 224), (1080, 1350), (500, 10), (9, 450), (1, 1), (1, 50)],
+)  # fmt: skip
+def test_photographs(config: dict[str, Any], size: tuple[int, int]) -> None:
+    for photograph in (CHINA, FLOWER):
+        check(config, photograph if photograph.size == size else photograph.resize(size))
+
+
+sizes = st.integers(1, 500)
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes, sizes, st.sampled_from([CLIP, SIGLIP]), st.integers(0, 5), st.integers(1, 260), st.integers(1, 260))
+def test_any_size(width: int, height: int, config: dict[str, Any], resample: int, short: int, crop: int) -> None:
+    """Noise: the hardest picture to resample alike."""
+    width, height = max(width, height // 50, 1), max(height, width // 50, 1)
+    noise = np.random.default_rng(width * 1000 + height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    if config is CLIP:
+        config = config | {"size": {"shortest_edge": max(short, crop)}, "crop_size": {"height": crop, "width": short}}
+        config["size"] = {"shortest_edge": max(short, crop)}
+    else:
+        config = config | {"size": {"height": short, "width": crop}}
+    check(config | {"resample": resample}, Image.fromarray(noise))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"image_processor_type": "CLIPImageProcessorFast"},
+        {"image_processor_type": "CLIPImageProcessorPil"},
+        {"size": 224, "crop_size": 200},
+        {"size": {"shortest_edge": 256}},
+        {"size": {"shortest_edge": 225}, "crop_size": {"height": 224, "width": 100}},
+        {"size": SQUARE},
+        {"size": {"height": 100, "width": 160}, "crop_size": {"height": 99, "width": 120}},
+        {"size": {"height": 100, "width": 160}, "do_center_crop": False},
+        {"size": None, "crop_size": None, "resample": None, "image_mean": None, "do_center_crop": None},
+        {"resample": 2},
+        {"rescale_factor": 1 / 127.5, "image_mean": [1, 1, 1], "image_std": [1, 1, 1]},
+        {"do_convert_rgb": False},
+        {"do_pad": False},
+        {"default_to_square": False, "data_format": "channels_first", "_valid_processor_keys": ["images"]},
+        {"processor_class": "CLIPProcessor"},
+    ],
+)
+def test_configurations_that_are_ours(change: dict[str, Any]) -> None:
+    config = CLIP | change
+    for picture in (CHINA, FLOWER.resize((31, 100))):
+        check(config, picture)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"image_processor_type": "SiglipImageProcessorFast"},
+        {"size": {"height": 90, "width": 130}},
+        {"do_center_crop": True, "crop_size": {"height": 200, "width": 101}},
+        {"size": 224, "do_center_crop": True, "crop_size": 200},
+    ],
+)
+def test_siglip_configurations_that_are_ours(change: dict[str, Any]) -> None:
+    check(SIGLIP | change, CHINA)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {key: value for key, value in CLIP.items() if key != "image_processor_type"},
+        CLIP | {"image_processor_type": "ViTImageProcessor"},
+        CLIP | {"size": {"shortest_edge": 200}},  # a crop of 224 is filled up with black
+        CLIP | {"size": {"height": 300, "width": 200}},
+        CLIP | {"size": {"shortest_edge": 224}, "crop_size": {"height": 100, "width": 225}},
+        CLIP | {"size": {"shortest_edge": 224, "longest_edge": 300}},
+        CLIP | {"size": {"longest_edge": 224}},
+        CLIP | {"size": [224, 224]},
+        CLIP | {"size": "224"},
+        CLIP | {"size": 0},
+        CLIP | {"size": {"shortest_edge": 224.0}},
+        CLIP | {"size": 224, "default_to_square": True},
+        CLIP | {"crop_size": {"shortest_edge": 224}},
+        CLIP | {"crop_size": {"height": 0, "width": 224}},
+        CLIP | {"do_center_crop": False},  # every picture another size
+        CLIP | {"do_resize": False},
+        CLIP | {"do_rescale": False},
+        CLIP | {"do_normalize": False},
+        CLIP | {"do_pad": True},
+        CLIP | {"do_sharpen": False},
+        CLIP | {"resample": 9},
+        CLIP | {"resample": "bicubic"},
+        CLIP | {"rescale_factor": "1/255"},
+        CLIP | {"image_mean": 0.5},
+        CLIP | {"image_std": [1.0]},
+        CLIP | {"image_mean": ["a", "b", "c"]},
+        SIGLIP | {"do_center_crop": True},  # to which size?
+    ],
+)
+def test_anything_else_is_left_to_transformers(config: dict[str, Any]) -> None:
+    assert PreprocessSpec.from_config(config) is None
+
+
+values = st.one_of(
+    st.none(), st.booleans(), st.integers(-1, 400), st.floats(), st.text(max_size=3), st.just([224, 224])
+)
+dicts = st.dictionaries(st.sampled_from(["shortest_edge", "longest_edge", "height", "width"]), values)
+keys = st.sampled_from([*CLIP, "do_pad", "pad_size", "default_to_square"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from([CLIP, SIGLIP]), st.dictionaries(keys, values | dicts, max_size=3))
+def test_what_is_accepted_equals_transformers(config: dict[str, Any], change: dict[str, Any]) -> None:
+    """No configuration breaks `from_config`; where it gives a spec, transformers agrees."""
+    config = config | change
+    spec = PreprocessSpec.from_config(config)
+    if spec is not None and np.isfinite([spec.rescale, *spec.mean, *spec.std]).all() and np.prod(spec.size) < 1e6:
+        check(config, CHINA.resize((60, 40)))
+
+
+@pytest.mark.parametrize("config", [CLIP, OLD_CLIP, SIGLIP], ids=["clip", "old clip", "siglip"])
+@pytest.mark.parametrize("size", [(640, 427), (100, 300), (224, 224), (3, 7)])
+def test_squash_is_the_published_resize_before_the_processor(config: dict[str, Any], size: tuple[int, int]) -> None:
+    spec = PreprocessSpec.from_config(config)
+    assert spec is not None
+    picture = CHINA.resize(size)
+    ours = squash(spec).normalise(squash(spec).resize_crop(picture)[None])
+    published = picture.convert("RGB").resize((224, 224))
+    np.testing.assert_allclose(ours, theirs(config, published), atol=1e-5, rtol=0)
+    assert squash(squash(spec)) == squash(spec)
+    assert squash(spec).size == spec.size
