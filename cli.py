@@ -226,6 +226,19 @@ def app() -> None:
     """
 
 
+def show_cache(given: dict[str, Any], entries: list[dict[str, Any]], table: Callable[..., Any]) -> None:
+    """What a look at the cache found; an empty one is no fault."""
+    from workflows.cache import nothing_there
+
+    screen = screen_of(given)
+    if given["as_json"]:
+        print_json(entries)
+    if entries:
+        screen.table(table(given["cache"], entries))
+    else:
+        screen.note(nothing_there(given["cache"]))
+
+
 @app.command("demo")
 @click.option("--quick", is_flag=True, help="A smaller data set and fewer epochs: a first look.")
 @click.option("--seed", type=int, default=42, show_default=True, help="Of the data set and everything else.")
@@ -558,50 +571,39 @@ which_cache_options = options(
 @cache_group.command("info")
 @which_cache_options
 @screen_options
-def cache_info_command(cache: Path, backbone: str | None, fingerprint: str | None, as_json: bool, quiet: bool) -> None:
+def cache_info_command(**given: Any) -> None:
     """Rows, bytes and models, in plain words."""
     from workflows.cache import cache_info, info_table
-    from workflows.console import Screen
 
-    entries = cache_info(cache, backbone=backbone, fingerprint=fingerprint)
-    if as_json:
-        print_json(entries)
-    Screen(quiet=quiet).table(info_table(cache, entries))
+    entries = cache_info(given["cache"], backbone=given["backbone"], fingerprint=given["fingerprint"])
+    show_cache(given, entries, info_table)
 
 
 @cache_group.command("verify")
 @which_cache_options
 @screen_options
-def cache_verify_command(
-    cache: Path, backbone: str | None, fingerprint: str | None, as_json: bool, quiet: bool
-) -> None:
+def cache_verify_command(**given: Any) -> None:
     """Check every digest; damage is quarantined (then `extract` fills the holes) and exits 1."""
     from workflows.cache import cache_verify, verify_table
-    from workflows.console import Screen
 
-    entries = cache_verify(cache, backbone=backbone, fingerprint=fingerprint)
-    if as_json:
-        print_json(entries)
-    Screen(quiet=quiet).table(verify_table(cache, entries))
-    if any(entry["damaged"] for entry in entries):
+    entries = cache_verify(given["cache"], backbone=given["backbone"], fingerprint=given["fingerprint"])
+    show_cache(given, entries, verify_table)
+    damaged = [line for entry in entries for line in entry["damaged"]]
+    for line in damaged:
+        screen_of(given).note(line)
+    if damaged:
         sys.exit(FAILED)
 
 
 @cache_group.command("compact")
 @which_cache_options
 @screen_options
-def cache_compact_command(
-    cache: Path, backbone: str | None, fingerprint: str | None, as_json: bool, quiet: bool
-) -> None:
-    """Merge small segments into one; readers and writers may go on meanwhile."""
-    from workflows.cache import cache_compact
-    from workflows.console import Screen
+def cache_compact_command(**given: Any) -> None:
+    """Merge small segments into larger ones; readers and writers may go on meanwhile."""
+    from workflows.cache import cache_compact, compact_table
 
-    entries = cache_compact(cache, backbone=backbone, fingerprint=fingerprint)
-    if as_json:
-        print_json(entries)
-    for entry in entries:
-        Screen(quiet=quiet).note(f"{entry['fingerprint'][:12]}: {entry['before']} segments, now {entry['after']}")
+    entries = cache_compact(given["cache"], backbone=given["backbone"], fingerprint=given["fingerprint"])
+    show_cache(given, entries, compact_table)
 
 
 @cache_group.command("gc")

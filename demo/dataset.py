@@ -18,7 +18,7 @@ from demo.vocabulary import CONCEPTS, Picture, clean_score, sample_hashtag, samp
 SIDE = 288
 HASHTAGS_PER_PICTURE = 10
 # How often a hashtag of each score is looked for; a picture that has none of a score gets another one.
-SCORE_WEIGHTS = {1: 4, 2: 9, 3: 15, 4: 32, 5: 41}
+SCORE_WEIGHTS = {1: 4, 2: 9, 3: 15, 4: 32, 5: 42}
 # What people add to anything: so many times as often as hashtags of other concepts that fit as well (None: generic).
 POPULAR = {None: 4, "food": 5, "cafe": 5, "bag": 5, "lipstick": 5}
 MOVED = 0.15

@@ -9,7 +9,7 @@ import io
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import h5py
 import numpy as np
@@ -37,13 +37,14 @@ def build(kind: Kind, fingerprint: str, keys: Keys, vectors: npt.NDArray[np.floa
 
     The same rows give the same bytes. Built in memory, so that libhdf5 never meets a failing disk.
     """
-    # 1.10's object headers carry checksums, so a flipped bit in HDF5's own structures cannot pass for data.
+    # 1.10's object headers carry checksums, so libhdf5 refuses a flipped bit in its own structures. Texts have a fixed
+    # length, which keeps them in those headers: a heap of strings has no checksum, and damage there can hang libhdf5.
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
-        file.attrs.update({"kind": kind, "fingerprint": fingerprint, "schema": SCHEMA_VERSION})
+        file.attrs.update({"kind": np.bytes_(kind), "fingerprint": np.bytes_(fingerprint), "schema": SCHEMA_VERSION})
         for name, array in (("keys", keys), ("vectors", vectors.astype(vectors.dtype.newbyteorder("<")))):
             data = np.ascontiguousarray(array)
-            file.create_dataset(name, data=data).attrs["sha256"] = hashlib.sha256(data.data).hexdigest()
+            file.create_dataset(name, data=data).attrs["sha256"] = np.bytes_(hashlib.sha256(data.data).hexdigest())
     return buffer.getvalue()
 
 
@@ -87,17 +88,17 @@ class Segment:
     @classmethod
     def _read(cls, path: Path, fingerprint: str) -> "Segment":
         with h5py.File(path, "r", locking=False) as file:
-            kind, written_for = str(file.attrs["kind"]), str(file.attrs["fingerprint"])
+            kind, written_for = _text(file, "kind"), _text(file, "fingerprint")
             keys, vectors = file["keys"][()], file["vectors"]
             segment = cls(
                 path, _kind(kind), keys, vectors.shape[1], vectors.dtype, vectors.id.get_offset(),
-                str(vectors.attrs["sha256"]),
+                _text(vectors, "sha256"),
             )  # fmt: skip
             if written_for != fingerprint:
                 raise ValueError(f"fingerprint {written_for[:12]}, not {fingerprint[:12]}")
             if keys.shape != (len(vectors), KEY_BYTES) or keys.dtype != np.uint8 or segment.dtype.kind != "f":
                 raise ValueError(f"keys {keys.shape} {keys.dtype}, vectors {vectors.shape} {vectors.dtype}")
-            if hashlib.sha256(keys).hexdigest() != file["keys"].attrs["sha256"]:
+            if hashlib.sha256(keys).hexdigest() != _text(file["keys"], "sha256"):
                 raise ValueError("the digest of the keys differs")
             # Mapping beyond the end of a file would kill the process at the first touch.
             if segment.offset is None or segment.offset + segment.nbytes > path.stat().st_size:
@@ -155,6 +156,10 @@ def _digest(path: Path, offset: int, nbytes: int) -> str:
             raise DamagedSegment(f"{path} is damaged: it cannot be read ({error.strerror})") from error
         raise
     return digest.hexdigest()
+
+
+def _text(item: Any, attribute: str) -> str:
+    return item.attrs[attribute].decode("ascii")
 
 
 def _kind(text: str) -> Kind:

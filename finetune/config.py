@@ -27,24 +27,25 @@ class FinetuneConfig:
 
     head: layout, loss and class weights of the head; with `warm_start` also the recipe by which it is trained on the
     frozen embeddings before anything else moves.
-    decode, squash: pictures are decoded so, and with squash resized without keeping their proportions.
+    decode, squash: how pictures are decoded; with squash they are resized without keeping their proportions.
     optimizer: "adam" adds weight decay to the gradient, "adamw" decays the weights; decay: "all" parameters or
-    "matrices" only (no biases, norms, embeddings of positions and scales).
-    lr: of a tower's last layer and projection, None for 0.04 / its width (wide layers take smaller steps; ten times
-    that for adapters); every layer below has `layer_decay` times the rate of the one above. head_lr: of the head. schedule: "step" divides the rates by 10 every 5 epochs, "cosine" lets them rise over the
-    first `warmup` share of all steps and fall to 0. clip_norm: the gradient's norm is cut to it.
+    "matrices" only (no biases, norms, position embeddings).
+    lr: of a tower's last layer and projection; None for 0.04 / the tower's width, since wide layers want small steps,
+    and ten times that for adapters. Every layer has `layer_decay` times the rate of the one above. head_lr: the head's.
+    schedule: "step" divides the rates by 10 every 5 epochs; "cosine" lets them rise over the first `warmup` share of
+    all steps, then fall to 0. clip_norm: the gradient's norm is cut to it.
     batch_by: a batch is `batch_size` rows, or all rows of `batch_size` pictures. accumulation: batches a step, whose
     gradients are averaged; drop_incomplete: a last step of fewer batches is left out, as the published loop does.
     micro_batch: pictures encoded at once, which changes memory and nothing else; None begins with the whole step and
     halves when memory is short.
     epochs, max_steps: where training ends at the latest. patience: epochs without a better validation score after
     which it ends; select: that score (with validation rows the best epoch's weights are kept, else the last one's).
-    average: decay of the exponential average of the weights, which is then what is validated and kept; None for none.
+    average: decay of the exponential average of the weights, which is what is validated and kept; None for none.
     crop: least share of a picture's area that a training crop keeps, 1 for none; flip: mirror half of the pictures
     (text in pictures does not survive it).
     freeze: the lowest N layers of both towers and all below them, or the "image" or "text" tower, do not learn.
     lora: rank of the adapters that learn in place of the encoders. gradient_checkpointing: less memory, more time.
-    autocast: half precision on a GPU, master weights stay fp32.
+    autocast: half precision on a GPU; master weights stay fp32.
     picture_memory: bytes of prepared pictures to keep; those beyond it are decoded whenever they are used.
     """
 

@@ -28,8 +28,8 @@ OUTPUTS: dict[str, tuple[int, int]] = {
     "cumulative-link": (1, 4),
     "regression": (1, 1),
 }
-# A regression head has no probabilities of its own: those of a logistic error around the value, cut halfway
-# between the classes.
+# A regression head has no probabilities of its own: they are those of a logistic error of this scale around the
+# value, over the classes' unit intervals, so that the most probable class is the nearest one.
 REGRESSION_SPREAD = 0.4
 
 
@@ -102,10 +102,11 @@ def log_probabilities(name: str, outputs: Tensor) -> Tensor:
         not_above, above = F.logsigmoid(-outputs), F.logsigmoid(outputs).cumsum(-1)
         return torch.cat([not_above[..., :1], above[..., :-1] + not_above[..., 1:], above[..., -1:]], -1)
     if name == "cumulative-link":
-        return _between(-outputs)
+        below = -outputs
+        return torch.cat([F.logsigmoid(below[..., :1]), _log_intervals(below), F.logsigmoid(-below[..., -1:])], -1)
     if name == "regression":
-        cuts = torch.arange(CLASSES - 1, device=outputs.device, dtype=outputs.dtype) + 0.5
-        return _between((cuts - outputs) / REGRESSION_SPREAD)
+        edges = torch.arange(CLASSES + 1, device=outputs.device, dtype=outputs.dtype) - 0.5
+        return F.log_softmax(_log_intervals((edges - outputs) / REGRESSION_SPREAD), -1)
     raise ValueError(f"unknown loss {name!r}")
 
 
@@ -114,12 +115,11 @@ def probabilities(name: str, outputs: Tensor) -> Tensor:
     return log_probabilities(name, outputs).exp()
 
 
-def _between(below: Tensor) -> Tensor:
-    """Log-probabilities of five classes from the four ascending logits of y <= k.
+def _log_intervals(edges: Tensor) -> Tensor:
+    """log(sigma(b) - sigma(a)) between neighbours of (..., m) ascending edges, (..., m - 1).
 
-    sigma(a) - sigma(b) = sigma(a) sigma(-b) (1 - exp(b - a)): no difference of nearly equal numbers is taken.
+    sigma(b) - sigma(a) = sigma(b) sigma(-a) (1 - exp(a - b)): no difference of nearly equal numbers is taken.
     """
-    upper, lower = below[..., 1:], below[..., :-1]
-    gap = (upper - lower).clamp(min=torch.finfo(below.dtype).tiny)
-    inner = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-gap))
-    return torch.cat([F.logsigmoid(below[..., :1]), inner, F.logsigmoid(-below[..., -1:])], -1)
+    upper, lower = edges[..., 1:], edges[..., :-1]
+    gap = (upper - lower).clamp(min=torch.finfo(edges.dtype).tiny)
+    return F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-gap))

@@ -48,12 +48,12 @@ class HeadConfig:
 
     features: str = "full"
     hidden: tuple[int, ...] = (128,)
-    dropout: float = 0.3
+    dropout: float = 0.5
     loss: str = "cross-entropy"
-    class_weights: str = "balanced"
+    class_weights: str = "none"
     standardise: bool = True
     optimizer: str = "adamw"
-    lr: float = 1e-3
+    lr: float = 2e-3
     weight_decay: float = 0.1
     schedule: str = "cosine"
     batch_size: int = 128

@@ -84,11 +84,15 @@ def test_emd_is_squared_and_agrees_with_the_wasserstein_distance_between_two_cla
     assert row_losses("emd", certain, torch.tensor([4])).item() == pytest.approx(wasserstein_distance([1], [4]))
 
 
-def test_regression_is_squared_error_cut_at_the_halves():
+def test_regression_is_squared_error_and_answers_with_the_nearest_class():
     x = torch.tensor([[-3.0], [0.2], [1.4], [1.6], [9.0]])
     labels = torch.tensor([0, 0, 2, 2, 4])
     torch.testing.assert_close(row_losses("regression", x, labels), (x[:, 0] - labels) ** 2)
-    assert probabilities("regression", x).argmax(-1).tolist() == [0, 0, 1, 2, 4]
+    grid = torch.linspace(-2, 6, 801, dtype=torch.float64)[:, None] + 1e-6
+    nearest = grid[:, 0].round().clamp(0, 4).long()
+    p = probabilities("regression", grid)
+    assert torch.equal(p.argmax(-1), nearest)
+    assert (torch.diff(p @ torch.arange(5.0, dtype=torch.float64)) > 0).all()
 
 
 @pytest.mark.parametrize("name", OUTPUTS)

@@ -55,20 +55,20 @@ def test_a_table_is_read_exactly_as_it_is_written(read: Read) -> None:
 
 def test_the_published_layout(read: Read) -> None:
     """A byte-order mark, a fourth column for readers, several scripts, repeats, hashtags in any Unicode form."""
-    rows = [
-        "fall_01.png,헬스,5,gym",
-        "fall_01.png,#카페,4,cafe",
-        "sea.png,海,1,sea",
-        "sea.png,OOTD,2,",
-        "fall_01.png,헬스,5,gym",
-    ]
-    decomposed = "sea.png,\u1112\u1161\u11ab\u1100\u1161\u11bc,3,river"
+    decomposed = "\u1112\u1161\u11ab\u1100\u1161\u11bc"
     table = read(
-        "\ufeffImage Filename,Hashtag,Score,Hashtag_en\n" + "\n".join([*rows, decomposed, "sea.png,🌊,3,wave"])
+        "\ufeffImage Filename,Hashtag,Score,Hashtag_en\n"
+        "fall_01.png,헬스,5,gym\n"
+        "fall_01.png,#카페,4,cafe\n"
+        "sea.png,海,1,sea\n"
+        "sea.png,OOTD,2,\n"
+        "fall_01.png,헬스,5,gym\n"
+        f"sea.png,{decomposed},3,river\n"
+        "sea.png,🌊,3,wave"
     )
     assert len(table) == 7
     assert table.skipped == ()
-    assert table.hashtags[5] == "\u1112\u1161\u11ab\u1100\u1161\u11bc"
+    assert table.hashtags[5] == decomposed
     merged = merge_repeats(table, table.images)
     assert merged.first.tolist() == [0, 1, 2, 3, 0, 5, 6]
     assert merged.kept.sum() == 6
@@ -110,10 +110,14 @@ MIXED = PLAIN.encode() + "c.jpg,카페,3\n".encode("cp949")
 @pytest.mark.parametrize(
     ("content", "options", "expected"),
     [
-        (PLAIN.encode("cp949"), {}, "line 2: not utf-8-sig; save the file as UTF-8, or name its encoding: --encoding cp949"),
+        (
+            PLAIN.encode("cp949"),
+            {},
+            "line 2: not utf-8-sig; save the file as UTF-8, or name its encoding: --encoding cp949",
+        ),
         (MIXED, {}, "line 4: not utf-8-sig;"),
         (b"\xef\xbb\xbfImage Filename,Hashtag,Score\n\xb0\xa1.png,x,1\n", {}, "line 2: not utf-8-sig;"),
-        (PLAIN.encode("utf-16"), {}, "line 1: not utf-8-sig; save the file as UTF-8, or name its encoding: --encoding utf-16"),
+        (PLAIN.encode("utf-16"), {}, "or name its encoding: --encoding utf-16"),
         (HEADER.encode("utf-16-le"), {}, " is not utf-8-sig but looks like UTF-16: --encoding utf-16-le"),
         (HEADER.encode("utf-16-be"), {}, " is not utf-8-sig but looks like UTF-16: --encoding utf-16-be"),
         (PLAIN, {"encoding": "klingon"}, "there is no encoding 'klingon': use for example utf-8-sig, cp949 or utf-16"),
@@ -129,7 +133,7 @@ MIXED = PLAIN.encode() + "c.jpg,카페,3\n".encode("cp949")
             " is separated by semicolons, expected commas (found 'Image Filename', 'Hashtag', 'Score')",
         ),
         ('"Image Filename";"Hashtag";"Score"\n"a.jpg";"x";"5"\n', {}, " is separated by semicolons, expected commas"),
-        (PLAIN.replace(",", "\t"), {}, " is separated by tabs, expected commas (found 'Image Filename', 'Hashtag', 'Score')"),
+        (PLAIN.replace(",", "\t"), {}, " is separated by tabs, expected commas (found 'Image Filename'"),
         (
             "Image Filename, Hashtag,score\na.jpg,x,5\n",
             {},
@@ -179,7 +183,7 @@ def test_quotes_that_are_closed_are_no_fault(read: Read) -> None:
         ("a.jpg", "1 cells, the header has 3"),
         ("a.jpg,바다,5,", "4 cells, the header has 3"),
         *((f"a.jpg,바다,{score}", f"score {score!r}, expected a whole number from 1 to 5") for score in
-          ["", "nan", "NaN", "0", "6", "-1", "５", "1_0", "1e0", "4.5", "5,0"[:1] + "x", "+3", "05", "٣", "five"]),
+          ["", "nan", "NaN", "0", "6", "-1", "５", "1_0", "1e0", "4.5", "5x", "+3", "05", "٣", "five"]),
         ("a.jpg,,5", "the hashtag is empty"),
         ("a.jpg, ,5", "the hashtag is empty"),
         ("a.jpg,#,5", "the hashtag is empty"),
@@ -373,8 +377,8 @@ def test_mutated_tables_are_read_or_refused(
         data = data[:start] + new + data[start + length :]
     try:
         table = read(data, encoding=encoding, require_scores=require_scores)
-    except DataError as error:
-        assert "\n" not in str(error)
+    except DataError:
+        refusal(read, data, encoding=encoding, require_scores=require_scores)
         return
     assert len(table) > 0
     assert set(table.scores) <= ({1, 2, 3, 4, 5} if require_scores else {0, 1, 2, 3, 4, 5})

@@ -10,7 +10,7 @@ from consistency.errors import InputError
 from heads.model import HeadConfig, pair_features
 from heads.train import Job, balanced_weights, stacks, train_heads
 
-RIDGE = HeadConfig(features="full", hidden=(), loss="regression", optimizer="ridge", weight_decay=0.1)
+RIDGE = HeadConfig(hidden=(), loss="regression", class_weights="balanced", optimizer="ridge", weight_decay=0.1)
 STRENGTHS = (1e-4, 1e-2, 1.0, 30.0)
 
 
@@ -47,11 +47,11 @@ def test_validation_figures_and_a_single_epoch():
     (epoch,) = outcome.history
     assert outcome.best_epoch == 1
     with torch.no_grad():
-        said = outcome.head(torch.from_numpy(plain_features(embeddings, "full")).float())[200:, 0]
+        said = outcome.head(torch.from_numpy(plain_features(embeddings, "full")).float())[200:, 0].numpy()
     assert epoch["val_loss"] == pytest.approx(
         float(np.average((said - labels[held]) ** 2, weights=balanced_weights(labels[train])[labels[held]])), rel=1e-4
     )
-    predicted = np.clip(np.round(said.numpy()), 0, 4)
+    predicted = np.clip(np.round(said), 0, 4)
     assert epoch["accuracy"] == pytest.approx((predicted == labels[held]).mean())
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from consistency.errors import InputError
 from consistency.images import find_images
 from consistency.pairs import Skipped
-from consistency.resolve import PUBLISHED, resolve_backbone
+from consistency.resolve import DECODING, PUBLISHED, resolve_backbone
 from embedcache.export import export
 from embedcache.maintenance import gc
 from embedcache.store import EmbeddingCache, list_caches
@@ -42,6 +42,11 @@ def cache_info(root: Path, *, backbone: str | None = None, fingerprint: str | No
     return [cache.info().as_dict() for cache in chosen(root, backbone=backbone, fingerprint=fingerprint)]
 
 
+def nothing_there(root: Path) -> str:
+    state = "is empty" if root.is_dir() else "does not exist yet"
+    return f"{root} {state}: no such embeddings; `extract` writes some"
+
+
 def info_table(root: Path, entries: list[dict[str, Any]]) -> Table:
     rows = [
         [
@@ -49,15 +54,14 @@ def info_table(root: Path, entries: list[dict[str, Any]]) -> Table:
             _model(entry["fields"]),
             entry["images"],
             entry["hashtags"],
-            entry["dim"] or "–",
-            entry["segments"],
             f"{entry['bytes'] / 1e6:.1f} MB",
-            "–" if entry["newest"] is None else f"{datetime.fromtimestamp(entry['newest']):%Y-%m-%d %H:%M}",
+            "–" if entry["newest"] is None else f"{datetime.fromtimestamp(entry['newest']):%Y-%m-%d}",
         ]
         for entry in entries
     ]
-    columns = ("fingerprint", "model", "images", "hashtags", "width", "segments", "size", "last write")
-    return Table(f"Embeddings in {root}", columns, rows, left=2)
+    return Table(
+        f"Embeddings in {root}", ("fingerprint", "model", "images", "hashtags", "size", "written"), rows, left=2
+    )
 
 
 def cache_verify(root: Path, *, backbone: str | None = None, fingerprint: str | None = None) -> list[dict[str, Any]]:
@@ -93,6 +97,11 @@ def cache_compact(root: Path, *, backbone: str | None = None, fingerprint: str |
     return entries
 
 
+def compact_table(root: Path, entries: list[dict[str, Any]]) -> Table:
+    rows = [[entry["fingerprint"][:12], entry["before"], entry["after"]] for entry in entries]
+    return Table(f"Compacted {root}", ("fingerprint", "segments before", "after"), rows)
+
+
 def others(root: Path, *, backbone: str | None, fingerprint: str | None) -> list[dict[str, Any]]:
     """What `gc` would remove: everything but the sets chosen. Raises InputError where nothing would be kept."""
     kept = {cache.fingerprint for cache in chosen(root, backbone=backbone, fingerprint=fingerprint)}
@@ -123,6 +132,8 @@ def cache_export(
 
 def _model(fields: dict[str, str]) -> str:
     """Enough of a fingerprint's fields to tell one from another."""
-    revision = fields["revision"].removeprefix("sha256:")[:8]
-    store = f", {fields['store']}" if "store" in fields else ""
-    return f"{fields['model']}@{revision}, {fields['precision']}{store}, {fields['decoding'].split(';')[0]}"
+    revision = fields["revision"]
+    packaged = fields["model"] == "local" and revision == resolve_backbone("tiny").revision
+    name = "tiny" if packaged else f"{fields['model']}@{revision.removeprefix('sha256:')[:8]}"
+    decoding = next((key for key, text in DECODING.items() if text == fields["decoding"]), "?")
+    return " ".join([name, decoding, fields["precision"], *(["kept as fp16"] if fields.get("store") == "fp16" else [])])

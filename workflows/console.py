@@ -13,7 +13,7 @@ from rich.text import Text
 
 from consistency.progress import Advance, Progress, silent
 
-FOLDED = 20  # characters from which a column of text may fold
+FOLDED = 30  # characters from which a column of text may fold
 NO_BACKBONE = "none"  # of a control
 SPLITS = {"test": "test", "cv": "out of fold", "val": "validation", "train": "train"}
 WIDE = 100  # columns from which figures have three digits beside their intervals
@@ -55,15 +55,8 @@ class Screen:
     def table(self, shown: Table) -> None:
         if self.quiet:
             return
-        grid = table.Table(
-            title=shown.title,
-            title_justify="left",
-            title_style="bold",
-            header_style="dim",
-            box=None,
-            padding=(0, 2, 0, 0),
-            pad_edge=False,
-        )
+        self.console.print(Text(shown.title, style="bold"), soft_wrap=True)
+        grid = table.Table(header_style="dim", box=None, padding=(0, 2, 0, 0), pad_edge=False)
         for i, name in enumerate(shown.columns):
             text = i < shown.left
             long = max((len(str(row[i])) for row in shown.rows), default=0) > FOLDED
