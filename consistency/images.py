@@ -148,7 +148,10 @@ def _locate(name: str, root: Path, listings: dict[Path, dict[str, list[str]]]) -
                     listings[path].setdefault(unicodedata.normalize("NFC", entry), []).append(entry)
             same = listings[path].get(unicodedata.normalize("NFC", part), [])
             if len(same) > 1:
-                raise DataError(f"{name} fits {len(same)} names in {path} that differ only in Unicode form: rename one")
+                raise DataError(
+                    f"{name} fits {len(same)} names in {path} that differ only in Unicode form: "
+                    "rename one, or name it exactly"
+                )
             if not same:
                 return None
             part = same[0]
@@ -181,7 +184,7 @@ def _looks_like(data: bytes) -> str:
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Colours as one sees them: 8 bit, transparency on white."""
     if image.mode.startswith("I") or image.mode == "F":
-        full = 65535 if image.mode.startswith("I") else 1 if np.asarray(image).max() <= 1 else 255
+        full = 65535 if image.mode.startswith("I") else 1 if np.fmax.reduce(np.asarray(image), axis=None) <= 1 else 255
     elif image.has_transparency_data:
         full = None
     else:

@@ -230,10 +230,10 @@ def _decode(path: Path, data: bytes, encoding: str) -> str:
 
 
 def _check_separator(path: Path, text: str) -> None:
-    line = text.strip().partition("\n")[0]
+    line = _LINE_BREAK.split(text.lstrip()[:2000], maxsplit=1)[0]
     for separator, name in ((";", "semicolons"), ("\t", "tabs")):
         if separator in line and "," not in line:
-            found = ", ".join(map(reprlib.repr, line.strip().split(separator)))
+            found = ", ".join(map(reprlib.repr, line.split(separator)[:20]))
             raise DataError(f"{path} is separated by {name}, expected commas (found {found})")
 
 

@@ -21,6 +21,7 @@ from embedcache.fingerprint import SCHEMA_VERSION
 Kind = Literal["image", "hashtag"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 KEY_BYTES = 32
+ALIGNMENT = 64  # of the datasets in the file, so that mapped vectors are aligned too
 SEGMENT_BYTES = 64 << 20  # no larger one is written, so that memory stays flat
 NAME = re.compile(r"seg-(\d+)-([0-9a-f]{32})\.h5")
 
@@ -40,7 +41,8 @@ def build(kind: Kind, fingerprint: str, keys: Keys, vectors: npt.NDArray[np.floa
     # 1.10's object headers carry checksums, so libhdf5 refuses a flipped bit in its own structures. Texts have a fixed
     # length, which keeps them in those headers: a heap of strings has no checksum, and damage there can hang libhdf5.
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
+    layout = {"libver": ("v110", "v110"), "alignment_threshold": 1, "alignment_interval": ALIGNMENT}
+    with h5py.File(buffer, "w", **layout) as file:
         file.attrs.update({"kind": np.bytes_(kind), "fingerprint": np.bytes_(fingerprint), "schema": SCHEMA_VERSION})
         for name, array in (("keys", keys), ("vectors", vectors.astype(vectors.dtype.newbyteorder("<")))):
             data = np.ascontiguousarray(array)

@@ -1,7 +1,7 @@
 """FinetuneConfig: everything that decides a fine-tuning but the rows, the backbone and the seed."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from math import cos, pi
 from typing import Any, Literal
 
@@ -19,6 +19,11 @@ CHOICES = {
     "autocast": ("none", "fp16", "bf16"),
 }
 POSITIVE = ("head_lr", "layer_decay", "epochs", "batch_size", "accumulation", "picture_memory")
+
+
+HEAD = HeadConfig(
+    features="full", hidden=(128,), dropout=0.3, class_weights="balanced", lr=1e-3, weight_decay=0.1, epochs=20
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class FinetuneConfig:
     picture_memory: bytes of prepared pictures to keep; those beyond it are decoded whenever they are used.
     """
 
-    head: HeadConfig = field(default_factory=HeadConfig)
+    head: HeadConfig = HEAD
     warm_start: bool = True
     decode: Decode = "ours"
     squash: bool = False
@@ -98,6 +103,10 @@ class FinetuneConfig:
             raise InputError(f"average is {self.average}: expected a number between 0 and 1, or none")
         if not (self.freeze in ("image", "text") or (isinstance(self.freeze, int) and self.freeze >= 0)):
             raise InputError(f"freeze is {self.freeze!r}: expected a number of layers, image or text")
+        if self.warm_start and self.head.optimizer not in ("adam", "adamw"):
+            raise InputError(
+                f"a head trained by {self.head.optimizer} cannot be trained here: give a trained one, or choose adamw"
+            )
         if self.lora is not None and self.freeze != 0:
             raise InputError("lora leaves all weights of the encoders as they are: ask for lora or freeze, not both")
 

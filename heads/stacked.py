@@ -57,6 +57,7 @@ class Stack:
             parameter.requires_grad_()
         self.means = [torch.zeros_like(p) for p in self.parameters]
         self.squares = [torch.zeros_like(p) for p in self.parameters]
+        self.gradients = [torch.empty_like(p) for p in self.parameters]
 
     def __len__(self) -> int:
         return len(self.configs)
@@ -114,7 +115,7 @@ class Stack:
             torch.tensor([h - start for h in places if start <= h < end], device=self.class_weights.device)
             for _, start, end in self._layout()
         ]
-        for tensors in (self.parameters, self.means, self.squares):
+        for tensors in (self.parameters, self.means, self.squares, self.gradients):
             tensors[:] = [t.detach()[index.long()] for t, index in zip(tensors, local, strict=True) if len(index)]
         for parameter in self.parameters:
             parameter.requires_grad_()
@@ -134,17 +135,18 @@ class Stack:
 
     def _outputs(self, x: Tensor, *, train: bool) -> list[Tensor]:
         """Outputs (heads of the span, n, k), span by span. x: (n, feature_dim)."""
-        weights = iter(zip(self.parameters[::2], self.parameters[1::2], strict=True))
+        layers = iter(zip(self.parameters[::2], self.parameters[1::2], self.gradients[::2], strict=True))
         for layer in range(len(self.configs[0].hidden)):
-            weight, bias = next(weights)
-            x = F.relu(_product(x, weight) + bias[:, None])
+            weight, bias, gradient = next(layers)
+            x = F.relu(_product(x, weight, gradient) + bias[:, None])
             if train and any(config.dropout for config in self.configs):
                 x = x * self._dropout_factors(layer, *x.shape[1:])
+        shared = x.dim() == 2  # no hidden layer: all heads read the same features
+        parts = [x] * len(self.spans) if shared else x.split([end - start for _, start, end in self.spans])
         outputs = []
-        for name, start, end in self.spans:
-            weight, bias = next(weights)
-            span = x if x.dim() == 2 else x[start:end]
-            outputs.append(_product(span, weight) + output_bias(name, bias)[:, None])
+        for (name, _, _), part in zip(self.spans, parts, strict=True):
+            weight, bias, gradient = next(layers)
+            outputs.append(_product(part, weight, gradient) + output_bias(name, bias)[:, None])
         return outputs
 
     def _losses(self, outputs: list[Tensor], labels: Tensor) -> Tensor:
@@ -228,9 +230,30 @@ def _spans(configs: Sequence[HeadConfig]) -> list[tuple[str, int, int]]:
     return spans
 
 
-def _product(x: Tensor, weight: Tensor) -> Tensor:
+def _product(x: Tensor, weight: Tensor, gradient: Tensor) -> Tensor:
     """(heads, n, outputs) from weight (heads, outputs, inputs) and x: (n, inputs) shared, or (heads, n, inputs)."""
     if x.dim() == 2:
-        heads, outputs, inputs = weight.shape
-        return (x @ weight.reshape(-1, inputs).T).view(len(x), heads, outputs).transpose(0, 1)
+        return _Wide.apply(x, weight, gradient)
     return torch.bmm(x, weight.transpose(1, 2))
+
+
+class _Wide(torch.autograd.Function):
+    """All heads' first layers as one product with the shared batch.
+
+    The gradient of the wide weight is written where it was written last time: allocating it anew in every step
+    costs more than computing it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.gradient = gradient
+        heads, outputs, inputs = weight.shape
+        return (x @ weight.view(-1, inputs).T).view(len(x), heads, outputs).transpose(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[None, Tensor, None]:
+        (x,) = ctx.saved_tensors
+        flat = outer[0].transpose(0, 1).reshape(len(x), -1)
+        torch.mm(flat.T, x, out=ctx.gradient.view(-1, x.shape[1]))
+        return None, ctx.gradient, None

@@ -265,7 +265,7 @@ def full_disk(folder: Path) -> dict[str, object]:
     extractor(*paths, rounds=1)
     before = check(paths[0], [paths[1]])
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, unlimited[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1500, unlimited[1]))
     message = ""
     try:
         extractor(*paths, rounds=2)

@@ -5,6 +5,7 @@ import pytest
 
 from consistency.errors import InputError
 from finetune.config import FinetuneConfig, rate
+from heads.model import HeadConfig
 
 
 @pytest.mark.parametrize("config", [FinetuneConfig.default(), FinetuneConfig.paper(), FinetuneConfig(freeze="text")])
@@ -21,6 +22,7 @@ def test_json_round_trip(config: FinetuneConfig) -> None:
         ({"average": 1.0}, "average is 1.0: expected a number between 0 and 1"),
         ({"crop": 0.0}, "crop above 0"),
         ({"freeze": "audio"}, "freeze is 'audio': expected a number of layers, image or text"),
+        ({"head": HeadConfig(hidden=(), optimizer="ridge")}, "a head trained by ridge cannot be trained here"),
         ({"freeze": 2, "lora": 4}, "lora or freeze, not both"),
     ],
 )

@@ -34,16 +34,15 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 def test_it_learns(case: Case, tmp_path: Path) -> None:
-    config = quick(epochs=15, lr=1e-3, head_lr=1e-2, average=None)
-    result = case.run(config, tmp_path)
+    linear = HeadConfig(hidden=(), epochs=5, batch_size=16)
+    result = case.run(quick(head=linear, epochs=15, lr=1e-3, head_lr=1e-2, average=None), tmp_path)
     first, last = result.history[1], result.history[-1]
-    assert last["train_loss"] < 0.8 * first["train_loss"]
-    assert result.kept_epoch == result.best_epoch
-    assert result.history[result.kept_epoch]["qwk"] == max(record["qwk"] for record in result.history)
-    measured = result.probabilities["val"].argmax(axis=1)
-    assert (measured == case.table.labels[case.val]).mean() == pytest.approx(
-        result.history[result.kept_epoch]["accuracy"]
-    )
+    assert last["train_loss"] < 0.6 * first["train_loss"]
+    assert result.kept_epoch == result.best_epoch > 0
+    kept = result.history[result.kept_epoch]
+    assert kept["qwk"] == max(record["qwk"] for record in result.history)
+    answers = result.probabilities["val"].argmax(axis=1)
+    assert (answers == case.table.labels[case.val]).mean() == pytest.approx(kept["accuracy"])
 
 
 def test_history_is_on_disk_after_every_epoch(case: Case, tmp_path: Path) -> None:
@@ -251,9 +250,9 @@ def test_average_is_what_is_kept(case: Case, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("loss", ["sord", "emd", "corn", "cumulative-link", "regression"])
 def test_every_loss_of_the_heads(case: Case, tmp_path: Path, loss: str) -> None:
-    head = HeadConfig(hidden=(16,), epochs=2, loss=loss)
-    result = case.run(quick(head=head, epochs=8, lr=1e-3, head_lr=1e-2, average=None), tmp_path)
-    assert result.history[-1]["train_loss"] < result.history[1]["train_loss"]
+    linear = HeadConfig(hidden=(), epochs=2, loss=loss)
+    result = case.run(quick(head=linear, epochs=8, lr=1e-3, head_lr=1e-2, average=None), tmp_path)
+    assert result.history[-1]["train_loss"] < 0.95 * result.history[1]["train_loss"]
     np.testing.assert_allclose(result.probabilities["test"].sum(axis=1), 1, atol=1e-6)
 
 

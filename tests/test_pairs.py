@@ -133,6 +133,7 @@ MIXED = PLAIN.encode() + "c.jpg,카페,3\n".encode("cp949")
             " is separated by semicolons, expected commas (found 'Image Filename', 'Hashtag', 'Score')",
         ),
         ('"Image Filename";"Hashtag";"Score"\n"a.jpg";"x";"5"\n', {}, " is separated by semicolons, expected commas"),
+        (PLAIN.replace(",", ";").replace("\n", "\r") * 1000, {}, "(found 'Image Filename', 'Hashtag', 'Score')"),
         (PLAIN.replace(",", "\t"), {}, " is separated by tabs, expected commas (found 'Image Filename'"),
         (
             "Image Filename, Hashtag,score\na.jpg,x,5\n",

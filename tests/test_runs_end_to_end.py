@@ -21,7 +21,7 @@ COMMANDS = {
     "finetune-paper": ["finetune", "--preset", "paper", "--epochs", "1"],
 }
 GRID = """
-[grid]
+[[grid]]
 features = ["full", "concat"]
 hidden = [[], [16]]
 loss = ["cross-entropy", "corn"]
