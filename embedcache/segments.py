@@ -44,7 +44,7 @@ def build(kind: Kind, fingerprint: str, keys: Keys, vectors: npt.NDArray[np.floa
     layout = {"libver": ("v110", "v110"), "alignment_threshold": 1, "alignment_interval": ALIGNMENT}
     with h5py.File(buffer, "w", **layout) as file:
         file.attrs.update({"kind": np.bytes_(kind), "fingerprint": np.bytes_(fingerprint), "schema": SCHEMA_VERSION})
-        for name, array in (("keys", keys), ("vectors", vectors.astype(vectors.dtype.newbyteorder("<")))):
+        for name, array in (("keys", keys), ("vectors", vectors.astype(vectors.dtype.newbyteorder("<"), copy=False))):
             data = np.ascontiguousarray(array)
             file.create_dataset(name, data=data).attrs["sha256"] = np.bytes_(hashlib.sha256(data.data).hexdigest())
     return buffer.getvalue()

@@ -48,7 +48,7 @@ def image_key(file: "ImageFile") -> Keys:
 
 def image_keys(files: "Sequence[ImageFile]") -> Keys:
     """(n, 32) uint8."""
-    return np.array([image_key(file) for file in files], np.uint8).reshape(-1, KEY_BYTES)
+    return np.frombuffer(b"".join(image_key(file).tobytes() for file in files), np.uint8).reshape(-1, KEY_BYTES)
 
 
 def hashtag_keys(texts: Iterable[str]) -> Keys:
@@ -73,6 +73,7 @@ class EmbeddingCache:
         self._sound: set[str] = set()  # names whose vectors this process has checked
         self._damaged: set[str] = set()  # names that could not be put in quarantine
         self._tables: dict[Kind, Table] | None = None
+        self._dim: int | None = None
 
     @classmethod
     def open(cls, root: Path, fields: Mapping[str, str], *, create: bool = True) -> "EmbeddingCache":
@@ -116,7 +117,9 @@ class EmbeddingCache:
     @property
     def dim(self) -> int | None:
         """Width of the vectors, None while there are none."""
-        return self.table("image").dim or self.table("hashtag").dim
+        if self._dim is None:
+            self._dim = self.table("image").dim or self.table("hashtag").dim
+        return self._dim
 
     def table(self, kind: Kind) -> Table:
         """A view of all rows of `kind`; their vectors are not checked yet (`find` and `sound_table` do)."""
@@ -171,11 +174,11 @@ class EmbeddingCache:
         for start in range(0, len(order), step):
             part = order[start : start + step]
             self.publish(kind, keys[part], vectors[part])
-        self.refresh()
+        self._dim, self._tables = vectors.shape[1], None  # read back when asked for, not after each of many appends
 
     def publish(self, kind: Kind, keys: Keys, vectors: Vectors) -> Path:
         """Makes one segment of `keys` (n, 32) uint8, sorted and distinct, durable; returns where it is."""
-        data = build(kind, self.fingerprint, keys, vectors.astype(self.dtype))
+        data = build(kind, self.fingerprint, keys, vectors.astype(self.dtype, copy=False))
         name = name_of(data)
         write_file(self.path / name, data, temp=self.path / "tmp")
         self._damaged.discard(name)
@@ -300,7 +303,7 @@ class EmbeddingCache:
                 "the model does not fit this cache"
             )
         with np.errstate(over="ignore"):
-            kept = vectors.astype(self.dtype)
+            kept = vectors.astype(self.dtype, copy=False)
         if bad := int((~valid_rows(kept)).sum()):
             raise CacheError(f"{bad} of {len(vectors)} vectors are NaN, infinite or zero; nothing was stored")
 

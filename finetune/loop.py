@@ -87,7 +87,7 @@ class Training:
         self.optimizer = kind(parameter_groups(classifier, self.learning, config), fused=True)
         self.autocast = autocast_dtype(config, classifier.backbone.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.autocast == torch.float16)
-        self.average = self._copy() if config.average is not None else None
+        self.average = self._copy(self.device) if config.average is not None else None
         self.kept: dict[str, Tensor] = {}
         self.best_test: Floats | None = None
         self.at = Position(micro_batch=config.micro_batch)
@@ -250,7 +250,7 @@ class Training:
                 at.best_score, at.best_epoch = score, at.epoch
                 self.best_test = probabilities if self.rows.val is None else None
             if better or self.rows.val is None or not self.kept:
-                self.kept, at.kept_epoch = self._copy(), at.epoch
+                self.kept, at.kept_epoch = self._copy("cpu"), at.epoch
         at.history.append(record)
         rows_of_csv = ([("" if r[name] is None else r[name]) for name in SHOWN] for r in at.history)
         write_file(self.out / "history.csv", to_csv(SHOWN, rows_of_csv))
@@ -274,8 +274,8 @@ class Training:
             "measured_on": side,
         }
 
-    def _copy(self) -> dict[str, Tensor]:
-        return {name: parameter.detach().clone() for name, parameter in self.learning.items()}
+    def _copy(self, device: torch.device | str) -> dict[str, Tensor]:
+        return {name: parameter.detach().to(device, copy=True) for name, parameter in self.learning.items()}
 
     def _require_finite(self) -> None:
         for name, parameter in self.learning.items():

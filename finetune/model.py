@@ -28,6 +28,7 @@ from finetune.dataset import Floats, Ints, PairData, read_pair_data
 from heads.losses import OUTPUTS
 from heads.model import Head, TrainedHead, load_head
 
+FORMAT = 1
 NOT_COPIED = ("config.json", "preprocessor_config.json", "processor_config.json", "model.safetensors.index.json")
 OLD_BUFFER = "position_ids"  # earlier versions of transformers stored this constant
 
@@ -71,19 +72,22 @@ def save_finetuned(folder: Path, model: Finetuned) -> None:
         buffer = BytesIO()
         torch.save(published_state(model), buffer)
         write_with_digest(folder / f"fine_tuned_{name}.pth", buffer.getvalue())
-    description = {"format": 1, "config": model.config.as_dict()}
+    description = {"format": FORMAT, "config": model.config.as_dict()}
     write_file(folder / "finetune.json", (json.dumps(description, indent=2) + "\n").encode())
 
 
 def load_finetuned(folder: Path, *, device: str = "auto") -> Finetuned:
     """Read what `save_finetuned` wrote."""
     try:
-        config = FinetuneConfig.from_dict(json.loads((folder / "finetune.json").read_bytes())["config"])
+        description = json.loads((folder / "finetune.json").read_bytes())
+        if description["format"] != FORMAT:
+            raise InputError(f"{folder / 'finetune.json'} has format {description['format']}, expected {FORMAT}")
+        config = FinetuneConfig.from_dict(description["config"])
     except FileNotFoundError as error:
         raise InputError(f"{folder} holds no fine-tuned model: {error.filename} is missing") from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / 'finetune.json'} cannot be read ({error}): fine-tune again") from error
-    resolved = resolve_backbone(str(folder))
+    resolved = resolve_backbone(str(folder.absolute()))  # a folder may be called like a backbone
     backbone = load_backbone(resolved, device=device, precision="fp32", decode=config.decode)
     return Finetuned(backbone, load_head(folder), config)
 

@@ -20,7 +20,7 @@ from consistency.errors import InputError
 from consistency.progress import Progress, silent
 from consistency.splits import make_folds
 from heads.losses import log_probabilities
-from heads.model import HeadConfig, TrainedHead, parameter_count
+from heads.model import HeadConfig, HeadEnsemble, TrainedHead, parameter_count
 from heads.pairs import Pairs
 from heads.record import Curves, Record
 from heads.select import METRICS, Entry, choose, leaderboard, ranking
@@ -110,14 +110,15 @@ def _choices(name: str, value: Any) -> list[Any]:
 
 @dataclass(frozen=True, eq=False)
 class GridResult:
-    """entries: of all configurations, in their order. chosen: index of the winner. trained: the winner's refit.
+    """entries: of all configurations, in their order. chosen: index of the winner. trained: its refit, or those of
+    the best as an ensemble.
 
     rows: those of leaderboard.csv, best first.
     """
 
     entries: tuple[Entry, ...]
     chosen: int
-    trained: TrainedHead
+    trained: TrainedHead | HeadEnsemble
     rows: list[dict[str, Any]]
 
 
@@ -130,6 +131,7 @@ def run_grid(
     folds: int = 5,
     repeats: int = 3,
     seed: int = 42,
+    ensemble: int = 1,
     fingerprint: str | None = None,
     state: Path | None = None,
     device: str = "cpu",
@@ -139,8 +141,9 @@ def run_grid(
     """Train every configuration on every fold, choose, refit the winner on all rows and calibrate it.
 
     A configuration's score is the mean over the folds of (QWK + macro-F1) / 2 on the rows held out, after the number
-    of epochs at which that mean is highest; the refit trains for as many. `heads.select.choose` names the winner.
-    Temperature, and cut points for a regression, are fitted on the winner's out-of-fold answers.
+    of epochs at which that mean is highest; the refit trains for as many. `heads.select.choose` names the winner; with
+    `ensemble` > 1 as many of the best answer together. Temperature, and cut points for a regression, are fitted on
+    the winner's out-of-fold answers.
 
     labels: (n,) int64, 0..4. groups: (n,) object, whose rows stay together (pictures), or None. state: a file that
     keeps finished folds, so that the same call continues after an interruption. watch: told of the best five
@@ -150,9 +153,10 @@ def run_grid(
     divisions = [make_folds(labels, groups, folds=folds, seed=seed + repeat) for repeat in range(repeats)]
     held_out = [division == fold for division in divisions for fold in range(folds)]
     fold_seeds = np.random.SeedSequence(seed).generate_state(len(held_out)).tolist()
+    parts = [(np.flatnonzero(~held), np.flatnonzero(held)) for held in held_out]
     jobs = [
-        Job(config, np.flatnonzero(~held), fold_seed, np.flatnonzero(held))
-        for held, fold_seed in zip(held_out, fold_seeds, strict=True)
+        Job(config, rows, fold_seed, validation)
+        for (rows, validation), fold_seed in zip(parts, fold_seeds, strict=True)
         for config in configs
     ]
     record = Record(state, _digest(configs, embeddings, labels, held_out, seed))
@@ -167,14 +171,17 @@ def run_grid(
             watch(leaders)
             advance(len(numbers), best=f"{leaders[0].mean:.3f}")
     entries = _entries(configs, record.curves, embeddings.dim)
-    chosen = choose(entries, folds)
-    winner = entries[chosen]
-    cross_validated = [replace(job, stop=winner.epochs) for job in jobs[chosen :: len(configs)]]
-    final = Job(winner.config, np.arange(len(labels)), seed, stop=winner.epochs)
-    *outcomes, refit = train_heads([*cross_validated, final], embeddings, labels, device=device)
-    trained = TrainedHead(winner.config, refit.head, embeddings.dim, seed, fingerprint=fingerprint)
-    trained = calibrated(trained, embeddings, labels, cross_validated, outcomes)
-    return GridResult(tuple(entries), chosen, trained, leaderboard(entries, folds))
+    chosen = [choose(entries, folds)] if ensemble == 1 else ranking(entries)[:ensemble]
+    members = []
+    for number in chosen:
+        config, epochs = entries[number].config, entries[number].epochs
+        repeated = [replace(job, stop=epochs) for job in jobs[number :: len(configs)]]
+        final = Job(config, np.arange(len(labels)), seed, stop=epochs)
+        *outcomes, refit = train_heads([*repeated, final], embeddings, labels, device=device)
+        trained = TrainedHead(config, refit.head, embeddings.dim, seed, fingerprint=fingerprint)
+        members.append(calibrated(trained, embeddings, labels, repeated, outcomes))
+    answering = members[0] if ensemble == 1 else HeadEnsemble(tuple(members))
+    return GridResult(tuple(entries), chosen[0], answering, leaderboard(entries, chosen, folds))
 
 
 def _side_by_side(

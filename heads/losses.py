@@ -67,9 +67,15 @@ def loss(name: str, outputs: Tensor, labels: Tensor, class_weights: Tensor) -> T
     A row counts with its class's weight, and the weights' sum divides, as in torch's cross_entropy. CORN divides by
     the number of binary tasks that the rows take part in, as its authors do.
     """
+    total, mass = loss_terms(name, outputs, labels, class_weights)
+    return total / mass
+
+
+def loss_terms(name: str, outputs: Tensor, labels: Tensor, class_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Dividend and divisor of `loss`, (...) each: those of several parts of the rows may be added up."""
     weights = class_weights[..., labels]
     mass = (labels + 1).clamp(max=CLASSES - 1) * weights if name == "corn" else weights
-    return (row_losses(name, outputs, labels) * weights).sum(-1) / mass.sum(-1)
+    return (row_losses(name, outputs, labels) * weights).sum(-1), mass.sum(-1)
 
 
 def row_losses(name: str, outputs: Tensor, labels: Tensor) -> Tensor:

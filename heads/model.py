@@ -1,9 +1,8 @@
 """A head: pair features in, five classes out; its configuration, and how a trained one answers and is stored."""
 
-import io
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,20 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from consistency.durable import check_digest, write_file, write_with_digest
+from consistency.durable import check_digest, make_folder, write_file, write_with_digest
 from consistency.embeddings import PairEmbeddings
 from consistency.errors import InputError
 from heads.losses import CLASSES, OUTPUTS, log_probabilities, output_bias
 from heads.thresholds import Floats, Ints, apply_thresholds
 
-FEATURES = ("concat", "full", "product", "image", "text")
+PARTS = {
+    "concat": ("image", "text"),
+    "full": ("image", "text", "product", "difference", "cosine"),
+    "product": ("product",),
+    "image": ("image",),
+    "text": ("text",),
+}
+FEATURES = tuple(PARTS)
 CHOICES = {
     "features": FEATURES,
     "loss": tuple(OUTPUTS),
@@ -119,7 +125,7 @@ def _is(kind: type | tuple[type, ...], value: object) -> bool:
 
 
 def feature_dim(kind: str, embed_dim: int) -> int:
-    return {"concat": 2, "full": 4, "product": 1, "image": 1, "text": 1}[kind] * embed_dim + (kind == "full")
+    return sum(1 if part == "cosine" else embed_dim for part in PARTS[kind])
 
 
 def parameter_count(config: HeadConfig, embed_dim: int) -> int:
@@ -130,13 +136,18 @@ def parameter_count(config: HeadConfig, embed_dim: int) -> int:
 
 def pair_features(kind: str, images: Tensor, hashtags: Tensor) -> Tensor:
     """Features of pairs, (n, feature_dim). images, hashtags: (n, embed_dim), row i of both is pair i."""
-    if kind == "concat":
-        return torch.cat([images, hashtags], dim=1)
-    if kind == "full":
-        product = images * hashtags
-        cosine = product.sum(dim=1, keepdim=True)
-        return torch.cat([images, hashtags, product, (images - hashtags).abs(), cosine], dim=1)
-    return {"product": lambda: images * hashtags, "image": lambda: images, "text": lambda: hashtags}[kind]()
+    return torch.cat([_part(part, images, hashtags) for part in PARTS[kind]], dim=1)
+
+
+def _part(part: str, images: Tensor, hashtags: Tensor) -> Tensor:
+    if part == "image":
+        return images
+    if part == "text":
+        return hashtags
+    if part == "difference":
+        return (images - hashtags).abs()
+    product = images * hashtags
+    return product.sum(dim=1, keepdim=True) if part == "cosine" else product
 
 
 class Output(nn.Module):
@@ -165,6 +176,7 @@ class Head(nn.Sequential):
             layers += [nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(config.dropout)]
             width = hidden
         super().__init__(*layers, Output(config.loss, width))
+        self.features = config.features
         rng = np.random.default_rng([seed, 0])
         with torch.no_grad():
             for layer in self.affine():
@@ -176,6 +188,37 @@ class Head(nn.Sequential):
         """The layers with weights, first to last."""
         return [layer for layer in self if isinstance(layer, nn.Linear | Output)]
 
+    def of_pairs(self, images: Tensor, hashtags: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """A function from indices (n,) into the two tables to outputs (n, k).
+
+        W[x; y] = Wa x + Wb y: what many pairs share passes the first layer once, and only products and differences
+        are multiplied pair by pair.
+        """
+        first, *others = list[Any](self)
+        tables, pairwise, weights, start = [], [], [], 0
+        for part in PARTS[self.features]:
+            width = 1 if part == "cosine" else images.shape[1]
+            weight = first.weight[:, start : start + width]
+            start += width
+            if part in ("image", "text"):
+                tables.append((part == "image", (images if part == "image" else hashtags) @ weight.T))
+            else:
+                pairwise.append(part)
+                weights.append(weight)
+
+        def answer(i: Tensor, j: Tensor) -> Tensor:
+            x = output_bias(first.loss, first.bias) if isinstance(first, Output) else first.bias
+            for of_image, table in tables:
+                x = x + table[i if of_image else j]
+            if pairwise:
+                features = torch.cat([_part(part, images[i], hashtags[j]) for part in pairwise], dim=1)
+                x = x + features @ torch.cat(weights, dim=1).T
+            for layer in others:
+                x = layer(x)
+            return x
+
+        return answer
+
 
 @dataclass(frozen=True, eq=False)
 class Answer:
@@ -184,6 +227,13 @@ class Answer:
     predicted: Ints
     values: Floats
     probabilities: Floats
+
+    @classmethod
+    def of(cls, probabilities: Floats, thresholds: Sequence[float] | None = None) -> "Answer":
+        """The most probable classes, or the expected scores cut at four thresholds."""
+        values = probabilities @ np.arange(1.0, CLASSES + 1)
+        predicted = probabilities.argmax(axis=1) if thresholds is None else apply_thresholds(values, thresholds)
+        return cls(predicted, values, probabilities)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,19 +261,15 @@ class TrainedHead:
             )
         images, hashtags = torch.from_numpy(embeddings.images), torch.from_numpy(embeddings.hashtags)
         indices = torch.from_numpy(embeddings.image_index), torch.from_numpy(embeddings.hashtag_index)
-        parts = []
         with torch.inference_mode():
-            for i, j in zip(*(index.split(8192) for index in indices), strict=True):  # never all pair features
-                parts.append(self.head(pair_features(self.config.features, images[i], hashtags[j])).double())
+            answer = self.head.of_pairs(images, hashtags)
+            parts = [answer(i, j).double() for i, j in zip(*(index.split(8192) for index in indices), strict=True)]
         return torch.cat(parts)
 
     def answer(self, outputs: Tensor) -> Answer:
         """What outputs (n, k) mean."""
         probabilities = log_probabilities(self.config.loss, outputs / self.temperature).exp().numpy()
-        values = probabilities @ np.arange(1.0, CLASSES + 1)
-        if self.thresholds is None:
-            return Answer(probabilities.argmax(axis=1), values, probabilities)
-        return Answer(apply_thresholds(values, self.thresholds), values, probabilities)
+        return Answer.of(probabilities, self.thresholds)
 
     def predict(self, embeddings: PairEmbeddings) -> Answer:
         return self.answer(self.outputs(embeddings))
@@ -248,52 +294,61 @@ class TrainedHead:
         write_file(folder / "head.json", (json.dumps(description, indent=2) + "\n").encode())
 
 
-def load_head(folder: Path) -> TrainedHead:
-    """Read what `TrainedHead.save` wrote. InputError says what is wrong with it."""
+@dataclass(frozen=True, eq=False)
+class HeadEnsemble:
+    """Heads that answer together: their probabilities' mean, and its most probable class."""
+
+    members: tuple[TrainedHead, ...]
+
+    @property
+    def config(self) -> HeadConfig:
+        """That of the first member, the best one."""
+        return self.members[0].config
+
+    def predict(self, embeddings: PairEmbeddings) -> Answer:
+        return Answer.of(np.mean([member.predict_proba(embeddings) for member in self.members], axis=0))
+
+    def predict_proba(self, embeddings: PairEmbeddings) -> Floats:
+        """Probabilities of the five classes, (n, 5) float64."""
+        return self.predict(embeddings).probabilities
+
+    def save(self, folder: Path) -> None:
+        """Write every member into a folder of its own, and head.json, which names them."""
+        names = [f"head-{number}" for number in range(1, len(self.members) + 1)]
+        for name, member in zip(names, self.members, strict=True):
+            make_folder(folder / name)
+            member.save(folder / name)
+        write_file(folder / "head.json", (json.dumps({"format": FORMAT, "members": names}, indent=2) + "\n").encode())
+
+
+def load_head(folder: Path) -> TrainedHead | HeadEnsemble:
+    """Read what `save` wrote. InputError says what is wrong with it."""
     try:
         description = json.loads((folder / "head.json").read_bytes())
         if description["format"] != FORMAT:
             raise InputError(f"{folder / 'head.json'} has format {description['format']}, expected {FORMAT}")
-        config = HeadConfig.from_dict(description["config"])
-        head = Head(config, description["embed_dim"])
-        check_digest(folder / "head.safetensors")
-        head.load_state_dict(load_tensors((folder / "head.safetensors").read_bytes()))
-        thresholds = description["thresholds"]
-        return TrainedHead(
-            config=config,
-            head=head.eval(),
-            embed_dim=description["embed_dim"],
-            seed=description["seed"],
-            thresholds=None if thresholds is None else tuple(thresholds),
-            temperature=description["temperature"],
-            fingerprint=description["fingerprint"],
-        )
+        if "members" in description:
+            return HeadEnsemble(tuple(_load_member(folder / Path(name).name) for name in description["members"]))
+        return _load_member(folder)
     except FileNotFoundError as error:
         raise InputError(f"{folder} holds no trained head: {error.filename} is missing") from error
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"{folder} holds no head this version can read ({error})") from error
 
 
-def import_published(path: Path) -> TrainedHead:
-    """A published `classifier` (.pth state dict: 0.weight, 0.bias, 3.weight, 3.bias) as a head. No code is run."""
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-        width, inputs = tensors["0.weight"].shape
-        config = replace(HeadConfig.paper(), hidden=(width,))
-        head = Head(config, inputs // 2)
-        head.load_state_dict(tensors)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist") from error
-    except Exception as error:  # torch reports a file it cannot read in many ways
-        raise InputError(f"{path} is no published classifier (0.weight, 0.bias, 3.weight, 3.bias)") from error
-    return TrainedHead(config=config, head=head.eval(), embed_dim=inputs // 2, seed=0)
-
-
-def export_published(trained: TrainedHead, path: Path) -> None:
-    """Write the published `classifier` layout; only concat features, one hidden layer and five logits fit it."""
-    config = trained.config
-    if config.features != "concat" or len(config.hidden) != 1 or OUTPUTS[config.loss] != (CLASSES, CLASSES):
-        raise InputError("only a head on concat features with one hidden layer and five logits has the .pth layout")
-    buffer = io.BytesIO()
-    torch.save(trained.head.state_dict(), buffer)
-    write_with_digest(path, buffer.getvalue())
+def _load_member(folder: Path) -> TrainedHead:
+    description = json.loads((folder / "head.json").read_bytes())
+    config = HeadConfig.from_dict(description["config"])
+    head = Head(config, description["embed_dim"])
+    check_digest(folder / "head.safetensors")
+    head.load_state_dict(load_tensors((folder / "head.safetensors").read_bytes()))
+    thresholds = description["thresholds"]
+    return TrainedHead(
+        config=config,
+        head=head.eval(),
+        embed_dim=description["embed_dim"],
+        seed=description["seed"],
+        thresholds=None if thresholds is None else tuple(thresholds),
+        temperature=description["temperature"],
+        fingerprint=description["fingerprint"],
+    )

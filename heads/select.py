@@ -74,15 +74,15 @@ def choose(entries: Sequence[Entry], folds: int) -> int:
     return min(level, key=lambda index: (entries[index].parameters, entries[index].epochs))
 
 
-def leaderboard(entries: Sequence[Entry], folds: int) -> list[dict[str, Any]]:
+def leaderboard(entries: Sequence[Entry], chosen: Sequence[int], folds: int) -> list[dict[str, Any]]:
     """Rows of leaderboard.csv, best mean first: configuration, means, deviations, difference to the leader, folds."""
-    order, chosen = ranking(entries), choose(entries, folds)
+    order = ranking(entries)
     leader = entries[order[0]].folds()
     rows = []
     for rank, index in enumerate(order, start=1):
         entry = entries[index]
         behind = leader - entry.folds()
-        row: dict[str, Any] = {"rank": rank, "chosen": index == chosen, "refit_epochs": entry.epochs}
+        row: dict[str, Any] = {"rank": rank, "chosen": index in chosen, "refit_epochs": entry.epochs}
         row |= {"parameters": entry.parameters}
         for metric in ("score", *METRICS):
             row |= {f"{metric}_mean": float(entry.folds(metric).mean()), f"{metric}_std": _deviation(entry, metric)}

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 
-from heads.losses import CLASSES, constant_bias, loss, output_bias, probabilities
+from heads.losses import CLASSES, constant_bias, log_probabilities, loss_terms, output_bias
 from heads.model import Head, HeadConfig
 from heads.pairs import Pairs
 from heads.thresholds import Floats, confusion, macro_f1, quadratic_kappa
@@ -68,7 +68,8 @@ class Stack:
         losses = []
         for rows in batches:
             outputs = self._outputs(self._inputs(rows), train=True)
-            each = self._losses(outputs, self.pairs.labels[rows])
+            terms = self._terms(outputs, self.pairs.labels[rows])
+            each = torch.cat([total / mass for total, mass in terms])
             # The fused optimizer takes memory as it lies, and gradients of batched products lie transposed.
             gradients = [g.contiguous() for g in torch.autograd.grad(each.sum(), self.parameters)]
             for update in updates:
@@ -79,19 +80,21 @@ class Stack:
 
     def measure(self, rows: Tensor) -> dict[str, Floats]:
         """Loss, accuracy, macro-F1 and QWK of every head on `rows`, (n_heads,) each."""
-        labels = self.pairs.labels[rows]
         widest = max([*self.configs[0].hidden, CLASSES])
+        predicted, totals, masses = [], [], []
         with torch.no_grad():
-            parts = [
-                self._outputs(self._inputs(part), train=False)
-                for part in rows.split(max(64, ACTIVATIONS // (len(self) * widest)))
-            ]
-            outputs = [torch.cat(span, dim=1) for span in zip(*parts, strict=True)]
-            predicted = torch.cat(
-                [probabilities(name, o).argmax(-1) for (name, _, _), o in zip(self.spans, outputs, strict=True)]
-            )
-            losses = self._losses(outputs, labels)
-        return {"val_loss": losses.double().cpu().numpy(), **agreement(labels, predicted)}
+            for part in rows.split(max(64, ACTIVATIONS // (len(self) * widest))):
+                outputs = self._outputs(self._inputs(part), train=False)
+                terms = self._terms(outputs, self.pairs.labels[part])
+                totals.append(torch.cat([total for total, _ in terms]))
+                masses.append(torch.cat([mass for _, mass in terms]))
+                likeliest = [
+                    log_probabilities(name, o).argmax(-1) for (name, _, _), o in zip(self.spans, outputs, strict=True)
+                ]
+                predicted.append(torch.cat(likeliest))
+        losses = torch.stack(totals).sum(0) / torch.stack(masses).sum(0)
+        figures = agreement(self.pairs.labels[rows], torch.cat(predicted, dim=1))
+        return {"val_loss": losses.double().cpu().numpy(), **figures}
 
     def head(self, place: int) -> Head:
         """A copy of one head, which takes plain features: standardisation is folded into its first layer."""
@@ -149,13 +152,12 @@ class Stack:
             outputs.append(_product(part, weight, gradient) + output_bias(name, bias)[:, None])
         return outputs
 
-    def _losses(self, outputs: list[Tensor], labels: Tensor) -> Tensor:
-        return torch.cat(
-            [
-                loss(name, output, labels, self.class_weights[start:end])
-                for (name, start, end), output in zip(self.spans, outputs, strict=True)
-            ]
-        )
+    def _terms(self, outputs: list[Tensor], labels: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Dividends and divisors of the losses, span by span."""
+        return [
+            loss_terms(name, output, labels, self.class_weights[start:end])
+            for (name, start, end), output in zip(self.spans, outputs, strict=True)
+        ]
 
     def _dropout_factors(self, layer: int, rows: int, width: int) -> Tensor:
         """0 or 1 / (1 - dropout), (n_heads or 1, rows, width): every head judges the same draws by its own rate."""

@@ -19,7 +19,7 @@ from heads.ridge import ridge_heads
 from heads.stacked import Stack, agreement
 from heads.thresholds import Floats, Ints
 
-STACK_PARAMETERS = 1 << 22  # of one stack: bounds memory and stays near the processor's caches
+STACK_PARAMETERS = 1 << 21  # of one stack: bounds memory and stays near the processor's caches
 
 Epoch = dict[str, float]
 History = list[Epoch]
@@ -145,15 +145,17 @@ def train_heads(
 
 
 def stacks(jobs: Sequence[Job], embed_dim: int) -> list[list[int]]:
-    """Numbers of the jobs that train together, stack by stack: same batches, same shape, neighbours alike."""
+    """Numbers of the jobs that train together, stack by stack: same batches, same shape, neighbours alike.
+
+    Jobs see the same batches if they have the same seed and batch size, and share their arrays of rows.
+    """
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for number, job in enumerate(jobs):
         config = job.config
-        validation = None if job.validation is None else job.validation.tobytes()
         shape: tuple[Any, ...] = (config.features, config.hidden, config.standardise, config.batch_size)
         if config.optimizer == "ridge":
             shape = (config.features, config.standardise, config.loss, config.class_weights)
-        groups[(job.seed, job.rows.tobytes(), validation, *shape)].append(number)
+        groups[(job.seed, id(job.rows), id(job.validation), *shape)].append(number)
 
     def update(number: int) -> tuple[Any, ...]:
         config = jobs[number].config

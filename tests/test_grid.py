@@ -113,7 +113,7 @@ def test_the_smallest_within_one_standard_error_of_the_leader_wins():
     assert (leader.folds() - behind.folds()).mean() > standard_error(leader.folds() - behind.folds(), 3)
     assert choose(entries, 3) == 3
     assert choose([behind, leader], 3) == 1
-    assert [row["rank"] for row in leaderboard(entries, 3) if row["chosen"]] == [2]
+    assert [row["rank"] for row in leaderboard(entries, [3], 3) if row["chosen"]] == [2]
 
 
 def test_fewer_epochs_are_smaller_and_the_best_epoch_is_that_of_the_mean_curve():
@@ -176,6 +176,16 @@ def test_the_record_of_another_grid_is_refused(data, tmp_path):
     state.write_text("a poem\n")
     with pytest.raises(InputError, match="is no record of a grid"):
         run_grid(SMALL[:1], embeddings, labels, groups, repeats=1, state=state)
+
+
+def test_the_best_can_answer_together(data):
+    embeddings, labels, groups = data
+    together = run_grid(SMALL[:4], *data, repeats=1, ensemble=3)
+    assert sorted(row["rank"] for row in together.rows if row["chosen"]) == [1, 2, 3]
+    assert [member.config.as_dict()["loss"] for member in together.trained.members] == [
+        row["loss"] for row in together.rows[:3]
+    ]
+    assert together.trained.predict_proba(embeddings).shape == (len(labels), 5)
 
 
 def test_leaders_are_told_while_the_grid_runs(data):

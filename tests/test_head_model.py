@@ -14,14 +14,14 @@ from heads.model import (
     FEATURES,
     Head,
     HeadConfig,
+    HeadEnsemble,
     TrainedHead,
-    export_published,
     feature_dim,
-    import_published,
     load_head,
     pair_features,
     parameter_count,
 )
+from heads.published import export_published, import_published
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +98,35 @@ def test_answers_are_probabilities_and_expected_scores(embeddings):
     assert (cut.predicted == 3).all()
 
 
+@pytest.mark.parametrize("features", FEATURES)
+@pytest.mark.parametrize("hidden", [(), (8,), (8, 6)])
+@pytest.mark.parametrize("loss", ["cross-entropy", "cumulative-link"])
+def test_first_layers_split_by_table_say_what_pair_features_say(features, hidden, loss, embeddings):
+    head = Head(HeadConfig(features=features, hidden=hidden, loss=loss), 12).double().eval()
+    images, hashtags = torch.from_numpy(embeddings.images).double(), torch.from_numpy(embeddings.hashtags).double()
+    i, j = torch.from_numpy(embeddings.image_index), torch.from_numpy(embeddings.hashtag_index)
+    torch.testing.assert_close(
+        head.of_pairs(images, hashtags)(i, j), head(pair_features(features, images[i], hashtags[j]))
+    )
+
+
 def test_a_pair_is_answered_alike_whatever_stands_beside_it(embeddings):
     head = trained(HeadConfig(hidden=(16,)))
     alone = np.concatenate([head.predict_proba(embeddings.take(np.array([row]))) for row in range(20)])
     np.testing.assert_allclose(head.predict_proba(embeddings)[:20], alone, atol=1e-6)
+
+
+def test_an_ensemble_answers_with_the_mean_and_survives_saving(embeddings, tmp_path):
+    members = (trained(), trained(HeadConfig(hidden=(8,), loss="corn"), temperature=2.0))
+    before = HeadEnsemble(members)
+    expected = (members[0].predict_proba(embeddings) + members[1].predict_proba(embeddings)) / 2
+    np.testing.assert_allclose(before.predict_proba(embeddings), expected)
+    assert np.array_equal(before.predict(embeddings).predicted, expected.argmax(axis=1))
+    before.save(tmp_path)
+    assert np.array_equal(load_head(tmp_path).predict_proba(embeddings), before.predict_proba(embeddings))
+    (tmp_path / "head-2" / "head.safetensors").unlink()
+    with pytest.raises((InputError, StorageError), match=r"head-2"):
+        load_head(tmp_path)
 
 
 def test_embeddings_of_another_size_are_refused():

@@ -26,7 +26,8 @@ def plain_features(embeddings, kind):
 def test_every_strength_is_scikit_learns_ridge(loss, class_weights, n, standardise):
     embeddings, labels = make_pairs(n)
     base = replace(RIDGE, loss=loss, class_weights=class_weights, standardise=standardise)
-    jobs = [Job(replace(base, weight_decay=strength), np.arange(n), 0) for strength in STRENGTHS]
+    rows = np.arange(n)
+    jobs = [Job(replace(base, weight_decay=strength), rows, 0) for strength in STRENGTHS]
     assert len(stacks(jobs, 12)) == 1
     outcomes = train_heads(jobs, embeddings, labels, dtype=torch.float64)
     x = plain_features(embeddings, "full")

@@ -36,6 +36,15 @@ class Encoded:
     def fingerprint(self) -> str:
         return self.cache.fingerprint
 
+    @property
+    def note(self) -> str:
+        """What of it was there already, in a line."""
+        r = self.report
+        return (
+            f"embeddings: {r.images_encoded} of {r.images} pictures and {r.hashtags_encoded} of {r.hashtags} hashtags "
+            "encoded now, the others were in the cache"
+        )
+
     def at(self, rows: npt.NDArray[np.int64]) -> PairEmbeddings:
         """The embeddings of these rows of the table; every one must be usable."""
         return self.pairs.take(self.position[rows])

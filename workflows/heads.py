@@ -147,11 +147,12 @@ def run_heads(
             "folds": folds,
             "inner_folds": inner_folds,
             "head": fitted.head.config.as_dict(),
+            "extraction": encoded.report,
         },
         seed=evaluation.seed,
         fingerprint=encoded.fingerprint,
         clock=clock,
-        notes=_notes(fitted.grid),
+        notes=(*_notes(fitted.grid), encoded.note),
     )
 
 

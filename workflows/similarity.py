@@ -51,8 +51,10 @@ def run_similarity(
             "evaluation": evaluation,
             "methods": methods,
             "objective": objective,
+            "extraction": encoded.report,
         },
         seed=evaluation.seed,
         fingerprint=encoded.fingerprint,
         clock=clock,
+        notes=(encoded.note,),
     )
