@@ -36,10 +36,10 @@ HELD_OUT = 500
 class Recipe:
     seed: int = 0
     images: int = 6000
-    steps: int = 560
-    batch_size: int = 128
+    steps: int = 1800
+    batch_size: int = 32
     hashtags: int = 2  # of each concept in a step
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 1.2e-3
     weight_decay: float = 0.05
 
 
@@ -75,7 +75,7 @@ def train_backbone(out: Path, recipe: Recipe) -> None:
         schedule.step()
         with torch.no_grad():
             model.logit_scale.clamp_(max=math.log(LARGEST_SCALE))
-        if step % 50 == 0 or step == recipe.steps:
+        if step % 100 == 0 or step == recipe.steps:
             print(f"step {step} of {recipe.steps}: loss {loss.item():.3f}", flush=True)
     save_backbone(out, model, tokenizer)
 
@@ -184,8 +184,9 @@ def model_card(recipe: Recipe, plain: Retrieval, filtered: Retrieval) -> str:
     return f"""# tiny: a small Korean CLIP
 
 Trained by `python -m demo.train_backbone --seed {recipe.seed}` on {recipe.images} drawn pictures and their hashtags:
-{recipe.steps} steps of {recipe.batch_size} pictures, AdamW {recipe.learning_rate:g} with OneCycle,
-weight decay {recipe.weight_decay:g}, symmetric InfoNCE on which concepts a picture shows, never on scores.
+{recipe.steps} steps of {recipe.batch_size} pictures and {recipe.hashtags} hashtags of every concept,
+symmetric InfoNCE on which concepts a picture shows (never on scores),
+AdamW {recipe.learning_rate:g} with OneCycle, weight decay {recipe.weight_decay:g}.
 It knows the {len(CONCEPTS)} concepts of `demo/vocabulary.py` and nothing else: it is for trying and testing.
 
 Found by cosine on {HELD_OUT} fresh draws, among {sum(map(len, CONCEPTS.values()))} hashtags:

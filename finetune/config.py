@@ -22,7 +22,7 @@ POSITIVE = ("head_lr", "layer_decay", "epochs", "batch_size", "accumulation", "p
 
 
 HEAD = HeadConfig(
-    features="full", hidden=(128,), dropout=0.3, class_weights="balanced", lr=1e-3, weight_decay=0.1, epochs=20
+    features="full", hidden=(128,), dropout=0.5, class_weights="balanced", lr=1e-3, weight_decay=0.1, epochs=20
 )
 
 
@@ -43,8 +43,9 @@ class FinetuneConfig:
     gradients are averaged; drop_incomplete: a last step of fewer batches is left out, as the published loop does.
     micro_batch: pictures encoded at once, which changes memory and nothing else; None begins with the whole step and
     halves when memory is short.
-    epochs, max_steps: where training ends at the latest. patience: epochs without a better validation score after
-    which it ends; select: that score (with validation rows the best epoch's weights are kept, else the last one's).
+    epochs, max_steps: where training ends at the latest. select: the score on the validation rows, if there are any;
+    the latest epoch is kept whose score is not lower than the best by more than such scores scatter (see `loop`).
+    patience: epochs with lower scores after which training ends.
     average: decay of the exponential average of the weights, which is what is validated and kept; None for none.
     crop: least share of a picture's area that a training crop keeps, 1 for none; flip: mirror half of the pictures
     (text in pictures does not survive it).
@@ -60,9 +61,9 @@ class FinetuneConfig:
     squash: bool = False
     optimizer: Literal["adam", "adamw"] = "adamw"
     lr: float | None = None
-    head_lr: float = 5e-4
+    head_lr: float = 2e-4
     layer_decay: float = 0.8
-    weight_decay: float = 0.05
+    weight_decay: float = 0.1
     decay: Literal["all", "matrices"] = "matrices"
     schedule: Literal["step", "cosine"] = "cosine"
     warmup: float = 0.1

@@ -28,6 +28,10 @@ from finetune.dataset import Floats, Ints, PairData, Step, epoch_steps, with_pic
 from heads.losses import CLASSES, row_losses
 from heads.model import TrainedHead
 
+# What QWK and macro-F1 on n pictures scatter by from epoch to epoch is about this / sqrt(n). Of epochs that differ by
+# less the latest is kept: it has learned at the lowest rates, and the best of many noisy scores is mostly luck.
+SCATTER = 0.25
+
 History = list[dict[str, Any]]
 SHOWN = ("epoch", "step", "seconds", "lr", "train_loss", "val_loss", *METRICS, "measured_on")
 
@@ -96,6 +100,8 @@ class Training:
         if not self.total:
             raise InputError(f"{len(rows.train)} train rows make no step of {config.accumulation} batches: add rows")
         self.labels = torch.from_numpy(rows.labels).to(self.device)
+        watched = np.unique(data.image_index[rows.watched[1]])
+        self.scatter = SCATTER / len(watched) ** 0.5
         self.warmup = int(config.warmup * self.total)
         if config.gradient_checkpointing:
             model = classifier.model  # transformers renamed it in 5.2x
@@ -249,7 +255,7 @@ class Training:
             if better:
                 at.best_score, at.best_epoch = score, at.epoch
                 self.best_test = probabilities if self.rows.val is None else None
-            if better or self.rows.val is None or not self.kept:
+            if not self.kept or self.rows.val is None or (score is not None and score >= at.best_score - self.scatter):
                 self.kept, at.kept_epoch = self._copy("cpu"), at.epoch
         at.history.append(record)
         rows_of_csv = ([("" if r[name] is None else r[name]) for name in SHOWN] for r in at.history)

@@ -89,7 +89,10 @@ def load_finetuned(folder: Path, *, device: str = "auto") -> Finetuned:
         raise InputError(f"{folder / 'finetune.json'} cannot be read ({error}): fine-tune again") from error
     resolved = resolve_backbone(str(folder.absolute()))  # a folder may be called like a backbone
     backbone = load_backbone(resolved, device=device, precision="fp32", decode=config.decode)
-    return Finetuned(backbone, load_head(folder), config)
+    head = load_head(folder)
+    if not isinstance(head, TrainedHead):
+        raise InputError(f"{folder / 'head.json'} is of several heads, a fine-tuned model has one: fine-tune again")
+    return Finetuned(backbone, head, config)
 
 
 def save_backbone(folder: Path, backbone: Backbone) -> None:

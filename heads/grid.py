@@ -14,16 +14,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.optimize import minimize_scalar
+from torch import Tensor
 
 from consistency.embeddings import PairEmbeddings
 from consistency.errors import InputError
 from consistency.progress import Progress, silent
 from consistency.splits import make_folds
+from heads.config import HeadConfig, parameter_count
 from heads.losses import log_probabilities
-from heads.model import HeadConfig, HeadEnsemble, TrainedHead, parameter_count
+from heads.model import HeadEnsemble, TrainedHead
 from heads.pairs import Pairs
 from heads.record import Curves, Record
-from heads.select import METRICS, Entry, choose, leaderboard, ranking
+from heads.select import METRICS, Entry, best_power, choose, leaderboard, ranking
 from heads.thresholds import Ints, exact_thresholds
 from heads.train import Job, Outcome, stacks, train_heads, train_stack
 
@@ -142,8 +144,8 @@ def run_grid(
 
     A configuration's score is the mean over the folds of (QWK + macro-F1) / 2 on the rows held out, after the number
     of epochs at which that mean is highest; the refit trains for as many. `heads.select.choose` names the winner; with
-    `ensemble` > 1 as many of the best answer together. Temperature, and cut points for a regression, are fitted on
-    the winner's out-of-fold answers.
+    `ensemble` > 1 as many of the best answer together. How probabilities become an answer, and their temperature, are
+    fitted on the winner's answers for the rows held out.
 
     labels: (n,) int64, 0..4. groups: (n,) object, whose rows stay together (pictures), or None. state: a file that
     keeps finished folds, so that the same call continues after an interruption. watch: told of the best five
@@ -154,6 +156,7 @@ def run_grid(
     held_out = [division == fold for division in divisions for fold in range(folds)]
     fold_seeds = np.random.SeedSequence(seed).generate_state(len(held_out)).tolist()
     parts = [(np.flatnonzero(~held), np.flatnonzero(held)) for held in held_out]
+    held_out_labels = np.concatenate([labels[validation] for _, validation in parts])
     jobs = [
         Job(config, rows, fold_seed, validation)
         for (rows, validation), fold_seed in zip(parts, fold_seeds, strict=True)
@@ -171,16 +174,24 @@ def run_grid(
             watch(leaders)
             advance(len(numbers), best=f"{leaders[0].mean:.3f}")
     entries = _entries(configs, record.curves, embeddings.dim)
-    chosen = [choose(entries, folds)] if ensemble == 1 else ranking(entries)[:ensemble]
-    members = []
+    chosen = [choose(entries)] if ensemble == 1 else ranking(entries)[:ensemble]
+    members, answers = [], []
     for number in chosen:
         config, epochs = entries[number].config, entries[number].epochs
         repeated = [replace(job, stop=epochs) for job in jobs[number :: len(configs)]]
         final = Job(config, np.arange(len(labels)), seed, stop=epochs)
         *outcomes, refit = train_heads([*repeated, final], embeddings, labels, device=device)
         trained = TrainedHead(config, refit.head, embeddings.dim, seed, fingerprint=fingerprint)
-        members.append(calibrated(trained, embeddings, labels, repeated, outcomes))
-    answering = members[0] if ensemble == 1 else HeadEnsemble(tuple(members))
+        held_out_outputs = torch.cat(
+            [
+                replace(trained, head=outcome.head).outputs(embeddings.take(validation))
+                for outcome, (_, validation) in zip(outcomes, parts, strict=True)
+            ]
+        )
+        members.append(calibrated(trained, held_out_outputs, held_out_labels))
+        answers.append(members[-1].answer(held_out_outputs).probabilities)
+    power = best_power(np.mean(answers, axis=0), held_out_labels)
+    answering = replace(members[0], power=power) if ensemble == 1 else HeadEnsemble(tuple(members), power)
     return GridResult(tuple(entries), chosen[0], answering, leaderboard(entries, chosen, folds))
 
 
@@ -204,30 +215,20 @@ def _side_by_side(
         torch.set_num_threads(threads)
 
 
-def calibrated(
-    trained: TrainedHead, embeddings: PairEmbeddings, labels: Ints, jobs: Sequence[Job], outcomes: Sequence[Outcome]
-) -> TrainedHead:
-    """The head with temperature and cut points from what its like, trained on the folds, answered for held-out rows.
+def calibrated(trained: TrainedHead, outputs: Tensor, labels: Ints) -> TrainedHead:
+    """The head with the temperature of least log loss (Guo et al., On Calibration of Modern Neural Networks, 2017).
 
-    The temperature minimises the held-out log loss (Guo et al., On Calibration of Modern Neural Networks, ICML 2017).
-    Only a regression gets cut points, the exact ones for macro-F1.
+    A regression gets cut points instead, the exact ones for macro-F1. outputs: (n, k) float64, labels: (n,), of rows
+    that the heads which answered had not seen.
     """
-    held = np.concatenate([job.validation for job in jobs if job.validation is not None])
-    outputs = torch.cat(
-        [
-            replace(trained, head=outcome.head).outputs(embeddings.take(job.validation))
-            for job, outcome in zip(jobs, outcomes, strict=True)
-            if job.validation is not None
-        ]
-    )
-    rows = torch.from_numpy(labels[held])[:, None]
-    if trained.config.loss == "regression":
+    loss = trained.config.loss
+    if loss == "regression":
         values = trained.answer(outputs).values
-        return replace(trained, thresholds=tuple(exact_thresholds(values, labels[held], "macro-f1").tolist()))
+        return replace(trained, thresholds=tuple(exact_thresholds(values, labels, "macro-f1").tolist()))
+    rows = torch.from_numpy(labels)[:, None]
 
     def log_loss(log_temperature: float) -> float:
-        scaled = outputs / np.exp(log_temperature)
-        return -float(log_probabilities(trained.config.loss, scaled).gather(1, rows).mean())
+        return -float(log_probabilities(loss, outputs / np.exp(log_temperature)).gather(1, rows).mean())
 
     best = minimize_scalar(log_loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-4})
     return replace(trained, temperature=float(np.exp(best.x)))

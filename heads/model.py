@@ -1,9 +1,8 @@
 """A head: pair features in, five classes out; its configuration, and how a trained one answers and is stored."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from math import inf
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,121 +16,12 @@ from torch import Tensor, nn
 from consistency.durable import check_digest, make_folder, write_file, write_with_digest
 from consistency.embeddings import PairEmbeddings
 from consistency.errors import InputError
+from heads.config import PARTS, feature_dim
+from heads.config import HeadConfig as HeadConfig
 from heads.losses import CLASSES, OUTPUTS, log_probabilities, output_bias
-from heads.thresholds import Floats, Ints, apply_thresholds
+from heads.thresholds import DISTANCE, Floats, Ints, apply_thresholds
 
-PARTS = {
-    "concat": ("image", "text"),
-    "full": ("image", "text", "product", "difference", "cosine"),
-    "product": ("product",),
-    "image": ("image",),
-    "text": ("text",),
-}
-FEATURES = tuple(PARTS)
-CHOICES = {
-    "features": FEATURES,
-    "loss": tuple(OUTPUTS),
-    "class_weights": ("balanced", "none"),
-    "optimizer": ("adam", "adamw", "ridge"),
-    "schedule": ("constant", "step", "cosine"),
-}
 FORMAT = 1
-
-
-@dataclass(frozen=True)
-class HeadConfig:
-    """Everything that decides a head's training but the rows and the seed. The defaults are the default head.
-
-    features: "concat" of picture and hashtag, "full" (that, their product, absolute difference and cosine),
-    "product", or one side alone ("image", "text"). hidden: widths of the hidden layers, none for a linear head.
-    standardise: features are centred and scaled by the training rows' mean and deviation, and the last bias starts at
-    the best constant answer.
-    optimizer: "adam" adds weight decay to the gradient, "adamw" decays the weights, "ridge" is the closed form of
-    `heads.ridge`: it takes weight_decay as its strength and needs no rate, dropout, batches or epochs.
-    schedule: "step" divides the rate by 10 every 5 epochs, "cosine" lets it fall to 0.
-    patience: epochs without a better validation score after which training stops, where there are validation rows.
-    """
-
-    features: str = "full"
-    hidden: tuple[int, ...] = (128,)
-    dropout: float = 0.5
-    loss: str = "cross-entropy"
-    class_weights: str = "none"
-    standardise: bool = True
-    optimizer: str = "adamw"
-    lr: float = 2e-3
-    weight_decay: float = 0.1
-    schedule: str = "cosine"
-    batch_size: int = 128
-    epochs: int = 20
-    patience: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InputError(f"{name} is {getattr(self, name)!r}: expected one of {', '.join(choices)}")
-        if not isinstance(self.hidden, list | tuple):
-            raise InputError(f"hidden is {self.hidden!r}: expected a list of widths")
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        if len(self.hidden) > 2 or not all(_is(int, width) and width > 0 for width in self.hidden):
-            raise InputError(f"hidden is {list(self.hidden)}: expected at most two positive widths")
-        if not _is(bool, self.standardise):
-            raise InputError(f"standardise is {self.standardise!r}: expected true or false")
-        for name, low, high in (("dropout", 0, 1), ("lr", 0, inf), ("weight_decay", 0, inf)):
-            value = getattr(self, name)
-            if not (_is((int, float), value) and low <= value < high):
-                raise InputError(f"{name} is {value!r}: expected a number of at least {low} and below {high}")
-        if self.optimizer == "ridge" and (self.hidden or self.loss not in ("regression", "cross-entropy")):
-            raise InputError("optimizer ridge is for linear heads (hidden = []) of loss regression or cross-entropy")
-        if self.optimizer == "ridge" and not self.weight_decay:
-            raise InputError("optimizer ridge needs a weight_decay above 0")
-        for name in ("batch_size", "epochs", "patience"):
-            value = getattr(self, name)
-            if not (_is(int, value) and value >= 1) and not (name == "patience" and value is None):
-                raise InputError(f"{name} is {value!r}: expected a whole number of at least 1")
-
-    @classmethod
-    def paper(cls) -> "HeadConfig":
-        """The published recipe for a frozen backbone."""
-        return cls(
-            features="concat",
-            hidden=(256,),
-            dropout=0.3,
-            loss="cross-entropy",
-            class_weights="balanced",
-            standardise=False,
-            optimizer="adam",
-            lr=5e-5,
-            weight_decay=1e-4,
-            schedule="step",
-            batch_size=32,
-            epochs=10,
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"hidden": list(self.hidden)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "HeadConfig":
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise InputError(f"unknown head setting {', '.join(unknown)}: expected {', '.join(known)}")
-        return cls(**values)
-
-
-def _is(kind: type | tuple[type, ...], value: object) -> bool:
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-
-
-def feature_dim(kind: str, embed_dim: int) -> int:
-    return sum(1 if part == "cosine" else embed_dim for part in PARTS[kind])
-
-
-def parameter_count(config: HeadConfig, embed_dim: int) -> int:
-    widths = [feature_dim(config.features, embed_dim), *config.hidden]
-    rows, biases = OUTPUTS[config.loss]
-    return sum((a + 1) * b for a, b in zip(widths, widths[1:], strict=False)) + widths[-1] * rows + biases
 
 
 def pair_features(kind: str, images: Tensor, hashtags: Tensor) -> Tensor:
@@ -229,25 +119,31 @@ class Answer:
     probabilities: Floats
 
     @classmethod
-    def of(cls, probabilities: Floats, thresholds: Sequence[float] | None = None) -> "Answer":
-        """The most probable classes, or the expected scores cut at four thresholds."""
+    def of(cls, probabilities: Floats, *, power: float = 0.0, thresholds: Sequence[float] | None = None) -> "Answer":
+        """The classes of least expected |error| ** power, or the expected scores cut at four thresholds.
+
+        Power 0 names the most probable class, 1 the median, 2 the class next to the mean.
+        """
         values = probabilities @ np.arange(1.0, CLASSES + 1)
-        predicted = probabilities.argmax(axis=1) if thresholds is None else apply_thresholds(values, thresholds)
-        return cls(predicted, values, probabilities)
+        if thresholds is not None:
+            return cls(apply_thresholds(values, thresholds), values, probabilities)
+        costs = np.where(DISTANCE > 0, DISTANCE.astype(np.float64) ** power, 0)
+        return cls((probabilities @ costs).argmin(axis=1), values, probabilities)
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedHead:
     """A head that answers.
 
-    thresholds: four cut points of the expected score; without them the most probable class is the answer.
-    temperature divides the outputs. fingerprint: of the backbone whose embeddings it was trained on.
+    power, thresholds: how probabilities become an answer, see `Answer.of`.
+    temperature: divides the outputs. fingerprint: of the backbone whose embeddings it was trained on.
     """
 
     config: HeadConfig
     head: Head
     embed_dim: int
     seed: int
+    power: float = 0.0
     thresholds: tuple[float, ...] | None = None
     temperature: float = 1.0
     fingerprint: str | None = None
@@ -269,7 +165,7 @@ class TrainedHead:
     def answer(self, outputs: Tensor) -> Answer:
         """What outputs (n, k) mean."""
         probabilities = log_probabilities(self.config.loss, outputs / self.temperature).exp().numpy()
-        return Answer.of(probabilities, self.thresholds)
+        return Answer.of(probabilities, power=self.power, thresholds=self.thresholds)
 
     def predict(self, embeddings: PairEmbeddings) -> Answer:
         return self.answer(self.outputs(embeddings))
@@ -286,6 +182,7 @@ class TrainedHead:
             "config": self.config.as_dict(),
             "embed_dim": self.embed_dim,
             "seed": self.seed,
+            "power": self.power,
             "thresholds": None if self.thresholds is None else list(self.thresholds),
             "temperature": self.temperature,
             "fingerprint": self.fingerprint,
@@ -296,9 +193,10 @@ class TrainedHead:
 
 @dataclass(frozen=True, eq=False)
 class HeadEnsemble:
-    """Heads that answer together: their probabilities' mean, and its most probable class."""
+    """Heads that answer together: by their probabilities' mean. power: see `Answer.of`."""
 
     members: tuple[TrainedHead, ...]
+    power: float = 0.0
 
     @property
     def config(self) -> HeadConfig:
@@ -306,7 +204,8 @@ class HeadEnsemble:
         return self.members[0].config
 
     def predict(self, embeddings: PairEmbeddings) -> Answer:
-        return Answer.of(np.mean([member.predict_proba(embeddings) for member in self.members], axis=0))
+        together = np.mean([member.predict_proba(embeddings) for member in self.members], axis=0)
+        return Answer.of(together, power=self.power)
 
     def predict_proba(self, embeddings: PairEmbeddings) -> Floats:
         """Probabilities of the five classes, (n, 5) float64."""
@@ -318,7 +217,8 @@ class HeadEnsemble:
         for name, member in zip(names, self.members, strict=True):
             make_folder(folder / name)
             member.save(folder / name)
-        write_file(folder / "head.json", (json.dumps({"format": FORMAT, "members": names}, indent=2) + "\n").encode())
+        description = {"format": FORMAT, "members": names, "power": self.power}
+        write_file(folder / "head.json", (json.dumps(description, indent=2) + "\n").encode())
 
 
 def load_head(folder: Path) -> TrainedHead | HeadEnsemble:
@@ -328,7 +228,8 @@ def load_head(folder: Path) -> TrainedHead | HeadEnsemble:
         if description["format"] != FORMAT:
             raise InputError(f"{folder / 'head.json'} has format {description['format']}, expected {FORMAT}")
         if "members" in description:
-            return HeadEnsemble(tuple(_load_member(folder / Path(name).name) for name in description["members"]))
+            members = tuple(_load_member(folder / Path(name).name) for name in description["members"])
+            return HeadEnsemble(members, description["power"])
         return _load_member(folder)
     except FileNotFoundError as error:
         raise InputError(f"{folder} holds no trained head: {error.filename} is missing") from error
@@ -348,6 +249,7 @@ def _load_member(folder: Path) -> TrainedHead:
         head=head.eval(),
         embed_dim=description["embed_dim"],
         seed=description["seed"],
+        power=description["power"],
         thresholds=None if thresholds is None else tuple(thresholds),
         temperature=description["temperature"],
         fingerprint=description["fingerprint"],

@@ -8,8 +8,9 @@ import torch
 
 from consistency.durable import write_with_digest
 from consistency.errors import InputError
+from heads.config import HeadConfig
 from heads.losses import CLASSES, OUTPUTS
-from heads.model import Head, HeadConfig, TrainedHead
+from heads.model import Head, TrainedHead
 
 
 def import_published(path: Path) -> TrainedHead:

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from heads.config import HeadConfig
 from heads.losses import CLASSES
-from heads.model import Head, HeadConfig
+from heads.model import Head
 from heads.pairs import Pairs
 
 PART = 8192

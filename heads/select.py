@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from heads.model import HeadConfig
-from heads.thresholds import Floats
+from heads.config import HeadConfig
+from heads.model import Answer
+from heads.thresholds import Floats, Ints, confusion, macro_f1, quadratic_kappa
 
 METRICS = ("qwk", "macro_f1", "accuracy")
+POWERS = (0.0, 0.5, 1.0, 1.5, 2.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,15 +45,26 @@ class Entry:
         return float(self.folds().mean())
 
 
-def standard_error(differences: Floats, folds: int) -> float:
-    """Standard error of a mean over the folds of repeated cross-validation, (n_folds,).
+def standard_error(differences: Floats, *, overlap: float = 0.0) -> float:
+    """Standard error of the mean of paired differences over folds, (n_folds,).
 
-    Folds share most of their training rows, so the variance counts with 1 / J + test / train rows instead of 1 / J:
-    Nadeau & Bengio, Inference for the Generalization Error, Machine Learning 52:239, 2003.
+    The folds share most of their training rows. With overlap = test rows / training rows the variance counts with
+    1 / n_folds + overlap instead of 1 / n_folds: Nadeau & Bengio, Inference for the Generalization Error, Machine
+    Learning 52:239, 2003.
     """
     if len(differences) < 2:
         return 0.0
-    return float(np.sqrt((1 / len(differences) + 1 / (folds - 1)) * differences.var(ddof=1)))
+    return float(np.sqrt((1 / len(differences) + overlap) * differences.var(ddof=1)))
+
+
+def best_power(probabilities: Floats, labels: Ints) -> float:
+    """The first of POWERS (see `Answer.of`) with the highest mean of QWK and macro-F1. probabilities: (n, 5)."""
+
+    def score(power: float) -> float:
+        counts = confusion(labels, Answer.of(probabilities, power=power).predicted)
+        return float(quadratic_kappa(counts) + macro_f1(counts))
+
+    return max(POWERS, key=score)
 
 
 def ranking(entries: Sequence[Entry]) -> list[int]:
@@ -59,23 +72,24 @@ def ranking(entries: Sequence[Entry]) -> list[int]:
     return sorted(range(len(entries)), key=lambda index: (-entries[index].mean, index))
 
 
-def choose(entries: Sequence[Entry], folds: int) -> int:
-    """The smallest of the entries whose paired difference to the leader is within its standard error.
+def choose(entries: Sequence[Entry]) -> int:
+    """The smallest of the entries that are within one standard error of the leader, by their paired differences.
 
-    Smallest by number of parameters, then by epochs, then by rank.
+    Smallest by number of parameters, then by epochs, then by rank. The folds count as independent here: the corrected
+    error is about twice as large and gives away several points for the sake of a small head.
     """
     order = ranking(entries)
     leader = entries[order[0]].folds()
-    level = [
-        index
-        for index in order
-        if (leader - entries[index].folds()).mean() <= standard_error(leader - entries[index].folds(), folds)
-    ]
+    behind = {index: leader - entries[index].folds() for index in order}
+    level = [index for index in order if behind[index].mean() <= standard_error(behind[index])]
     return min(level, key=lambda index: (entries[index].parameters, entries[index].epochs))
 
 
 def leaderboard(entries: Sequence[Entry], chosen: Sequence[int], folds: int) -> list[dict[str, Any]]:
-    """Rows of leaderboard.csv, best mean first: configuration, means, deviations, difference to the leader, folds."""
+    """Rows of leaderboard.csv, best mean first: configuration, means, deviations, difference to the leader, folds.
+
+    behind_se is corrected for the overlap of the folds.
+    """
     order = ranking(entries)
     leader = entries[order[0]].folds()
     rows = []
@@ -86,7 +100,7 @@ def leaderboard(entries: Sequence[Entry], chosen: Sequence[int], folds: int) -> 
         row |= {"parameters": entry.parameters}
         for metric in ("score", *METRICS):
             row |= {f"{metric}_mean": float(entry.folds(metric).mean()), f"{metric}_std": _deviation(entry, metric)}
-        row |= {"behind_mean": float(behind.mean()), "behind_se": standard_error(behind, folds)}
+        row |= {"behind_mean": float(behind.mean()), "behind_se": standard_error(behind, overlap=1 / (folds - 1))}
         row |= entry.config.as_dict() | {"hidden": "x".join(map(str, entry.config.hidden)) or "linear"}
         row |= {f"fold_{number}": float(value) for number, value in enumerate(entry.folds(), start=1)}
         rows.append(row)

@@ -18,8 +18,9 @@ from torch.nn import functional as F
 from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 
+from heads.config import HeadConfig
 from heads.losses import CLASSES, constant_bias, log_probabilities, loss_terms, output_bias
-from heads.model import Head, HeadConfig
+from heads.model import Head
 from heads.pairs import Pairs
 from heads.thresholds import Floats, confusion, macro_f1, quadratic_kappa
 

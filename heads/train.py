@@ -12,8 +12,9 @@ from torch import Tensor
 
 from consistency.embeddings import PairEmbeddings
 from consistency.errors import DivergenceError
+from heads.config import HeadConfig, feature_dim
 from heads.losses import CLASSES, log_probabilities, loss
-from heads.model import Head, HeadConfig, TrainedHead, feature_dim
+from heads.model import Head, TrainedHead
 from heads.pairs import Pairs
 from heads.ridge import ridge_heads
 from heads.stacked import Stack, agreement

@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -113,12 +113,15 @@ class Toy:
         return vectors_of(hashtag_keys(texts))
 
 
-def extractor(root: Path, ledger: Path, pictures: Path, *, rounds: int = 1_000_000) -> None:
-    """Extracts one made-up table after another, with a commit about every 20 rows."""
+def extractor(root: Path, ledger: Path, pictures: Path, rounds: Iterable[int] | None = None) -> None:
+    """Extracts one made-up table after another (48 rows each), with a commit about every 20 rows.
+
+    Without `rounds` it goes on about where the process before it was killed.
+    """
     pipeline.COMMIT_BYTES = 2048
     cache = LedgerCache.open(root, FIELDS)
     cache.ledger = ledger
-    for number in range(rounds):
+    for number in rounds or itertools.count(sum(1 for _ in read_ledger(ledger)) // 48):
         shutil.rmtree(pictures, ignore_errors=True)
         pictures.mkdir(parents=True)
         names = [f"{index}.png" for index in range(24)]
@@ -262,18 +265,18 @@ def every_call(folder: Path, stride: int) -> dict[str, int]:
 def full_disk(folder: Path) -> dict[str, object]:
     """What an extraction says on a disk that takes no file of a segment's size, and what is there afterwards."""
     paths = folder / "cache", folder / "ledger", folder / "pictures"
-    extractor(*paths, rounds=1)
+    extractor(*paths, rounds=range(1))
     before = check(paths[0], [paths[1]])
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1500, unlimited[1]))
     message = ""
     try:
-        extractor(*paths, rounds=2)
+        extractor(*paths, rounds=range(2))
     except StorageError as error:
         message = str(error)
     resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
     failed = check(paths[0], [paths[1]])
-    extractor(*paths, rounds=2)
+    extractor(*paths, rounds=range(2))
     return {"message": message, "before": before, "failed": failed, "resumed": check(paths[0], [paths[1]])}
 
 

@@ -162,10 +162,10 @@ def test_tiny_is_small_and_its_digest_holds() -> None:
 
 def test_tiny_finds_the_hashtags_of_pictures_it_has_not_seen() -> None:
     plain = measure(TINY, seed=99, images=150, filtered=False)
-    assert plain.auc > 0.93
-    assert plain.precision_at_1 > 0.96
+    assert plain.auc > 0.97
+    assert plain.precision_at_1 > 0.98
     filtered = measure(TINY, seed=99, images=150, filtered=True)
-    assert 0.75 < filtered.auc < plain.auc  # the filters are new to it
+    assert 0.8 < filtered.auc < plain.auc - 0.03  # the filters are new to it
 
 
 def test_tiny_embeds_as_any_clip_does() -> None:
@@ -228,3 +228,5 @@ def test_the_loss_is_least_where_every_fitting_hashtag_is_near() -> None:
     near = contrastive_loss(20.0 * fits, fits)
     torch.testing.assert_close(near, torch.tensor(2 / 3 * 0.6931), atol=1e-3, rtol=0)
     assert contrastive_loss(20.0 * torch.eye(3), fits) > near
+    lonely = torch.cat([fits, torch.zeros(3, 1, dtype=torch.bool)], dim=1)  # a hashtag that no picture fits
+    assert torch.isfinite(contrastive_loss(20.0 * lonely, lonely))

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,8 @@ def test_the_run_is_a_backbone(case: Case, saved: tuple[Path, FinetuneResult]) -
 
 def test_model_is_an_ordinary_hugging_face_folder(case: Case, saved: tuple[Path, FinetuneResult]) -> None:
     folder = saved[0] / "model"
-    model, report = CLIPModel.from_pretrained(folder, output_loading_info=True)
+    loaded: Any = CLIPModel.from_pretrained(folder, output_loading_info=True)
+    model, report = loaded
     assert not any(report[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert model.dtype == torch.float32
     text = AutoTokenizer.from_pretrained(folder)(["#바다"], return_tensors="pt")

@@ -50,7 +50,7 @@ def published_loop(case: Case) -> tuple[CLIPModel, nn.Sequential]:
     labels = case.table.labels
     weight = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
     criterion = nn.CrossEntropyLoss(weight=torch.tensor(weight, dtype=torch.float32))
-    optimizer = torch.optim.Adam([*model.parameters(), *classifier.parameters()], lr=PAPER.lr, weight_decay=1e-4)
+    optimizer = torch.optim.Adam([*model.parameters(), *classifier.parameters()], lr=1e-3, weight_decay=1e-4)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=5, gamma=0.1)
     for epoch in range(1, PAPER.epochs + 1):
         order = np.random.default_rng([SEED, 1, epoch]).permutation(case.train)

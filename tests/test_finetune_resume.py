@@ -29,7 +29,7 @@ CONFIG = quick(
     batch_size=2,
     accumulation=2,
     micro_batch=1,
-    epochs=3,
+    epochs=2,
     average=0.9,
     crop=0.8,
 )

@@ -38,9 +38,11 @@ def test_it_learns(case: Case, tmp_path: Path) -> None:
     result = case.run(quick(head=linear, epochs=15, lr=1e-3, head_lr=1e-2, average=None), tmp_path)
     first, last = result.history[1], result.history[-1]
     assert last["train_loss"] < 0.6 * first["train_loss"]
-    assert result.kept_epoch == result.best_epoch > 0
+    scores = [record["qwk"] for record in result.history]
+    assert result.best_epoch == np.argmax(scores) > 0
+    scatter = 0.25 / np.sqrt(len(set(case.table.images[case.val])))
+    assert result.kept_epoch == max(epoch for epoch, score in enumerate(scores) if score >= max(scores) - scatter)
     kept = result.history[result.kept_epoch]
-    assert kept["qwk"] == max(record["qwk"] for record in result.history)
     answers = result.probabilities["val"].argmax(axis=1)
     assert (answers == case.table.labels[case.val]).mean() == pytest.approx(kept["accuracy"])
 
@@ -109,11 +111,15 @@ def test_same_seed_same_weights_and_the_callers_chance_is_untouched(case: Case, 
 
 
 def test_early_stopping(case: Case, tmp_path: Path) -> None:
-    """With a rate that destroys everything no epoch beats the warm start: its weights are kept."""
-    result = case.run(quick(epochs=20, patience=2, lr=0.5, head_lr=0.5, average=None, warmup=0.0), tmp_path)
-    assert len(result.history) - 1 == result.kept_epoch + 2 < 20
-    if result.kept_epoch == 0:
-        assert same(weights_of(result.model.backbone.model), weights_of(case.backbone().model))
+    """With a rate that destroys everything no epoch comes near the warm start: its weights are kept."""
+    linear = HeadConfig(hidden=(), epochs=300, lr=0.05, batch_size=16)
+    config = quick(head=linear, epochs=20, patience=2, lr=0.5, head_lr=0.5, average=None, warmup=0.0)
+    watched = replace(case, val=case.train)  # which the warm start fits, and a ruined model does not
+    result = watched.run(config, tmp_path)
+    assert result.history[0]["qwk"] > 0.8
+    assert len(result.history) == 3
+    assert result.kept_epoch == 0
+    assert same(weights_of(result.model.backbone.model), weights_of(case.backbone().model))
 
 
 def test_max_steps(case: Case, tmp_path: Path) -> None:

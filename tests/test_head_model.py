@@ -9,17 +9,16 @@ from head_data import make_pairs
 from torch import nn
 
 from consistency.errors import InputError, StorageError
+from heads.config import FEATURES, feature_dim, parameter_count
 from heads.losses import OUTPUTS
 from heads.model import (
-    FEATURES,
+    Answer,
     Head,
     HeadConfig,
     HeadEnsemble,
     TrainedHead,
-    feature_dim,
     load_head,
     pair_features,
-    parameter_count,
 )
 from heads.published import export_published, import_published
 
@@ -77,10 +76,10 @@ def test_features_are_what_their_names_say():
 @pytest.mark.parametrize("loss", OUTPUTS)
 def test_a_saved_head_answers_alike_to_the_bit(loss, embeddings, tmp_path):
     config = HeadConfig(loss=loss, hidden=(8, 6), patience=3)
-    before = trained(config, thresholds=(1.5, 2.5, 3.25, 4.5), temperature=1.7, fingerprint="ab12")
+    before = trained(config, power=1.5, thresholds=(1.5, 2.5, 3.25, 4.5), temperature=1.7, fingerprint="ab12")
     before.save(tmp_path)
     after = load_head(tmp_path)
-    assert (after.config, after.seed, after.fingerprint) == (config, 3, "ab12")
+    assert (after.config, after.seed, after.power, after.fingerprint) == (config, 3, 1.5, "ab12")
     for field in ("predicted", "values", "probabilities"):
         assert np.array_equal(getattr(after.predict(embeddings), field), getattr(before.predict(embeddings), field))
     assert sum(p.numel() for p in after.head.parameters()) == parameter_count(config, 12)
@@ -116,14 +115,24 @@ def test_a_pair_is_answered_alike_whatever_stands_beside_it(embeddings):
     np.testing.assert_allclose(head.predict_proba(embeddings)[:20], alone, atol=1e-6)
 
 
+def test_the_power_of_the_error_decides_between_mode_median_and_mean():
+    probabilities = np.array([[0.4, 0.05, 0.03, 0.22, 0.3]])
+    answers = [int(Answer.of(probabilities, power=power).predicted[0]) for power in (0, 1, 2)]
+    assert answers == [0, 3, 2]
+    assert Answer.of(probabilities, thresholds=(0.5, 1, 2, 2.5)).predicted.tolist() == [4]
+
+
 def test_an_ensemble_answers_with_the_mean_and_survives_saving(embeddings, tmp_path):
     members = (trained(), trained(HeadConfig(hidden=(8,), loss="corn"), temperature=2.0))
-    before = HeadEnsemble(members)
+    before = HeadEnsemble(members, 0.0)
     expected = (members[0].predict_proba(embeddings) + members[1].predict_proba(embeddings)) / 2
     np.testing.assert_allclose(before.predict_proba(embeddings), expected)
     assert np.array_equal(before.predict(embeddings).predicted, expected.argmax(axis=1))
+    before = HeadEnsemble(members, 2.0)
     before.save(tmp_path)
-    assert np.array_equal(load_head(tmp_path).predict_proba(embeddings), before.predict_proba(embeddings))
+    for field in ("predicted", "probabilities"):
+        after = load_head(tmp_path).predict(embeddings)
+        assert np.array_equal(getattr(after, field), getattr(before.predict(embeddings), field))
     (tmp_path / "head-2" / "head.safetensors").unlink()
     with pytest.raises((InputError, StorageError), match=r"head-2"):
         load_head(tmp_path)

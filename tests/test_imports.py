@@ -23,7 +23,19 @@ CONFINED = {
     "h5py": {"embedcache"},
 }
 # Reading data, splitting and measuring must work, and answer quickly, without torch.
-WITHOUT_TORCH = ("errors", "progress", "pairs", "images", "preprocess", "splits", "metrics", "controls", "runs", "resolve", "durable")
+WITHOUT_TORCH = (
+    "errors",
+    "progress",
+    "pairs",
+    "images",
+    "preprocess",
+    "splits",
+    "metrics",
+    "controls",
+    "runs",
+    "resolve",
+    "durable",
+)
 
 
 def sources() -> list[Path]:

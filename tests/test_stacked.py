@@ -9,8 +9,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from consistency.errors import DivergenceError
+from heads.config import FEATURES, HeadConfig
 from heads.losses import OUTPUTS
-from heads.model import FEATURES, HeadConfig
 from heads.train import Job, balanced_weights, rate, stacks, train_head, train_heads, validation_score
 
 ROWS, HELD = np.arange(240), np.arange(240, 300)

@@ -1,0 +1,121 @@
+"""What a head is and how it is trained, apart from its rows and its seed."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from math import inf
+from typing import Any
+
+from consistency.errors import InputError
+from heads.losses import OUTPUTS
+
+PARTS = {
+    "concat": ("image", "text"),
+    "full": ("image", "text", "product", "difference", "cosine"),
+    "product": ("product",),
+    "image": ("image",),
+    "text": ("text",),
+}
+FEATURES = tuple(PARTS)
+CHOICES = {
+    "features": FEATURES,
+    "loss": tuple(OUTPUTS),
+    "class_weights": ("balanced", "none"),
+    "optimizer": ("adam", "adamw", "ridge"),
+    "schedule": ("constant", "step", "cosine"),
+}
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Everything that decides a head's training but the rows and the seed. The defaults are the default head.
+
+    features: "concat" of picture and hashtag, "full" (that, their product, absolute difference and cosine),
+    "product", or one side alone ("image", "text"). hidden: widths of the hidden layers, none for a linear head.
+    standardise: features are centred and scaled by the training rows' mean and deviation, and the last bias starts at
+    the best constant answer.
+    optimizer: "adam" adds weight decay to the gradient, "adamw" decays the weights, "ridge" is the closed form of
+    `heads.ridge`: it takes weight_decay as its strength and needs no rate, dropout, batches or epochs.
+    schedule: "step" divides the rate by 10 every 5 epochs, "cosine" lets it fall to 0.
+    patience: epochs without a better validation score after which training stops, where there are validation rows.
+    """
+
+    features: str = "full"
+    hidden: tuple[int, ...] = (128,)
+    dropout: float = 0.5
+    loss: str = "cross-entropy"
+    class_weights: str = "none"
+    standardise: bool = True
+    optimizer: str = "adamw"
+    lr: float = 2e-3
+    weight_decay: float = 0.1
+    schedule: str = "cosine"
+    batch_size: int = 128
+    epochs: int = 20
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} is {getattr(self, name)!r}: expected one of {', '.join(choices)}")
+        if not isinstance(self.hidden, list | tuple):
+            raise InputError(f"hidden is {self.hidden!r}: expected a list of widths")
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        if len(self.hidden) > 2 or not all(_is(int, width) and width > 0 for width in self.hidden):
+            raise InputError(f"hidden is {list(self.hidden)}: expected at most two positive widths")
+        if not _is(bool, self.standardise):
+            raise InputError(f"standardise is {self.standardise!r}: expected true or false")
+        for name, low, high in (("dropout", 0, 1), ("lr", 0, inf), ("weight_decay", 0, inf)):
+            value = getattr(self, name)
+            if not (_is((int, float), value) and low <= value < high):
+                raise InputError(f"{name} is {value!r}: expected a number of at least {low} and below {high}")
+        if self.optimizer == "ridge" and (self.hidden or self.loss not in ("regression", "cross-entropy")):
+            raise InputError("optimizer ridge is for linear heads (hidden = []) of loss regression or cross-entropy")
+        if self.optimizer == "ridge" and not self.weight_decay:
+            raise InputError("optimizer ridge needs a weight_decay above 0")
+        for name in ("batch_size", "epochs", "patience"):
+            value = getattr(self, name)
+            if not (_is(int, value) and value >= 1) and not (name == "patience" and value is None):
+                raise InputError(f"{name} is {value!r}: expected a whole number of at least 1")
+
+    @classmethod
+    def paper(cls) -> "HeadConfig":
+        """The published recipe for a frozen backbone."""
+        return cls(
+            features="concat",
+            hidden=(256,),
+            dropout=0.3,
+            loss="cross-entropy",
+            class_weights="balanced",
+            standardise=False,
+            optimizer="adam",
+            lr=5e-5,
+            weight_decay=1e-4,
+            schedule="step",
+            batch_size=32,
+            epochs=10,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"hidden": list(self.hidden)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "HeadConfig":
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise InputError(f"unknown head setting {', '.join(unknown)}: expected {', '.join(known)}")
+        return cls(**values)
+
+
+def _is(kind: type | tuple[type, ...], value: object) -> bool:
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def feature_dim(kind: str, embed_dim: int) -> int:
+    return sum(1 if part == "cosine" else embed_dim for part in PARTS[kind])
+
+
+def parameter_count(config: HeadConfig, embed_dim: int) -> int:
+    widths = [feature_dim(config.features, embed_dim), *config.hidden]
+    rows, biases = OUTPUTS[config.loss]
+    return sum((a + 1) * b for a, b in zip(widths, widths[1:], strict=False)) + widths[-1] * rows + biases
