@@ -374,6 +374,14 @@ def similarity_command(**given: Any) -> None:
 @click.option("--folds", type=click.IntRange(min=2), help="Also cross-validate the whole recipe in K outer folds.")
 @click.option("--resume", type=PATH, metavar="RUN_DIR", help="Continue an interrupted grid.")
 @click.option("--inner-folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of the grid's choice.")
+@click.option(
+    "--ensemble",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="The grid's best K answer together.",
+)
+@click.option("--export-pth", is_flag=True, help="Also write the head as the published classifier.pth.")
 @out_options
 @screen_options
 def heads_command(**given: Any) -> None:
@@ -393,6 +401,8 @@ def heads_command(**given: Any) -> None:
         grid_file=given["grid_file"],
         folds=given["folds"],
         inner_folds=given["inner_folds"],
+        ensemble=given["ensemble"],
+        export_pth=given["export_pth"],
         progress=screen.progress,
     )
     show(outcome, given, screen, f"Heads on {given['backbone']}")

@@ -8,12 +8,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from consistency.errors import InputError
 from consistency.plots import training_png
 from consistency.progress import Progress, silent
 from consistency.runs import Result, to_csv
 from consistency.splits import Split
 from heads.grid import GridResult, default_grid, read_grid, run_grid
-from heads.model import HeadConfig, TrainedHead
+from heads.model import HeadConfig, HeadEnsemble, TrainedHead
+from heads.published import export_published
 from heads.train import History, train_head
 from workflows.encode import Encoded, encode_pairs
 from workflows.evaluate import (
@@ -40,7 +42,7 @@ PAPER_FOLDS = 5
 class Fitted:
     """A trained head, and how it came about: the epochs of a single training, or the grid it was chosen from."""
 
-    head: TrainedHead
+    head: TrainedHead | HeadEnsemble
     history: History
     grid: GridResult | None
 
@@ -52,6 +54,7 @@ class Trainer:
     recipe: Recipe
     configs: tuple[HeadConfig, ...]
     inner_folds: int
+    ensemble: int
     seed: int
     split: Split
     inputs: Inputs
@@ -69,6 +72,7 @@ class Trainer:
                 None if self.split.protocol == "paper" else self.inputs.identity[rows],
                 folds=self.inner_folds,
                 seed=self.seed,
+                ensemble=self.ensemble,
                 fingerprint=self.encoded.fingerprint,
                 state=state,
                 progress=self.progress,
@@ -97,6 +101,8 @@ def run_heads(
     grid_file: Path | None = None,
     folds: int | None = None,
     inner_folds: int = 5,
+    ensemble: int = 1,
+    export_pth: bool = False,
     progress: Progress = silent,
 ) -> Outcome:
     """Train on the train rows and answer for the test rows; with `folds`, also for every row out of fold.
@@ -110,7 +116,7 @@ def run_heads(
     split = split_table(inputs, source, evaluation)
     encoded = encode_pairs(inputs, encoding, source, progress=progress)
     clock.lap("encode")
-    trainer = Trainer(recipe, configs, inner_folds, evaluation.seed, split, inputs, encoded, progress)
+    trainer = Trainer(recipe, configs, inner_folds, ensemble, evaluation.seed, split, inputs, encoded, progress)
     train, test = encoded.usable(split.rows("train")), encoded.usable(split.rows("test"))
     folder = open_run(evaluation, "heads", encoding.backbone)
     fitted = trainer.fit(train, test, state=folder.path / "grid_state.json" if recipe == "grid" else None)
@@ -127,6 +133,8 @@ def run_heads(
         curves += fold_curves
         clock.lap("cross-validate")
     fitted.head.save(folder.path)
+    if export_pth:
+        _export(fitted.head, folder.path / "classifier.pth")
     if curves:
         folder.write_file("training_results.png", training_png(curves, final=results[-1].metrics))
     if fitted.grid is not None:
@@ -146,6 +154,8 @@ def run_heads(
             "grid_file": grid_file,
             "folds": folds,
             "inner_folds": inner_folds,
+            "ensemble": ensemble,
+            "export_pth": export_pth,
             "head": fitted.head.config.as_dict(),
             "extraction": encoded.report,
         },
@@ -214,6 +224,13 @@ def _result(system, encoding, inputs, split, rows, said, side):  # type: ignore[
         probabilities=said.probabilities,
         side=side,
     )
+
+
+def _export(head: TrainedHead | HeadEnsemble, path: Path) -> None:
+    """The published layout, which holds one head."""
+    if isinstance(head, HeadEnsemble):
+        raise InputError("an ensemble does not fit the published .pth layout: leave --ensemble or --export-pth out")
+    export_published(head, path)
 
 
 def _notes(grid: GridResult | None) -> tuple[str, ...]:

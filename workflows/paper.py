@@ -7,8 +7,8 @@ from pathlib import Path
 from consistency.metrics import METRICS
 from consistency.pairs import Skipped
 from consistency.runs import Result, RunFolder, slug, to_csv
-from workflows.console import METRIC_TITLES, Screen, with_interval
-from workflows.evaluate import NO_BACKBONE, Outcome
+from workflows.console import METRIC_TITLES, NO_BACKBONE, Screen, with_interval
+from workflows.evaluate import Outcome
 from workflows.finetune import Recipe as FinetuneRecipe
 from workflows.finetune import run_finetune
 from workflows.heads import Recipe as HeadRecipe
