@@ -12,6 +12,7 @@ from consistency.progress import Progress, silent
 from consistency.resolve import fingerprint_fields, resolve_backbone
 from consistency.splits import hold_out_validation
 from embedcache.fingerprint import fingerprint
+from finetune.checkpoint import discard
 from finetune.config import FinetuneConfig
 from finetune.model import save_finetuned
 from finetune.train import finetune
@@ -89,7 +90,7 @@ def run_finetune(
         results.append(predictions_of(best, encoding, inputs, split, test, probabilities=tuned.best_test))
     save_finetuned(folder.path, tuned.model)
     folder.write_file("training_results.png", training_png(tuned.history, final=results[3].metrics))
-    return write_run(
+    outcome = write_run(
         folder,
         inputs,
         split,
@@ -109,3 +110,5 @@ def run_finetune(
         clock=clock,
         notes=(f"kept the weights of epoch {tuned.kept_epoch} of {tuned.history[-1]['epoch']}", *peeked),
     )
+    discard(folder.path)  # only a finished run needs its checkpoint no more
+    return outcome
