@@ -28,7 +28,7 @@ from demo.vocabulary import CONCEPTS, GENERIC, SUFFIXES, sample_hashtag, sample_
 
 IMAGE_SIZE, POSITIONS, VOCABULARY = 72, 16, 1200
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's own
-LARGEST_SCALE = 50.0
+LARGEST_SCALE = 5.0  # low, so that cosines spread over their range instead of crowding below .5
 HELD_OUT = 500
 
 

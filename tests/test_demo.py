@@ -162,7 +162,7 @@ def test_tiny_is_small_and_its_digest_holds() -> None:
 
 def test_tiny_finds_the_hashtags_of_pictures_it_has_not_seen() -> None:
     plain = measure(TINY, seed=99, images=150, filtered=False)
-    assert plain.auc > 0.97
+    assert plain.auc > 0.95
     assert plain.precision_at_1 > 0.98
     filtered = measure(TINY, seed=99, images=150, filtered=True)
     assert 0.8 < filtered.auc < plain.auc - 0.03  # the filters are new to it
