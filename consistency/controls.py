@@ -1,5 +1,7 @@
 """Predictions that never look at a picture: what a system must beat before its number means something."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import hstack
@@ -43,7 +45,8 @@ def control_predictions(
     }
 
 
-def _regression(train, labels: npt.NDArray[np.int64], test) -> npt.NDArray[np.float64]:  # type: ignore[no-untyped-def]
+def _regression(train: Any, labels: npt.NDArray[np.int64], test: Any) -> npt.NDArray[np.float64]:
+    """train, test: sparse matrices (n, features)."""
     with threadpool_limits(1):  # thousands of tiny products: on a busy machine more threads were 15x slower
         model = LogisticRegression(C=5, max_iter=2000, class_weight="balanced").fit(train, labels)
     probabilities = np.zeros((test.shape[0], CLASSES))

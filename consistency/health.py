@@ -149,6 +149,8 @@ def control_figures(
     merged = merge_repeats(table, identity, "first")
     kept = np.flatnonzero(merged.kept)
     groups = _first_names(identity, table.images)[kept]
+    if len(set(groups)) < 2:
+        raise DataError(f"{table.path}: controls need two different pictures at least: leave --controls out")
     paper = make_split(table, identity, protocol="paper")
     with progress("Training controls", GROUP_SHUFFLES + 1) as advance:
         figures = {"paper": _evaluate_controls(table, paper.rows("train"), paper.rows("test"))}

@@ -114,7 +114,7 @@ def read_pairs(
             image, hashtag = cells[image_at], cells[hashtag_at]
             given = cells[score_at] if score_at is not None else ""
             score = score_of(given)
-            reason = image_fault(image) or _hashtag_fault(hashtag)
+            reason = image_fault(image) or hashtag_fault(hashtag)
             if not reason and not score and (require_scores or given.strip()):
                 reason = f"score {reprlib.repr(given)}, expected a whole number from 1 to 5"
             if reason:
@@ -274,9 +274,12 @@ def _score(text: str) -> int:
     return int(match[1]) if match else 0
 
 
-def _hashtag_fault(hashtag: str) -> str | None:
+def hashtag_fault(hashtag: str) -> str | None:
+    """Why `hashtag` is none, None where it is one."""
     if "\0" in hashtag:
         return "the hashtag has a NUL character"
+    if any("\ud800" <= letter <= "\udfff" for letter in hashtag):  # of bytes on a command line
+        return "the hashtag is not UTF-8"
     return None if _VISIBLE.search(hashtag) else "the hashtag is empty"
 
 

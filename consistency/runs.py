@@ -261,13 +261,20 @@ def read_run(path: Path) -> Run:
 
 
 def read_split(path: Path) -> dict[str, npt.NDArray[np.object_]] | None:
-    """The columns of a run's `split.csv`, (n,) object str each; None where the run has none."""
+    """The columns of a run's `split.csv`, (n,) object str each; None where the run has none.
+
+    Raises InputError where it is damaged.
+    """
     try:
         with (path / "split.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
+        return {name: np.array([row[name] for row in rows], dtype=object) for name in SPLIT_COLUMNS}
     except FileNotFoundError:
         return None
-    return {name: np.array([row[name] for row in rows], dtype=object) for name in SPLIT_COLUMNS}
+    except (ValueError, KeyError, csv.Error) as error:
+        raise InputError(
+            f"{path / 'split.csv'} is damaged ({type(error).__name__}: {error}): run its command again"
+        ) from error
 
 
 def to_json(value: object) -> str:

@@ -75,6 +75,8 @@ def make_split(
         raise ValueError(f"{len(identity)} picture identities for {n} rows")
     if not 0 < test_fraction < 1:
         raise InputError(f"a test fraction of {test_fraction} was asked for, expected one between 0 and 1")
+    if seed < 0:
+        raise InputError(f"the seed is {seed}, expected 0 or more")
     if n and table.scores.min() < 1:
         raise DataError(f"{table.path} has rows without a score, and a split needs all of them: add the scores")
     unfolded = np.full(n, -1, dtype=np.int64)

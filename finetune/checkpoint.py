@@ -97,10 +97,10 @@ class Checkpoints:
                 if hashlib.sha256(data).hexdigest() not in name:
                     raise StorageError(f"{self.folder / name} is damaged (its SHA-256 is not its name's): train anew")
                 parts[part] = load_tensors(data)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            self._last_step, state = manifest["step"], manifest["state"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StorageError(f"{self.folder} holds a damaged checkpoint ({error}): train anew") from error
-        self._last_step = manifest["step"]
-        return manifest["state"], parts
+        return state, parts
 
     def _compare(self, stored: Mapping[str, Any]) -> None:
         now = json.loads(json.dumps(self.identity))

@@ -23,7 +23,7 @@ from finetune.dataset import Floats, Ints, read_pair_data
 from finetune.loop import History, Rows, Training
 from finetune.model import Finetuned, save_finetuned
 from finetune.probe import probe_head
-from heads.losses import CLASSES
+from heads.losses import CLASSES, balanced_weights
 from heads.model import Head, TrainedHead
 
 
@@ -67,6 +67,7 @@ def finetune(
     cadence: Cadence | None = None,
     progress: Progress = silent,
     on_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
+    on_skipped: Callable[[tuple[Skipped, ...]], None] = lambda skipped: None,
 ) -> FinetuneResult:
     """Fine-tune `backbone`, whose weights change in place; `out` gets history.csv and, meanwhile, checkpoint/.
 
@@ -75,7 +76,8 @@ def finetune(
     trained on embeddings of this backbone, in place of `config.head`; without it `config.warm_start` decides.
     class_weights_from: labels that balanced class weights count, instead of those of the train rows. resume: go on
     from the last checkpoint in `out`, to the result that an uninterrupted training has (to the bit on a CPU); from the
-    beginning where there is none yet. The caller's random state stays as it is.
+    beginning where there is none yet. on_skipped: gets the rows without a usable picture before anything is trained,
+    and may raise. The caller's random state stays as it is.
 
     Raises InputError, BackboneError, DivergenceError, OutOfMemory, StorageError.
     """
@@ -92,6 +94,7 @@ def finetune(
         config = replace(config, head=head.config)
     make_folder(out)
     data = read_pair_data(backbone, table, files, config, limits=limits, progress=progress)
+    on_skipped(data.skipped)
     sides = {"train": train, "test": test} | ({} if val is None else {"val": val})
     usable = {side: data.usable(rows) for side, rows in sides.items()}
     for side, rows in usable.items():
@@ -158,11 +161,8 @@ def _finish(training: Training) -> Finetuned:
 
 
 def class_weights(config: FinetuneConfig, labels: Ints) -> Floats:
-    """(5,) float64, as scikit-learn's compute_class_weight("balanced"); 0 for a class that does not occur."""
-    if config.head.class_weights == "none":
-        return np.ones(CLASSES)
-    counts = np.bincount(labels, minlength=CLASSES)
-    return np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
+    """(5,) float64, as the head's configuration asks. labels: of the rows that balanced weights count."""
+    return balanced_weights(labels) if config.head.class_weights == "balanced" else np.ones(CLASSES)
 
 
 def _identity(

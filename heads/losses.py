@@ -13,9 +13,12 @@ Outputs have shape (..., n, k): any number of heads at once in front, n pairs, a
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from heads.thresholds import Floats, Ints
 
 LossName = Literal["cross-entropy", "sord", "emd", "corn", "cumulative-link", "regression"]
 CLASSES = 5
@@ -59,6 +62,12 @@ def constant_bias(name: str, frequencies: Tensor) -> Tensor:
         above = torch.logit(reached[..., 1:])
         return torch.cat([above[..., :1], torch.log(torch.expm1(-above.diff(dim=-1)))], -1)
     return p.log()
+
+
+def balanced_weights(labels: Ints) -> Floats:
+    """Class weights (5,) as scikit-learn's compute_class_weight("balanced"); 0 for a class that does not occur."""
+    counts = np.bincount(labels, minlength=CLASSES)
+    return np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
 
 
 def loss(name: str, outputs: Tensor, labels: Tensor, class_weights: Tensor) -> Tensor:

@@ -28,14 +28,14 @@ class Record:
         try:
             lines = [json.loads(line) for line in complete.splitlines()]
             recorded = lines[0]["grid"] if lines else None
-        except (ValueError, KeyError, TypeError) as error:
+            known = {int(job): curves for line in lines[1:] for job, curves in line.items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path} is no record of a grid: remove it, or name another file") from error
         if recorded is None:
             complete = b""
         elif recorded != digest:
             raise InputError(f"{path} records another grid or other data: remove it, or name another file")
-        for line in lines[1:]:
-            self.curves |= {int(job): curves for job, curves in line.items()}
+        self.curves |= known
         if len(complete) < len(data):
             os.truncate(path, len(complete))
         if recorded is None:

@@ -13,12 +13,12 @@ from torch import Tensor
 from consistency.embeddings import PairEmbeddings
 from consistency.errors import DivergenceError
 from heads.config import HeadConfig, feature_dim
-from heads.losses import CLASSES, log_probabilities, loss
+from heads.losses import CLASSES, balanced_weights, log_probabilities, loss
 from heads.model import Head, TrainedHead
 from heads.pairs import Pairs
 from heads.ridge import ridge_heads
 from heads.stacked import Stack, agreement
-from heads.thresholds import Floats, Ints
+from heads.thresholds import Ints
 
 STACK_PARAMETERS = 1 << 21  # of one stack: bounds memory and stays near the processor's caches
 
@@ -62,12 +62,6 @@ class Outcome:
 def validation_score(epoch: Epoch) -> float:
     """What heads are stopped and chosen by: the mean of QWK (the order of scores) and macro-F1 (none forgotten)."""
     return (epoch["qwk"] + epoch["macro_f1"]) / 2
-
-
-def balanced_weights(labels: Ints) -> Floats:
-    """Class weights (5,) as scikit-learn's compute_class_weight("balanced"); 0 for a class that does not occur."""
-    counts = np.bincount(labels, minlength=CLASSES)
-    return np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
 
 
 def train_head(

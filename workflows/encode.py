@@ -7,10 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.embeddings import PairEmbeddings
-from consistency.errors import CacheError
+from consistency.errors import CacheError, DataError
 from consistency.pairs import Skipped
 from consistency.progress import Progress, silent
 from consistency.resolve import ResolvedBackbone, choose_precision, fingerprint_fields, resolve_backbone
+from consistency.splits import Side, Split
 from embedcache.extract import ExtractReport, extract
 from embedcache.store import EmbeddingCache
 from workflows.console import Table
@@ -52,6 +53,14 @@ class Encoded:
     def usable(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Those of `rows` that have embeddings."""
         return rows[self.position[rows] >= 0]
+
+    def side(self, split: Split, side: Side) -> npt.NDArray[np.int64]:
+        """The rows of a side that have embeddings. Raises DataError where none has."""
+        rows = split.rows(side)
+        usable = self.usable(rows)
+        if not len(usable):
+            raise DataError(f"none of the {len(rows)} {side} rows has a picture that can be used")
+        return usable
 
 
 def set_threads(threads: int | None) -> None:

@@ -72,8 +72,8 @@ def run_finetune(
         limits=source.limits,
         resume=evaluation.resume is not None,
         progress=progress,
+        on_skipped=lambda skipped: refuse_skipped(skipped, source.on_error),
     )
-    refuse_skipped(tuned.skipped, source.on_error)
     clock.lap("train")
     test = tuned.rows["test"]
     unusable = {skipped.row for skipped in tuned.skipped}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from consistency.errors import InputError
+from consistency.errors import DataError, InputError
 from consistency.plots import training_png
 from consistency.progress import Progress, silent
 from consistency.runs import Result, to_csv
@@ -117,13 +117,24 @@ def run_heads(
     encoded = encode_pairs(inputs, encoding, source, progress=progress)
     clock.lap("encode")
     trainer = Trainer(recipe, configs, inner_folds, ensemble, evaluation.seed, split, inputs, encoded, progress)
-    train, test = encoded.usable(split.rows("train")), encoded.usable(split.rows("test"))
+    train, test = encoded.side(split, "train"), encoded.side(split, "test")
     folder = open_run(evaluation, "heads", encoding.backbone)
     fitted = trainer.fit(train, test, state=folder.path / "grid_state.json" if recipe == "grid" else None)
     clock.lap("train")
     said = fitted.head.predict(encoded.at(test))
     results = controls(inputs, split, train, test)
-    results.append(_result(SYSTEMS[recipe], encoding, inputs, split, test, said, "test"))
+    results.append(
+        predictions_of(
+            SYSTEMS[recipe],
+            encoding,
+            inputs,
+            split,
+            test,
+            predicted=said.predicted + 1,
+            values=said.values,
+            probabilities=said.probabilities,
+        )
+    )
     curves: list[Mapping[str, Any]] = list(fitted.history)
     clock.lap("evaluate")
     if folds:
@@ -186,6 +197,8 @@ def _cross_validate(
     curves: list[Mapping[str, Any]] = []
     for fold in range(folds):
         train, held_out = rows[split.fold[rows] != fold], rows[split.fold[rows] == fold]
+        if not (len(train) and len(held_out)):
+            raise DataError(f"fold {fold + 1} of {folds} has no picture that can be used: ask for fewer folds")
         fitted = trainer.fit(train, held_out)
         said = fitted.head.predict(encoded.at(held_out))
         where = place[held_out]
@@ -210,20 +223,6 @@ def _cross_validate(
         for system, chances in pooled.items()
     ]
     return results, curves
-
-
-def _result(system, encoding, inputs, split, rows, said, side):  # type: ignore[no-untyped-def]
-    return predictions_of(
-        system,
-        encoding,
-        inputs,
-        split,
-        rows,
-        predicted=said.predicted + 1,
-        values=said.values,
-        probabilities=said.probabilities,
-        side=side,
-    )
 
 
 def _export(head: TrainedHead | HeadEnsemble, path: Path) -> None:

@@ -119,7 +119,7 @@ def distinct_results(done: Sequence[Done]) -> list[tuple[str, Result]]:
 
     def order(item: tuple[str, Result]) -> tuple[int, bool]:
         p = item[1].predictions
-        return [*PROTOCOLS].index(p.protocol), p.backbone != NO_BACKBONE  # type: ignore[arg-type]
+        return list[str](PROTOCOLS).index(p.protocol), p.backbone != NO_BACKBONE
 
     return sorted(results.values(), key=order)
 

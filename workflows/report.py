@@ -27,8 +27,8 @@ def report_runs(folders: Sequence[Path], out: Path, *, images: Path | None = Non
         raise InputError(f"{out} is a folder, expected a file name such as {out / 'report.html'}")
     runs = read_runs(folders)
     if images is None:
-        recorded = Path(runs[0].config.get("source", {}).get("images", ""))
-        images = recorded if recorded.is_dir() else None
+        recorded = runs[0].config.get("source", {}).get("images")
+        images = Path(recorded) if recorded and Path(recorded).is_dir() else None
     write_report(runs, out, images=images)
     return {"report": str(out), "runs": [str(run.path) for run in runs]}
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from consistency.durable import write_file
 from consistency.errors import CacheError, InputError
 from consistency.images import find_images, image_identity
-from consistency.pairs import PairTable, Skipped
+from consistency.pairs import PairTable, Skipped, hashtag_fault
 from consistency.progress import Progress, silent
 from consistency.runs import Run, read_run, to_csv
 from heads.model import load_head
@@ -65,26 +65,46 @@ def load_scorer(
         raise InputError(f"{folder} has no system {system}: it holds {', '.join(trained)}")
     if (folder / "model").is_dir():
         return Scorer(system, _finetuned(folder, device, threads, progress))
-    options = run.config["encoding"]
-    encoding = Encoding(**{**options, "cache": cache, "device": device, "threads": threads, "extract": True})
+    encoding = _encoding(run, cache=cache, device=device, threads=threads)
     return Scorer(system, _on_embeddings(run, system, encoding, progress))
 
 
 def _trained_systems(run: Run) -> list[str]:
     """The systems whose thresholds or weights lie in the folder."""
     if (run.path / "thresholds.json").is_file():
-        return list(json.loads((run.path / "thresholds.json").read_text(encoding="utf-8")))
+        return list(_thresholds(run))
     if (run.path / "head.json").is_file():
         return list(dict.fromkeys(r.predictions.system for r in run.results if r.predictions.backbone != "none"))
     return []
+
+
+def _thresholds(run: Run) -> dict[str, SimilarityModel]:
+    """What `similarity` fitted, by system. Raises InputError where the file is damaged."""
+    path = run.path / "thresholds.json"
+    try:
+        saved = json.loads(path.read_bytes())
+        return {system: SimilarityModel.from_dict(values) for system, values in saved.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is damaged ({type(error).__name__}: {error}): run similarity again") from error
+
+
+def _encoding(run: Run, *, cache: Path, device: str, threads: int | None) -> Encoding:
+    """That of the run, here and now. Raises InputError where run.json does not tell it."""
+    try:
+        recorded, _ = run.config["encoding"], run.info["fingerprint"]
+        return Encoding(**{**recorded, "cache": cache, "device": device, "threads": threads, "extract": True})
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{run.path / 'run.json'} does not say how pictures were encoded, in words this version knows ({error}): "
+            "run its command again"
+        ) from error
 
 
 def _on_embeddings(
     run: Run, system: str, encoding: Encoding, progress: Progress
 ) -> Callable[[Inputs, Source], Answers]:
     if (run.path / "thresholds.json").is_file():
-        saved = json.loads((run.path / "thresholds.json").read_text(encoding="utf-8"))
-        model, head = SimilarityModel.from_dict(saved[system]), None
+        model, head = _thresholds(run)[system], None
     else:
         model, head = None, load_head(run.path)
 
@@ -134,6 +154,9 @@ def score_image(
 ) -> tuple[list[dict[str, Any]], tuple[Skipped, ...]]:
     """Scores of one picture's hashtags, best first."""
     n = len(hashtags)
+    for hashtag in hashtags:
+        if fault := hashtag_fault(hashtag):
+            raise InputError(f"the hashtag {hashtag!r} cannot be scored: {fault}")
     table = PairTable(
         rows=np.arange(1, n + 1),
         images=np.full(n, image.name, dtype=object),

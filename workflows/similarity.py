@@ -28,7 +28,7 @@ def run_similarity(
     split = split_table(inputs, source, evaluation)
     encoded = encode_pairs(inputs, encoding, source, progress=progress)
     clock.lap("encode")
-    train, test = encoded.usable(split.rows("train")), encoded.usable(split.rows("test"))
+    train, test = encoded.side(split, "train"), encoded.side(split, "test")
     results = controls(inputs, split, train, test)
     clock.lap("controls")
     in_train, in_test = encoded.at(train).cosine(), encoded.at(test).cosine()

@@ -33,7 +33,7 @@ class Done:
 def open_suite(out: Path | None, *, runs: Path, command: str, backbone: str, plan: Mapping[str, Any]) -> RunFolder:
     """The folder of a suite; an unfinished or finished one of the same plan is continued, not moved aside."""
     text = json.dumps(plan, ensure_ascii=False, indent=2, sort_keys=True)
-    if out is not None and (out / PLAN).is_file() and (out / PLAN).read_text(encoding="utf-8") == text:
+    if out is not None and (out / PLAN).is_file() and (out / PLAN).read_bytes() == text.encode():
         return RunFolder.at(out, command=command, backbone=backbone)
     folder = RunFolder.create(out, runs=runs, command=command, backbone=backbone)
     folder.write_file(PLAN, text.encode())
