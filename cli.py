@@ -64,8 +64,20 @@ data_options = options(
         show_default=True,
         help="Repeats whose scores differ, where repeats are merged.",
     ),
-    click.option("--max-megapixels", type=float, default=50, show_default=True, help="Leave out larger pictures."),
-    click.option("--max-aspect", type=float, default=50, show_default=True, help="Leave out longer pictures."),
+    click.option(
+        "--max-megapixels",
+        type=click.FloatRange(0, 10_000),
+        default=50,
+        show_default=True,
+        help="Leave out larger pictures.",
+    ),
+    click.option(
+        "--max-aspect",
+        type=click.FloatRange(1, 100_000),
+        default=50,
+        show_default=True,
+        help="Leave out longer pictures.",
+    ),
 )
 
 backbone_option = click.option(
@@ -115,7 +127,7 @@ evaluation_options = options(
         type=click.Choice(["grouped", "paper"]),
         help="Who is in which split.  [default: grouped; paper with --preset paper]",
     ),
-    click.option("--seed", type=int, default=42, show_default=True, help="Of everything random."),
+    click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Of everything random."),
 )
 out_options = options(
     click.option(
@@ -174,6 +186,8 @@ def encoding_of(given: dict[str, Any]) -> "Encoding":
 def evaluation_of(given: dict[str, Any]) -> "Evaluation":
     from workflows.options import Evaluation
 
+    if given.get("resume") and given["out"]:
+        raise click.UsageError("--resume goes on in its own folder: leave --out out")
     return Evaluation(
         protocol=given["protocol"] or ("paper" if given.get("preset") == "paper" else "grouped"),
         seed=given["seed"],
@@ -241,7 +255,9 @@ def show_cache(given: dict[str, Any], entries: list[dict[str, Any]], table: Call
 
 @app.command("demo")
 @click.option("--quick", is_flag=True, help="A smaller data set and fewer epochs: a first look.")
-@click.option("--seed", type=int, default=42, show_default=True, help="Of the data set and everything else.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Of the data set and everything else."
+)
 @cache_option
 @device_options
 @out_options
@@ -291,7 +307,7 @@ def data_check_command(**given: Any) -> None:
 
 @data_group.command("demo")
 @click.argument("out", type=PATH)
-@click.option("--seed", type=int, default=42, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True)
 @screen_options
 def data_demo_command(out: Path, seed: int, as_json: bool, quiet: bool) -> None:
     """Draw the demo data set: OUT/combined_data.csv and OUT/image/."""
@@ -392,6 +408,8 @@ def heads_command(**given: Any) -> None:
         raise click.UsageError("--grid and --preset paper are two recipes: give one")
     if given["grid_file"] and not given["grid"]:
         raise click.UsageError("--grid-file goes with --grid")
+    if given["ensemble"] > 1 and not given["grid"]:
+        raise click.UsageError("--ensemble goes with --grid")
     screen = screen_of(given)
     outcome = run_heads(
         source_of(given),
@@ -471,7 +489,7 @@ def finetune_command(**given: Any) -> None:
     help="Repeatable.",
 )
 @encoder_options
-@click.option("--seed", type=int, default=42, show_default=True, help="Of everything random.")
+@click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Of everything random.")
 @click.option("--skip", "skips", type=click.Choice(["finetune"]), multiple=True, help="Leave these systems out.")
 @click.option("--quick", is_flag=True, help="Two epochs of fine-tuning: a first look.")
 @out_options
@@ -496,7 +514,7 @@ def paper_command(**given: Any) -> None:
 
 @app.command("compare")
 @click.argument("run_dirs", type=PATH, nargs=-1, required=True, metavar="RUN_DIR RUN_DIR...")
-@click.option("--seed", type=int, default=42, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True)
 @screen_options
 def compare_command(run_dirs: tuple[Path, ...], seed: int, as_json: bool, quiet: bool) -> None:
     """Paired differences between runs on the same test rows, with intervals over images."""
@@ -669,7 +687,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted; what was acknowledged is kept, the same command goes on from there", INTERRUPTED)
+        _fail("interrupted; what is finished is kept: run it again (finetune, heads --grid: --resume)", INTERRUPTED)
     except BrokenPipeError:  # `... --json | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)

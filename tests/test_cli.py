@@ -162,25 +162,29 @@ def test_bad_pictures_and_rows_are_skipped_and_told(run: Run, small_demo: Path, 
     assert not (tmp_path / "stopped").exists()
 
 
-def test_interrupt_exits_130_and_goes_on(small_demo: Path, tmp_path: Path) -> None:
-    arguments = [str(part) for part in data_options(small_demo, tmp_path)]
-    command = [
-        sys.executable,
-        "cli.py",
-        "finetune",
-        "--backbone",
-        "tiny",
-        *arguments[:4],
-        "--out",
-        str(tmp_path / "run"),
-    ]
-    started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "run" / "history.csv").exists() and started.poll() is None:
-        time.sleep(0.1)
+def test_interrupt_exits_130_and_goes_on(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    """Ctrl-C in a fine-tuning: one line, and --resume finishes it (to the same bits: test_finetune_resume)."""
+    options = [str(part) for part in data_options(small_demo, tmp_path)[:4]]
+    recipe = ["finetune", "--backbone", "tiny", *options, "--epochs", "30", "--threads", "1"]
+    folder = tmp_path / "run"
+    started = subprocess.Popen(
+        [sys.executable, "cli.py", *recipe, "--out", str(folder)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    while not (folder / "history.csv").exists() and started.poll() is None:
+        time.sleep(0.05)
     started.send_signal(signal.SIGINT)
     _, said = started.communicate(timeout=60)
     assert started.returncode == 130, said
-    assert "Traceback" not in said
+    assert said.strip().startswith("Error: interrupted")
+    assert "\n" not in said.strip()
+    assert not (folder / "run.json").exists()
+    assert run("report", folder, "-o", tmp_path / "r.html").code == 2  # unfinished: nothing to report yet
+
+    resumed = run(*recipe, "--resume", folder, "--json")
+    assert resumed.code == 0, resumed.stderr
+    assert (folder / "run.json").exists()
+    assert not (folder / ".unfinished").exists()
+    assert "finetune" in {entry["system"] for entry in resumed.json()}
 
 
 def test_cache_commands(run: Run, small_demo: Path, tmp_path: Path) -> None:

@@ -30,14 +30,14 @@ epochs = [5]
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder_of_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     (folder / "grid.toml").write_text(GRID)
     return folder
 
 
-def options(small_demo: Path, workplace: Path, command: str) -> list[object]:
-    cache = [] if command == "finetune" else ["--cache", workplace / "cache"]
+def options(small_demo: Path, folder_of_runs: Path, command: str) -> list[object]:
+    cache = [] if command == "finetune" else ["--cache", folder_of_runs / "cache"]
     return ["--data", small_demo / "combined_data.csv", "--images", small_demo / "image", *cache]
 
 
@@ -50,43 +50,43 @@ def answers(path: Path, system: str | None = None, split: str = "test") -> dict[
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_run_folder_scores_again(run: Run, small_demo: Path, workplace: Path, name: str) -> None:
-    words = [str(workplace / "grid.toml") if word == "GRID" else word for word in COMMANDS[name]]
-    common = options(small_demo, workplace, words[0])
-    ran = run(*words, "--backbone", "tiny", *common, "--out", workplace / name, "--json")
+def test_run_folder_scores_again(run: Run, small_demo: Path, folder_of_runs: Path, name: str) -> None:
+    words = [str(folder_of_runs / "grid.toml") if word == "GRID" else word for word in COMMANDS[name]]
+    common = options(small_demo, folder_of_runs, words[0])
+    ran = run(*words, "--backbone", "tiny", *common, "--out", folder_of_runs / name, "--json")
     assert ran.code == 0, ran.stderr
     entries = ran.json()
     assert {"majority", "text-only", "name-and-text"} <= {entry["system"] for entry in entries}
-    assert recompute_metrics.check(workplace / name) <= recompute_metrics.TOLERANCE
+    assert recompute_metrics.check(folder_of_runs / name) <= recompute_metrics.TOLERANCE
 
     systems = ["similarity-exact"] if name == "similarity" else [name]
     for system in systems:
         assert system in {entry["system"] for entry in entries}
-        out = workplace / f"{system}.csv"
-        cache = ["--cache", workplace / "cache"]
-        scored = run("score", "--model", workplace / name, "--system", system, *common[:4], *cache, "-o", out)
+        out = folder_of_runs / f"{system}.csv"
+        cache = ["--cache", folder_of_runs / "cache"]
+        scored = run("score", "--model", folder_of_runs / name, "--system", system, *common[:4], *cache, "-o", out)
         assert scored.code == 0, scored.stderr
-        again, before = answers(out), answers(workplace / name / "predictions.csv", system)
+        again, before = answers(out), answers(folder_of_runs / name / "predictions.csv", system)
         assert before
         for row, answer in before.items():
             assert again[row]["predicted"] == answer["predicted"]
             assert float(again[row]["value"]) == pytest.approx(float(answer["value"]), abs=1e-5)
 
 
-def test_published_heads_are_evaluated_both_ways(small_demo: Path, workplace: Path) -> None:
-    entries = json.loads((workplace / "heads-paper" / "metrics.json").read_text())
+def test_published_heads_are_evaluated_both_ways(small_demo: Path, folder_of_runs: Path) -> None:
+    entries = json.loads((folder_of_runs / "heads-paper" / "metrics.json").read_text())
     sizes = {entry["split"]: entry["n"] for entry in entries if entry["system"] == "heads-paper"}
     with (small_demo / "combined_data.csv").open(encoding="utf-8", newline="") as file:
         rows = sum(1 for _ in csv.DictReader(file))
     assert sizes == {"test": int(np.ceil(0.2 * rows)), "cv": rows}
-    with (workplace / "heads-paper" / "split.csv").open(encoding="utf-8", newline="") as file:
+    with (folder_of_runs / "heads-paper" / "split.csv").open(encoding="utf-8", newline="") as file:
         folds = {row["fold"] for row in csv.DictReader(file)}
     assert folds == {"0", "1", "2", "3", "4"}
 
 
-def test_score_one_picture(run: Run, small_demo: Path, workplace: Path) -> None:
+def test_score_one_picture(run: Run, small_demo: Path, folder_of_runs: Path) -> None:
     picture = next((small_demo / "image").iterdir())
-    words = ["score", "--model", workplace / "heads", "--cache", workplace / "cache", "--image", picture]
+    words = ["score", "--model", folder_of_runs / "heads", "--cache", folder_of_runs / "cache", "--image", picture]
     ran = run(*words, "--hashtag", "#바다", "--hashtag", "카페", "--json")
     assert ran.code == 0, ran.stderr
     scored = ran.json()
@@ -95,11 +95,11 @@ def test_score_one_picture(run: Run, small_demo: Path, workplace: Path) -> None:
     assert scored[0]["value"] >= scored[1]["value"]
 
 
-def test_report_and_compare(run: Run, workplace: Path) -> None:
-    runs = [workplace / "heads", workplace / "heads-grid"]
-    ran = run("report", *runs, "-o", workplace / "report.html")
+def test_report_and_compare(run: Run, folder_of_runs: Path) -> None:
+    runs = [folder_of_runs / "heads", folder_of_runs / "heads-grid"]
+    ran = run("report", *runs, "-o", folder_of_runs / "report.html")
     assert ran.code == 0, ran.stderr
-    page = (workplace / "report.html").read_text(encoding="utf-8")
+    page = (folder_of_runs / "report.html").read_text(encoding="utf-8")
     assert "heads-grid" in page
     assert "data:image/" in page
     compared = run("compare", *runs, "--json")

@@ -8,7 +8,7 @@ from consistency.compare import Difference, compare_runs
 from consistency.errors import InputError
 from consistency.report import write_report
 from consistency.runs import Run, read_run
-from workflows.console import Table, number, signed
+from workflows.console import METRIC_TITLES, Table, number, signed
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
@@ -38,10 +38,13 @@ def compare_folders(folders: Sequence[Path], *, seed: int) -> list[Difference]:
 
 
 def differences_table(differences: Sequence[Difference]) -> Table:
+    names = {d.name for d in differences}
+    short = {name: name.rsplit("/", 1)[-1] for name in names}  # without its run, where that is no ambiguity
+    unambiguous = len(set(short.values())) == len(names)
     rows = [
         [
-            d.name,
-            d.metric,
+            short[d.name] if unambiguous else d.name,
+            METRIC_TITLES.get(d.metric, d.metric),
             number(d.value),
             signed(d.difference),
             "–" if d.low is None else f"{signed(d.low)} to {signed(d.high)}",
@@ -49,5 +52,5 @@ def differences_table(differences: Sequence[Difference]) -> Table:
         ]
         for d in differences
     ]
-    title = f"Differences to {differences[0].reference} on {differences[0].n} rows" if differences else "Differences"
-    return Table(title, ("run/system", "metric", "value", "difference", "95 %", "p (Holm)"), rows, left=2)
+    title = f"Differences to {differences[0].reference} on {differences[0].n} rows"
+    return Table(title, ("system", "metric", "value", "difference", "95 %", "p (Holm)"), rows, left=2)
