@@ -2,8 +2,8 @@
 PY ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# A stamp per interpreter and requirement set: a re-run installs nothing.
-STAMP := $(VENV)/.installed
+# A stamp for each interpreter: a re-run installs nothing, another PY makes the environment anew.
+STAMP := $(VENV)/.installed-$(notdir $(PY))
 
 .PHONY: demo test test-slow lint clean
 
@@ -23,7 +23,7 @@ lint: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: PY=python3.12 make ...")'
-	$(PY) -m venv $(VENV)
+	[ -e $@ ] || $(PY) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
 

@@ -327,11 +327,10 @@ def data_demo_command(out: Path, seed: int, as_json: bool, quiet: bool) -> None:
 @screen_options
 def extract_command(**given: Any) -> None:
     """Encode every distinct picture and hashtag once, into the cache."""
-    from workflows.encode import encode_pairs, extraction_table
-    from workflows.inputs import read_inputs
+    from workflows.encode import extraction_table, run_extract
 
     encoding, source, screen = encoding_of(given), source_of(given), screen_of(given)
-    encoded = encode_pairs(read_inputs(source), encoding, source, progress=screen.progress)
+    encoded = run_extract(source, encoding, progress=screen.progress)
     if given["as_json"]:
         print_json({"fingerprint": encoded.fingerprint, **encoded.report.as_dict()})
     screen.table(extraction_table(encoded))

@@ -15,7 +15,7 @@ from consistency.splits import Side, Split
 from embedcache.extract import ExtractReport, extract
 from embedcache.store import EmbeddingCache
 from workflows.console import Table
-from workflows.inputs import Inputs, refuse_skipped
+from workflows.inputs import Inputs, read_inputs, refuse_skipped
 from workflows.options import Encoding, Source
 
 if TYPE_CHECKING:
@@ -83,12 +83,25 @@ def cache_fields(resolved: ResolvedBackbone, encoding: Encoding) -> dict[str, st
     return fields if encoding.store == "fp32" else {**fields, "store": encoding.store}
 
 
-def encode_pairs(inputs: Inputs, encoding: Encoding, source: Source, *, progress: Progress = silent) -> Encoded:
+def run_extract(source: Source, encoding: Encoding, *, progress: Progress = silent) -> Encoded:
+    """Fill the cache for a data set. The backbone is looked for before the data are read: it is quick to be missing."""
+    resolved = resolve_backbone(encoding.backbone, revision=encoding.revision)
+    return encode_pairs(read_inputs(source, require_scores=False), encoding, source, resolved, progress=progress)
+
+
+def encode_pairs(
+    inputs: Inputs,
+    encoding: Encoding,
+    source: Source,
+    resolved: ResolvedBackbone | None = None,
+    *,
+    progress: Progress = silent,
+) -> Encoded:
     """Embeddings of every pair of `inputs`. Pictures that cannot be decoded are told in `skipped`, row by row.
 
     Raises CacheError where embeddings are missing and `encoding.extract` is off; DataError for --on-error abort.
     """
-    resolved = resolve_backbone(encoding.backbone, revision=encoding.revision)
+    resolved = resolved or resolve_backbone(encoding.backbone, revision=encoding.revision)
     cache = EmbeddingCache.open(encoding.cache, cache_fields(resolved, encoding))
     set_threads(encoding.threads)
 
