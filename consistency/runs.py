@@ -140,7 +140,7 @@ class RunFolder:
             path = _claim(out) if out is not None else _default_folder(runs, now, command, backbone)
         except OSError as error:
             raise StorageError(f"cannot make the run folder {out or runs}: {error.strerror or error}") from error
-        write_file(path / UNFINISHED, b"run.json is written last: while this file is here, the run is not complete\n")
+        write_file(path / UNFINISHED, f"{command}\nrun.json is not written yet: this run is not complete\n".encode())
         return cls(path, command, backbone, now.isoformat(timespec="seconds"))
 
     @classmethod
@@ -149,7 +149,9 @@ class RunFolder:
         if (path / "run.json").is_file():
             raise InputError(f"{path} is a finished run: there is nothing to resume")
         if not (path / UNFINISHED).is_file():
-            raise InputError(f"{path} holds no unfinished run: name the folder that the interrupted {command} printed")
+            raise InputError(f"{path} holds no unfinished run: name the folder of the interrupted {command}")
+        if (began := (path / UNFINISHED).read_text(encoding="utf-8").split("\n")[0]) != command:
+            raise InputError(f"{path} is an unfinished run of {began}, not of {command}: resume it with {began}")
         return cls.at(path, command=command, backbone=backbone)
 
     @classmethod

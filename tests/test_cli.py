@@ -180,6 +180,11 @@ def test_interrupt_exits_130_and_goes_on(run: Run, small_demo: Path, tmp_path: P
     assert not (folder / "run.json").exists()
     assert run("report", folder, "-o", tmp_path / "r.html").code == 2  # unfinished: nothing to report yet
 
+    cache = ["--cache", tmp_path / "cache"]
+    other = run("heads", "--backbone", "tiny", *options, *cache, "--resume", folder)
+    assert other.code == 2
+    assert "unfinished run of finetune" in other.stderr
+
     resumed = run(*recipe, "--resume", folder, "--json")
     assert resumed.code == 0, resumed.stderr
     assert (folder / "run.json").exists()

@@ -179,6 +179,8 @@ def score_image(
 
 def score_table(scorer: Scorer, source: Source, out: Path) -> tuple[list[dict[str, Any]], tuple[Skipped, ...]]:
     """Scores of every row of a CSV, written to `out`; its score column may be missing."""
+    if not out.parent.is_dir() or out.is_dir():
+        raise InputError(f"{out} cannot be written: expected a file name in a folder that exists")
     inputs = read_inputs(source, require_scores=False)
     answers = scorer.answer(inputs, source)
     records = _records(inputs, answers)
