@@ -88,7 +88,8 @@ def test_a_negative_seed(run: Run, finished: Path, small_demo: Path, tmp_path: P
     data = ["--data", small_demo / "combined_data.csv", "--images", small_demo / "image", "--out", tmp_path / "run"]
     ran = run("similarity", "--backbone", "tiny", *data, "--cache", finished / "cache", "--seed", "-1")
     assert ran.code == 2
-    assert ran.stderr.count("\n") == 1
+    assert "Invalid value for '--seed'" in ran.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_plan_that_is_no_text_is_another_plan(tmp_path: Path) -> None:
