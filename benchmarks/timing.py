@@ -1,0 +1,49 @@
+"""Times variants in turn, so that a machine that slows down slows them all, and says on what machine."""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+
+def alternate(variants: Mapping[str, Callable[[], Any]], *, rounds: int) -> dict[str, float]:
+    """The least wall time in seconds of each variant over `rounds` rounds, in each of which every one runs once."""
+    best = dict.fromkeys(variants, float("inf"))
+    for _ in range(rounds):
+        for name, run in variants.items():
+            started = time.perf_counter()
+            run()
+            best[name] = min(best[name], time.perf_counter() - started)
+    return best
+
+
+def machine(*packages: str) -> str:
+    """One line: date, processor, cores, Python and the versions of `packages`, "absent" where not installed."""
+    versions = []
+    for package in ("torch", *packages):
+        try:
+            versions.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            versions.append(f"{package} absent")
+    python = f"Python {platform.python_version()}"
+    return ", ".join([str(date.today()), _processor(), f"{os.cpu_count()} cores", python, *versions])
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()
+
+
+def peak_memory() -> float:
+    """The most memory that this process has held so far, in MB."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / (1 << 20 if platform.system() == "Darwin" else 1 << 10)
