@@ -330,11 +330,11 @@ def extract_command(**given: Any) -> None:
     from workflows.encode import extraction_table, run_extract
 
     encoding, source, screen = encoding_of(given), source_of(given), screen_of(given)
-    encoded = run_extract(source, encoding, progress=screen.progress)
+    extracted = run_extract(source, encoding, progress=screen.progress)
     if given["as_json"]:
-        print_json({"fingerprint": encoded.fingerprint, **encoded.report.as_dict()})
-    screen.table(extraction_table(encoded))
-    close(encoded.skipped, given["on_error"], screen)
+        print_json({"fingerprint": extracted.fingerprint, **extracted.report.as_dict()})
+    screen.table(extraction_table(extracted))
+    close(extracted.skipped, given["on_error"], screen)
 
 
 @app.command("similarity")
@@ -396,11 +396,19 @@ def similarity_command(**given: Any) -> None:
     show_default=True,
     help="The grid's best K answer together.",
 )
-@click.option("--export-pth", is_flag=True, help="Also write the head as the published classifier.pth.")
+@click.option(
+    "--export-pth",
+    is_flag=True,
+    help="Also write classifier.pth, as published (its layout: concat features, one hidden layer, five logits).",
+)
 @out_options
 @screen_options
 def heads_command(**given: Any) -> None:
-    """Heads on the cached embeddings of a frozen backbone: one, a grid, or the published recipe."""
+    """Heads on the cached embeddings of a frozen backbone: one, a grid, or the published recipe.
+
+    The grid's rule: of all heads whose mean of QWK and macro-F1 over the folds is within one standard error of the
+    best, the smallest is trained again on all of train, for the number of epochs at which that mean is highest.
+    """
     from workflows.heads import run_heads
 
     if given["grid"] and given["preset"]:
@@ -421,6 +429,7 @@ def heads_command(**given: Any) -> None:
         ensemble=given["ensemble"],
         export_pth=given["export_pth"],
         progress=screen.progress,
+        live=screen.live,
     )
     show(outcome, given, screen, f"Heads on {given['backbone']}")
 
@@ -511,6 +520,54 @@ def paper_command(**given: Any) -> None:
     show(outcome, given, screen, "Published systems and ours")
 
 
+@app.command("audit")
+@data_options
+@backbone_option
+@encoder_options
+@extract_option
+@click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Of everything random.")
+@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Outer folds, by picture.")
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Divisions into folds, whose judges' probabilities are averaged.",
+)
+@click.option("--top", type=click.IntRange(min=1), default=24, show_default=True, help="Rows to show.")
+@click.option("--clean", type=PATH, metavar="CSV", help="Clean labels (row, clean_score), to measure the ranking by.")
+@out_options
+@screen_options
+def audit_command(**given: Any) -> None:
+    """Which labels are doubtful? Rows ranked by heads that have never seen the row's picture.
+
+    Writes audit.csv (all rows, the most doubtful first) and report.html with the pictures of the first.
+    """
+    from workflows.audit import audit_table, describe_precision, run_audit
+
+    screen = screen_of(given)
+    audit = run_audit(
+        source_of(given),
+        encoding_of(given),
+        evaluation_of({**given, "protocol": "grouped"}),
+        folds=given["folds"],
+        repeats=given["repeats"],
+        top=given["top"],
+        clean=given["clean"],
+        progress=screen.progress,
+    )
+    if given["as_json"]:
+        print_json(audit.as_dict(given["top"]))
+    screen.table(audit_table(audit, given["top"]))
+    for note in audit.outcome.notes:
+        screen.note(note)
+    if given["clean"]:
+        screen.note(describe_precision(audit.precision))
+    screen.note(f"Report: {audit.outcome.path / 'report.html'}")
+    screen.note(f"Run folder: {audit.outcome.path}")
+    close(audit.outcome.skipped, given["on_error"], screen, audit.outcome.path)
+
+
 @app.command("compare")
 @click.argument("run_dirs", type=PATH, nargs=-1, required=True, metavar="RUN_DIR RUN_DIR...")
 @click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True)
@@ -528,7 +585,18 @@ def compare_command(run_dirs: tuple[Path, ...], seed: int, as_json: bool, quiet:
 
 
 @app.command("score")
-@click.option("--model", type=PATH, required=True, metavar="RUN_DIR", help="A run of similarity, heads or finetune.")
+@click.option(
+    "--model",
+    type=PATH,
+    required=True,
+    metavar="RUN_DIR|FILE.pth",
+    help="A run of similarity, heads or finetune, or weights of the published scripts.",
+)
+@click.option(
+    "--backbone",
+    metavar="clip|koclip|tiny|HF_ID|FOLDER",
+    help="That of a FILE.pth; a run knows its own.",
+)
 @click.option("--system", help="Where the run holds several.")
 @click.option("--image", type=PATH, help="One picture ...")
 @click.option("--hashtag", "hashtags", multiple=True, help="... and its hashtags (repeatable).")
@@ -538,7 +606,7 @@ def compare_command(run_dirs: tuple[Path, ...], seed: int, as_json: bool, quiet:
 @click.option("-o", "--output", type=PATH, metavar="OUT.csv", help="Scores of every row of --data.")
 @screen_options
 def score_command(**given: Any) -> None:
-    """Score new pictures and hashtags with a trained run."""
+    """Score new pictures and hashtags with a trained run, or with the published classifier or fine_tuned .pth."""
     from workflows.score import load_scorer, score_image, score_table, scores_table
 
     screen = screen_of(given)
@@ -550,6 +618,7 @@ def score_command(**given: Any) -> None:
     scorer = load_scorer(
         given["model"],
         system=given["system"],
+        backbone=given["backbone"],
         cache=given["cache"],
         device=given["device"],
         threads=given["threads"],

@@ -12,23 +12,9 @@ from consistency.errors import BackboneError
 from consistency.loading import load_image_processor, load_model, load_tokenizer
 from consistency.model_folder import TRIMMED, processor_config
 from consistency.preprocess import PreprocessSpec
-from consistency.resolve import ResolvedBackbone, choose_precision, fingerprint_fields
+from consistency.resolve import ResolvedBackbone, choose_device, choose_precision, fingerprint_fields
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def choose_device(requested: str) -> str:
-    """`requested`, or for "auto" the first that this machine has of cuda, mps, cpu. Raises BackboneError."""
-    available = ["cpu"]
-    if torch.backends.mps.is_available():
-        available.insert(0, "mps")
-    if torch.cuda.is_available():
-        available.insert(0, "cuda")
-    if requested == "auto":
-        return available[0]
-    if requested.partition(":")[0] not in available:
-        raise BackboneError(f"there is no device {requested!r} here; expected auto or {' or '.join(available)}")
-    return requested
 
 
 def load_backbone(

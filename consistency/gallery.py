@@ -14,6 +14,7 @@ from consistency.images import decode_image, find_images
 from consistency.runs import Result
 
 MAX_PICTURES = 60
+PEEKED = "-best"  # of systems whose epoch was picked on the test rows, as published
 THUMBNAIL = 200  # pixels of the longer side
 
 
@@ -49,13 +50,17 @@ class Gallery:
     hidden: int
 
 
-def make_gallery(results: Sequence[Result], images: Path | None) -> Gallery:
+def main_result(results: Sequence[Result]) -> Result:
+    """The system of highest merit; a control only where there is nothing else."""
+    return max(filter(competes, results), key=merit, default=results[0])
+
+
+def make_gallery(results: Sequence[Result], main: Result, images: Path | None) -> Gallery:
     """The pictures that `results`, of one protocol and split, disagree about most.
 
-    The rows are those of the best learned system; another system joins where it answered for the same ones.
+    The rows are those of `main`; another system joins where it answered for the same ones.
     images: the folder of the pictures; where it is None or lacks one, a name stands for the picture.
     """
-    main = max((r for r in results if r.predictions.system not in CONTROLS), key=merit, default=results[0])
 
     def keyed(result: Result) -> dict[tuple[object, ...], int]:
         p = result.predictions
@@ -72,7 +77,7 @@ def make_gallery(results: Sequence[Result], images: Path | None) -> Gallery:
         tags.setdefault(str(image), []).append(Tag(str(hashtag), int(str(score)), predicted))
     worst = sorted(tags, key=lambda name: [-tag.off for tag in _worst_first(tags[name])])
     shown = worst[:MAX_PICTURES]
-    sources = _thumbnails(shown, images) if images else {}
+    sources = thumbnails(shown, images) if images else {}
     pictures = [Picture(name, sources.get(name), tuple(_worst_first(tags[name]))) for name in shown]
     return Gallery(tuple(_label(result) for result in systems), tuple(pictures), len(worst) - len(shown))
 
@@ -86,7 +91,7 @@ def _label(result: Result) -> str:
     return p.system if p.backbone == "none" else f"{p.system} ({p.backbone})"
 
 
-def _thumbnails(names: Sequence[str], folder: Path) -> dict[str, str]:
+def thumbnails(names: Sequence[str], folder: Path) -> dict[str, str]:
     """JPEG data: URIs by name; a picture that cannot be read has none."""
     sources = {}
     for name, file in find_images(names, folder).items():
@@ -101,6 +106,12 @@ def _thumbnails(names: Sequence[str], folder: Path) -> dict[str, str]:
         picture.save(buffer, "JPEG", quality=80, optimize=True)
         sources[name] = data_uri("image/jpeg", buffer.getvalue())
     return sources
+
+
+def competes(result: Result) -> bool:
+    """Whether a system takes part in rankings: no control, and nothing that was picked on the rows it answers for."""
+    system = result.predictions.system
+    return system not in CONTROLS and not system.endswith(PEEKED)
 
 
 def merit(result: Result) -> float:

@@ -56,7 +56,7 @@ class ImageLimits:
     max_aspect: float = 50.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageFile:
     """A picture that a table names. digest: SHA-256 of its bytes. problem: why it cannot be used."""
 

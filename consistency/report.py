@@ -16,33 +16,17 @@ import numpy as np
 from consistency.controls import CONTROLS
 from consistency.durable import make_folder, write_file
 from consistency.errors import InputError
-from consistency.gallery import data_uri, make_gallery, merit
+from consistency.figures import FURTHER_TITLES, LOWER_IS_BETTER, METRIC_TITLES, SPLITS, interval_text, number
+from consistency.gallery import competes, data_uri, main_result, make_gallery, merit, thumbnails
 from consistency.metrics import calibration_bins, confusion
-from consistency.runs import Result, Run, read_split
+from consistency.runs import Audited, Result, Run, read_audit, read_split
 from consistency.splits import seen_before
 
-COLUMNS = {"accuracy": "Accuracy", "macro_f1": "Macro-F1", "mae": "MAE", "qwk": "QWK"}
-FURTHER = {
-    "macro_precision": "Macro precision",
-    "macro_recall": "Macro recall",
-    "weighted_precision": "Weighted precision",
-    "weighted_recall": "Weighted recall",
-    "weighted_f1": "Weighted F1",
-    "spearman": "Spearman",
-    "within_one": "Within one",
-    "ece": "ECE",
-}
-LOWER_IS_BETTER = ("mae", "ece")
+SHOWN_DOUBTS = 24
 PROTOCOLS = {
     "grouped": "Repeated pairs are merged and all rows of a picture stay on one side: every test picture is new.",
     "paper": "The published split by rows: a test picture has mostly been seen in training with other hashtags, "
     "and some pairs have been seen as they are. For comparison with published figures only.",
-}
-SPLITS = {
-    "test": "held-out test rows",
-    "cv": "cross-validation, out-of-fold rows pooled",
-    "val": "validation rows",
-    "train": "train rows",
 }
 
 
@@ -95,32 +79,48 @@ class Panel:
     ece: str
 
 
-def write_report(runs: Sequence[Run], out: Path, *, images: Path | None) -> None:
+@dataclass(frozen=True)
+class Doubtful:
+    """A row whose label is doubtful, with its picture (None where it cannot be shown)."""
+
+    row: Audited
+    source: str | None
+
+
+def write_report(runs: Sequence[Run], out: Path, *, images: Path | None = None) -> None:
     """Write `out`, one self-contained HTML file about all `runs`.
 
-    images: the folder of the pictures, for the gallery; without it, or where a picture cannot be read, its
-    name stands for it. Everything that came from data is escaped, and the page's own policy forbids any
+    images: the folder of the pictures; without it each run's own, where that is still there. Where a picture cannot
+    be read its name stands for it. Everything that came from data is escaped, and the page's own policy forbids any
     script but its own.
     """
     if not runs or not any(run.results for run in runs):
         raise InputError("there is no result to report: name at least one run folder that evaluated something")
     results = _distinct(runs)
     groups = _groups(results)
+    shown = main_result([result for _, result in groups[0]])
+    main = next(run for run, result in groups[0] if result is shown)
     page = _template().render(
         tables=[_table(group, several=len(runs) > 1) for group in groups],
         headline=_headline(groups),
-        columns=COLUMNS,
-        further=FURTHER,
+        columns=_headings(METRIC_TITLES),
+        further=_headings(FURTHER_TITLES),
         lower=LOWER_IS_BETTER,
         panels=(panels := [_panel(result) for _, result in sorted(results, key=_panel_order)]),
         calibrated=[panel for panel in panels if panel.bins and not panel.control],
         trainings=[(run.path.name, source) for run in runs if (source := _training(run))],
-        gallery=make_gallery([result for _, result in groups[0]], images),
+        gallery=make_gallery([result for _, result in groups[0]], shown, images or _pictures(main)),
+        doubtful=[row for run in runs for row in _doubtful(run, images or _pictures(run))],
+        audit_only=all(run.command == "audit" for run in runs),
         runs=[_about_run(run) for run in runs],
         written=f"{datetime.now():%Y-%m-%d %H:%M}",
     )
     make_folder(out.parent)
     write_file(out, page.encode("utf-8", "replace"))
+
+
+def _headings(titles: Mapping[str, str]) -> dict[str, str]:
+    return {name: title[0].upper() + title[1:] for name, title in titles.items()}
 
 
 def _distinct(runs: Sequence[Run]) -> list[tuple[Run, Result]]:
@@ -155,7 +155,7 @@ def _honesty(result: Result) -> tuple[bool, bool]:
 
 
 def _table(members: Sequence[tuple[Run, Result]], several: bool) -> Table:
-    columns = [_column([result for _, result in members], name) for name in COLUMNS]
+    columns = [_column([result for _, result in members], name) for name in METRIC_TITLES]
     lines = [
         Line(
             system=p.system,
@@ -164,13 +164,13 @@ def _table(members: Sequence[tuple[Run, Result]], several: bool) -> Table:
             control=p.system in CONTROLS,
             n=len(p),
             cells=tuple(column[i] for column in columns),
-            further=tuple(number(result.metrics.get(name)) for name in FURTHER),
+            further=tuple(number(result.metrics.get(name)) for name in FURTHER_TITLES),
         )
         for i, (run, result) in enumerate(members)
         for p in [result.predictions]
     ]
     baseline = []
-    for name, column in zip(COLUMNS, columns, strict=True):
+    for name, column in zip(METRIC_TITLES, columns, strict=True):
         places = [cell.at for cell, line in zip(column, lines, strict=True) if line.control and cell.at is not None]
         baseline.append((min if name in LOWER_IS_BETTER else max)(places) if places else None)
     run, result = members[0]
@@ -193,8 +193,8 @@ def _column(results: Sequence[Result], name: str) -> list[Cell]:
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
     margin = 0.06 * (high - low) or 0.5
     low, high = low - margin, high + margin
-    defined = [v for v in values if v is not None]
-    best = (min if name in LOWER_IS_BETTER else max)(defined) if defined else None
+    ranked = [v for v, result in zip(values, results, strict=True) if v is not None and competes(result)]
+    best = (min if name in LOWER_IS_BETTER else max)(ranked) if ranked else None
 
     def place(value: float | None) -> float | None:
         return None if value is None else (value - low) / (high - low)
@@ -202,13 +202,13 @@ def _column(results: Sequence[Result], name: str) -> list[Cell]:
     return [
         Cell(
             text=number(value),
-            interval=f"{number(ci[0])} – {number(ci[1])}" if ci else "",
+            interval=interval_text(ci),
             at=place(value),
             low=place(ci[0]) if ci else None,
             high=place(ci[1]) if ci else None,
-            best=value is not None and value == best and len(results) > 1,
+            best=value is not None and value == best and competes(result) and len(results) > 1,
         )
-        for value, ci in zip(values, intervals, strict=True)
+        for result, value, ci in zip(results, values, intervals, strict=True)
     ]
 
 
@@ -231,7 +231,7 @@ def _headline(groups: Sequence[Sequence[tuple[Run, Result]]]) -> dict[str, str] 
     """The learned system of highest merit under the most honest protocol there is, beside the best control."""
     for members in groups:
         group = [result for _, result in members]
-        learned = [r for r in group if r.predictions.system not in CONTROLS]
+        learned = [result for result in group if competes(result)]
         if learned:
             break
     else:
@@ -247,9 +247,9 @@ def _headline(groups: Sequence[Sequence[tuple[Run, Result]]]) -> dict[str, str] 
         "pictures": f"{len(set(p.images)):,}",
         "within_one": f"{best.metrics['within_one'] or 0:.0%}",
         "control": control.predictions.system if control else "",
-        **{name: number(best.metrics[name]) for name in COLUMNS},
-        **{f"{name}_interval": _interval(best.ci95.get(name)) for name in COLUMNS},
-        **{f"control_{name}": number(control.metrics[name]) if control else "" for name in COLUMNS},
+        **{name: number(best.metrics[name]) for name in METRIC_TITLES},
+        **{f"{name}_interval": interval_text(best.ci95.get(name)) for name in METRIC_TITLES},
+        **{f"control_{name}": number(control.metrics[name]) if control else "" for name in METRIC_TITLES},
     }
 
 
@@ -268,6 +268,19 @@ def _panel(result: Result) -> Panel:
     bins = () if p.probabilities is None else calibration_bins(p.scores, p.probabilities)
     about = [name for name in (p.backbone, p.protocol, SPLITS.get(p.split, p.split)) if name != "none"]
     return Panel(p.system, ", ".join(about), p.system in CONTROLS, cells, bins, number(result.metrics.get("ece")))
+
+
+def _pictures(run: Run) -> Path | None:
+    """The folder in which the run found its pictures, if it is still there."""
+    recorded = run.config.get("source", {}).get("images")
+    return Path(recorded) if recorded and Path(recorded).is_dir() else None
+
+
+def _doubtful(run: Run, images: Path | None) -> list[Doubtful]:
+    """The most doubtful labels of an audit, as many as it was asked to show."""
+    rows = (read_audit(run.path) or [])[: run.config.get("top", SHOWN_DOUBTS)]
+    sources = thumbnails(list(dict.fromkeys(row.image for row in rows)), images) if images else {}
+    return [Doubtful(row, sources.get(row.image)) for row in rows]
 
 
 def _training(run: Run) -> str | None:
@@ -309,18 +322,6 @@ def _template() -> jinja2.Template:
     return environment.from_string(
         package_files("consistency").joinpath("templates", "report.html.j2").read_text(encoding="utf-8")
     )
-
-
-def number(value: float | None) -> str:
-    """Three digits, without the leading zero: .516, 1.043; a dash where it is undefined."""
-    if value is None:
-        return "–"
-    text = f"{value:.3f}"
-    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
-
-
-def _interval(ci: tuple[float, float] | None) -> str:
-    return f"{number(ci[0])} – {number(ci[1])}" if ci else ""
 
 
 def _percent(part: int, whole: int) -> str:

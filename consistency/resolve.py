@@ -81,6 +81,24 @@ def fingerprint_fields(resolved: ResolvedBackbone, *, decode: str, precision: st
     }
 
 
+def choose_device(requested: str) -> str:
+    """`requested`, or for "auto" the first that this machine has of cuda, mps, cpu. Raises BackboneError."""
+    if requested == "cpu":
+        return requested
+    import torch  # which alone knows; without transformers it is quick enough to ask for a warm cache too
+
+    available = ["cpu"]
+    if torch.backends.mps.is_available():
+        available.insert(0, "mps")
+    if torch.cuda.is_available():
+        available.insert(0, "cuda")
+    if requested == "auto":
+        return available[0]
+    if requested.partition(":")[0] not in available:
+        raise BackboneError(f"there is no device {requested!r} here; expected auto or {' or '.join(available)}")
+    return requested
+
+
 def choose_precision(requested: str, device: str) -> str:
     """What "auto" means, by a fixed rule: bf16 on a CUDA device that has it, else fp32."""
     if requested in ("fp32", "bf16", "fp16"):

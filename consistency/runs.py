@@ -6,8 +6,9 @@ import math
 import os
 import platform
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from importlib import metadata
 from itertools import count
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # scikit-learn takes a second to import, and reading a run ne
 CHANCES = ("p1", "p2", "p3", "p4", "p5")
 PREDICTION_COLUMNS = ("system", "row", "image", "hashtag", "score", "predicted", "value", *CHANCES, "split")
 SPLIT_COLUMNS = ("row", "image", "hashtag", "split", "fold")
+AUDIT_COLUMNS = ("rank", "row", "image", "hashtag", "score", "suggested", "doubt", *CHANCES, "repeats")
 SKIPPED_COLUMNS = ("row", "image", "hashtag", "reason")
 PACKAGES = (
     "koclip-consistency",
@@ -108,6 +110,24 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         return dict(self.info["config"])
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A line of `audit.csv`: a row, the score that fits it better, and how much better (see `consistency.audit`).
+
+    repeats: the rows of the CSV that are merged into this one.
+    """
+
+    rank: int
+    row: int
+    image: str
+    hashtag: str
+    score: int
+    suggested: int
+    doubt: float
+    chances: tuple[float, ...]
+    repeats: tuple[int, ...]
 
 
 def evaluate_predictions(predictions: Predictions, *, seed: int = 42) -> Result:
@@ -198,6 +218,11 @@ class RunFolder:
         )
         self.write_file("split.csv", to_csv(SPLIT_COLUMNS, rows))
 
+    def write_audit(self, rows: Sequence[Audited]) -> None:
+        """`audit.csv`, the most doubtful label first."""
+        cells = ((*astuple(r)[:7], *r.chances, " ".join(map(str, r.repeats))) for r in rows)
+        self.write_file("audit.csv", to_csv(AUDIT_COLUMNS, cells))
+
     def write_skipped(self, skipped: Sequence[Skipped]) -> None:
         """`skipped.csv`, where anything was skipped."""
         if skipped:
@@ -224,11 +249,7 @@ class RunFolder:
                 "data_digest": data_digest,
                 "fingerprint": fingerprint,
                 "versions": versions(),
-                "platform": {
-                    "system": platform.platform(),
-                    "machine": platform.machine(),
-                    "cpus": os.cpu_count(),
-                },
+                "platform": computer(),
                 "started": self.started,
                 "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
                 "timings": timings,
@@ -279,6 +300,32 @@ def read_split(path: Path) -> dict[str, npt.NDArray[np.object_]] | None:
         ) from error
 
 
+def read_audit(path: Path) -> list[Audited] | None:
+    """The lines of a run's `audit.csv`; None where the run has none. Raises InputError where it is damaged."""
+    try:
+        with (path / "audit.csv").open(encoding="utf-8", newline="") as file:
+            return [
+                Audited(
+                    rank=int(line["rank"]),
+                    row=int(line["row"]),
+                    image=line["image"],
+                    hashtag=line["hashtag"],
+                    score=int(line["score"]),
+                    suggested=int(line["suggested"]),
+                    doubt=float(line["doubt"]),
+                    chances=tuple(float(line[name]) for name in CHANCES),
+                    repeats=tuple(map(int, line["repeats"].split())),
+                )
+                for line in csv.DictReader(file)
+            ]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        raise InputError(
+            f"{path / 'audit.csv'} is damaged ({type(error).__name__}: {error}): run its command again"
+        ) from error
+
+
 def to_json(value: object) -> str:
     return json.dumps(_plain(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
@@ -307,6 +354,28 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def computer() -> dict[str, Any]:
+    """What results may depend on beside the versions. threads: torch's; None where the run needed no torch."""
+    torch = sys.modules.get("torch")
+    return {
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "processor": processor(),
+        "accelerator": torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None,
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads() if torch else None,
+    }
+
+
+def processor() -> str:
+    """The processor's model name where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def slug(name: str) -> str:

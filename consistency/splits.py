@@ -1,24 +1,28 @@
-"""Who is in train, validation and test: the published split by rows, the honest one by picture, folds."""
+"""Who is in train, validation and test: the published split by rows, the honest ones by picture and by hashtag, folds.
+
+scikit-learn is imported where it is called: it takes a second, and most commands draw no split.
+"""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import StratifiedKFold, train_test_split
 
+from consistency.balance import choose_groups, scores_per_group
 from consistency.errors import DataError, InputError
 from consistency.pairs import OnConflict, PairTable, merge_repeats, normalise_hashtag
 
-Protocol = Literal["grouped", "paper"]
+Protocol = Literal["grouped", "hashtag", "paper"]
 Side = Literal["train", "val", "test"]
 Pairs = tuple[npt.NDArray[np.object_], npt.NDArray[np.object_]]
 
+PROTOCOLS: tuple[Protocol, ...] = ("grouped", "hashtag", "paper")
+SIDES: tuple[Side, ...] = ("train", "val", "test")
 PAPER_SEED = 42
 PAPER_TEST_FRACTION = 0.2
-CLASSES = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +31,8 @@ class Split:
 
     side: (n,) object, "train", "val" or "test" for every row. fold: (n,) int64, -1 where not cross-validated.
     kept: (n,) bool, False where a repeat was merged into an earlier row or a conflict was dropped; such a row
-    stands on the side of its picture. labels: (n,) int64 classes 0..4, after the rule for conflicting scores.
+    stands on the side of its group. labels: (n,) int64 classes 0..4, after the rule for conflicting scores.
+    groups: (n,) object, rows of one value are never divided; None where every row stands for itself.
     """
 
     protocol: str
@@ -36,20 +41,29 @@ class Split:
     fold: npt.NDArray[np.int64]
     kept: npt.NDArray[np.bool_]
     labels: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.object_] | None = None
 
     def rows(self, side: Side) -> npt.NDArray[np.int64]:
         """(m,) int64 indices into the table: the kept rows of `side`, in the order of the table."""
         return np.flatnonzero(self.kept & (self.side == side))
 
+    def groups_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.object_] | None:
+        """The groups of `rows`, for folds inside them."""
+        return None if self.groups is None else self.groups[rows]
+
 
 @dataclass(frozen=True)
 class Leakage:
-    """Of `n` test rows, how many have their picture, exact pair or hashtag among the other rows."""
+    """Of `n` test rows, how many have their picture, exact pair or hashtag among the other rows.
+
+    near: how many have their picture or a near-duplicate of it there; None where those were not looked for.
+    """
 
     n: int
     image: int
     pair: int
     hashtag: int
+    near: int | None = None
 
 
 def make_split(
@@ -60,57 +74,107 @@ def make_split(
     seed: int = PAPER_SEED,
     test_fraction: float = PAPER_TEST_FRACTION,
     on_conflict: OnConflict = "abort",
+    scenes: npt.NDArray[np.object_] | None = None,
 ) -> Split:
     """Divide `table` into train and test.
 
     `paper` is `train_test_split(test_size=0.2, stratify=score, random_state=42)` over all rows, whatever the
     seed: rows of one picture, and repeats of one pair, fall on both sides. `grouped` merges repeats and puts
-    all rows of a picture on one side, with the proportions of the scores as alike as whole pictures allow.
+    all rows of a picture on one side, `hashtag` all rows of a hashtag (pictures then fall on both sides), with
+    the proportions of the scores as alike as whole groups allow.
 
-    identity: (n,) object, equal where two rows show the same picture. Raises DataError where the table is too
-    small.
+    identity: (n,) object, equal where two rows show the same picture. scenes: (n,) object, the same with
+    near-duplicates alike, which `grouped` then keeps together. Raises DataError where the table is too small.
     """
     n = len(table)
-    if len(identity) != n:
-        raise ValueError(f"{len(identity)} picture identities for {n} rows")
     if not 0 < test_fraction < 1:
         raise InputError(f"a test fraction of {test_fraction} was asked for, expected one between 0 and 1")
     if seed < 0:
         raise InputError(f"the seed is {seed}, expected 0 or more")
-    if n and table.scores.min() < 1:
-        raise DataError(f"{table.path} has rows without a score, and a split needs all of them: add the scores")
-    unfolded = np.full(n, -1, dtype=np.int64)
+    if protocol not in PROTOCOLS:
+        raise InputError(f"there is no protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
+    if protocol == "paper" and test_fraction != PAPER_TEST_FRACTION:
+        raise InputError(
+            f"the paper protocol tests on {PAPER_TEST_FRACTION} of the rows, not {test_fraction}: "
+            "use the grouped protocol for another fraction"
+        )
+    side = np.full(n, "train", dtype=object)
     if protocol == "paper":
-        if test_fraction != PAPER_TEST_FRACTION:
-            raise InputError(
-                f"the paper protocol tests on {PAPER_TEST_FRACTION} of the rows, not {test_fraction}: "
-                "use the grouped protocol for another fraction"
-            )
-        labels = table.labels
-        side = _sides(n, _choose_rows(labels, test_fraction, PAPER_SEED, "the paper protocol"), "train", "test")
-        return Split(protocol, PAPER_SEED, side, unfolded, np.ones(n, dtype=bool), labels)
-    if protocol != "grouped":
-        raise InputError(f"there is no protocol {protocol!r}: choose grouped or paper")
+        split = whole_rows(table, identity, side, protocol=protocol, seed=PAPER_SEED)
+        test = _choose_rows(split.labels, test_fraction, PAPER_SEED, "the paper protocol")
+    else:
+        groups = hashtag_groups(table) if protocol == "hashtag" else identity if scenes is None else scenes
+        split = whole_groups(table, identity, side, groups, protocol=protocol, seed=seed, on_conflict=on_conflict)
+        test = _choose_whole(split, split.kept, test_fraction, seed, "test rows")
+    side[test] = "test"
+    return split
+
+
+def whole_rows(
+    table: PairTable, identity: npt.NDArray[np.object_], side: npt.NDArray[np.object_], *, protocol: str, seed: int
+) -> Split:
+    """The split in which every row stands for itself, repeats too."""
+    _check(table, identity)
+    n = len(table)
+    return Split(protocol, seed, side, np.full(n, -1, dtype=np.int64), np.ones(n, dtype=bool), table.labels)
+
+
+def whole_groups(
+    table: PairTable,
+    identity: npt.NDArray[np.object_],
+    side: npt.NDArray[np.object_],
+    groups: npt.NDArray[np.object_],
+    *,
+    protocol: str,
+    seed: int,
+    on_conflict: OnConflict,
+) -> Split:
+    """The split in which repeats are merged and `groups`, (n,) object, never divided."""
+    _check(table, identity)
     merged = merge_repeats(table, identity, on_conflict)
-    labels = merged.scores - 1
-    test = _choose_images(labels, identity, merged.kept, test_fraction, seed, "test rows")
-    return Split(protocol, seed, _sides(n, np.flatnonzero(test), "train", "test"), unfolded, merged.kept, labels)
+    unfolded = np.full(len(table), -1, dtype=np.int64)
+    return Split(protocol, seed, side, unfolded, merged.kept, merged.scores - 1, groups)
 
 
-def hold_out_validation(split: Split, identity: npt.NDArray[np.object_], *, fraction: float = 0.15, seed: int) -> Split:
-    """`split` with `fraction` of its train rows turned into "val": whole pictures; single rows under `paper`.
+def hashtag_groups(table: PairTable) -> npt.NDArray[np.object_]:
+    """(n,) object str: hashtags as repeats are identified by them."""
+    return np.array([normalise_hashtag(hashtag) for hashtag in table.hashtags], dtype=object)
+
+
+def hold_out_validation(split: Split, *, fraction: float = 0.15, seed: int) -> Split:
+    """`split` with `fraction` of its train rows turned into "val": whole groups; single rows where it has none.
 
     Test rows stay as they are. Raises DataError where train is too small to give any away.
     """
-    if split.protocol == "paper":
+    if split.groups is None:
         train = split.rows("train")
         chosen = train[_choose_rows(split.labels[train], fraction, seed, "validation rows")]
     else:
         train_rows = split.kept & (split.side == "train")
-        chosen = np.flatnonzero(_choose_images(split.labels, identity, train_rows, fraction, seed, "validation rows"))
+        chosen = _choose_whole(split, train_rows, fraction, seed, "validation rows")
     side = split.side.copy()
     side[chosen] = "val"
     return replace(split, side=side)
+
+
+def with_folds(split: Split, folds: int) -> Split:
+    """`split` with outer folds over its kept rows: whole groups, or single rows where it has none.
+
+    A row that was merged away stands in the fold of its group. Folds that a split has already stay as they are;
+    raises InputError where there are not as many as `folds`.
+    """
+    if (split.fold >= 0).any():
+        found = int(split.fold.max()) + 1
+        if found != folds:
+            raise InputError(f"the split file has {found} folds, and {folds} were asked for: give --folds {found}")
+        return split
+    kept = np.flatnonzero(split.kept)
+    groups = split.groups_of(kept)
+    of_kept = make_folds(split.labels[kept], groups, folds=folds, seed=split.seed)
+    if split.groups is None or groups is None:
+        return replace(split, fold=of_kept)
+    of_group = dict(zip(groups, of_kept, strict=True))
+    return replace(split, fold=np.array([of_group.get(group, -1) for group in split.groups], dtype=np.int64))
 
 
 def make_folds(
@@ -130,6 +194,8 @@ def make_folds(
         raise InputError(f"{folds} folds were asked for, expected at least 2")
     fold = np.empty(len(labels), dtype=np.int64)
     if groups is None:
+        from sklearn.model_selection import StratifiedKFold
+
         if len(labels) == 0 or np.bincount(labels).max() < folds:
             raise DataError(f"no score has the {folds} rows that {folds} folds need: ask for fewer folds")
         with warnings.catch_warnings():  # a rare score that is missing from some folds is no fault
@@ -138,28 +204,46 @@ def make_folds(
             for number, (_, tested) in enumerate(parts):
                 fold[tested] = number
         return fold
-    counts, index = _scores_per_group(labels, groups)
+    counts, index = scores_per_group(labels, groups)
     if len(counts) < folds:
-        raise DataError(f"{len(counts)} distinct pictures cannot make {folds} folds: ask for fewer folds")
+        raise DataError(
+            f"{len(counts)} distinct pictures (protocol hashtag: hashtags) cannot make {folds} folds: ask for fewer folds"
+        )
     of_group = np.zeros(len(counts), dtype=np.int64)
     rng = np.random.default_rng(seed)
     for number in range(folds - 1):  # each fold takes its share of what is left; the rest is fold 0
         left = np.flatnonzero(of_group == 0)
-        share = _choose_groups(counts[left], 1 / (folds - number), rng, spare=folds - 1 - number)
+        share = choose_groups(counts[left], 1 / (folds - number), rng, spare=folds - 1 - number)
         of_group[left[share]] = folds - 1 - number
     return of_group[index]
 
 
-def leakage(split: Split, identity: npt.NDArray[np.object_], hashtags: npt.NDArray[np.object_]) -> Leakage:
-    """How many test rows were seen before. identity, hashtags: (n,) object, hashtags as in the table."""
-    test, rest = (split.kept & side for side in (split.side == "test", split.side != "test"))
-    return seen_before((identity[test], hashtags[test]), (identity[rest], hashtags[rest]))
+def leakage(
+    split: Split,
+    identity: npt.NDArray[np.object_],
+    hashtags: npt.NDArray[np.object_],
+    scenes: npt.NDArray[np.object_] | None = None,
+) -> Leakage:
+    """How many test rows were seen before. identity, hashtags, scenes: (n,) object, hashtags as in the table."""
+    return _leakage_of([split.kept & (split.side == "test")], split, identity, hashtags, scenes)
+
+
+def fold_leakage(
+    split: Split,
+    identity: npt.NDArray[np.object_],
+    hashtags: npt.NDArray[np.object_],
+    scenes: npt.NDArray[np.object_] | None = None,
+) -> Leakage:
+    """How many rows were seen before when each is tested in its fold by what the other folds taught; all folds' sum."""
+    tested = [split.kept & (split.fold == fold) for fold in range(int(split.fold.max()) + 1)]
+    return _leakage_of(tested, split, identity, hashtags, scenes)
 
 
 def seen_before(test: Pairs, rest: Pairs) -> Leakage:
     """How many `test` pairs have their picture, pair or hashtag in `rest`; each (pictures, hashtags)."""
-    known = list(_identities(rest))
-    asked = list(_identities(test))
+    asked, known = (
+        list(zip(pictures, map(normalise_hashtag, hashtags), strict=True)) for pictures, hashtags in (test, rest)
+    )
     pictures, hashtags = {picture for picture, _ in known}, {hashtag for _, hashtag in known}
     pairs = set(known)
     return Leakage(
@@ -170,18 +254,36 @@ def seen_before(test: Pairs, rest: Pairs) -> Leakage:
     )
 
 
-def _identities(pairs: Pairs) -> Iterator[tuple[object, str]]:
-    return zip(pairs[0], map(normalise_hashtag, pairs[1]), strict=True)
+def _leakage_of(
+    tested: Sequence[npt.NDArray[np.bool_]],
+    split: Split,
+    identity: npt.NDArray[np.object_],
+    hashtags: npt.NDArray[np.object_],
+    scenes: npt.NDArray[np.object_] | None,
+) -> Leakage:
+    """Of all `tested`, (n,) bool each, against the kept rows beside them."""
+    n = image = pair = hashtag = near = 0
+    for test in tested:
+        rest = split.kept & ~test
+        seen = seen_before((identity[test], hashtags[test]), (identity[rest], hashtags[rest]))
+        n, image, pair, hashtag = n + seen.n, image + seen.image, pair + seen.pair, hashtag + seen.hashtag
+        if scenes is not None:
+            known = set(scenes[rest])
+            near += sum(scene in known for scene in scenes[test])
+    return Leakage(n, image, pair, hashtag, None if scenes is None else near)
 
 
-def _sides(n: int, chosen: npt.NDArray[np.int64], rest: Side, name: Side) -> npt.NDArray[np.object_]:
-    side = np.full(n, rest, dtype=object)
-    side[chosen] = name
-    return side
+def _check(table: PairTable, identity: npt.NDArray[np.object_]) -> None:
+    if len(identity) != len(table):
+        raise ValueError(f"{len(identity)} picture identities for {len(table)} rows")
+    if len(table) and table.scores.min() < 1:
+        raise DataError(f"{table.path} has rows without a score, and a split needs all of them: add the scores")
 
 
 def _choose_rows(labels: npt.NDArray[np.int64], fraction: float, seed: int, what: str) -> npt.NDArray[np.int64]:
     """scikit-learn's stratified choice of single rows; its second part."""
+    from sklearn.model_selection import train_test_split
+
     try:
         chosen = train_test_split(np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=seed)[1]
     except ValueError as error:  # a score with one row, or fewer test rows than scores
@@ -193,70 +295,17 @@ def _choose_rows(labels: npt.NDArray[np.int64], fraction: float, seed: int, what
     return np.asarray(chosen, dtype=np.int64)
 
 
-def _choose_images(
-    labels: npt.NDArray[np.int64],
-    identity: npt.NDArray[np.object_],
-    rows: npt.NDArray[np.bool_],
-    fraction: float,
-    seed: int,
-    what: str,
+def _choose_whole(
+    split: Split, rows: npt.NDArray[np.bool_], fraction: float, seed: int, what: str
 ) -> npt.NDArray[np.bool_]:
-    """(n,) bool: all rows, merged ones too, of the pictures chosen among `rows`."""
-    counts, index = _scores_per_group(labels[rows], identity[rows])
+    """(n,) bool: all rows, merged ones too, of the groups chosen among those of `rows`, (n,) bool."""
+    assert split.groups is not None
+    counts, index = scores_per_group(split.labels[rows], split.groups[rows])
     if len(counts) < 2:
-        raise DataError(f"{what} need pictures of their own, but there are {len(counts)} pictures to divide: add some")
-    chosen = _choose_groups(counts, fraction, np.random.default_rng(seed), spare=1)
-    pictures = set(identity[rows][np.isin(index, chosen)])
-    return np.array([picture in pictures for picture in identity], dtype=bool)
-
-
-def _scores_per_group(
-    labels: npt.NDArray[np.int64], groups: npt.NDArray[np.object_]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(g, 5) int64 rows of each score in each group (in order of first appearance), and (n,) the group of
-    each row.
-    """
-    names: dict[object, int] = {}
-    index = np.array([names.setdefault(group, len(names)) for group in groups], dtype=np.int64)
-    counts = np.zeros((len(names), CLASSES), dtype=np.int64)
-    np.add.at(counts, (index, labels), 1)
-    return counts, index
-
-
-def _choose_groups(
-    counts: npt.NDArray[np.int64], fraction: float, rng: np.random.Generator, *, spare: int
-) -> npt.NDArray[np.int64]:
-    """Groups holding about `fraction` of the rows of every score; at least one, leaving at least `spare`.
-
-    counts: (g, 5) int64. Of many random orders of the groups, each cut where it fits best, the best is taken,
-    and improved by exchanging two groups while that helps: a random choice among nearly balanced ones, not a
-    sorted one.
-    """
-    counted = np.column_stack([counts, counts.sum(axis=1)]).astype(np.float64)  # the sixth column: all rows
-    target = fraction * counted.sum(axis=0)
-    weight = 1 / np.maximum(target, 1)
-    groups = len(counts)
-
-    def misfit(chosen: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """chi-square-like distance of (..., 6) chosen counts from the target, (...)."""
-        return ((chosen - target) ** 2 * weight).sum(axis=-1)
-
-    best, best_misfit = np.arange(1), np.inf
-    for _ in range(max(5, min(300, 300_000 // groups))):  # many groups are nearly balanced by chance alone
-        order = rng.permutation(groups)
-        cuts = misfit(np.cumsum(counted[order], axis=0)[: groups - spare])
-        cut = int(cuts.argmin())
-        if cuts[cut] < best_misfit:
-            best, best_misfit = order[: cut + 1], cuts[cut]
-    chosen = np.zeros(groups, dtype=bool)
-    chosen[best] = True
-    while chosen.sum() * (~chosen).sum() <= 250_000:
-        inside, outside = np.flatnonzero(chosen), np.flatnonzero(~chosen)
-        total = counted[inside].sum(axis=0)
-        swaps = misfit(total - counted[inside][:, None] + counted[outside][None])
-        leave, enter = np.unravel_index(int(swaps.argmin()), swaps.shape)
-        if swaps[leave, enter] >= best_misfit - 1e-9:
-            break
-        best_misfit = swaps[leave, enter]
-        chosen[inside[leave]], chosen[outside[enter]] = False, True
-    return np.flatnonzero(chosen)
+        raise DataError(
+            f"{what} need pictures (protocol hashtag: hashtags) of their own, "
+            f"but there is {len(counts)} to divide: add some"
+        )
+    chosen = choose_groups(counts, fraction, np.random.default_rng(seed), spare=1)
+    names = set(split.groups[rows][np.isin(index, chosen)])
+    return np.array([group in names for group in split.groups], dtype=bool)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Hashtags have about 9 tokens, a picture 50 to 256 patches: more of them fit.
 HASHTAGS_PER_IMAGE = 4
+TOKENISED = 4096  # hashtags at once: tokens take kilobytes each, and only their numbers are needed
 NOT_FINITE = "the model gives no finite vector for it"
 
 
@@ -195,9 +196,10 @@ class _Work:
 
     def _encode_hashtags(self, backbone: "Backbone", texts: Sequence[str], encoder: Encoder, writer: Writer) -> None:
         # Texts of one length share a batch, so that little is padded; the longest first shows early what fits.
-        lengths = np.array([len(ids) for ids in backbone.token_ids(texts)])
+        parts = [texts[start : start + TOKENISED] for start in range(0, len(texts), TOKENISED)]
+        lengths = np.array([len(ids) for part in parts for ids in backbone.token_ids(part)])
         order = np.argsort(-lengths, kind="stable")
-        self.truncated = backbone.count_truncated(texts)
+        self.truncated = sum(backbone.count_truncated(part) for part in parts)
         with self._progress("Encoding hashtags", len(texts)) as advance:
             for part in np.array_split(order, range(encoder.batch_size, len(order), encoder.batch_size)):
                 batch = [texts[index] for index in part]

@@ -184,7 +184,7 @@ class EmbeddingCache:
         self._damaged.discard(name)
         return self.path / name
 
-    def pair_embeddings(
+    def features(
         self, table: "PairTable", files: "Mapping[str, ImageFile]"
     ) -> tuple[PairEmbeddings, npt.NDArray[np.bool_]]:
         """Embeddings of the pairs whose picture and hashtag are both here, and which rows (n,) bool those are.

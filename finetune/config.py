@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from math import cos, pi
 from typing import Any, Literal
 
 from consistency.errors import InputError
@@ -16,6 +15,7 @@ CHOICES = {
     "schedule": ("step", "cosine"),
     "batch_by": ("row", "image"),
     "select": ("qwk", "macro_f1"),
+    "average": ("none", "ema", "interpolate"),
     "autocast": ("none", "fp16", "bf16"),
 }
 POSITIVE = ("head_lr", "layer_decay", "epochs", "batch_size", "accumulation", "picture_memory")
@@ -41,12 +41,14 @@ class FinetuneConfig:
     all steps, then fall to 0. clip_norm: the gradient's norm is cut to it.
     batch_by: a batch is `batch_size` rows, or all rows of `batch_size` pictures. accumulation: batches a step, whose
     gradients are averaged; drop_incomplete: a last step of fewer batches is left out, as the published loop does.
-    micro_batch: pictures encoded at once, which changes memory and nothing else; None begins with the whole step and
-    halves when memory is short.
+    micro_batch: pictures encoded at once, which changes memory and nothing else: "auto" begins with the whole step and
+    halves when memory is short, None is the whole step and nothing less.
     epochs, max_steps: where training ends at the latest. select: the score on the validation rows, if there are any;
     the latest epoch is kept whose score is not lower than the best by more than such scores scatter (see `loop`).
     patience: epochs with lower scores after which training ends.
-    average: decay of the exponential average of the weights, which is what is validated and kept; None for none.
+    average: "ema" validates and keeps the exponential average of the weights, of decay `ema_decay`; "interpolate" moves
+    the kept weights back towards those before training as far as validation likes it, half the way without validation
+    (WiSE-FT: Wortsman et al., Robust fine-tuning of zero-shot models, arXiv:2109.01903).
     crop: least share of a picture's area that a training crop keeps, 1 for none; flip: mirror half of the pictures
     (text in pictures does not survive it).
     freeze: the lowest N layers of both towers and all below them, or the "image" or "text" tower, do not learn.
@@ -72,12 +74,13 @@ class FinetuneConfig:
     batch_size: int = 4
     accumulation: int = 1
     drop_incomplete: bool = False
-    micro_batch: int | None = None
+    micro_batch: int | Literal["auto"] | None = "auto"
     epochs: int = 12
     max_steps: int | None = None
     patience: int | None = 4
     select: Literal["qwk", "macro_f1"] = "qwk"
-    average: float | None = 0.98
+    average: Literal["none", "ema", "interpolate"] = "ema"
+    ema_decay: float = 0.98
     crop: float = 1.0
     flip: bool = False
     freeze: int | Literal["image", "text"] = 0
@@ -96,12 +99,13 @@ class FinetuneConfig:
         if self.lr is not None and not self.lr > 0:
             raise InputError(f"lr is {self.lr}: expected more than 0, or none")
         for name in ("micro_batch", "max_steps", "patience", "lora"):
-            if (value := getattr(self, name)) is not None and value < 1:
+            value = getattr(self, name)
+            if not (value is None or (name == "micro_batch" and value == "auto")) and value < 1:
                 raise InputError(f"{name} is {value}: expected a whole number of at least 1, or none")
         if not (self.weight_decay >= 0 and 0 <= self.warmup < 1 and 0 < self.crop <= 1):
             raise InputError("expected weight_decay >= 0, warmup from 0 to below 1, crop above 0 and at most 1")
-        if self.average is not None and not 0 < self.average < 1:
-            raise InputError(f"average is {self.average}: expected a number between 0 and 1, or none")
+        if not 0 < self.ema_decay < 1:
+            raise InputError(f"ema_decay is {self.ema_decay}: expected a number between 0 and 1")
         if not (self.freeze in ("image", "text") or (isinstance(self.freeze, int) and self.freeze >= 0)):
             raise InputError(f"freeze is {self.freeze!r}: expected a number of layers, image or text")
         if self.warm_start and self.head.optimizer not in ("adam", "adamw"):
@@ -138,7 +142,7 @@ class FinetuneConfig:
             drop_incomplete=True,
             epochs=20,
             patience=None,
-            average=None,
+            average="none",
             autocast="fp16",
         )
 
@@ -155,10 +159,3 @@ class FinetuneConfig:
         if isinstance(values.get("head"), Mapping):
             values["head"] = HeadConfig.from_dict(values["head"])
         return cls(**values)
-
-
-def rate(schedule: str, epoch: int, done: float) -> float:
-    """Share of the learning rate. epoch: counted from 0. done: share of the training that lies behind, 0..1."""
-    if schedule == "step":
-        return 0.1 ** (epoch // 5)
-    return (1 + cos(pi * done)) / 2 if schedule == "cosine" else 1.0

@@ -25,7 +25,6 @@ from consistency.resolve import resolve_backbone
 from finetune.classifier import embed
 from finetune.config import FinetuneConfig
 from finetune.dataset import Floats, Ints, PairData, read_pair_data
-from heads.losses import OUTPUTS
 from heads.model import Head, TrainedHead, load_head
 
 FORMAT = 1
@@ -67,7 +66,7 @@ def save_finetuned(folder: Path, model: Finetuned) -> None:
     make_folder(folder / "model")
     save_backbone(folder / "model", model.backbone)
     model.head.save(folder)
-    if has_published_layout(model.head):
+    if model.head.config.has_published_layout:
         name = re.sub(r"[^\w.-]+", "-", model.backbone.resolved.name.rstrip("/").rsplit("/", 1)[-1])
         buffer = BytesIO()
         torch.save(published_state(model), buffer)
@@ -113,11 +112,6 @@ def save_backbone(folder: Path, backbone: Backbone) -> None:
     write_file(folder / "config.json", _json(config | {"dtype": "float32"}))
 
 
-def has_published_layout(head: TrainedHead) -> bool:
-    config = head.config
-    return config.features == "concat" and len(config.hidden) == 1 and OUTPUTS[config.loss][0] == 5
-
-
 def published_state(model: Finetuned) -> dict[str, Tensor]:
     """All weights under the published names."""
     prefix = published_prefix(model.backbone)
@@ -132,7 +126,9 @@ def published_prefix(backbone: Backbone) -> str:
 def load_published(path: Path, backbone: Backbone) -> Finetuned:
     """A published fine_tuned_*.pth in `backbone`, an untouched one of the same architecture. Runs no code of the file.
 
-    Raises InputError where the file's weights are not those of such a model.
+    Raises InputError where the file's weights are not those of such a model, and where its encoders are `backbone`'s
+    own: the published script for a frozen backbone saves its whole model under the same names, but does not squash
+    pictures.
     """
     config = FinetuneConfig.paper()
     try:
@@ -145,7 +141,9 @@ def load_published(path: Path, backbone: Backbone) -> Finetuned:
         width, features = parts["classifier"]["0.weight"].shape
         head = Head(config.head, features // 2)
         head.load_state_dict(parts["classifier"])
-        backbone.model.load_state_dict(parts["clip_model"] or parts["base_model"])
+        encoders, own = parts["clip_model"] or parts["base_model"], backbone.model.state_dict()
+        frozen = all(name in encoders and torch.equal(encoders[name], own[name].to(encoders[name])) for name in own)
+        backbone.model.load_state_dict(encoders)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
     except Exception as error:  # torch reports a file it cannot read in many ways
@@ -154,6 +152,11 @@ def load_published(path: Path, backbone: Backbone) -> Finetuned:
             f"{path} is no published fine-tuning of {backbone.resolved.name} (clip_model.* or base_model.*, and "
             f"classifier.0.* and classifier.3.*): {reason}"
         ) from error
+    if frozen:
+        raise InputError(
+            f"{path} holds the encoders of {backbone.resolved.name} as they are, not fine-tuned: name the published "
+            "classifier file that was saved with it"
+        )
     if backbone.spec is not None:
         backbone.spec = squash(backbone.spec)
     return Finetuned(backbone, TrainedHead(config.head, head.eval(), features // 2, seed=0), config)

@@ -6,7 +6,7 @@ from math import inf
 from typing import Any
 
 from consistency.errors import InputError
-from heads.losses import OUTPUTS
+from heads.losses import CLASSES, OUTPUTS
 
 PARTS = {
     "concat": ("image", "text"),
@@ -94,6 +94,16 @@ class HeadConfig:
             batch_size=32,
             epochs=10,
         )
+
+    @property
+    def shape(self) -> str:
+        """The hidden widths in a word: "linear", "64", "128x64"."""
+        return "x".join(map(str, self.hidden)) or "linear"
+
+    @property
+    def has_published_layout(self) -> bool:
+        """Whether its weights fit the published `classifier`: concat features, one hidden layer, five logits."""
+        return self.features == "concat" and len(self.hidden) == 1 and OUTPUTS[self.loss] == (CLASSES, CLASSES)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"hidden": list(self.hidden)}

@@ -1,4 +1,9 @@
-"""Which configuration of a grid wins, and by how much: means and spread over folds, the one-standard-error rule."""
+"""Which configuration of a grid wins, and by how much: means and spread over folds, the one-standard-error rule.
+
+The rule, `choose`: of all configurations whose mean score is within one standard error of the best one's, the smallest.
+The refit on all training rows takes the number of epochs at which the mean score over the folds is highest,
+`Entry.epochs`. Nothing here sees a test row.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.stats import t
 
 from heads.config import HeadConfig
 from heads.model import Answer
@@ -43,6 +49,11 @@ class Entry:
     @property
     def mean(self) -> float:
         return float(self.folds().mean())
+
+    def spread(self, metric: str = "score") -> float:
+        """Standard deviation over the folds, 0 of a single one."""
+        values = self.folds(metric)
+        return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 
 def standard_error(differences: Floats, *, overlap: float = 0.0) -> float:
@@ -86,12 +97,26 @@ def choose(entries: Sequence[Entry]) -> int:
 
 
 def leaderboard(entries: Sequence[Entry], chosen: Sequence[int], folds: int) -> list[dict[str, Any]]:
-    """Rows of leaderboard.csv, best mean first: configuration, means, deviations, difference to the leader, folds.
+    """Rows of leaderboard.csv, one for every configuration, best mean score first.
 
-    behind_se is corrected for the overlap of the folds.
+    entries: with `repeats * folds` folds each. chosen: indices of those that answer. The columns:
+
+    rank, chosen: place by score_mean; whether the run's head, or a member of its ensemble, has this configuration.
+    refit_epochs: the number of epochs with the highest mean score over the folds, the same for all of them; every
+    figure of the row is the one after so many, and the refit on all training rows takes as many.
+    parameters: trained numbers of the head.
+    score_*, qwk_*, macro_f1_*, accuracy_*: mean and standard deviation over the folds, on the rows held out. The score
+    is the mean of QWK and macro-F1.
+    behind_mean, behind_se, behind_low, behind_high: by how much the leader's score is higher on the same folds (the
+    paired difference), its standard error, corrected for the overlap of the folds, and the 95 % interval that
+    Student's t makes of it (Nadeau & Bengio, see `standard_error`). The leader is the best of many on these very
+    folds, so its lead is flattered.
+    features ... patience: the settings of `HeadConfig`; hidden is "linear", "64" or "128x64".
+    fold_1 ...: the score on every fold.
     """
     order = ranking(entries)
     leader = entries[order[0]].folds()
+    reach = float(t.ppf(0.975, len(leader) - 1))
     rows = []
     for rank, index in enumerate(order, start=1):
         entry = entries[index]
@@ -99,14 +124,11 @@ def leaderboard(entries: Sequence[Entry], chosen: Sequence[int], folds: int) -> 
         row: dict[str, Any] = {"rank": rank, "chosen": index in chosen, "refit_epochs": entry.epochs}
         row |= {"parameters": entry.parameters}
         for metric in ("score", *METRICS):
-            row |= {f"{metric}_mean": float(entry.folds(metric).mean()), f"{metric}_std": _deviation(entry, metric)}
-        row |= {"behind_mean": float(behind.mean()), "behind_se": standard_error(behind, overlap=1 / (folds - 1))}
-        row |= entry.config.as_dict() | {"hidden": "x".join(map(str, entry.config.hidden)) or "linear"}
+            row |= {f"{metric}_mean": float(entry.folds(metric).mean()), f"{metric}_std": entry.spread(metric)}
+        lead, error = float(behind.mean()), standard_error(behind, overlap=1 / (folds - 1))
+        row |= {"behind_mean": lead, "behind_se": error}
+        row |= {"behind_low": lead - reach * error, "behind_high": lead + reach * error}
+        row |= entry.config.as_dict() | {"hidden": entry.config.shape}
         row |= {f"fold_{number}": float(value) for number, value in enumerate(entry.folds(), start=1)}
         rows.append(row)
     return rows
-
-
-def _deviation(entry: Entry, metric: str) -> float:
-    values = entry.folds(metric)
-    return float(values.std(ddof=1)) if len(values) > 1 else 0.0

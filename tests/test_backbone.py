@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_images
 
-from consistency.backbone import Backbone, choose_device, load_backbone
+from consistency.backbone import Backbone, load_backbone
 from consistency.errors import BackboneError
 from consistency.resolve import fingerprint_fields, resolve_backbone
 from tests.models import Tower, change_json, make_clip_folder, make_siglip_folder, write_json

@@ -186,7 +186,7 @@ def test_everything_once(tmp_path: Path, cache: EmbeddingCache) -> None:
     again = extract(table, files, EmbeddingCache.open(tmp_path / "cache", FIELDS), never)
     assert (again.images_cached, again.hashtags_cached, again.images_encoded, again.hashtags_encoded) == (20, 10, 0, 0)
     assert (again.images_per_second, again.encoder_busy, again.batch_size) == (None, None, None)
-    embeddings, usable = cache.pair_embeddings(table, files)
+    embeddings, usable = cache.features(table, files)
     assert usable.all()
     assert (len(embeddings.images), len(embeddings.hashtags), len(embeddings)) == (20, 10, 40)
 
@@ -223,7 +223,7 @@ def test_hashtags_of_one_length_share_a_batch(cache: EmbeddingCache, tmp_path: P
 def test_damage_is_filled_in_the_same_run(tmp_path: Path, cache: EmbeddingCache) -> None:
     table, files = made_up(tmp_path / "pictures", 6)
     run(table, files, cache, Toy())
-    before, _ = cache.pair_embeddings(table, files)
+    before, _ = cache.features(table, files)
     path = next(path for path in cache.path.glob("seg-*"))
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
@@ -231,7 +231,7 @@ def test_damage_is_filled_in_the_same_run(tmp_path: Path, cache: EmbeddingCache)
     report = run(table, files, fresh, Toy())
     assert report.images_encoded + report.hashtags_encoded in (6, 10)
     assert path.name in report.quarantined[0]
-    after, usable = fresh.pair_embeddings(table, files)
+    after, usable = fresh.features(table, files)
     assert usable.all()
     assert (before.images[before.image_index] == after.images[after.image_index]).all()
 

@@ -437,8 +437,8 @@ def pairs(cache: EmbeddingCache) -> tuple[PairTable, dict[str, ImageFile]]:
     return table, files
 
 
-def test_pair_embeddings(cache: EmbeddingCache, pairs: tuple[PairTable, dict[str, ImageFile]]) -> None:
-    embeddings, usable = cache.pair_embeddings(*pairs)
+def test_features(cache: EmbeddingCache, pairs: tuple[PairTable, dict[str, ImageFile]]) -> None:
+    embeddings, usable = cache.features(*pairs)
     assert usable.tolist() == [True, True, False, False, False, True]
     assert (embeddings.images == vectors_of(2)).all()  # two pictures, not three pairs
     y, x = vectors_of(2, seed=1)
@@ -446,13 +446,13 @@ def test_pair_embeddings(cache: EmbeddingCache, pairs: tuple[PairTable, dict[str
     assert (embeddings.hashtags[embeddings.hashtag_index] == np.array([x, y, y])).all()
 
 
-def test_pair_embeddings_of_an_empty_cache(cache: EmbeddingCache) -> None:
+def test_features_of_an_empty_cache(cache: EmbeddingCache) -> None:
     table = pair_table(["a", "missing"], ["#x", "#y"])
-    embeddings, usable = cache.pair_embeddings(table, image_files(list(table.images)))
+    embeddings, usable = cache.features(table, image_files(list(table.images)))
     assert len(embeddings) == 0
     assert not usable.any()
     cache.append("hashtag", hashtag_keys(["#x"]), vectors_of(1))
-    embeddings, usable = cache.pair_embeddings(table, image_files(list(table.images)))
+    embeddings, usable = cache.features(table, image_files(list(table.images)))
     assert (embeddings.dim, usable.any()) == (4, False)
 
 

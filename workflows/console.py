@@ -1,23 +1,22 @@
 """What a person sees: progress bars, tables and notes on stderr (the only module beside cli.py that knows rich)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from rich import table
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
+from consistency.figures import METRIC_TITLES, SPLITS, with_interval
 from consistency.progress import Advance, Progress, silent
 
 FOLDED = 30  # characters from which a column of text may fold
 NO_BACKBONE = "none"  # of a control
-SPLITS = {"test": "test", "cv": "out of fold", "val": "validation", "train": "train"}
 WIDE = 100  # columns from which figures have three digits beside their intervals
-METRIC_TITLES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "mae": "MAE", "qwk": "QWK"}
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,26 @@ class _Rate(ProgressColumn):
         return Text("" if not speed else f"{speed:.0f}/s" if speed >= 10 else f"{speed:.1f}/s", style="cyan")
 
 
+class _Bars(RichProgress):
+    """Progress bars, and under them what `shown` says."""
+
+    def __init__(self, *columns: ProgressColumn, console: Console) -> None:
+        self.shown: RenderableType | None = None
+        super().__init__(*columns, console=console, transient=True)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.shown is not None:
+            yield self.shown
+
+
 class Screen:
     """Writes to stderr, so that stdout carries `--json` alone. `quiet` leaves errors only."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, highlight=False)
         self.quiet = quiet
+        self._running: _Bars | None = None
 
     def error(self, message: str) -> None:
         self.console.print(
@@ -56,17 +69,13 @@ class Screen:
         if self.quiet:
             return
         self.console.print(Text(shown.title, style="bold"), soft_wrap=True)
-        grid = table.Table(header_style="dim", box=None, padding=(0, 2, 0, 0), pad_edge=False)
-        for i, name in enumerate(shown.columns):
-            text = i < shown.left
-            long = max((len(str(row[i])) for row in shown.rows), default=0) > FOLDED
-            grid.add_column(
-                name, justify="left" if text else "right", overflow="fold", no_wrap=not (text and i and long)
-            )
-        for row in shown.rows:
-            grid.add_row(*(Text(str(cell)) for cell in row))
-        self.console.print(grid)
+        self.console.print(_grid(shown))
         self.console.print()
+
+    def live(self, shown: Table) -> None:
+        """Show the table under the running progress bar, in place of an earlier one; nothing where no bar is shown."""
+        if self._running is not None:
+            self._running.shown = _grid(shown)
 
     def results(self, title: str, entries: Sequence[Mapping[str, Any]]) -> None:
         """The entries of metrics.json, a line each with 95 % intervals, in a table for each set of rows."""
@@ -96,7 +105,8 @@ class Screen:
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[figures]}", style="dim"),
         )
-        with RichProgress(*columns, console=self.console, transient=True) as bars:
+        with _Bars(*columns, console=self.console) as bars:
+            self._running = bars
             task = bars.add_task(description, total=total, figures="")
 
             def advance(steps: int = 1, /, **figures: object) -> None:
@@ -104,23 +114,18 @@ class Screen:
                 if figures:
                     bars.update(task, figures="  ".join(f"{name} {value}" for name, value in figures.items()))
 
-            yield advance
+            try:
+                yield advance
+            finally:
+                self._running = None
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """`.516`, `1.043`, `-.05`; a dash where it is undefined."""
-    if value is None:
-        return "–"
-    text = f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no minus before a zero
-    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
-
-
-def with_interval(value: float | None, interval: Sequence[float] | None, digits: int = 3) -> str:
-    if value is None or interval is None:
-        return number(value, digits)
-    return f"{number(value, digits)} {number(interval[0], 2)}–{number(interval[1], 2)}"
-
-
-def signed(value: float | None) -> str:
-    text = number(value)
-    return text if value is None or text.startswith("-") else f"+{text}"
+def _grid(shown: Table) -> table.Table:
+    grid = table.Table(header_style="dim", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for i, name in enumerate(shown.columns):
+        text = i < shown.left
+        long = max((len(str(row[i])) for row in shown.rows), default=0) > FOLDED
+        grid.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=not (text and i and long))
+    for row in shown.rows:
+        grid.add_row(*(Text(str(cell)) for cell in row))
+    return grid

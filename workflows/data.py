@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from consistency.errors import InputError
+from consistency.figures import number
 from consistency.health import Health, check
 from consistency.images import find_images
 from consistency.progress import Progress, silent
 from demo.dataset import write_demo
-from workflows.console import Table, number
+from workflows.console import Table
 from workflows.inputs import read_table, refuse_skipped
 from workflows.options import Source
 

@@ -10,7 +10,13 @@ from consistency.embeddings import PairEmbeddings
 from consistency.errors import CacheError, DataError
 from consistency.pairs import Skipped
 from consistency.progress import Progress, silent
-from consistency.resolve import ResolvedBackbone, choose_precision, fingerprint_fields, resolve_backbone
+from consistency.resolve import (
+    ResolvedBackbone,
+    choose_device,
+    choose_precision,
+    fingerprint_fields,
+    resolve_backbone,
+)
 from consistency.splits import Side, Split
 from embedcache.extract import ExtractReport, extract
 from embedcache.store import EmbeddingCache
@@ -23,13 +29,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
-    """Embeddings of the rows that have both; `position[i]` is where row i of the table is, -1 where it is not."""
+class Extracted:
+    """A cache that now holds all of a data set that can be encoded. skipped: the rows that are not in it."""
 
     resolved: ResolvedBackbone
     cache: EmbeddingCache
-    pairs: PairEmbeddings
-    position: npt.NDArray[np.int64]
     report: ExtractReport
     skipped: tuple[Skipped, ...]
 
@@ -45,6 +49,14 @@ class Encoded:
             f"embeddings: {r.images_encoded} of {r.images} pictures and {r.hashtags_encoded} of {r.hashtags} hashtags "
             "encoded now, the others were in the cache"
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded(Extracted):
+    """Embeddings of the rows that have both; `position[i]` is where row i of the table is, -1 where it is not."""
+
+    pairs: PairEmbeddings
+    position: npt.NDArray[np.int64]
 
     def at(self, rows: npt.NDArray[np.int64]) -> PairEmbeddings:
         """The embeddings of these rows of the table; every one must be usable."""
@@ -72,37 +84,49 @@ def set_threads(threads: int | None) -> None:
 
 
 def cache_fields(resolved: ResolvedBackbone, encoding: Encoding) -> dict[str, str]:
-    """All that decides the stored vectors; `--store fp16` keeps its own, rounded, beside the others."""
-    device = encoding.device
-    if encoding.precision == "auto" and device == "auto":
-        import torch  # only torch knows whether there is a GPU, on which the precision depends
+    """All that decides the stored vectors; `--store fp16` keeps its own, rounded, beside the others.
 
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = choose_precision(encoding.precision, device)
+    Raises BackboneError for a device that is not here, also where all embeddings are.
+    """
+    precision = choose_precision(encoding.precision, choose_device(encoding.device))
     fields = fingerprint_fields(resolved, decode=encoding.decode, precision=precision)
     return fields if encoding.store == "fp32" else {**fields, "store": encoding.store}
 
 
-def run_extract(source: Source, encoding: Encoding, *, progress: Progress = silent) -> Encoded:
-    """Fill the cache for a data set. The backbone is looked for before the data are read: it is quick to be missing."""
+def resolve(encoding: Encoding) -> tuple[ResolvedBackbone, dict[str, str]]:
+    """The backbone, and the fields of its cache."""
     resolved = resolve_backbone(encoding.backbone, revision=encoding.revision)
-    return encode_pairs(read_inputs(source, require_scores=False), encoding, source, resolved, progress=progress)
+    return resolved, cache_fields(resolved, encoding)
 
 
-def encode_pairs(
-    inputs: Inputs,
-    encoding: Encoding,
-    source: Source,
-    resolved: ResolvedBackbone | None = None,
-    *,
-    progress: Progress = silent,
-) -> Encoded:
+def run_extract(source: Source, encoding: Encoding, *, progress: Progress = silent) -> Extracted:
+    """Fill the cache for a data set. Backbone and device are looked for before the data: they are quick to be missing.
+
+    No vector is kept in memory, however many there are.
+    """
+    resolved, fields = resolve(encoding)
+    return _extract(read_inputs(source, require_scores=False), encoding, source, resolved, fields, progress)
+
+
+def encode_pairs(inputs: Inputs, encoding: Encoding, source: Source, *, progress: Progress = silent) -> Encoded:
     """Embeddings of every pair of `inputs`. Pictures that cannot be decoded are told in `skipped`, row by row.
 
     Raises CacheError where embeddings are missing and `encoding.extract` is off; DataError for --on-error abort.
     """
-    resolved = resolved or resolve_backbone(encoding.backbone, revision=encoding.revision)
-    cache = EmbeddingCache.open(encoding.cache, cache_fields(resolved, encoding))
+    extracted = _extract(inputs, encoding, source, *resolve(encoding), progress)
+    pairs, usable = extracted.cache.features(inputs.table, inputs.files)
+    return Encoded(**vars(extracted), pairs=pairs, position=np.where(usable, np.cumsum(usable) - 1, -1))
+
+
+def _extract(
+    inputs: Inputs,
+    encoding: Encoding,
+    source: Source,
+    resolved: ResolvedBackbone,
+    fields: dict[str, str],
+    progress: Progress,
+) -> Extracted:
+    cache = EmbeddingCache.open(encoding.cache, fields)
     set_threads(encoding.threads)
 
     def load() -> "Backbone":
@@ -127,18 +151,17 @@ def encode_pairs(
         progress=progress,
     )
     refuse_skipped(report.skipped, source.on_error)
-    pairs, usable = cache.pair_embeddings(inputs.table, inputs.files)
-    position = np.where(usable, np.cumsum(usable) - 1, -1)
-    return Encoded(resolved, cache, pairs, position, report, inputs.skipped + report.skipped)
+    return Extracted(resolved, cache, report, inputs.skipped + report.skipped)
 
 
-def extraction_table(encoded: Encoded) -> Table:
+def extraction_table(extracted: Extracted) -> Table:
     """What an extraction did, pictures and hashtags side by side."""
-    r = encoded.report
+    r = extracted.report
     rows: list[list[object]] = [
         ["distinct", r.images, r.hashtags],
         ["already in the cache", r.images_cached, r.hashtags_cached],
         ["encoded now", r.images_encoded, r.hashtags_encoded],
     ]
-    title = f"Embeddings of {encoded.resolved.name}, {encoded.pairs.dim} wide, fingerprint {encoded.fingerprint[:12]}"
+    name, fingerprint = extracted.resolved.name, extracted.fingerprint[:12]
+    title = f"Embeddings of {name}, {extracted.cache.dim or 0} wide, fingerprint {fingerprint}"
     return Table(title, ("", "images", "hashtags"), rows)

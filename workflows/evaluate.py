@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from consistency.controls import control_predictions
 from consistency.pairs import Skipped
 from consistency.runs import Predictions, Result, RunFolder, evaluate_predictions
-from consistency.splits import Leakage, Split, leakage, make_folds, make_split
+from consistency.splits import Leakage, Split, leakage, make_split
 from workflows.console import NO_BACKBONE
 from workflows.inputs import Inputs
 from workflows.options import Encoding, Evaluation, Source, as_config
@@ -39,23 +39,9 @@ def split_table(inputs: Inputs, source: Source, evaluation: Evaluation) -> Split
         inputs.identity,
         protocol=evaluation.protocol,
         seed=evaluation.seed,
+        test_fraction=evaluation.test_fraction,
         on_conflict=source.on_conflict,
     )
-
-
-def with_folds(split: Split, inputs: Inputs, folds: int) -> Split:
-    """`split` with outer folds over its kept rows: whole pictures, or under `paper` single rows.
-
-    A row that was merged away stands in the fold of its picture.
-    """
-    kept = np.flatnonzero(split.kept)
-    by_row = split.protocol == "paper"
-    of_kept = make_folds(split.labels[kept], None if by_row else inputs.identity[kept], folds=folds, seed=split.seed)
-    if by_row:
-        return replace(split, fold=of_kept)
-    of_picture = dict(zip(inputs.identity[kept], of_kept, strict=True))
-    fold = np.array([of_picture.get(picture, -1) for picture in inputs.identity], dtype=np.int64)
-    return replace(split, fold=fold)
 
 
 def open_run(evaluation: Evaluation, command: str, backbone: str) -> RunFolder:

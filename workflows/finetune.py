@@ -50,7 +50,7 @@ def run_finetune(
     inputs = read_inputs(source)
     split = split_table(inputs, source, evaluation)
     if recipe == "default":
-        split = hold_out_validation(split, inputs.identity, seed=evaluation.seed)
+        split = hold_out_validation(split, seed=evaluation.seed)
     resolved = resolve_backbone(encoding.backbone, revision=encoding.revision)
     set_threads(encoding.threads)
     # Master weights are fp32 whatever --precision says: it names the autocast.

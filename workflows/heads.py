@@ -1,6 +1,6 @@
 """`heads`: one head, a grid of heads, or the published recipe, on cached embeddings."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,14 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.errors import DataError, InputError
+from consistency.figures import number
 from consistency.plots import training_png
 from consistency.progress import Progress, silent
 from consistency.runs import Result, to_csv
-from consistency.splits import Split
+from consistency.splits import Split, with_folds
 from heads.grid import GridResult, default_grid, read_grid, run_grid
 from heads.model import HeadConfig, HeadEnsemble, TrainedHead
 from heads.published import export_published
+from heads.select import Entry
 from heads.train import History, train_head
+from workflows.console import Table
 from workflows.encode import Encoded, encode_pairs
 from workflows.evaluate import (
     Clock,
@@ -26,7 +29,6 @@ from workflows.evaluate import (
     open_run,
     predictions_of,
     split_table,
-    with_folds,
     write_run,
 )
 from workflows.inputs import Inputs, read_inputs
@@ -60,6 +62,7 @@ class Trainer:
     inputs: Inputs
     encoded: Encoded
     progress: Progress
+    live: Callable[[Table], None]
 
     def fit(self, rows: Rows, held_out: Rows, *, state: Path | None = None) -> Fitted:
         """Train on `rows` of the table. The published recipe also watches `held_out`; nothing is chosen by it."""
@@ -69,13 +72,14 @@ class Trainer:
                 self.configs,
                 pairs,
                 labels,
-                None if self.split.protocol == "paper" else self.inputs.identity[rows],
+                self.split.groups_of(rows),
                 folds=self.inner_folds,
                 seed=self.seed,
                 ensemble=self.ensemble,
                 fingerprint=self.encoded.fingerprint,
                 state=state,
                 progress=self.progress,
+                watch=lambda leaders: self.live(leaders_table(leaders)),
             )
             return Fitted(grid.trained, [], grid)
         published = self.recipe == "paper"
@@ -104,19 +108,23 @@ def run_heads(
     ensemble: int = 1,
     export_pth: bool = False,
     progress: Progress = silent,
+    live: Callable[[Table], None] = lambda leaders: None,
 ) -> Outcome:
     """Train on the train rows and answer for the test rows; with `folds`, also for every row out of fold.
 
-    The published recipe is always evaluated both ways, as it was published.
+    The published recipe is always evaluated both ways, as it was published. live: is shown the leaders while a grid
+    runs. Raises InputError, before anything else, where `export_pth` cannot be kept.
     """
     clock = Clock()
     folds = folds or (PAPER_FOLDS if recipe == "paper" else None)
     configs = _configs(recipe, grid_file)
+    if export_pth:
+        _check_export(configs, ensemble)
     inputs = read_inputs(source)
     split = split_table(inputs, source, evaluation)
     encoded = encode_pairs(inputs, encoding, source, progress=progress)
     clock.lap("encode")
-    trainer = Trainer(recipe, configs, inner_folds, ensemble, evaluation.seed, split, inputs, encoded, progress)
+    trainer = Trainer(recipe, configs, inner_folds, ensemble, evaluation.seed, split, inputs, encoded, progress, live)
     train, test = encoded.side(split, "train"), encoded.side(split, "test")
     folder = open_run(evaluation, "heads", encoding.backbone)
     fitted = trainer.fit(train, test, state=folder.path / "grid_state.json" if recipe == "grid" else None)
@@ -138,14 +146,15 @@ def run_heads(
     curves: list[Mapping[str, Any]] = list(fitted.history)
     clock.lap("evaluate")
     if folds:
-        split = with_folds(split, inputs, folds)
+        split = with_folds(split, folds)
         pooled, fold_curves = _cross_validate(trainer, split, encoding, folds)
         results += pooled
         curves += fold_curves
         clock.lap("cross-validate")
     fitted.head.save(folder.path)
     if export_pth:
-        _export(fitted.head, folder.path / "classifier.pth")
+        assert isinstance(fitted.head, TrainedHead)
+        export_published(fitted.head, folder.path / "classifier.pth")
     if curves:
         folder.write_file("training_results.png", training_png(curves, final=results[-1].metrics))
     if fitted.grid is not None:
@@ -225,11 +234,40 @@ def _cross_validate(
     return results, curves
 
 
-def _export(head: TrainedHead | HeadEnsemble, path: Path) -> None:
-    """The published layout, which holds one head."""
-    if isinstance(head, HeadEnsemble):
+def _check_export(configs: Sequence[HeadConfig], ensemble: int) -> None:
+    """Raises InputError unless whatever is trained will fit the published layout, of every head of a grid."""
+    if ensemble > 1:
         raise InputError("an ensemble does not fit the published .pth layout: leave --ensemble or --export-pth out")
-    export_published(head, path)
+    unfit = [config for config in configs if not config.has_published_layout]
+    if unfit:
+        first = f"{unfit[0].features} features, {unfit[0].shape}, {unfit[0].loss}"
+        raise InputError(
+            f"--export-pth: {len(unfit)} of {len(configs)} heads do not fit the published .pth layout ({first}), which "
+            "is concat features, one hidden layer and loss cross-entropy, sord or emd: give --preset paper, or --grid "
+            "with a --grid-file of such heads alone"
+        )
+
+
+def leaders_table(leaders: Sequence[Entry]) -> Table:
+    """The best heads so far: score (mean of QWK and macro-F1) as mean and standard deviation over the folds done."""
+    rows: list[list[object]] = []
+    for rank, entry in enumerate(leaders, start=1):
+        config = entry.config
+        ridge = config.optimizer == "ridge"
+        loss = [config.loss, *["balanced"] * (config.class_weights == "balanced")]
+        rows.append(
+            [
+                rank,
+                config.features,
+                config.shape,
+                ", ".join([*loss, *[f"ridge {config.weight_decay:g}"] * ridge]),
+                "–" if ridge else f"{config.lr:g}",
+                f"{config.dropout:g}" if config.hidden else "–",
+                f"{number(entry.mean)} ±{number(entry.spread())}",
+                "–" if ridge else entry.epochs,
+            ]
+        )
+    return Table("Leaders", ("rank", "features", "hidden", "loss", "lr", "dropout", "score", "epochs"), rows, left=4)
 
 
 def _notes(grid: GridResult | None) -> tuple[str, ...]:
@@ -237,8 +275,7 @@ def _notes(grid: GridResult | None) -> tuple[str, ...]:
         return ()
     chosen = grid.entries[grid.chosen]
     config = chosen.config
-    shape = "x".join(map(str, config.hidden)) or "linear"
     return (
-        f"chosen of {len(grid.entries)} configurations by inner folds of train: {config.features} features, {shape}, "
-        f"{config.loss}, rate {config.lr:g}, {chosen.epochs} epochs (all in leaderboard.csv)",
+        f"chosen of {len(grid.entries)} configurations by inner folds of train: {config.features} features, "
+        f"{config.shape}, {config.loss}, rate {config.lr:g}, {chosen.epochs} epochs (all in leaderboard.csv)",
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +15,16 @@ from workflows.options import OnError, Source
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """A pair table with its pictures found. identity: (n,) object, one value per distinct picture content."""
+    """A pair table with its pictures found."""
 
     table: PairTable
     files: dict[str, ImageFile]
-    identity: npt.NDArray[np.object_]
     skipped: tuple[Skipped, ...]  # rows of the CSV that could not be read
+
+    @cached_property
+    def identity(self) -> npt.NDArray[np.object_]:
+        """(n,) object, one value per distinct picture content."""
+        return image_identity(self.table.images, self.files)
 
 
 def read_table(source: Source, *, require_scores: bool = True) -> PairTable:
@@ -43,7 +48,7 @@ def read_inputs(source: Source, *, require_scores: bool = True) -> Inputs:
             "put them there, or name their folder with --images"
         )
     refuse_skipped(table.skipped, source.on_error)
-    return Inputs(table, files, image_identity(table.images, files), table.skipped)
+    return Inputs(table, files, table.skipped)
 
 
 def refuse_skipped(skipped: Sequence[Skipped], on_error: OnError) -> None:

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from consistency.images import Decode, ImageLimits
+from consistency.pairs import OnConflict
+from consistency.splits import PAPER_TEST_FRACTION, Protocol
 
 OnError = Literal["skip", "allow", "abort"]
-OnConflict = Literal["abort", "mean", "first", "drop"]
-Protocol = Literal["grouped", "paper"]
-PROTOCOLS: tuple[Protocol, ...] = ("grouped", "paper")
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,18 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Who is in which split, and where results go."""
+    """Who is in which split, and where results go.
+
+    split: a split file, which says it all: protocol and test_fraction count for nothing then. near_duplicates: how
+    many of 64 bits the hashes of two pictures may differ in for them to be one picture to the split; None: not looked
+    for.
+    """
 
     protocol: Protocol = "grouped"
     seed: int = 42
+    test_fraction: float = PAPER_TEST_FRACTION
+    near_duplicates: int | None = None
+    split: Path | None = None
     runs: Path = Path("runs")
     out: Path | None = None
     resume: Path | None = None  # an unfinished run folder to go on with

@@ -4,20 +4,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from consistency.figures import METRIC_TITLES, with_interval
 from consistency.metrics import METRICS
 from consistency.pairs import Skipped
 from consistency.runs import Result, RunFolder, slug, to_csv
-from workflows.console import METRIC_TITLES, NO_BACKBONE, Screen, with_interval
+from consistency.splits import Protocol
+from workflows.console import NO_BACKBONE, Screen
 from workflows.evaluate import Outcome
 from workflows.finetune import Recipe as FinetuneRecipe
 from workflows.finetune import run_finetune
 from workflows.heads import Recipe as HeadRecipe
 from workflows.heads import run_heads
 from workflows.inputs import read_table
-from workflows.options import PROTOCOLS, Encoding, Evaluation, Protocol, Source, as_config
+from workflows.options import Encoding, Evaluation, Source, as_config
 from workflows.similarity import run_similarity
 from workflows.suite import Done, Step, close_suite, open_suite, run_steps
 
+PROTOCOLS: tuple[Protocol, ...] = ("grouped", "paper")  # of the table, in its order
 QUICK_EPOCHS = 2
 
 
@@ -47,7 +50,7 @@ def system_steps(
 
     def heads(recipe: HeadRecipe, how: Encoding) -> Step:
         def work(out: Path) -> Outcome:
-            return run_heads(source, how, evaluation(out), recipe=recipe, progress=progress)
+            return run_heads(source, how, evaluation(out), recipe=recipe, progress=progress, live=screen.live)
 
         return Step(f"{prefix}heads-{recipe}", work)
 

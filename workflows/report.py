@@ -6,9 +6,10 @@ from typing import Any
 
 from consistency.compare import Difference, compare_runs
 from consistency.errors import InputError
+from consistency.figures import METRIC_TITLES, number, signed
 from consistency.report import write_report
 from consistency.runs import Run, read_run
-from workflows.console import METRIC_TITLES, Table, number, signed
+from workflows.console import Table
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
@@ -22,19 +23,17 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def report_runs(folders: Sequence[Path], out: Path, *, images: Path | None = None) -> dict[str, Any]:
-    """One HTML page of the runs; pictures from `images`, or from where the runs found them if that is still there."""
+    """One HTML page of the runs. images: the folder of the pictures, by default where each run found its own."""
     if out.is_dir():
         raise InputError(f"{out} is a folder, expected a file name such as {out / 'report.html'}")
     runs = read_runs(folders)
-    if images is None:
-        recorded = runs[0].config.get("source", {}).get("images")
-        images = Path(recorded) if recorded and Path(recorded).is_dir() else None
     write_report(runs, out, images=images)
     return {"report": str(out), "runs": [str(run.path) for run in runs]}
 
 
 def compare_folders(folders: Sequence[Path], *, seed: int) -> list[Difference]:
-    return compare_runs(read_runs(folders), seed=seed)
+    # An audit judges every row and tests on none.
+    return compare_runs([run for run in read_runs(folders) if run.command != "audit"], seed=seed)
 
 
 def differences_table(differences: Sequence[Difference]) -> Table:

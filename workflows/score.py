@@ -1,27 +1,32 @@
-"""`score`: new pictures and hashtags through a trained run."""
+"""`score`: new pictures and hashtags through a trained run, or through weights of the published scripts."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from consistency.durable import write_file
 from consistency.errors import CacheError, InputError
-from consistency.images import find_images, image_identity
+from consistency.images import find_images
 from consistency.pairs import PairTable, Skipped, hashtag_fault
 from consistency.progress import Progress, silent
+from consistency.resolve import resolve_backbone
 from consistency.runs import Run, read_run, to_csv
-from heads.model import load_head
+from heads.model import HeadEnsemble, TrainedHead, load_head
+from heads.published import import_published, read_state
 from heads.similarity import SimilarityModel
 from workflows.console import Table
-from workflows.encode import encode_pairs, set_threads
+from workflows.encode import Encoded, encode_pairs, set_threads
 from workflows.evaluate import CLASSES
 from workflows.inputs import Inputs, read_inputs
 from workflows.options import Encoding, Source
+
+if TYPE_CHECKING:
+    from finetune.model import Finetuned
 
 COLUMNS = ("row", "image", "hashtag", "score", "predicted", "value", "p1", "p2", "p3", "p4", "p5")
 
@@ -45,26 +50,39 @@ class Scorer:
 
 
 def load_scorer(
-    folder: Path,
+    model: Path,
     *,
     system: str | None = None,
+    backbone: str | None = None,
     cache: Path = Path("cache"),
     device: str = "auto",
     threads: int | None = None,
     progress: Progress = silent,
 ) -> Scorer:
-    """The trained system of a run folder; `system` where it holds several. Raises InputError where there is none."""
-    run = read_run(folder)
+    """The trained system of a run folder; `system` where it holds several. Raises InputError where there is none.
+
+    model: the folder, or a published weight file (.pth) of `backbone`: a `classifier`, or a fine_tuned_*.pth.
+    """
+    if model.suffix == ".pth":
+        if backbone is None:
+            raise InputError(f"{model} does not say whose weights it holds: name the backbone with --backbone")
+        return _published(model, Encoding(backbone, None, cache, "published", device, threads=threads), progress)
+    if backbone is not None:
+        raise InputError(f"{model} is no .pth file: a run folder knows its backbone, leave --backbone out")
+    run = read_run(model)
     trained = _trained_systems(run)
     if not trained:
-        raise InputError(f"{folder} holds nothing that can score: name a run of similarity, heads or finetune")
+        raise InputError(f"{model} holds nothing that can score: name a run of similarity, heads or finetune")
     if system is None and len(trained) > 1:
-        raise InputError(f"{folder} holds {', '.join(trained)}: choose one with --system")
+        raise InputError(f"{model} holds {', '.join(trained)}: choose one with --system")
     system = system or trained[0]
     if system not in trained:
-        raise InputError(f"{folder} has no system {system}: it holds {', '.join(trained)}")
-    if (folder / "model").is_dir():
-        return Scorer(system, _finetuned(folder, device, threads, progress))
+        raise InputError(f"{model} has no system {system}: it holds {', '.join(trained)}")
+    if (model / "model").is_dir():
+        from finetune.model import load_finetuned
+
+        set_threads(threads)
+        return Scorer(system, _by_pictures(load_finetuned(model, device=device), progress))
     encoding = _encoding(run, cache=cache, device=device, threads=threads)
     return Scorer(system, _on_embeddings(run, system, encoding, progress))
 
@@ -116,26 +134,41 @@ def _on_embeddings(
                 f"{run.info['fingerprint'][:12]}) than are at hand now ({encoded.fingerprint[:12]}): "
                 "use the same weights, or train again"
             )
+        if head is not None:
+            return _by_head(head, encoded)
+        assert model is not None
         rows = encoded.usable(np.arange(len(inputs.table)))
-        pairs = encoded.at(rows)
-        if model is not None:
-            values = pairs.cosine()
-            return Answers(rows, model.predict(values) + 1, values, None, encoded.skipped)
-        assert head is not None
-        said = head.predict(pairs)
-        return Answers(rows, said.predicted + 1, said.values, said.probabilities, encoded.skipped)
+        values = encoded.at(rows).cosine()
+        return Answers(rows, model.predict(values) + 1, values, None, encoded.skipped)
 
     return answer
 
 
-def _finetuned(
-    folder: Path, device: str, threads: int | None, progress: Progress
-) -> Callable[[Inputs, Source], Answers]:
-    from finetune.model import load_finetuned
+def _by_head(head: TrainedHead | HeadEnsemble, encoded: Encoded) -> Answers:
+    rows = encoded.usable(np.arange(len(encoded.position)))
+    said = head.predict(encoded.at(rows))
+    return Answers(rows, said.predicted + 1, said.values, said.probabilities, encoded.skipped)
 
-    set_threads(threads)
-    model = load_finetuned(folder, device=device)
 
+def _published(path: Path, encoding: Encoding, progress: Progress) -> Scorer:
+    """A published weight file, with pictures prepared as its script did."""
+    if any(name.startswith("classifier.") for name in read_state(path)):
+        from consistency.backbone import load_backbone
+        from finetune.model import load_published
+
+        set_threads(encoding.threads)
+        resolved = resolve_backbone(encoding.backbone)
+        backbone = load_backbone(resolved, device=encoding.device, precision="fp32", decode=encoding.decode)
+        return Scorer("finetune-paper", _by_pictures(load_published(path, backbone), progress))
+    head = import_published(path)
+
+    def answer(inputs: Inputs, source: Source) -> Answers:
+        return _by_head(head, encode_pairs(inputs, encoding, source, progress=progress))
+
+    return Scorer("heads-paper", answer)
+
+
+def _by_pictures(model: "Finetuned", progress: Progress) -> Callable[[Inputs, Source], Answers]:
     def answer(inputs: Inputs, source: Source) -> Answers:
         rows, probabilities, skipped = model.predict_proba(inputs.table, inputs.files, progress=progress)
         return _from_probabilities(rows, probabilities, inputs.skipped + tuple(skipped))
@@ -169,7 +202,7 @@ def score_image(
     files = find_images(table.images, image.parent)
     if problem := files[image.name].problem:
         raise InputError(f"{image} cannot be scored: {problem}")
-    inputs = Inputs(table, files, image_identity(table.images, files), ())
+    inputs = Inputs(table, files, ())
     answers = scorer.answer(inputs, source)
     if not len(answers.rows):
         raise InputError(f"{image} cannot be scored: {answers.skipped[0].reason}")

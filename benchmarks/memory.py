@@ -1,0 +1,81 @@
+"""What memory an extraction takes with 2,000 and with 20,000 pictures: `python -m benchmarks.memory [--quick]`.
+
+Every figure is the peak of a fresh process, `cli.py extract --backbone tiny` on a cold cache, as the kernel counted it.
+"""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.timing import machine
+
+ROOT = Path(__file__).parents[1]
+SIDE = 32  # pixels
+AT_MOST = 1.10
+
+
+def draw(folder: Path, first: int, last: int) -> None:
+    """Pictures `first` to `last`, every other one JPEG or PNG, no two of the same content."""
+    for number in range(first, last):
+        pixels = np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / name(number))
+
+
+def name(number: int) -> str:
+    return f"picture_{number:07}.{'jpg' if number % 2 else 'png'}"
+
+
+def write_table(path: Path, rows: int) -> None:
+    """One row per picture, each with a hashtag of its own: the most names and keys that a row can bring."""
+    lines = [f"{name(number)},#태그{number},{number % 5 + 1}\n" for number in range(rows)]
+    path.write_text("Image Filename,Hashtag,Score\n" + "".join(lines), encoding="utf-8")
+
+
+def peak_of_extraction(folder: Path, pictures: int) -> float:
+    """Megabytes (10^6) of resident memory, at most, of one extraction. Raises RuntimeError where it fails."""
+    data = folder / f"{pictures}.csv"
+    write_table(data, pictures)
+    command = [sys.executable, "cli.py", "extract", "--backbone", "tiny", "--data", data, "--images", folder / "image"]
+    with tempfile.TemporaryDirectory() as cache:
+        process = subprocess.Popen([*map(str, command), "--cache", cache, "--quiet"], cwd=ROOT)
+        _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"the extraction of {pictures} pictures exited with {process.returncode}")
+    return used.ru_maxrss * (1 if platform.system() == "Darwin" else 1024) / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--few", type=int, default=2_000, help="pictures of the first extraction")
+    parser.add_argument("--many", type=int, default=20_000, help="pictures of the second")
+    parser.add_argument("--quick", action="store_true", help="200 and 2,000: does it run at all")
+    given = parser.parse_args()
+    counts = [200, 2_000] if given.quick else [given.few, given.many]
+    print(machine("transformers", "numpy", "h5py"))
+    peaks = {}
+    with tempfile.TemporaryDirectory() as folder:
+        images = Path(folder) / "image"
+        images.mkdir()
+        for before, count in zip([0, *counts], counts, strict=False):
+            draw(images, before, count)
+            peaks[count] = peak_of_extraction(Path(folder), count)
+            print(f"{count:>9,} pictures: {peaks[count]:6.0f} MB", flush=True)
+    few, many = (peaks[count] for count in counts)
+    each = (many - few) / (counts[1] - counts[0])  # MB
+    print(f"ratio {many / few:.3f} (at most {AT_MOST:.2f}); {each * 1e6:,.0f} bytes more for each picture and hashtag")
+    estimate = {count: few + each * (count - counts[0]) for count in (10_000, 1_000_000)}
+    print(
+        ", ".join(f"{count:,} pictures: about {size:,.0f} MB" for count, size in estimate.items()) + ", by that slope"
+    )
+
+
+if __name__ == "__main__":
+    main()
