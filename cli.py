@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from consistency.pairs import Skipped
     from workflows.console import Screen
     from workflows.evaluate import Outcome
-    from workflows.options import Encoding, Evaluation, Source
+    from workflows.options import CacheChoice, Encoding, Evaluation, Source
 
 FAILED, USAGE, SKIPPED_ROWS, INTERRUPTED = 1, 2, 3, 130
+NEAR_DUPLICATES = 8  # consistency/near_duplicates.py says why
 Command = Callable[..., Any]
 
 
@@ -121,13 +122,42 @@ encoder_options = options(
     click.option("--store", type=click.Choice(["fp32", "fp16"]), default="fp32", show_default=True),
     device_options,
 )
-evaluation_options = options(
+division_options = options(
     click.option(
         "--protocol",
-        type=click.Choice(["grouped", "paper"]),
-        help="Who is in which split.  [default: grouped; paper with --preset paper]",
+        type=click.Choice(["grouped", "hashtag", "paper"]),
+        help="Who is in which split: no picture, or no hashtag, on two sides; or single rows, as published."
+        "  [default: grouped; paper with --preset paper]",
+    ),
+    click.option(
+        "--test-fraction",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        metavar="F",
+        help="Share of the rows that are tested.  [default: 0.2]",
+    ),
+    click.option(
+        "--near-duplicates",
+        type=click.IntRange(0, 64),
+        is_flag=False,
+        flag_value=NEAR_DUPLICATES,
+        metavar="[LIMIT]",
+        help="Keep pictures together whose 64-bit hashes differ in at most LIMIT bits, too (protocol grouped)."
+        f"  [{NEAR_DUPLICATES} where no LIMIT is given; default: off]",
     ),
     click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Of everything random."),
+)
+evaluation_options = options(
+    click.option(
+        "--split",
+        "split_file",
+        type=PATH,
+        metavar="FILE",
+        help="Take who is in which split from this split.csv, in place of --protocol and --test-fraction.",
+    ),
+    division_options,
+)
+folds_option = click.option(
+    "--folds", type=click.IntRange(min=2), metavar="K", help="Also cross-validate the whole recipe in K outer folds."
 )
 out_options = options(
     click.option(
@@ -183,14 +213,26 @@ def encoding_of(given: dict[str, Any]) -> "Encoding":
     )
 
 
+def choice_of(given: dict[str, Any]) -> "CacheChoice":
+    from workflows.options import CacheChoice
+
+    return CacheChoice(root=given["cache"], backbone=given["backbone"], fingerprint=given["fingerprint"])
+
+
 def evaluation_of(given: dict[str, Any]) -> "Evaluation":
+    from consistency.splits import PAPER_TEST_FRACTION
     from workflows.options import Evaluation
 
     if given.get("resume") and given["out"]:
         raise click.UsageError("--resume goes on in its own folder: leave --out out")
+    if given.get("split_file") and (given["protocol"] or given["test_fraction"]):
+        raise click.UsageError("--split says who is tested: leave --protocol and --test-fraction out")
     return Evaluation(
         protocol=given["protocol"] or ("paper" if given.get("preset") == "paper" else "grouped"),
         seed=given["seed"],
+        test_fraction=given["test_fraction"] or PAPER_TEST_FRACTION,
+        near_duplicates=given["near_duplicates"],
+        split=given.get("split_file"),
         runs=given["runs"],
         out=given["out"],
         resume=given.get("resume"),
@@ -224,6 +266,8 @@ def show(outcome: "Outcome", given: dict[str, Any], screen: "Screen", title: str
     entries = [result.as_entry() for result in outcome.results]
     if given["as_json"]:
         print_json(entries)
+    if outcome.seconds:
+        entries = [{**entry, "seconds": seconds} for entry, seconds in zip(entries, outcome.seconds, strict=True)]
     screen.results(title, entries)
     for note in outcome.notes:
         screen.note(note)
@@ -284,7 +328,7 @@ def demo_command(**given: Any) -> None:
 
 @app.group("data")
 def data_group() -> None:
-    """Check a data set, or draw the demo one."""
+    """Check or divide a data set, or draw the demo one."""
 
 
 @data_group.command("check")
@@ -303,6 +347,29 @@ def data_check_command(**given: Any) -> None:
         screen.table(table)
     if not is_complete(health) and given["on_error"] == "skip":
         sys.exit(SKIPPED_ROWS)
+
+
+@data_group.command("split")
+@data_options
+@division_options
+@click.option("--folds", type=click.IntRange(min=2), help="Also K outer folds, as `heads --folds`.")
+@click.option("-o", "--output", type=PATH, required=True, metavar="SPLIT.csv")
+@screen_options
+def data_split_command(**given: Any) -> None:
+    """Write who is in which split to a file, for --split; runs nothing (needs no pictures)."""
+    from workflows.data import write_division
+
+    screen = screen_of(given)
+    evaluation = evaluation_of({**given, "runs": Path("runs"), "out": None})
+    written = write_division(
+        source_of(given), evaluation, given["output"], folds=given["folds"], progress=screen.progress
+    )
+    if given["as_json"]:
+        print_json(written.as_dict())
+    for note in written.notes:
+        screen.note(note)
+    screen.note(f"Split: {written.rows['train']} rows of train, {written.rows['test']} of test: {written.path}")
+    close(written.skipped, given["on_error"], screen)
 
 
 @data_group.command("demo")
@@ -358,6 +425,7 @@ def extract_command(**given: Any) -> None:
     show_default=True,
     help="What the exact thresholds are best at, on train.",
 )
+@folds_option
 @out_options
 @screen_options
 def similarity_command(**given: Any) -> None:
@@ -372,6 +440,7 @@ def similarity_command(**given: Any) -> None:
         evaluation_of(given),
         methods=given["methods"] or (PAPER_METHODS if given["preset"] else METHODS),
         objective=given["objective"],
+        folds=given["folds"],
         progress=screen.progress,
     )
     show(outcome, given, screen, f"Similarity of {given['backbone']}")
@@ -386,7 +455,7 @@ def similarity_command(**given: Any) -> None:
 @preset_option
 @click.option("--grid", is_flag=True, help="Choose among many heads by folds inside train.")
 @click.option("--grid-file", type=PATH, help="Your own grid, in TOML (with --grid).")
-@click.option("--folds", type=click.IntRange(min=2), help="Also cross-validate the whole recipe in K outer folds.")
+@folds_option
 @click.option("--resume", type=PATH, metavar="RUN_DIR", help="Continue an interrupted grid.")
 @click.option("--inner-folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of the grid's choice.")
 @click.option(
@@ -447,39 +516,88 @@ def heads_command(**given: Any) -> None:
 @click.option("--max-steps", type=click.IntRange(min=1), help="Stop after so many optimizer steps.")
 @click.option("--lr", type=float, help="Rate of the encoders.  [default: the recipe's]")
 @click.option("--head-lr", type=float, help="Rate of the head.  [default: the recipe's]")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Rows, or pictures with --batch-by image.")
+@click.option(
+    "--batch-size",
+    default="auto",
+    show_default=True,
+    metavar="auto|N",
+    help="Rows, or pictures with --batch-by image. auto: the recipe's, in smaller parts where memory is short.",
+)
 @click.option("--batch-by", type=click.Choice(["row", "image"]), help="What a batch counts.")
+@click.option("--accumulation", type=click.IntRange(min=1), help="Batches in an optimizer step.")
+@click.option("--micro-batch", type=click.IntRange(min=1), metavar="N", help="Encode at most N pictures at once.")
+@click.option("--head", "like", type=PATH, metavar="RUN_DIR", help="Begin with the kind of head that `heads` chose.")
+@click.option(
+    "--loss",
+    type=click.Choice(["cross-entropy", "sord", "emd", "corn", "cumulative-link", "regression"]),
+    help="Of the head.  [default: cross-entropy]",
+)
+@click.option("--class-weights", type=click.Choice(["balanced", "none"]), help="In the loss.  [default: balanced]")
+@click.option(
+    "--average",
+    type=click.Choice(["none", "ema", "interpolate"]),
+    help="Of the weights: exponential, or with those before training.  [default: ema; none with --preset paper]",
+)
+@click.option("--patience", type=click.IntRange(min=1), help="Epochs without a better validation score.  [default: 4]")
+@click.option(
+    "--crop",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="SHARE",
+    help="Train on random crops of at least this share of the area.  [default: 1]",
+)
+@click.option("--flip", is_flag=True, default=None, help="Mirror half of the pictures (turns their text around).")
 @click.option("--freeze", metavar="N|image|text", help="Keep the lowest N layers, or one encoder, as they are.")
 @click.option("--lora", type=click.IntRange(min=1), metavar="RANK", help="Train low-rank adapters (needs peft).")
 @click.option("--gradient-checkpointing", is_flag=True, default=None, help="Less memory, more time.")
+@click.option("--checkpoint-steps", type=click.IntRange(min=1), metavar="N", help="Save the state every N steps ...")
+@click.option(
+    "--checkpoint-minutes",
+    type=click.FloatRange(0, min_open=True),
+    default=10,
+    show_default=True,
+    metavar="M",
+    help="... and every M minutes, for --resume.",
+)
 @click.option("--resume", type=PATH, metavar="RUN_DIR", help="Continue an interrupted run.")
 @out_options
 @screen_options
 def finetune_command(**given: Any) -> None:
     """Fine-tune the encoders and a head end to end (never through the cache)."""
+    from finetune.checkpoint import Cadence
     from workflows.finetune import run_finetune
 
+    encoding = encoding_of({**given, "cache": Path("cache"), "store": "fp32", "workers": None})
     names = [
         "epochs",
         "max_steps",
         "lr",
         "head_lr",
-        "batch_size",
         "batch_by",
+        "accumulation",
+        "micro_batch",
+        "average",
+        "patience",
+        "crop",
+        "flip",
         "freeze",
         "lora",
         "gradient_checkpointing",
     ]
     changes = {name: given[name] for name in names if given[name] is not None}
+    if encoding.batch_size != "auto":
+        changes = {"batch_size": encoding.batch_size, "micro_batch": None, **changes}
     if str(changes.get("freeze", "")).isdecimal():
         changes["freeze"] = int(changes["freeze"])
     screen = screen_of(given)
     outcome = run_finetune(
         source_of(given),
-        encoding_of({**given, "batch_size": "auto", "cache": Path("cache"), "store": "fp32", "workers": None}),
+        encoding,
         evaluation_of(given),
         recipe=given["preset"] or "default",
         changes=changes,
+        head_changes={name: given[name] for name in ("loss", "class_weights") if given[name] is not None},
+        like=given["like"],
+        cadence=Cadence(given["checkpoint_steps"], given["checkpoint_minutes"]),
         progress=screen.progress,
     )
     show(outcome, given, screen, f"Fine-tuning of {given['backbone']}")
@@ -499,12 +617,12 @@ def finetune_command(**given: Any) -> None:
 @encoder_options
 @click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Of everything random.")
 @click.option("--skip", "skips", type=click.Choice(["finetune"]), multiple=True, help="Leave these systems out.")
-@click.option("--quick", is_flag=True, help="Two epochs of fine-tuning: a first look.")
+@click.option("--quick", is_flag=True, help="Two epochs of fine-tuning, one head instead of a grid: a first look.")
 @out_options
 @screen_options
 def paper_command(**given: Any) -> None:
     """All six published systems and ours beside them, protocols paper and grouped, in one table."""
-    from workflows.paper import run_paper
+    from workflows.paper import backbones_table, run_paper
 
     screen = screen_of(given)
     outcome = run_paper(
@@ -517,6 +635,8 @@ def paper_command(**given: Any) -> None:
         quick=given["quick"],
         screen=screen,
     )
+    if table := backbones_table(outcome.results):
+        screen.table(table)
     show(outcome, given, screen, "Published systems and ours")
 
 
@@ -544,12 +664,13 @@ def audit_command(**given: Any) -> None:
     Writes audit.csv (all rows, the most doubtful first) and report.html with the pictures of the first.
     """
     from workflows.audit import audit_table, describe_precision, run_audit
+    from workflows.options import Evaluation
 
     screen = screen_of(given)
     audit = run_audit(
         source_of(given),
         encoding_of(given),
-        evaluation_of({**given, "protocol": "grouped"}),
+        Evaluation(seed=given["seed"], runs=given["runs"], out=given["out"]),
         folds=given["folds"],
         repeats=given["repeats"],
         top=given["top"],
@@ -566,6 +687,34 @@ def audit_command(**given: Any) -> None:
     screen.note(f"Report: {audit.outcome.path / 'report.html'}")
     screen.note(f"Run folder: {audit.outcome.path}")
     close(audit.outcome.skipped, given["on_error"], screen, audit.outcome.path)
+
+
+@app.command("rerun")
+@click.argument("run_dir", type=PATH, metavar="RUN_DIR")
+@click.option("--data", type=PATH, help="Where the CSV is now.  [default: where the run found it]")
+@click.option("--images", type=PATH, help="Where the pictures are now.  [default: likewise]")
+@click.option("--cache", type=PATH, help="Folder of the embeddings.  [default: the run's]")
+@out_options
+@screen_options
+def rerun_command(run_dir: Path, **given: Any) -> None:
+    """Repeat a run from its run.json: are predictions, metrics, split and weights the same, byte for byte?
+
+    Exits 0 if they are, 1 if not, 2 if the run cannot be repeated.
+    """
+    from workflows.rerun import Where, changes_table, files_table, rerun
+
+    screen = screen_of(given)
+    names = ("out", "runs", "data", "images", "cache")
+    found = rerun(run_dir, Where(**{name: given[name] for name in names}), screen)
+    if given["as_json"]:
+        print_json(found.as_dict())
+    if found.changes:
+        screen.table(changes_table(found))
+    screen.table(files_table(found))
+    screen.note("Identical" if found.identical else "Different")
+    screen.note(f"Run folder: {found.path}")
+    if not found.identical:
+        sys.exit(FAILED)
 
 
 @app.command("compare")
@@ -668,11 +817,13 @@ which_cache_options = options(
 @which_cache_options
 @screen_options
 def cache_info_command(**given: Any) -> None:
-    """Rows, bytes and models, in plain words."""
-    from workflows.cache import cache_info, info_table
+    """Rows, bytes, models and age; with --fingerprint also all that decides the vectors, in plain words."""
+    from workflows.cache import cache_info, in_words, info_table
 
-    entries = cache_info(given["cache"], backbone=given["backbone"], fingerprint=given["fingerprint"])
+    entries = cache_info(choice_of(given))
     show_cache(given, entries, info_table)
+    for line in in_words(entries) if given["fingerprint"] else ():
+        screen_of(given).note(line)
 
 
 @cache_group.command("verify")
@@ -682,7 +833,7 @@ def cache_verify_command(**given: Any) -> None:
     """Check every digest; damage is quarantined (then `extract` fills the holes) and exits 1."""
     from workflows.cache import cache_verify, verify_table
 
-    entries = cache_verify(given["cache"], backbone=given["backbone"], fingerprint=given["fingerprint"])
+    entries = cache_verify(choice_of(given))
     show_cache(given, entries, verify_table)
     damaged = [line for entry in entries for line in entry["damaged"]]
     for line in damaged:
@@ -698,30 +849,26 @@ def cache_compact_command(**given: Any) -> None:
     """Merge small segments into larger ones; readers and writers may go on meanwhile."""
     from workflows.cache import cache_compact, compact_table
 
-    entries = cache_compact(given["cache"], backbone=given["backbone"], fingerprint=given["fingerprint"])
-    show_cache(given, entries, compact_table)
+    show_cache(given, cache_compact(choice_of(given)), compact_table)
 
 
 @cache_group.command("gc")
 @which_cache_options
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @screen_options
-def cache_gc_command(
-    cache: Path, backbone: str | None, fingerprint: str | None, yes: bool, as_json: bool, quiet: bool
-) -> None:
+def cache_gc_command(**given: Any) -> None:
     """Remove the embeddings of every other model than the one named."""
     from workflows.cache import cache_gc, info_table, others
-    from workflows.console import Screen
 
-    if not backbone and not fingerprint:
+    choice, screen = choice_of(given), screen_of(given)
+    if not choice.backbone and not choice.fingerprint:
         raise click.UsageError("name the model to keep with --backbone or --fingerprint")
-    screen = Screen(quiet=quiet)
-    doomed = others(cache, backbone=backbone, fingerprint=fingerprint)
-    screen.table(info_table(cache, doomed))
-    if doomed and not yes:
+    doomed = others(choice)
+    screen.table(info_table(choice.root, doomed))
+    if doomed and not given["yes"]:
         click.confirm(f"Remove these {len(doomed)}?", abort=True, err=True)
-    removed = cache_gc(cache, [entry["fingerprint"] for entry in doomed])
-    if as_json:
+    removed = cache_gc(choice.root, [entry["fingerprint"] for entry in doomed])
+    if given["as_json"]:
         print_json(removed)
     screen.note(f"Removed {len(removed)} of {len(doomed)}")
 
@@ -736,9 +883,7 @@ def cache_export_command(out: Path, **given: Any) -> None:
     from workflows.cache import cache_export
 
     screen = screen_of(given)
-    written, skipped = cache_export(
-        source_of(given), out, given["cache"], backbone=given["backbone"], fingerprint=given["fingerprint"]
-    )
+    written, skipped = cache_export(source_of(given), out, choice_of(given))
     if given["as_json"]:
         print_json(written)
     screen.note(f"Exported {written['images']} pictures and {written['hashtags']} hashtags: {out}")

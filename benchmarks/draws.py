@@ -18,10 +18,9 @@ import numpy.typing as npt
 from scipy.stats import t
 
 from benchmarks.timing import machine
-from consistency.durable import write_file
-from consistency.runs import to_csv
+from consistency.figures import number
 from demo.dataset import write_demo
-from workflows.console import Screen, number
+from workflows.console import Screen
 from workflows.demo import IMAGES, QUICK_IMAGES
 from workflows.evaluate import Outcome
 from workflows.heads import run_heads
@@ -114,8 +113,6 @@ def main() -> None:
         screen.note(f"Draw {seed}")
         done = run_draw(given.out, seed, finetune=given.with_finetune, quick=given.quick, screen=screen)
         draws.append(reached(done))
-        entries = [[seed, *key, value] for seed, draw in zip(given.seeds, draws) for key, value in draw.items()]
-        write_file(given.out / "draws.csv", to_csv(("seed", "system", "metric", "value"), entries))
     print(machine("transformers", "scikit-learn"), end="\n\n")
     print(markdown(given.seeds, draws), end="")
 

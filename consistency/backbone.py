@@ -11,21 +11,35 @@ from PIL import Image
 from consistency.errors import BackboneError
 from consistency.loading import load_image_processor, load_model, load_tokenizer
 from consistency.model_folder import TRIMMED, processor_config
+from consistency.packed import pack_linear
 from consistency.preprocess import PreprocessSpec
 from consistency.resolve import ResolvedBackbone, choose_device, choose_precision, fingerprint_fields
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+CPU_PATCHES = 300  # in a batch, per thread
+
 
 def load_backbone(
-    resolved: ResolvedBackbone, *, device: str = "auto", precision: str = "auto", decode: str = "ours"
+    resolved: ResolvedBackbone,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    decode: str = "ours",
+    trainable: bool = True,
 ) -> "Backbone":
-    """Load the model, its tokenizer and its preprocessing. Raises BackboneError for files that are not usable."""
+    """Load the model, its tokenizer and its preprocessing. Raises BackboneError for files that are not usable.
+
+    A model that is not `trainable` may have its weights in another layout, in which a CPU is quicker.
+    """
     device = choose_device(device)
     precision = choose_precision(precision, device)
     if precision == "fp32":
         torch.backends.cudnn.allow_tf32 = False  # by default convolutions on CUDA keep 10 bits of fp32's 23
-    return Backbone(resolved, device, precision, decode)
+    backbone = Backbone(resolved, device, precision, decode)
+    if not trainable and device == "cpu" and precision == "fp32":
+        pack_linear(backbone.model)
+    return backbone
 
 
 class Backbone:
@@ -49,6 +63,20 @@ class Backbone:
         if max(self.token_ids([""])[0]) >= self.model.config.text_config.vocab_size:
             raise BackboneError(f"{resolved.folder} holds another model's tokenizer: its ids go beyond the vocabulary")
         self.embed_dim = self.encode_texts([""]).shape[1]
+
+    @property
+    def batch_sizes(self) -> tuple[int, int]:
+        """Pictures and hashtags in a batch that keep the device busy."""
+        if self.device.startswith("cuda"):
+            return 256, 1024
+        # On a CPU small batches are quicker: activations stay in its caches, and in memory that malloc keeps.
+        vision = self.model.config.vision_config
+        patches = (vision.image_size // vision.patch_size) ** 2 + 1
+        return max(2, CPU_PATCHES * torch.get_num_threads() // patches), 128
+
+    def in_fp32(self) -> "Backbone":
+        """The same model loaded once more, to measure what a lower precision costs."""
+        return load_backbone(self.resolved, device=self.device, precision="fp32", decode=self.decode, trainable=False)
 
     @property
     def fields(self) -> dict[str, str]:

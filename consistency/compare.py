@@ -1,8 +1,9 @@
 """Is one system better than another? Paired differences on the same test rows, bootstrapped over pictures.
 
-The intervals say how much of a difference these test pictures could have made by chance. They leave out that
-training the same system again with another seed gives another model: several runs with different seeds show
-that.
+Both systems answer on the same resampled pictures, and `consistency.intervals` makes the interval of their difference,
+and a p-value, as it makes a metric's. They say how much of a difference these test pictures could have made by chance.
+They leave out that training the same system again with another seed gives another model: several runs with different
+seeds show that.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from consistency.controls import CONTROLS
 from consistency.errors import InputError
-from consistency.metrics import bootstrap_metrics, percentile_interval
+from consistency.intervals import UNCORRECTED, bootstrap_metrics, effective_pictures, interval, p_value
 from consistency.runs import Predictions, Result, Run
 
 RESAMPLES = 10_000
@@ -25,8 +26,8 @@ COMPARED = ("accuracy", "macro_f1", "mae", "qwk")
 class Difference:
     """`metric` of `name` minus that of `reference`, over n rows, with its 95 % interval.
 
-    p: two-sided bootstrap p-value. p_holm: the same after Holm's correction over the systems compared on this
-    metric. None where the metric is undefined for either.
+    p: two-sided, below 0.05 exactly where the interval leaves 0 out. p_holm: the same after Holm's correction over the
+    systems compared on this metric. None where the metric is undefined for either; no interval and no p of one picture.
     """
 
     name: str
@@ -88,7 +89,16 @@ def compare(
     """Every result after the first against the first, with the same resamples of pictures for all."""
     reference = results[0].predictions
     draws = [
-        bootstrap_metrics(p.scores, p.predicted, p.values, p.probabilities, p.images, resamples=resamples, seed=seed)
+        bootstrap_metrics(
+            p.scores,
+            p.predicted,
+            p.values,
+            p.probabilities,
+            p.images,
+            resamples=resamples,
+            seed=seed,
+            names=metrics,
+        )
         for p in (_aligned(result.predictions, reference, name) for result, name in zip(results, names, strict=True))
     ]
     differences: list[Difference] = []
@@ -96,7 +106,13 @@ def compare(
         base = results[0].metrics[metric]
         found = [
             _difference(
-                name, names[0], metric, len(reference), result.metrics[metric], base, drawn[metric] - draws[0][metric]
+                name,
+                names[0],
+                metric,
+                reference.images,
+                result.metrics[metric],
+                base,
+                drawn[metric] - draws[0][metric],
             )
             for result, name, drawn in zip(results[1:], names[1:], draws[1:], strict=True)
         ]
@@ -109,22 +125,19 @@ def _difference(
     name: str,
     reference: str,
     metric: str,
-    n: int,
+    images: npt.NDArray[np.object_],
     value: float | None,
     base: float | None,
     gaps: npt.NDArray[np.float64],
 ) -> Difference:
-    interval = percentile_interval(gaps)
-    if value is None or base is None or interval is None:
-        return Difference(name, reference, metric, n, value, base, None, None, None, None, None)
-    return Difference(name, reference, metric, n, value, base, value - base, *interval, two_sided_p(gaps), None)
-
-
-def two_sided_p(gaps: npt.NDArray[np.float64]) -> float:
-    """How often (B,) resampled differences lie beyond 0, times two for both sides; never exactly 0."""
-    defined = gaps[~np.isnan(gaps)]
-    tail = min((defined <= 0).sum(), (defined >= 0).sum())
-    return float(min(1.0, 2 * (1 + tail) / (1 + len(defined))))
+    n, gap = len(images), None if value is None or base is None else value - base
+    m, corrected = effective_pictures(images), metric not in UNCORRECTED
+    found = interval(gap, gaps, m, corrected=corrected) if m > 1 else None
+    if gap is None or found is None:
+        return Difference(name, reference, metric, n, value, base, gap, None, None, None, None)
+    return Difference(
+        name, reference, metric, n, value, base, gap, *found, p_value(gap, gaps, m, corrected=corrected), None
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

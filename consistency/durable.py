@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from consistency.errors import StorageError
+from consistency.errors import InputError, StorageError
 
 TEMP_PREFIX = ".writing-"
 
@@ -62,6 +62,14 @@ def write_file(path: Path, data: bytes, *, temp: Path | None = None) -> None:
         if isinstance(error, OSError):
             raise _storage_error(path, error) from error
         raise
+
+
+def check_output(path: Path) -> None:
+    """Raises InputError where `path` cannot become a file; asked before the work whose result goes there."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, expected the name of a file")
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written: the folder {path.parent} does not exist; make it, or name another")
 
 
 def write_with_digest(path: Path, data: bytes) -> None:

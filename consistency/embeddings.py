@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, eq=False)
 class PairEmbeddings:
-    """`n` pairs over distinct pictures and hashtags; pair copies of the vectors never exist.
+    """`n` pairs over distinct pictures and hashtags, whose vectors are here once.
 
     images: (n_images, d) float32, unit norm. hashtags: (n_hashtags, d) float32, unit norm.
     image_index, hashtag_index: (n,) int64 rows of the two tables.
@@ -35,6 +35,10 @@ class PairEmbeddings:
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "PairEmbeddings":
         """The pairs `rows` (indices or mask) over the same two tables."""
         return PairEmbeddings(self.images, self.hashtags, self.image_index[rows], self.hashtag_index[rows])
+
+    def hashtag_vectors(self) -> npt.NDArray[np.float32]:
+        """The hashtag's vector of every pair, (n, d) float32: a copy for each."""
+        return self.hashtags[self.hashtag_index]
 
     def cosine(self) -> npt.NDArray[np.float64]:
         """Cosine similarity of every pair, (n,) float64 (the tables have unit norm)."""

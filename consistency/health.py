@@ -15,12 +15,13 @@ from sklearn.model_selection import GroupShuffleSplit
 from consistency.controls import control_predictions
 from consistency.errors import ConsistencyError, DataError
 from consistency.images import ImageFile, ImageLimits, decode_image, image_identity
+from consistency.leakage import Leakage, leakage
 from consistency.metrics import SCORES, evaluate
 from consistency.pairs import PairTable, Skipped, merge_repeats
 from consistency.progress import Progress, silent
-from consistency.splits import Leakage, Protocol, leakage, make_split
+from consistency.splits import PROTOCOLS, Protocol, make_split
 
-CONTROL_METRICS = ("accuracy", "macro_f1", "qwk")
+CONTROL_METRICS = ("accuracy", "macro_f1", "mae", "qwk")
 GROUP_SHUFFLES = 10
 _BOMS = ((b"\xef\xbb\xbf", "UTF-8 with BOM"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
 
@@ -50,9 +51,10 @@ class Health:
 
     pairs: distinct (picture, hashtag) after NFC and stripping; repeats: rows beyond the first of their pair;
     conflicts: pairs whose rows have different scores. with_hash, not_nfc: rows. published_leakage: of the
-    published row split, None where the table is too small for it. controls: {"paper": ..., "grouped": ...},
-    each {system: {metric: figure}}, grouped being the mean over 10 divisions of the pictures; None if not
-    asked for.
+    published row split, None where the table is too small for it; the others likewise of their protocols.
+    not_drawn: (protocol, reason) of the splits that cannot be drawn. controls: {"paper": ..., "grouped": ...},
+    without those that cannot be drawn, each {system: {metric: figure}}, grouped being the mean over 10 divisions
+    of the pictures; None if not asked for.
     """
 
     path: Path
@@ -71,6 +73,8 @@ class Health:
     pictures: Pictures
     published_leakage: Leakage | None
     grouped_leakage: Leakage | None
+    hashtag_leakage: Leakage | None
+    not_drawn: tuple[tuple[str, str], ...]
     controls: dict[str, dict[str, dict[str, float | None]]] | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -98,6 +102,7 @@ def check(
     identity = image_identity(table.images, files)
     merged = merge_repeats(table, identity, "first")
     disagrees = table.scores != table.scores[merged.first]
+    leaks, not_drawn = leakage_by_protocol(table, identity)
     return Health(
         path=table.path,
         digest=table.digest,
@@ -113,10 +118,28 @@ def check(
         with_hash=sum(tag.lstrip().startswith("#") for tag in table.hashtags),
         not_nfc=sum(not unicodedata.is_normalized("NFC", tag) for tag in table.hashtags),
         pictures=check_pictures(files, limits or ImageLimits(), progress),
-        published_leakage=_leakage_of(table, identity, "paper"),
-        grouped_leakage=_leakage_of(table, identity, "grouped"),
+        published_leakage=leaks.get("paper"),
+        grouped_leakage=leaks.get("grouped"),
+        hashtag_leakage=leaks.get("hashtag"),
+        not_drawn=not_drawn,
         controls=control_figures(table, identity, progress) if controls else None,
     )
+
+
+def leakage_by_protocol(
+    table: PairTable, identity: npt.NDArray[np.object_]
+) -> tuple[dict[Protocol, Leakage], tuple[tuple[str, str], ...]]:
+    """The leakage under every protocol, and (protocol, reason) where the table is too small for it."""
+    leaks: dict[Protocol, Leakage] = {}
+    not_drawn = []
+    for protocol in PROTOCOLS:
+        try:
+            split = make_split(table, identity, protocol=protocol, on_conflict="first")
+        except DataError as error:
+            not_drawn.append((protocol, str(error)))
+        else:
+            leaks[protocol] = leakage(split, identity, table.hashtags)
+    return leaks, tuple(not_drawn)
 
 
 def check_pictures(files: Mapping[str, ImageFile], limits: ImageLimits, progress: Progress) -> Pictures:
@@ -144,17 +167,22 @@ def control_figures(
     table: PairTable, identity: npt.NDArray[np.object_], progress: Progress = silent
 ) -> dict[str, dict[str, dict[str, float | None]]]:
     """The controls under the published row split, and their mean over 10 `GroupShuffleSplit`s of merged
-    pictures.
+    pictures; each where the table is large enough for it.
     """
     merged = merge_repeats(table, identity, "first")
     kept = np.flatnonzero(merged.kept)
     groups = _first_names(identity, table.images)[kept]
-    if len(set(groups)) < 2:
-        raise DataError(f"{table.path}: controls need two different pictures at least: leave --controls out")
-    paper = make_split(table, identity, protocol="paper")
+    figures = {}
     with progress("Training controls", GROUP_SHUFFLES + 1) as advance:
-        figures = {"paper": _evaluate_controls(table, paper.rows("train"), paper.rows("test"))}
+        try:
+            paper = make_split(table, identity, protocol="paper")
+        except DataError:  # `check` says why
+            pass
+        else:
+            figures["paper"] = _evaluate_controls(table, paper.rows("train"), paper.rows("test"))
         advance(1)
+        if len(set(groups)) < 2:
+            return figures
         shuffled = []
         for seed in range(GROUP_SHUFFLES):
             shuffle = GroupShuffleSplit(1, test_size=0.2, random_state=seed)
@@ -189,14 +217,6 @@ def _first_names(identity: npt.NDArray[np.object_], images: npt.NDArray[np.objec
     """(n,) object: pictures called by a name, so that scikit-learn sorts them alike whether they are found or not."""
     names: dict[object, object] = {}
     return np.array([names.setdefault(key, name) for key, name in zip(identity, images, strict=True)], dtype=object)
-
-
-def _leakage_of(table: PairTable, identity: npt.NDArray[np.object_], protocol: Protocol) -> Leakage | None:
-    try:
-        split = make_split(table, identity, protocol=protocol, on_conflict="first")
-    except DataError:  # too small a table; the command that needs the split says so
-        return None
-    return leakage(split, identity, table.hashtags)
 
 
 def _problem(file: ImageFile, limits: ImageLimits) -> str | None:

@@ -100,12 +100,11 @@ def decode_image(
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
             _check_size(*image.size, limits or ImageLimits())
-            if decode == "fast" and target and isinstance(image, JpegImageFile):
-                image.draft(None, (2 * target, 2 * target))
+            _reduce(image, decode, target)
             image.load()  # opening reads the header only
             if decode == "published":
                 image.info.pop("transparency", None)  # or processors would put that colour on white
-                return image.convert("RGB")
+                return _in_rgb(image)
             return _upright(_to_rgb(image), image)
     except ImageError:
         raise
@@ -114,6 +113,21 @@ def decode_image(
     except Exception as error:  # Pillow raises about anything over broken files
         detail = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"broken or truncated: {detail[:200]}") from error
+
+
+def count_pixels(path: Path, *, decode: Decode = "ours", target: int | None = None) -> int:
+    """How many pixels `decode_image` would decode, by the header; 0 where there is no good one."""
+    try:
+        with Image.open(path, formats=_formats()) as image:
+            _reduce(image, decode, target)
+            return image.width * image.height
+    except Exception:  # as in `decode_image`, which says what is wrong
+        return 0
+
+
+def _reduce(image: Image.Image, decode: Decode, target: int | None) -> None:
+    if decode == "fast" and target and isinstance(image, JpegImageFile):
+        image.draft(None, (2 * target, 2 * target))
 
 
 def _find(name: str, root: Path, listings: dict[Path, dict[str, list[str]]]) -> ImageFile:
@@ -188,12 +202,16 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     elif image.has_transparency_data:
         full = None
     else:
-        return image.convert("RGB")
+        return _in_rgb(image)
     rgb = Image.new("RGB", image.size)
     for top in range(0, image.height, _STRIP):  # at once, a large picture's copies would fill a gigabyte
         strip = image.crop((0, top, image.width, min(top + _STRIP, image.height)))
         rgb.paste(_scaled(strip, full) if full else _on_white(strip), (0, top))
     return rgb
+
+
+def _in_rgb(image: Image.Image) -> Image.Image:
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy
 
 
 def _scaled(image: Image.Image, full: int) -> Image.Image:

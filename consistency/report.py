@@ -18,13 +18,16 @@ from consistency.durable import make_folder, write_file
 from consistency.errors import InputError
 from consistency.figures import FURTHER_TITLES, LOWER_IS_BETTER, METRIC_TITLES, SPLITS, interval_text, number
 from consistency.gallery import competes, data_uri, main_result, make_gallery, merit, thumbnails
+from consistency.leakage import seen_before
 from consistency.metrics import calibration_bins, confusion
 from consistency.runs import Audited, Result, Run, read_audit, read_split
-from consistency.splits import seen_before
 
 SHOWN_DOUBTS = 24
 PROTOCOLS = {
     "grouped": "Repeated pairs are merged and all rows of a picture stay on one side: every test picture is new.",
+    "hashtag": "Repeated pairs are merged and all rows of a hashtag stay on one side: every test hashtag is new, "
+    "pictures are not.",
+    "file": "The split was read from a file.",
     "paper": "The published split by rows: a test picture has mostly been seen in training with other hashtags, "
     "and some pairs have been seen as they are. For comparison with published figures only.",
 }
@@ -111,6 +114,7 @@ def write_report(runs: Sequence[Run], out: Path, *, images: Path | None = None) 
         trainings=[(run.path.name, source) for run in runs if (source := _training(run))],
         gallery=make_gallery([result for _, result in groups[0]], shown, images or _pictures(main)),
         doubtful=[row for run in runs for row in _doubtful(run, images or _pictures(run))],
+        precisions=[found for run in runs if (found := run.config.get("precision"))],
         audit_only=all(run.command == "audit" for run in runs),
         runs=[_about_run(run) for run in runs],
         written=f"{datetime.now():%Y-%m-%d %H:%M}",

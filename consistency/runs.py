@@ -1,6 +1,7 @@
 """A run folder: what was asked, what came out, and everything needed to recompute and repeat it."""
 
 import csv
+import hashlib
 import json
 import math
 import os
@@ -43,6 +44,7 @@ PACKAGES = (
     "tokenizers",
     "safetensors",
 )
+SOURCES = ("consistency", "embedcache", "heads", "finetune", "demo", "workflows")
 UNFINISHED = ".unfinished"
 
 
@@ -132,7 +134,8 @@ class Audited:
 
 def evaluate_predictions(predictions: Predictions, *, seed: int = 42) -> Result:
     """Metrics, and intervals from a bootstrap over pictures."""
-    from consistency.metrics import bootstrap_intervals, evaluate
+    from consistency.intervals import bootstrap_intervals
+    from consistency.metrics import evaluate
 
     p = predictions
     columns = (p.scores, p.predicted, p.values, p.probabilities)
@@ -211,12 +214,7 @@ class RunFolder:
 
     def write_split(self, table: PairTable, split: "Split") -> None:
         """`split.csv`: where every row of the table stands."""
-        columns = (table.rows, table.images, table.hashtags, split.side, split.fold)
-        rows = (
-            (row, image, hashtag, side, "" if fold < 0 else fold)
-            for row, image, hashtag, side, fold in zip(*columns, strict=True)
-        )
-        self.write_file("split.csv", to_csv(SPLIT_COLUMNS, rows))
+        self.write_file("split.csv", split_csv(table, split))
 
     def write_audit(self, rows: Sequence[Audited]) -> None:
         """`audit.csv`, the most doubtful label first."""
@@ -237,8 +235,9 @@ class RunFolder:
         data_digest: str,
         fingerprint: str | None,
         timings: Mapping[str, float],
+        pictures_digest: str | None = None,
     ) -> None:
-        """`run.json`, which makes the folder a run. timings: seconds by step."""
+        """`run.json`, which makes the folder a run. timings: seconds by step. Digests: of the CSV, of its pictures."""
         self.write_json(
             "run.json",
             {
@@ -247,8 +246,10 @@ class RunFolder:
                 "config": config,
                 "seeds": seeds,
                 "data_digest": data_digest,
+                "pictures_digest": pictures_digest,
                 "fingerprint": fingerprint,
                 "versions": versions(),
+                "code_digest": code_digest(),
                 "platform": computer(),
                 "started": self.started,
                 "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -258,13 +259,25 @@ class RunFolder:
         (self.path / UNFINISHED).unlink(missing_ok=True)
 
 
-def read_run(path: Path) -> Run:
-    """Read a finished run folder. Raises InputError where it is none, or where a file of it is damaged."""
+def read_info(path: Path) -> dict[str, Any]:
+    """The `run.json` of a finished run folder. Raises InputError where it is none, or where the file is damaged."""
     if not (path / "run.json").is_file():
         state = "an unfinished run" if (path / UNFINISHED).exists() else "no run folder"
         raise InputError(f"{path} is {state} (it has no run.json): name the folder that a finished command printed")
     try:
-        info = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        return {"command": "", "config": {}, **json.loads((path / "run.json").read_text(encoding="utf-8"))}
+    except OSError as error:
+        raise InputError(f"{path / 'run.json'} cannot be read: {error.strerror or error}") from error
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} holds a damaged run ({type(error).__name__}: {error}): run its command again"
+        ) from error
+
+
+def read_run(path: Path) -> Run:
+    """Read a finished run folder. Raises InputError where it is none, or where a file of it is damaged."""
+    info = read_info(path)
+    try:
         entries = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
         with (path / "predictions.csv").open(encoding="utf-8", newline="") as file:
             predicted = _read_predictions(csv.DictReader(file))
@@ -274,7 +287,7 @@ def read_run(path: Path) -> Run:
             names = {key: entry[key] for key in ("system", "backbone", "protocol", "split")}
             intervals = {name: tuple(ci) if ci else None for name, ci in entry["ci95"].items()}
             results.append(Result(Predictions(**names, **columns), entry["metrics"], intervals))
-        return Run(path, {"command": "", "config": {}, **info}, tuple(results), _read_skipped(path / "skipped.csv"))
+        return Run(path, info, tuple(results), _read_skipped(path / "skipped.csv"))
     except OSError as error:
         raise InputError(f"{path} lacks a file of a run: {error.strerror}: {error.filename}") from error
     except (ValueError, KeyError, TypeError, csv.Error) as error:
@@ -326,6 +339,16 @@ def read_audit(path: Path) -> list[Audited] | None:
         ) from error
 
 
+def split_csv(table: PairTable, split: "Split") -> bytes:
+    """A line for every row of the table; `--split` reads it again."""
+    columns = (table.rows, table.images, table.hashtags, split.side, split.fold)
+    rows = (
+        (row, image, hashtag, side, "" if fold < 0 else fold)
+        for row, image, hashtag, side, fold in zip(*columns, strict=True)
+    )
+    return to_csv(SPLIT_COLUMNS, rows)
+
+
 def to_json(value: object) -> str:
     return json.dumps(_plain(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
@@ -354,6 +377,15 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def code_digest() -> str:
+    """SHA-256 in hex of this program's own sources: a checkout changes more often than its version."""
+    folder, digest = Path(__file__).parents[1], hashlib.sha256()
+    for package in SOURCES:
+        for file in sorted((folder / package).rglob("*.py")):
+            digest.update(f"{file.relative_to(folder).as_posix()}\0".encode() + file.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def computer() -> dict[str, Any]:

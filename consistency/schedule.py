@@ -3,7 +3,7 @@
 from math import cos, pi
 
 
-def rate(schedule: str, epoch: int, done: float) -> float:
+def rate_share(schedule: str, epoch: int, done: float) -> float:
     """Share of the learning rate. epoch: counted from 0. done: share of the training that lies behind, 0..1.
 
     "step" divides by 10 every 5 epochs, "cosine" falls to 0 (Loshchilov & Hutter, SGDR, arXiv:1608.03983, without

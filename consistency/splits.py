@@ -4,7 +4,6 @@ scikit-learn is imported where it is called: it takes a second, and most command
 """
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,7 +16,6 @@ from consistency.pairs import OnConflict, PairTable, merge_repeats, normalise_ha
 
 Protocol = Literal["grouped", "hashtag", "paper"]
 Side = Literal["train", "val", "test"]
-Pairs = tuple[npt.NDArray[np.object_], npt.NDArray[np.object_]]
 
 PROTOCOLS: tuple[Protocol, ...] = ("grouped", "hashtag", "paper")
 SIDES: tuple[Side, ...] = ("train", "val", "test")
@@ -32,7 +30,8 @@ class Split:
     side: (n,) object, "train", "val" or "test" for every row. fold: (n,) int64, -1 where not cross-validated.
     kept: (n,) bool, False where a repeat was merged into an earlier row or a conflict was dropped; such a row
     stands on the side of its group. labels: (n,) int64 classes 0..4, after the rule for conflicting scores.
-    groups: (n,) object, rows of one value are never divided; None where every row stands for itself.
+    groups: (n,) object, rows of one value are never divided; None where every row stands for itself. digest:
+    SHA-256 in hex of the file that the split was read from, None where it was drawn here.
     """
 
     protocol: str
@@ -42,6 +41,7 @@ class Split:
     kept: npt.NDArray[np.bool_]
     labels: npt.NDArray[np.int64]
     groups: npt.NDArray[np.object_] | None = None
+    digest: str | None = None
 
     def rows(self, side: Side) -> npt.NDArray[np.int64]:
         """(m,) int64 indices into the table: the kept rows of `side`, in the order of the table."""
@@ -50,20 +50,6 @@ class Split:
     def groups_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.object_] | None:
         """The groups of `rows`, for folds inside them."""
         return None if self.groups is None else self.groups[rows]
-
-
-@dataclass(frozen=True)
-class Leakage:
-    """Of `n` test rows, how many have their picture, exact pair or hashtag among the other rows.
-
-    near: how many have their picture or a near-duplicate of it there; None where those were not looked for.
-    """
-
-    n: int
-    image: int
-    pair: int
-    hashtag: int
-    near: int | None = None
 
 
 def make_split(
@@ -207,7 +193,8 @@ def make_folds(
     counts, index = scores_per_group(labels, groups)
     if len(counts) < folds:
         raise DataError(
-            f"{len(counts)} distinct pictures (protocol hashtag: hashtags) cannot make {folds} folds: ask for fewer folds"
+            f"{len(counts)} distinct pictures (protocol hashtag: hashtags) cannot make {folds} folds: "
+            "ask for fewer folds"
         )
     of_group = np.zeros(len(counts), dtype=np.int64)
     rng = np.random.default_rng(seed)
@@ -216,61 +203,6 @@ def make_folds(
         share = choose_groups(counts[left], 1 / (folds - number), rng, spare=folds - 1 - number)
         of_group[left[share]] = folds - 1 - number
     return of_group[index]
-
-
-def leakage(
-    split: Split,
-    identity: npt.NDArray[np.object_],
-    hashtags: npt.NDArray[np.object_],
-    scenes: npt.NDArray[np.object_] | None = None,
-) -> Leakage:
-    """How many test rows were seen before. identity, hashtags, scenes: (n,) object, hashtags as in the table."""
-    return _leakage_of([split.kept & (split.side == "test")], split, identity, hashtags, scenes)
-
-
-def fold_leakage(
-    split: Split,
-    identity: npt.NDArray[np.object_],
-    hashtags: npt.NDArray[np.object_],
-    scenes: npt.NDArray[np.object_] | None = None,
-) -> Leakage:
-    """How many rows were seen before when each is tested in its fold by what the other folds taught; all folds' sum."""
-    tested = [split.kept & (split.fold == fold) for fold in range(int(split.fold.max()) + 1)]
-    return _leakage_of(tested, split, identity, hashtags, scenes)
-
-
-def seen_before(test: Pairs, rest: Pairs) -> Leakage:
-    """How many `test` pairs have their picture, pair or hashtag in `rest`; each (pictures, hashtags)."""
-    asked, known = (
-        list(zip(pictures, map(normalise_hashtag, hashtags), strict=True)) for pictures, hashtags in (test, rest)
-    )
-    pictures, hashtags = {picture for picture, _ in known}, {hashtag for _, hashtag in known}
-    pairs = set(known)
-    return Leakage(
-        n=len(asked),
-        image=sum(picture in pictures for picture, _ in asked),
-        pair=sum(pair in pairs for pair in asked),
-        hashtag=sum(hashtag in hashtags for _, hashtag in asked),
-    )
-
-
-def _leakage_of(
-    tested: Sequence[npt.NDArray[np.bool_]],
-    split: Split,
-    identity: npt.NDArray[np.object_],
-    hashtags: npt.NDArray[np.object_],
-    scenes: npt.NDArray[np.object_] | None,
-) -> Leakage:
-    """Of all `tested`, (n,) bool each, against the kept rows beside them."""
-    n = image = pair = hashtag = near = 0
-    for test in tested:
-        rest = split.kept & ~test
-        seen = seen_before((identity[test], hashtags[test]), (identity[rest], hashtags[rest]))
-        n, image, pair, hashtag = n + seen.n, image + seen.image, pair + seen.pair, hashtag + seen.hashtag
-        if scenes is not None:
-            known = set(scenes[rest])
-            near += sum(scene in known for scene in scenes[test])
-    return Leakage(n, image, pair, hashtag, None if scenes is None else near)
 
 
 def _check(table: PairTable, identity: npt.NDArray[np.object_]) -> None:
@@ -297,8 +229,8 @@ def _choose_rows(labels: npt.NDArray[np.int64], fraction: float, seed: int, what
 
 def _choose_whole(
     split: Split, rows: npt.NDArray[np.bool_], fraction: float, seed: int, what: str
-) -> npt.NDArray[np.bool_]:
-    """(n,) bool: all rows, merged ones too, of the groups chosen among those of `rows`, (n,) bool."""
+) -> npt.NDArray[np.int64]:
+    """All rows, merged ones too, of the groups chosen among those of `rows`, (n,) bool."""
     assert split.groups is not None
     counts, index = scores_per_group(split.labels[rows], split.groups[rows])
     if len(counts) < 2:
@@ -308,4 +240,4 @@ def _choose_whole(
         )
     chosen = choose_groups(counts, fraction, np.random.default_rng(seed), spare=1)
     names = set(split.groups[rows][np.isin(index, chosen)])
-    return np.array([group in names for group in split.groups], dtype=bool)
+    return np.flatnonzero([group in names for group in split.groups])

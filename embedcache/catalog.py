@@ -1,10 +1,12 @@
 """format.json: whose embeddings a cache folder holds, in plain text."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from consistency.durable import write_file
+from consistency.errors import InputError
 from embedcache.fingerprint import SCHEMA_VERSION, difference, fingerprint, shorten
 
 
@@ -24,8 +26,15 @@ def read_fields(path: Path) -> dict[str, str] | None:
     return fields if fingerprint(fields) == path.name else None
 
 
+def check_root(root: Path) -> None:
+    """Raises InputError where `root` is there and is no folder."""
+    if root.exists() and not root.is_dir():
+        raise InputError(f"{root} is a file, expected the folder of the embeddings: name it with --cache")
+
+
 def list_fields(root: Path) -> list[tuple[Path, dict[str, str]]]:
     """Folder and fields of every cache under `root` that this version can read, in the order of the fingerprints."""
+    check_root(root)
     paths = sorted(root.iterdir()) if root.is_dir() else []
     return [(path, fields) for path in paths if (fields := read_fields(path)) is not None]
 
@@ -37,8 +46,16 @@ def no_cache(root: Path, fields: Mapping[str, str]) -> str:
         return f"there are no embeddings in {root}; run extract"
     nearest = min(caches, key=lambda there: len(difference(there, fields)))
     differing = "; ".join(
-        f"{name}: {shorten(nearest.get(name, 'none'))!r} there, {shorten(fields.get(name, 'none'))!r} asked for"
+        "{}: {!r} there, {!r} asked for".format(name, *_excerpts(nearest.get(name, "none"), fields.get(name, "none")))
         for name in difference(nearest, fields)
     )
     asked, there = fields.get("model", "this model"), nearest.get("model", "another model")
     return f"{root} holds no embeddings of {asked}; the nearest are of {there} and differ in {differing}; run extract"
+
+
+def _excerpts(one: str, other: str) -> list[str]:
+    """Both shortened; long ones from where they begin to differ."""
+    if shorten(one) == one and shorten(other) == other:
+        return [one, other]
+    start = max(0, len(os.path.commonprefix([one, other])) - 16)
+    return [shorten("..." * bool(start) + text[start:]) for text in (one, other)]

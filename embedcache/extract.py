@@ -13,10 +13,11 @@ import numpy.typing as npt
 from PIL.Image import Image
 
 from consistency.errors import CacheError, ImageError, InputError
-from consistency.images import Decode, ImageFile, ImageLimits, decode_image
+from consistency.images import Decode, ImageFile, ImageLimits, count_pixels, decode_image
 from consistency.pairs import PairTable, Skipped
 from consistency.progress import Progress, silent
-from embedcache.pipeline import Encoder, Writer, in_order, one_ahead
+from embedcache.pipeline import Budget, Encoder, Writer, in_order, one_ahead
+from embedcache.segments import Vectors
 from embedcache.store import EmbeddingCache, distinct, hashtag_keys, image_keys, valid_rows
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # Hashtags have about 9 tokens, a picture 50 to 256 patches: more of them fit.
 HASHTAGS_PER_IMAGE = 4
+PIXELS_AT_ONCE = 75_000_000  # being decoded, by all threads together: each takes 4 to 8 bytes
+SAMPLE = 16  # pictures, and as many hashtags, by which a lower precision is judged
 TOKENISED = 4096  # hashtags at once: tokens take kilobytes each, and only their numbers are needed
 NOT_FINITE = "the model gives no finite vector for it"
 
@@ -34,7 +37,9 @@ class ExtractReport:
 
     images, hashtags: distinct ones (by content, by text). truncated: of the hashtags encoded now. skipped: rows
     of the table. images_per_second, encoder_busy (0 to 1): of the encoding alone, None where nothing was encoded.
-    batch_size: of pictures, after backing off; None where nothing was encoded. quarantined: damage found.
+    batch_size: of pictures, after backing off; None where nothing was encoded. cosine_to_fp32: of a sample of the
+    pictures and hashtags, the least cosine between their vectors and those computed in fp32; None where that is the
+    precision. quarantined: damage found.
     """
 
     images: int
@@ -49,6 +54,7 @@ class ExtractReport:
     images_per_second: float | None
     encoder_busy: float | None
     batch_size: int | None
+    cosine_to_fp32: dict[str, float] | None
     quarantined: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -103,6 +109,7 @@ def extract(
         images_per_second=work.images_encoded / work.image_seconds if work.images_encoded else None,
         encoder_busy=work.busy,
         batch_size=work.batch_size,
+        cosine_to_fp32=work.cosine_to_fp32,
         quarantined=tuple(cache.quarantined),
     )
 
@@ -116,6 +123,9 @@ class _Work:
         self.image_seconds = 0.0
         self.busy: float | None = None
         self.batch_size: int | None = None
+        self.cosine_to_fp32: dict[str, float] | None = None
+        self._room = Budget(PIXELS_AT_ONCE)
+        self._sample: npt.NDArray[Any] | None = None  # pictures of the first batch
         self.image_problems: dict[bytes | None, str] = {}  # by content
         self.hashtag_problems: dict[str, str] = {}
 
@@ -132,9 +142,10 @@ class _Work:
     def encode(
         self, backbone: "Backbone", files: Sequence[ImageFile], texts: Sequence[str], batch_size: int | str
     ) -> None:
-        automatic = 256 if backbone.device.startswith("cuda") else 32
-        size = automatic if batch_size == "auto" else int(batch_size)
-        encoder, text_encoder = Encoder(size), Encoder(size * HASHTAGS_PER_IMAGE)
+        size, text_size = backbone.batch_sizes
+        if batch_size != "auto":
+            size, text_size = int(batch_size), int(batch_size) * HASHTAGS_PER_IMAGE
+        encoder, text_encoder = Encoder(size), Encoder(text_size)
         started = time.perf_counter()
         with Writer(self._cache) as writer:
             if files:
@@ -144,6 +155,17 @@ class _Work:
                 self._encode_hashtags(backbone, texts, text_encoder, writer)
             self.busy = (encoder.busy + text_encoder.busy) / (time.perf_counter() - started)
         self.batch_size = encoder.batch_size
+        if backbone.precision != "fp32":
+            self.cosine_to_fp32 = self._measure_precision(backbone, texts)
+
+    def _measure_precision(self, backbone: "Backbone", texts: Sequence[str]) -> dict[str, float]:
+        exact = backbone.in_fp32()
+        vectors: dict[str, tuple[Vectors, Vectors]] = {}
+        if self._sample is not None:
+            vectors["images"] = backbone.encode_images(self._sample), exact.encode_images(self._sample)
+        if chosen := texts[:: -(-len(texts) // SAMPLE) or 1]:
+            vectors["hashtags"] = backbone.encode_texts(chosen), exact.encode_texts(chosen)
+        return {kind: float((ours * true).sum(axis=1).min()) for kind, (ours, true) in vectors.items()}
 
     def _encode_images(
         self, backbone: "Backbone", files: Sequence[ImageFile], encoder: Encoder, writer: Writer
@@ -151,12 +173,16 @@ class _Work:
         target, decode = _target(backbone), cast(Decode, backbone.decode)
 
         def prepare(file: ImageFile) -> npt.NDArray[Any]:
-            return backbone.prepare(_decode(file, decode, self._limits, target))
+            assert file.path is not None
+            with self._room.hold(count_pixels(file.path, decode=decode, target=target)):
+                return backbone.prepare(_decode(file, decode, self._limits, target))
 
         started, handled = time.perf_counter(), 0
         batches = one_ahead(self._batches(prepare, files, encoder.batch_size))
         with closing(batches), self._progress("Encoding pictures", len(files)) as advance:
             for chosen, batch in batches:
+                if self._sample is None and backbone.precision != "fp32":
+                    self._sample = batch[:SAMPLE].copy()
                 vectors = encoder(backbone.encode_images, batch)
                 good = valid_rows(vectors)
                 for index in np.flatnonzero(~good):
@@ -166,7 +192,6 @@ class _Work:
                 seconds = time.perf_counter() - started
                 advance(
                     self._handled() - handled,
-                    rate=f"{self.images_encoded / seconds:.1f}/s",
                     busy=f"{encoder.busy / seconds:.0%}",
                     skipped=len(self.image_problems),
                 )

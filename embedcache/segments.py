@@ -91,7 +91,8 @@ class Segment:
     def _read(cls, path: Path, fingerprint: str) -> "Segment":
         with h5py.File(path, "r", locking=False) as file:
             kind, written_for = _text(file, "kind"), _text(file, "fingerprint")
-            keys, vectors = file["keys"][()], file["vectors"]
+            keyed, vectors = file["keys"], file["vectors"]
+            keys = keyed[()]
             segment = cls(
                 path, _kind(kind), keys, vectors.shape[1], vectors.dtype, vectors.id.get_offset(),
                 _text(vectors, "sha256"),
@@ -100,7 +101,7 @@ class Segment:
                 raise ValueError(f"fingerprint {written_for[:12]}, not {fingerprint[:12]}")
             if keys.shape != (len(vectors), KEY_BYTES) or keys.dtype != np.uint8 or segment.dtype.kind != "f":
                 raise ValueError(f"keys {keys.shape} {keys.dtype}, vectors {vectors.shape} {vectors.dtype}")
-            if hashlib.sha256(keys).hexdigest() != _text(file["keys"], "sha256"):
+            if hashlib.sha256(keys).hexdigest() != _text(keyed, "sha256"):
                 raise ValueError("the digest of the keys differs")
             # Mapping beyond the end of a file would kill the process at the first touch.
             if segment.offset is None or segment.offset + segment.nbytes > path.stat().st_size:

@@ -14,7 +14,7 @@ from consistency.durable import make_folder, sweep_temp, write_file
 from consistency.embeddings import PairEmbeddings
 from consistency.errors import CacheError, StorageError
 from embedcache import fingerprint as identity
-from embedcache.catalog import list_fields, no_cache, read_fields, write_fields
+from embedcache.catalog import check_root, list_fields, no_cache, read_fields, write_fields
 from embedcache.maintenance import CacheInfo, CompactReport, VerifyReport, compact, info, verify
 from embedcache.segments import (
     KEY_BYTES,
@@ -86,6 +86,7 @@ class EmbeddingCache:
             if read_fields(cache.path) is None:
                 raise CacheError(no_cache(root, fields))
             return cache
+        check_root(root)
         make_folder(cache.path)
         for name in ("tmp", "quarantine"):
             make_folder(cache.path / name)
@@ -93,17 +94,6 @@ class EmbeddingCache:
             write_fields(cache.path, cache.fields)
         sweep_temp(cache.path / "tmp")
         return cache
-
-    @classmethod
-    def open_existing(cls, root: Path, prefix: str) -> "EmbeddingCache":
-        """The one cache whose fingerprint starts with `prefix` ("" where there is only one)."""
-        caches = list_caches(root)
-        found = [cache for cache in caches if cache.fingerprint.startswith(prefix)]
-        if len(found) == 1:
-            return found[0]
-        at_hand = ", ".join(cache.fingerprint[:12] for cache in caches) or "none"
-        number = "several fingerprints start" if found else "no fingerprint starts"
-        raise CacheError(f"in {root} {number} with {prefix!r}; there are: {at_hand}; give more letters of one")
 
     @property
     def store(self) -> str:

@@ -1,15 +1,18 @@
 """All rows of one kind: sorted keys over the segments, and vectors gathered from the mapped files."""
 
-from collections import OrderedDict
+import functools
+import resource
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from embedcache.segments import KEY_BYTES, Keys, Segment, Vectors
 
-# Every mapping holds a file descriptor, and 1,024 are a usual limit for everything a process has open.
-OPEN_MAPS = 256
+FEW = 8  # rows per segment, on average, up to which a view of each row is quicker than a call for each segment
+DESCRIPTORS = 8192
 
 Rows = npt.NDArray[np.int64]
 
@@ -33,9 +36,9 @@ class Table:
         starts = np.cumsum([0, *lengths])
         self._keys = flat[first]
         self._heads = _heads(self._keys)
-        self.segment = np.searchsorted(starts[1:], order, side="right").astype(np.int32)  # (n,) of each row
+        self.segment = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)[order]  # (n,) of each row
         self.row = order - starts[self.segment]  # (n,) int64 inside its segment
-        self._maps: OrderedDict[int, npt.NDArray[np.floating]] = OrderedDict()
+        self._maps: dict[int, npt.NDArray[np.floating]] = {}
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -76,21 +79,39 @@ class Table:
     def take(self, rows: Rows) -> Vectors:
         """The vectors (m, d) float32 of `rows`; raises FileNotFoundError where a compaction removed a file."""
         out = np.empty((len(rows), self.dim or 0), np.float32)
-        segment = self.segment[rows]
+        segment, row = self.segment[rows], self.row[rows]
+        if 0 < len(rows) <= FEW * len(self.segments) and len(self.segments) <= open_maps():
+            vectors = [self._map(index)[at] for index, at in zip(segment.tolist(), row.tolist(), strict=True)]
+            np.concatenate(vectors, out=out.reshape(-1))
+            return out
         order = np.argsort(segment, kind="stable")
-        bounds = np.flatnonzero(np.diff(segment[order], prepend=-1, append=-1))
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        for start, stop in pairwise(np.flatnonzero(np.diff(segment[order], prepend=-1, append=-1))):
             chosen = order[start:stop]
-            out[chosen] = self._map(int(segment[chosen[0]]))[self.row[rows[chosen]]]
+            out[chosen] = self._map(int(segment[chosen[0]])).take(row[chosen], axis=0, mode="clip")  # "raise" is slower
         return out
 
     def _map(self, index: int) -> npt.NDArray[np.floating]:
-        if index not in self._maps:
-            self._maps[index] = self.segments[index].map()
-            if len(self._maps) > OPEN_MAPS:
-                self._maps.popitem(last=False)
-        self._maps.move_to_end(index)
-        return self._maps[index]
+        found = self._maps.get(index)
+        if found is None:
+            if len(self._maps) >= open_maps():
+                del self._maps[next(iter(self._maps))]
+            found = self._maps[index] = self.segments[index].map()
+        return found
+
+
+@functools.cache
+def open_maps() -> int:
+    """How many segments a table keeps mapped: each holds a file descriptor, of which a process has few by default.
+
+    Asks the system for more, so that a cache of millions of rows in small segments is not mapped again and again.
+    """
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if most == resource.RLIM_INFINITY else min(DESCRIPTORS, most)
+    if limit != resource.RLIM_INFINITY and limit < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+            limit = wanted
+    return (DESCRIPTORS if limit == resource.RLIM_INFINITY else limit) // 4  # two kinds, and as many for all else
 
 
 def sort_rows(keys: Keys) -> Rows:

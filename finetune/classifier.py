@@ -96,16 +96,27 @@ def place(model: Any, name: str) -> Place:
     return Place(tower, depth, top - depth)
 
 
-def choose_weights(classifier: PairClassifier, config: FinetuneConfig) -> dict[str, nn.Parameter]:
-    """Freeze and adapt as configured; the parameters that learn, by name."""
-    model = classifier.model
-    if config.lora is not None:
-        add_adapters(model, config.lora)
+def check_choice(model: Any, config: FinetuneConfig) -> None:
+    """Raises InputError where the model has too few layers to freeze, or adapters are asked for without peft."""
     deepest = max(place(model, name).depth for name, _ in model.named_parameters())
     if isinstance(config.freeze, int) and config.freeze >= deepest:
         raise InputError(
             f"freeze is {config.freeze}, but the towers have up to {deepest - 1} layers: ask for at most {deepest - 1}"
         )
+    if config.lora is not None:
+        try:
+            import peft  # noqa: F401
+        except ImportError as error:
+            raise InputError(
+                "lora needs the package peft, which is not here: pip install 'koclip-consistency[lora]'"
+            ) from error
+
+
+def choose_weights(classifier: PairClassifier, config: FinetuneConfig) -> dict[str, nn.Parameter]:
+    """Freeze and adapt as configured; the parameters that learn, by name."""
+    model = classifier.model
+    if config.lora is not None:
+        add_adapters(model, config.lora)
     for name, parameter in model.named_parameters():
         at = place(model, name)
         if config.lora is not None:
@@ -163,12 +174,8 @@ def holding(learning: dict[str, nn.Parameter], values: dict[str, Tensor] | None)
 
 def add_adapters(model: nn.Module, rank: int) -> None:
     """Low-rank adapters beside the attention's projections (Hu et al., LoRA, arXiv:2106.09685), in place."""
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise InputError(
-            "lora needs the package peft, which is not here: pip install 'koclip-consistency[lora]'"
-        ) from error
+    from peft import LoraConfig, inject_adapter_in_model
+
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LORA_TARGETS), model)
 
 

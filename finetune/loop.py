@@ -21,9 +21,10 @@ from consistency.metrics import METRICS, evaluate
 from consistency.progress import Progress
 from consistency.resolve import choose_precision
 from consistency.runs import to_csv
+from consistency.schedule import rate_share
 from finetune.checkpoint import Checkpoints, Parts
 from finetune.classifier import PairClassifier, augment, choose_weights, embed, holding, parameter_groups, top_rate
-from finetune.config import FinetuneConfig, rate
+from finetune.config import FinetuneConfig
 from finetune.dataset import Floats, Ints, PairData, Step, epoch_steps, with_pictures
 from heads.losses import CLASSES, row_losses
 from heads.model import TrainedHead
@@ -31,6 +32,7 @@ from heads.model import TrainedHead
 # What QWK and macro-F1 on n pictures scatter by from epoch to epoch is about this / sqrt(n). Of epochs that differ by
 # less the latest is kept: it has learned at the lowest rates, and the best of many noisy scores is mostly luck.
 SCATTER = 0.25
+SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)  # of the way from the weights before training to those that are kept
 
 History = list[dict[str, Any]]
 SHOWN = ("epoch", "step", "seconds", "lr", "train_loss", "val_loss", *METRICS, "measured_on")
@@ -91,10 +93,12 @@ class Training:
         self.optimizer = kind(parameter_groups(classifier, self.learning, config), fused=True)
         self.autocast = autocast_dtype(config, classifier.backbone.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.autocast == torch.float16)
-        self.average = self._copy(self.device) if config.average is not None else None
+        self.average = self._copy(self.device) if config.average == "ema" else None
+        self.start = self._copy("cpu") if config.average == "interpolate" else {}
         self.kept: dict[str, Tensor] = {}
         self.best_test: Floats | None = None
-        self.at = Position(micro_batch=config.micro_batch)
+        self.share = 1.0
+        self.at = Position(micro_batch=None if config.micro_batch == "auto" else config.micro_batch)
         self.row_weights = rows.class_weights[rows.labels]
         self.total = min(config.epochs * len(self._steps(1)), config.max_steps or sys.maxsize)
         if not self.total:
@@ -119,7 +123,7 @@ class Training:
             while (at.done or at.step < self.total) and not self._out_of_patience():
                 steps = self._steps(at.epoch)[at.done :][: self.total - at.step]
                 for step, numbers, pictures in with_pictures(self.data, steps):
-                    at.losses += self._update(step, numbers, pictures)
+                    at.losses += self.update(step, numbers, pictures)
                     at.step, at.done, at.seconds = at.step + 1, at.done + 1, time.monotonic() - begun
                     advance(1, epoch=at.epoch, loss=f"{at.losses / at.done:.3f}")
                     if self.checkpoints.due(at.step):
@@ -127,11 +131,34 @@ class Training:
                 self._end_epoch(on_epoch)
                 at.epoch, at.done, at.losses = at.epoch + 1, 0, 0.0
 
+    @torch.no_grad()
     def keep(self) -> None:
-        """Give the classifier the weights that are kept."""
-        with torch.no_grad():
-            for name, value in self.kept.items():
-                self.learning[name].copy_(value)
+        """Give the classifier the weights that are kept, or what lies between them and the start."""
+        for name, value in self.kept.items():
+            self.learning[name].copy_(value)
+        if self.config.average == "interpolate" and self.kept:
+            self.share = self._best_share()
+            self._mix(self.share)
+
+    def _best_share(self) -> float:
+        """How far to go from the start towards the kept weights: the farthest that validates within scatter of the
+        best, half the way where nothing is validated."""
+        val = self.rows.val
+        if val is None:
+            return 0.5
+        scores = {}
+        for share in SHARES:
+            self._mix(share)
+            score = self._record("val", val, self._probabilities(val))[self.config.select]
+            scores[share] = -math.inf if score is None else score
+        return max(share for share, score in scores.items() if score >= max(scores.values()) - self.scatter)
+
+    def _mix(self, share: float) -> None:
+        for name, parameter in self.learning.items():
+            parameter.copy_(torch.lerp(self.start[name], self.kept[name], share))
+
+    def _probabilities(self, rows: Ints) -> Floats:
+        return self.answer().predict_proba(embed(self.classifier.backbone, self.data, rows))
 
     def answer(self) -> TrainedHead:
         """A copy of the head as it is, on the CPU."""
@@ -148,7 +175,7 @@ class Training:
             self.optimizer.state[self.learning[name]][entry] = value.to(self.device)
         if self.average is not None:
             self.average = {name: value.to(self.device) for name, value in parts["average"].items()}
-        self.kept = parts.get("kept", {})
+        self.kept, self.start = parts.get("kept", {}), parts.get("start", {})
         if "best_test" in parts:
             self.best_test = parts["best_test"]["probabilities"].numpy()
 
@@ -160,6 +187,8 @@ class Training:
             for entry, value in self.optimizer.state[parameter].items()
         }
         parts: Parts = {"weights": dict(self.learning), "optimizer": optimizer, "kept": self.kept}
+        if self.start:
+            parts["start"] = self.start
         if self.average is not None:
             parts["average"] = self.average
         if self.best_test is not None:
@@ -179,9 +208,9 @@ class Training:
         at = self.at
         if at.step < self.warmup:
             return (at.step + 1) / self.warmup
-        return rate(self.config.schedule, at.epoch - 1, (at.step - self.warmup) / (self.total - self.warmup))
+        return rate_share(self.config.schedule, at.epoch - 1, (at.step - self.warmup) / (self.total - self.warmup))
 
-    def _update(self, step: Step, numbers: Ints, pictures: npt.NDArray[Any]) -> float:
+    def update(self, step: Step, numbers: Ints, pictures: npt.NDArray[Any]) -> float:
         """One step of the optimizer; the loss before it."""
         factor = self._factor()
         self.at.lr = top_rate(self.classifier.model, self.config, "image") * factor
@@ -198,8 +227,7 @@ class Training:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average is not None:
-            assert self.config.average is not None
-            decay = min(self.config.average, (1 + self.at.step) / (10 + self.at.step))
+            decay = min(self.config.ema_decay, (1 + self.at.step) / (10 + self.at.step))
             weights = [self.learning[name].data for name in self.average]
             torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
         return loss
@@ -238,8 +266,9 @@ class Training:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         now = min(self.at.micro_batch or pictures, pictures)
-        if now == 1 or self.config.micro_batch is not None:
-            advice = f"ask for a micro-batch of {now // 2}" if now > 1 else "ask for gradient checkpointing"
+        if now == 1 or self.config.micro_batch != "auto":
+            smaller = f"--batch-size auto (the same batches in smaller parts) or --micro-batch {now // 2}, or "
+            advice = f"try {smaller if now > 1 else ''}--gradient-checkpointing"
             raise OutOfMemory(f"{self.device} has too little memory for {now} pictures at once: {advice}")
         self.at.micro_batch = -(-now // 2)
 
@@ -248,7 +277,7 @@ class Training:
         self._require_finite()
         at, (side, rows) = self.at, self.rows.watched
         with holding(self.learning, self.average):
-            probabilities = self.answer().predict_proba(embed(self.classifier.backbone, self.data, rows))
+            probabilities = self._probabilities(rows)
             record = self._record(side, rows, probabilities)
             score = record[self.config.select]
             better = score is not None and score > at.best_score

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from consistency.embeddings import PairEmbeddings
-from finetune.config import rate
+from consistency.schedule import rate_share
 from finetune.dataset import Floats, Ints
 from heads.losses import loss
 from heads.model import Head, HeadConfig, pair_features
@@ -34,7 +34,7 @@ def probe_head(
     rng = np.random.default_rng([seed, 3])
     for epoch in range(config.epochs):
         for group in optimizer.param_groups:
-            group["lr"] = config.lr * rate(config.schedule, epoch, epoch / config.epochs)
+            group["lr"] = config.lr * rate_share(config.schedule, epoch, epoch / config.epochs)
         for rows in torch.from_numpy(rng.permutation(len(pairs))).split(config.batch_size):
             optimizer.zero_grad()
             outputs = head((features(rows) - mean) / deviation)

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,13 @@ from consistency.backbone import Backbone
 from consistency.durable import make_folder
 from consistency.errors import BackboneError, DivergenceError, InputError
 from consistency.images import ImageFile, ImageLimits
-from consistency.pairs import PairTable, Skipped
+from consistency.pairs import PairTable
 from consistency.preprocess import squash
 from consistency.progress import Progress, silent
 from finetune.checkpoint import Cadence, Checkpoints
-from finetune.classifier import PairClassifier, embed, merge_adapters
+from finetune.classifier import PairClassifier, check_choice, embed, merge_adapters
 from finetune.config import FinetuneConfig
-from finetune.dataset import Floats, Ints, read_pair_data
+from finetune.dataset import Floats, Ints, PairData, read_pair_data
 from finetune.loop import History, Rows, Training
 from finetune.model import Finetuned, save_finetuned
 from finetune.probe import probe_head
@@ -34,8 +35,9 @@ class FinetuneResult:
     model: with the weights that are kept. rows, probabilities: by "val" and "test", the usable rows of each, (m,)
     int64, and the model's probabilities for them, (m, 5) float64. history: a record per epoch, 0 being the warm-started
     head; `measured_on` says whose metrics it holds: val, or test where nothing is validated, as published.
-    kept_epoch: whose weights the model has. best_epoch: with the highest `select` score of the history; best_test:
-    where that was measured on the test rows, their probabilities then. skipped: rows without a usable picture.
+    kept_epoch: whose weights the model has; share: how far towards them it went, 1 unless it interpolates. best_epoch:
+    with the highest `select` score of the history; best_test: where that was measured on the test rows, their
+    probabilities then.
     """
 
     model: Finetuned
@@ -43,12 +45,28 @@ class FinetuneResult:
     probabilities: dict[str, Floats]
     history: History
     kept_epoch: int
+    share: float
     best_epoch: int
     best_test: Floats | None
-    skipped: tuple[Skipped, ...]
 
 
-def finetune(
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Everything that training needs, checked, before anything is trained or written.
+
+    data: pictures and hashtags, and in `data.skipped` the rows without a usable picture. rows: the usable ones.
+    identity: what a checkpoint must have in common with the training that goes on from it.
+    """
+
+    backbone: Backbone
+    data: PairData
+    rows: Rows
+    config: FinetuneConfig
+    seed: int
+    identity: Mapping[str, Any]
+
+
+def prepare(
     backbone: Backbone,
     table: PairTable,
     files: Mapping[str, ImageFile],
@@ -59,27 +77,17 @@ def finetune(
     config: FinetuneConfig,
     *,
     seed: int,
-    out: Path,
-    head: TrainedHead | None = None,
     class_weights_from: Ints | None = None,
     limits: ImageLimits | None = None,
-    resume: bool = False,
-    cadence: Cadence | None = None,
     progress: Progress = silent,
-    on_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
-    on_skipped: Callable[[tuple[Skipped, ...]], None] = lambda skipped: None,
-) -> FinetuneResult:
-    """Fine-tune `backbone`, whose weights change in place; `out` gets history.csv and, meanwhile, checkpoint/.
+) -> Prepared:
+    """Decode every picture and settle what is trained on what. With `config.squash`, `backbone` squashes from now on.
 
     labels: (n,) int64 0..4, of every row of the table. train, val, test: (k,) int64 rows of the table. Without `val`
-    nothing is chosen: the last weights are kept, and the history is measured on the test rows. head: to begin with,
-    trained on embeddings of this backbone, in place of `config.head`; without it `config.warm_start` decides.
-    class_weights_from: labels that balanced class weights count, instead of those of the train rows. resume: go on
-    from the last checkpoint in `out`, to the result that an uninterrupted training has (to the bit on a CPU); from the
-    beginning where there is none yet. on_skipped: gets the rows without a usable picture before anything is trained,
-    and may raise. The caller's random state stays as it is.
+    nothing is chosen: the last weights are kept, and the history is measured on the test rows. class_weights_from:
+    labels that balanced class weights count, instead of those of the train rows.
 
-    Raises InputError, BackboneError, DivergenceError, OutOfMemory, StorageError.
+    Raises InputError, BackboneError.
     """
     if backbone.precision != "fp32":
         raise BackboneError(f"fine-tuning needs weights in fp32, not {backbone.precision}: load the backbone so")
@@ -90,11 +98,8 @@ def finetune(
                 "use the default preset"
             )
         backbone.spec = squash(backbone.spec)
-    if head is not None:
-        config = replace(config, head=head.config)
-    make_folder(out)
+    check_choice(backbone.model, config)
     data = read_pair_data(backbone, table, files, config, limits=limits, progress=progress)
-    on_skipped(data.skipped)
     sides = {"train": train, "test": test} | ({} if val is None else {"val": val})
     usable = {side: data.usable(rows) for side, rows in sides.items()}
     for side, rows in usable.items():
@@ -102,25 +107,40 @@ def finetune(
             raise InputError(f"none of the {len(sides[side])} {side} rows has a picture that can be used")
     weights = class_weights(config, labels[usable["train"]] if class_weights_from is None else class_weights_from)
     identity = _identity(backbone, table, labels, usable, weights, config, seed)
-    checkpoints = Checkpoints(out, identity, cadence or Cadence())
+    kept = Rows(labels, usable["train"], usable.get("val"), usable["test"], weights)
+    return Prepared(backbone, data, kept, config, seed, identity)
+
+
+def finetune(
+    prepared: Prepared,
+    *,
+    out: Path,
+    head: TrainedHead | None = None,
+    resume: bool = False,
+    cadence: Cadence | None = None,
+    progress: Progress = silent,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
+) -> FinetuneResult:
+    """Fine-tune the backbone, whose weights change in place; `out` gets history.csv and, meanwhile, checkpoint/.
+
+    head: to begin with, of the kind `config.head`, trained on embeddings of this backbone; without it
+    `config.warm_start` decides. resume: go on from the last checkpoint in `out`, to the result that an uninterrupted
+    training has (to the bit on a CPU); from the beginning where there is none yet. The caller's random state stays as
+    it is.
+
+    Raises InputError, DivergenceError, OutOfMemory, StorageError.
+    """
+    backbone, config, seed = prepared.backbone, prepared.config, prepared.seed
+    make_folder(out)
+    checkpoints = Checkpoints(out, prepared.identity, cadence or Cadence())
     with torch.random.fork_rng(devices=_cuda(backbone.device), device_type="cuda"):
         torch.manual_seed(seed)
         started = checkpoints.read() if resume else None
-        if head is None and config.warm_start and started is None:
-            embeddings = embed(backbone, data, usable["train"])
-            made = probe_head(
-                config.head, embeddings, labels[usable["train"]], weights, seed=seed, device=backbone.device
-            )
-        elif head is not None:
-            made = Head(head.config, head.embed_dim)
-            made.load_state_dict(head.head.state_dict())
-        else:
-            made = Head(config.head, backbone.embed_dim, seed=seed)
-        classifier = PairClassifier(backbone, made, config.head.features)
+        first = _first_head(prepared, head, probe=started is None)
         training = Training(
-            classifier,
-            data,
-            Rows(labels, usable["train"], usable.get("val"), usable["test"], weights),
+            PairClassifier(backbone, first, config.head.features),
+            prepared.data,
+            prepared.rows,
             config,
             seed=seed,
             out=out,
@@ -138,16 +158,35 @@ def finetune(
             kept = f"the weights of epoch {training.at.kept_epoch} are kept in {out / 'model'}"
             raise DivergenceError(f"{error}; {kept}") from error
     model = _finish(training)
-    asked = {side: rows for side, rows in usable.items() if side != "train"}
+    rows = prepared.rows
+    asked = {"test": rows.test} | ({} if rows.val is None else {"val": rows.val})
     return FinetuneResult(
         model=model,
         rows=asked,
-        probabilities={side: model.probabilities(data, rows) for side, rows in asked.items()},
+        probabilities={side: model.probabilities(prepared.data, asked[side]) for side in asked},
         history=training.at.history,
         kept_epoch=training.at.kept_epoch,
+        share=training.share,
         best_epoch=training.at.best_epoch,
         best_test=training.best_test,
-        skipped=data.skipped,
+    )
+
+
+def _first_head(prepared: Prepared, given: TrainedHead | None, *, probe: bool) -> Head:
+    """The head that training begins with. probe: train it first where the configuration says so."""
+    backbone, config, rows = prepared.backbone, prepared.config, prepared.rows
+    if given is not None:
+        return deepcopy(given.head)
+    if not (config.warm_start and probe):
+        return Head(config.head, backbone.embed_dim, seed=prepared.seed)
+    embeddings = embed(backbone, prepared.data, rows.train)
+    return probe_head(
+        config.head,
+        embeddings,
+        rows.labels[rows.train],
+        rows.class_weights,
+        seed=prepared.seed,
+        device=backbone.device,
     )
 
 

@@ -5,9 +5,12 @@ the shared batch, later layers one batched product, and torch's fused Adam updat
 slice per group of neighbours that share rate and weight decay. Outputs and losses go by spans of heads that share a
 loss. Initial weights and dropout come from the seed and a head's own shape alone, so that company changes nothing
 but rounding.
+
+Activations are (heads, width, n), and the way back from the losses is written out: every product then reads and writes
+memory as it lies, and gradients stay where they were allocated.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -18,7 +21,7 @@ from torch.nn import functional as F
 from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 
-from heads.config import HeadConfig
+from heads.config import HeadConfig, feature_dim
 from heads.losses import CLASSES, constant_bias, log_probabilities, loss_terms, output_bias
 from heads.model import Head
 from heads.pairs import Pairs
@@ -26,6 +29,9 @@ from heads.thresholds import Floats, confusion, macro_f1, quadratic_kappa
 
 ACTIVATIONS = 1 << 23  # at once when a stack only answers
 DROPOUT_LEVELS = 1 << 16
+ALIGNED = 16  # features are padded to a multiple of it: with rows of odd length gradients take twice as long
+
+Span = tuple[str, int, int]
 
 
 class Stack:
@@ -39,12 +45,15 @@ class Stack:
     ) -> None:
         first = configs[0]
         self.configs, self.pairs, self.steps = list(configs), pairs, 0
-        self.kind, self.embed_dim = first.features, pairs.images.shape[1]
+        self.kind, self.embed_dim, self.depth = first.features, pairs.images.shape[1], len(first.hidden)
+        self.padding = -feature_dim(self.kind, self.embed_dim) % ALIGNED
         self.moments = pairs.moments(self.kind, rows) if first.standardise else None
-        self.dropout = [np.random.default_rng([seed, 2, layer]) for layer in range(len(first.hidden))]
+        self.dropout = [np.random.default_rng([seed, 2, layer]) for layer in range(self.depth)]
         self.class_weights = torch.as_tensor(class_weights).to(pairs.images)
         self.spans = _spans(self.configs)
         starts = {c.loss: list(Head(c, self.embed_dim, seed=seed).parameters()) for c in configs}
+        for first_weight, *_ in starts.values():
+            first_weight.data = F.pad(first_weight.data, (0, self.padding))
         self.parameters = [
             torch.stack([starts[configs[h].loss][p].detach() for h in range(start, end)]).to(pairs.images)
             for p, start, end in self._layout()
@@ -54,8 +63,6 @@ class Stack:
             frequencies = counts / counts.sum(-1, keepdim=True)
             for (name, start, end), bias in zip(self.spans, self.parameters[1::2][-len(self.spans) :], strict=True):
                 bias.copy_(constant_bias(name, frequencies[start:end]))
-        for parameter in self.parameters:
-            parameter.requires_grad_()
         self.means = [torch.zeros_like(p) for p in self.parameters]
         self.squares = [torch.zeros_like(p) for p in self.parameters]
         self.gradients = [torch.empty_like(p) for p in self.parameters]
@@ -68,31 +75,26 @@ class Stack:
         updates = self._updates(rates)
         losses = []
         for rows in batches:
-            outputs = self._outputs(self._inputs(rows), train=True)
-            terms = self._terms(outputs, self.pairs.labels[rows])
-            each = torch.cat([total / mass for total, mass in terms])
-            # The fused optimizer takes memory as it lies, and gradients of batched products lie transposed.
-            gradients = [g.contiguous() for g in torch.autograd.grad(each.sum(), self.parameters)]
+            losses.append(self._differentiate(rows))
             for update in updates:
-                update(gradients)
+                update()
             self.steps += 1
-            losses.append(each.detach())
         return torch.stack(losses).double().mean(0).cpu().numpy()
 
     def measure(self, rows: Tensor) -> dict[str, Floats]:
         """Loss, accuracy, macro-F1 and QWK of every head on `rows`, (n_heads,) each."""
         widest = max([*self.configs[0].hidden, CLASSES])
         predicted, totals, masses = [], [], []
-        with torch.no_grad():
-            for part in rows.split(max(64, ACTIVATIONS // (len(self) * widest))):
-                outputs = self._outputs(self._inputs(part), train=False)
-                terms = self._terms(outputs, self.pairs.labels[part])
-                totals.append(torch.cat([total for total, _ in terms]))
-                masses.append(torch.cat([mass for _, mass in terms]))
-                likeliest = [
-                    log_probabilities(name, o).argmax(-1) for (name, _, _), o in zip(self.spans, outputs, strict=True)
-                ]
-                predicted.append(torch.cat(likeliest))
+        for part in rows.split(max(64, ACTIVATIONS // (len(self) * widest))):
+            last = self._activations(self._inputs(part))[-1]
+            answers, terms = [], []
+            for (name, start, end), weight, bias, _, _ in self._outputs():
+                outputs = _product(weight, _of(last, start, end)).mT + output_bias(name, bias)[:, None]
+                answers.append(log_probabilities(name, outputs).argmax(-1))
+                terms.append(loss_terms(name, outputs, self.pairs.labels[part], self.class_weights[start:end]))
+            totals.append(torch.cat([total for total, _ in terms]))
+            masses.append(torch.cat([mass for _, mass in terms]))
+            predicted.append(torch.cat(answers))
         losses = torch.stack(totals).sum(0) / torch.stack(masses).sum(0)
         figures = agreement(self.pairs.labels[rows], torch.cat(predicted, dim=1))
         return {"val_loss": losses.double().cpu().numpy(), **figures}
@@ -100,10 +102,11 @@ class Stack:
     def head(self, place: int) -> Head:
         """A copy of one head, which takes plain features: standardisation is folded into its first layer."""
         own = [
-            p[place - start].detach().clone()
+            p[place - start].clone()
             for p, (_, start, end) in zip(self.parameters, self._layout(), strict=True)
             if start <= place < end
         ]
+        own[0] = own[0][:, : feature_dim(self.kind, self.embed_dim)]
         if self.moments is not None:
             mean, deviation = self.moments
             own[0] = own[0] / deviation
@@ -120,49 +123,72 @@ class Stack:
             for _, start, end in self._layout()
         ]
         for tensors in (self.parameters, self.means, self.squares, self.gradients):
-            tensors[:] = [t.detach()[index.long()] for t, index in zip(tensors, local, strict=True) if len(index)]
-        for parameter in self.parameters:
-            parameter.requires_grad_()
+            tensors[:] = [t[index.long()] for t, index in zip(tensors, local, strict=True) if len(index)]
         self.class_weights = self.class_weights[list(places)]
         self.configs = [self.configs[h] for h in places]
         self.spans = _spans(self.configs)
 
     def _layout(self) -> list[tuple[int, int, int]]:
         """(parameter of a head, first and last + 1 head) of every wide tensor: hidden layers whole, outputs by loss."""
-        hidden = 2 * len(self.configs[0].hidden)
+        hidden = 2 * self.depth
         whole = [(p, 0, len(self)) for p in range(hidden)]
         return whole + [(p, start, end) for _, start, end in self.spans for p in (hidden, hidden + 1)]
 
+    def _outputs(self) -> Iterator[tuple[Span, Tensor, Tensor, Tensor, Tensor]]:
+        """Every span with its last layer's weight and bias and the gradients of the two."""
+        first = 2 * self.depth
+        tensors = (self.parameters[first::2], self.parameters[first + 1 :: 2])
+        gradients = (self.gradients[first::2], self.gradients[first + 1 :: 2])
+        return zip(self.spans, *tensors, *gradients, strict=True)
+
     def _inputs(self, rows: Tensor) -> Tensor:
+        """What the first layer reads, (feature_dim + padding, n)."""
         x = self.pairs.features(self.kind, rows)
-        return x if self.moments is None else (x - self.moments[0]) / self.moments[1]
+        if self.moments is not None:
+            x = (x - self.moments[0]) / self.moments[1]
+        return F.pad(x, (0, self.padding)).T
 
-    def _outputs(self, x: Tensor, *, train: bool) -> list[Tensor]:
-        """Outputs (heads of the span, n, k), span by span. x: (n, feature_dim)."""
-        layers = iter(zip(self.parameters[::2], self.parameters[1::2], self.gradients[::2], strict=True))
-        for layer in range(len(self.configs[0].hidden)):
-            weight, bias, gradient = next(layers)
-            x = F.relu(_product(x, weight, gradient) + bias[:, None])
-            if train and any(config.dropout for config in self.configs):
-                x = x * self._dropout_factors(layer, *x.shape[1:])
-        shared = x.dim() == 2  # no hidden layer: all heads read the same features
-        parts = [x] * len(self.spans) if shared else x.split([end - start for _, start, end in self.spans])
-        outputs = []
-        for (name, _, _), part in zip(self.spans, parts, strict=True):
-            weight, bias, gradient = next(layers)
-            outputs.append(_product(part, weight, gradient) + output_bias(name, bias)[:, None])
-        return outputs
+    def _activations(self, x: Tensor, masks: Sequence[Tensor] = ()) -> list[Tensor]:
+        """x and what every hidden layer makes of it, (n_heads, width, n)."""
+        activations = [x]
+        for layer in range(self.depth):
+            weight, bias = self.parameters[2 * layer : 2 * layer + 2]
+            x = _product(weight, x).add_(bias[..., None]).relu_()
+            activations.append(x.mul_(masks[layer]) if masks else x)
+        return activations
 
-    def _terms(self, outputs: list[Tensor], labels: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Dividends and divisors of the losses, span by span."""
-        return [
-            loss_terms(name, output, labels, self.class_weights[start:end])
-            for (name, start, end), output in zip(self.spans, outputs, strict=True)
-        ]
+    def _differentiate(self, rows: Tensor) -> Tensor:
+        """The heads' losses on a batch, (n_heads,), and into `self.gradients` their derivatives."""
+        labels = self.pairs.labels[rows]
+        dropout = any(config.dropout for config in self.configs)
+        masks = [self._dropout_factors(layer, len(rows)) for layer in range(self.depth if dropout else 0)]
+        activations = self._activations(self._inputs(rows), masks)
+        losses, slopes = [], torch.empty_like(activations[-1])
+        for (name, start, end), weight, bias, weight_gradient, bias_gradient in self._outputs():
+            inputs = _of(activations[-1], start, end)
+            product, bias = _product(weight, inputs).requires_grad_(), bias.detach().requires_grad_()
+            outputs = product.mT + output_bias(name, bias)[:, None]
+            total, mass = loss_terms(name, outputs, labels, self.class_weights[start:end])
+            losses.append((total / mass).detach())
+            outer, of_bias = torch.autograd.grad((total / mass).sum(), (product, bias))
+            _weight_gradient(outer, inputs, out=weight_gradient)
+            bias_gradient.copy_(of_bias)
+            if self.depth:
+                torch.bmm(weight.mT, outer, out=slopes[start:end])
+        for layer in reversed(range(self.depth)):
+            if masks:
+                slopes.mul_(masks[layer])
+            slopes.masked_fill_(activations[layer + 1] == 0, 0)
+            _weight_gradient(slopes, activations[layer], out=self.gradients[2 * layer])
+            torch.sum(slopes, -1, out=self.gradients[2 * layer + 1])
+            if layer:
+                slopes = torch.bmm(self.parameters[2 * layer].mT, slopes)
+        return torch.cat(losses)
 
-    def _dropout_factors(self, layer: int, rows: int, width: int) -> Tensor:
-        """0 or 1 / (1 - dropout), (n_heads or 1, rows, width): every head judges the same draws by its own rate."""
-        draws = self.dropout[layer].integers(0, DROPOUT_LEVELS, (rows, width), dtype=np.uint16)
+    def _dropout_factors(self, layer: int, rows: int) -> Tensor:
+        """0 or 1 / (1 - dropout), (n_heads or 1, width, rows): every head judges the same draws by its own rate."""
+        width = self.configs[0].hidden[layer]
+        draws = self.dropout[layer].integers(0, DROPOUT_LEVELS, (rows, width), dtype=np.uint16).T
         rates = sorted({config.dropout for config in self.configs})
         levels = [round(rate * DROPOUT_LEVELS) for rate in rates]
         factors = np.stack([(draws >= level) * (DROPOUT_LEVELS / (DROPOUT_LEVELS - level)) for level in levels])
@@ -170,7 +196,7 @@ class Stack:
         return masks if len(rates) == 1 else masks[[rates.index(config.dropout) for config in self.configs]]
 
     def _updates(self, rates: Sequence[float]) -> list[Any]:
-        """One call per group of neighbours with the same update: takes the gradients, changes the wide tensors."""
+        """One call per group of neighbours with the same update: from the gradients, in place."""
         kinds = [(c.loss, c.optimizer, rate, c.weight_decay) for c, rate in zip(self.configs, rates, strict=True)]
         updates, start = [], 0
         for (_, optimizer, lr, decay), group in groupby(kinds):
@@ -185,17 +211,17 @@ class Stack:
         return updates
 
     def _update(self, parts: list[tuple[int, slice]], optimizer: str, lr: float, decay: float) -> Any:
-        def slices(tensors: Sequence[Tensor]) -> list[Tensor]:
-            return [tensors[number].detach()[part] for number, part in parts]
-
-        parameters, means, squares = slices(self.parameters), slices(self.means), slices(self.squares)
+        parameters, gradients, means, squares = (
+            [tensors[number][part] for number, part in parts]
+            for tensors in (self.parameters, self.gradients, self.means, self.squares)
+        )
         counts = [torch.tensor(float(self.steps), device=p.device) for p in parameters]
         step = adam if optimizer == "adam" else adamw
 
-        def update(gradients: Sequence[Tensor]) -> None:
+        def update() -> None:
             step(
                 parameters,
-                slices(gradients),
+                gradients,
                 means,
                 squares,
                 [],
@@ -223,7 +249,7 @@ def agreement(labels: Tensor, predicted: Tensor) -> dict[str, Floats]:
     }
 
 
-def _spans(configs: Sequence[HeadConfig]) -> list[tuple[str, int, int]]:
+def _spans(configs: Sequence[HeadConfig]) -> list[Span]:
     """(loss, first head, last + 1) of every run of heads with the same loss."""
     spans, start = [], 0
     for name, group in groupby(config.loss for config in configs):
@@ -233,30 +259,21 @@ def _spans(configs: Sequence[HeadConfig]) -> list[tuple[str, int, int]]:
     return spans
 
 
-def _product(x: Tensor, weight: Tensor, gradient: Tensor) -> Tensor:
-    """(heads, n, outputs) from weight (heads, outputs, inputs) and x: (n, inputs) shared, or (heads, n, inputs)."""
+def _of(activations: Tensor, start: int, end: int) -> Tensor:
+    """Those of some heads; features, (feature_dim, n), are the same for all."""
+    return activations if activations.dim() == 2 else activations[start:end]
+
+
+def _product(weight: Tensor, x: Tensor) -> Tensor:
+    """(heads, outputs, n) from weight (heads, outputs, inputs) and x: (inputs, n) shared, or (heads, inputs, n)."""
     if x.dim() == 2:
-        return _Wide.apply(x, weight, gradient)
-    return torch.bmm(x, weight.transpose(1, 2))
+        return (weight.flatten(0, 1) @ x).view(*weight.shape[:2], -1)
+    return torch.bmm(weight, x)
 
 
-class _Wide(torch.autograd.Function):
-    """All heads' first layers as one product with the shared batch.
-
-    The gradient of the wide weight is written where it was written last time: allocating it anew in every step
-    costs more than computing it.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, gradient: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.gradient = gradient
-        heads, outputs, inputs = weight.shape
-        return (x @ weight.view(-1, inputs).T).view(len(x), heads, outputs).transpose(0, 1)
-
-    @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[None, Tensor, None]:
-        (x,) = ctx.saved_tensors
-        flat = outer[0].transpose(0, 1).reshape(len(x), -1)
-        torch.mm(flat.T, x, out=ctx.gradient.view(-1, x.shape[1]))
-        return None, ctx.gradient, None
+def _weight_gradient(outer: Tensor, x: Tensor, *, out: Tensor) -> None:
+    """Of `_product`. outer: (heads, outputs, n), the derivative by the product."""
+    if x.dim() == 2:
+        torch.mm(outer.flatten(0, 1), x.T, out=out.flatten(0, 1))
+    else:
+        torch.bmm(outer, x.mT, out=out)

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import cos, pi
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from consistency.embeddings import PairEmbeddings
 from consistency.errors import DivergenceError
+from consistency.schedule import rate_share
 from heads.config import HeadConfig, feature_dim
 from heads.losses import CLASSES, balanced_weights, log_probabilities, loss
 from heads.model import Head, TrainedHead
@@ -169,11 +169,7 @@ def stacks(jobs: Sequence[Job], embed_dim: int) -> list[list[int]]:
 
 def rate(config: HeadConfig, epoch: int) -> float:
     """Learning rate of an epoch, counted from 0."""
-    if config.schedule == "step":
-        return config.lr * 0.1 ** (epoch // 5)
-    if config.schedule == "cosine":
-        return config.lr * (1 + cos(pi * epoch / config.epochs)) / 2
-    return config.lr
+    return config.lr * rate_share(config.schedule, epoch, epoch / config.epochs)
 
 
 def train_stack(

@@ -95,7 +95,8 @@ def check(root: Path, ledgers: list[Path]) -> int:
 class Toy:
     """A backbone whose vectors are a function of the pixels, in no time."""
 
-    device, decode, spec = "cpu", "ours", None
+    device, decode, precision, spec = "cpu", "ours", "fp32", None
+    batch_sizes = 32, 128
 
     def prepare(self, image: Image.Image) -> Any:
         return np.asarray(image)

@@ -1,4 +1,4 @@
-"""A small fine-tuning from start to end: pictures, pair table, split and a random backbone."""
+"""A small fine-tuning from start to end: pictures, pair table, split and a random backbone; the published loop."""
 
 import csv
 from collections.abc import Mapping
@@ -8,14 +8,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
+from sklearn.utils.class_weight import compute_class_weight
+from torch import nn
+from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
 from consistency.backbone import Backbone, load_backbone
 from consistency.images import ImageFile, find_images
 from consistency.pairs import PairTable, read_pairs
 from consistency.resolve import resolve_backbone
 from finetune.config import FinetuneConfig
-from finetune.train import FinetuneResult, finetune
+from finetune.train import FinetuneResult, Prepared, finetune, prepare
 from heads.model import HeadConfig
 from tests.models import make_clip_folder
 
@@ -44,9 +48,17 @@ class Case:
     def backbone(self) -> Backbone:
         return load_backbone(resolve_backbone(str(self.model)), device="cpu", precision="fp32")
 
-    def run(self, config: FinetuneConfig, out: Path, *, validate: bool = True, **options: Any) -> FinetuneResult:
-        return finetune(
-            options.pop("backbone", None) or self.backbone(),
+    def prepare(
+        self,
+        config: FinetuneConfig,
+        *,
+        backbone: Backbone | None = None,
+        validate: bool = True,
+        seed: int = 3,
+        **options: Any,
+    ) -> Prepared:
+        return prepare(
+            backbone or self.backbone(),
             self.table,
             self.files,
             self.table.labels,
@@ -54,10 +66,13 @@ class Case:
             self.val if validate else None,
             self.test,
             config,
-            seed=options.pop("seed", 3),
-            out=out,
+            seed=seed,
             **options,
         )
+
+    def run(self, config: FinetuneConfig, out: Path, **options: Any) -> FinetuneResult:
+        training = {name: options.pop(name) for name in ("head", "resume", "cadence", "on_epoch") if name in options}
+        return finetune(self.prepare(config, **options), out=out, **training)
 
 
 def make_case(folder: Path, *, pictures: int = 12, size: int = 40) -> Case:
@@ -87,3 +102,58 @@ def quick(**changes: Any) -> FinetuneConfig:
     """The default recipe, short, with a small head."""
     head = HeadConfig(hidden=(16,), epochs=5, batch_size=16, dropout=0.3, class_weights="balanced", lr=1e-3)
     return replace(FinetuneConfig.default(), **{"head": head, "epochs": 3, "patience": None, **changes})
+
+
+class PublishedLoop:
+    """FT_*.py written down plainly: every pair decodes, tokenizes and encodes its picture and hashtag anew.
+
+    Rows come from outside, since the published order is left to chance. `head` starts the classifier: there is no
+    seed either. table.labels of all rows decide the class weights.
+    """
+
+    def __init__(
+        self, model: Path, images: Path, table: PairTable, head: nn.Sequential, *, dropout: float, lr: float
+    ) -> None:
+        self.images, self.table = images, table
+        self.model = CLIPModel.from_pretrained(model)
+        self.tokenizer = AutoTokenizer.from_pretrained(model)
+        self.processor = AutoImageProcessor.from_pretrained(model, backend="pil")
+        self.size = (self.model.config.vision_config.image_size,) * 2
+        width = self.model.config.projection_dim
+        self.classifier = nn.Sequential(nn.Linear(2 * width, 256), nn.ReLU(), nn.Dropout(dropout), nn.Linear(256, 5))
+        self.classifier.load_state_dict(head.state_dict())
+        labels = table.labels
+        weight = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
+        self.criterion = nn.CrossEntropyLoss(weight=torch.tensor(weight, dtype=torch.float32))
+        parameters = [*self.model.parameters(), *self.classifier.parameters()]
+        self.optimizer = torch.optim.Adam(parameters, lr=lr, weight_decay=1e-4)
+        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, step_size=5, gamma=0.1)
+
+    def epoch(self, order: Ints) -> None:
+        """Batches of 8 in this order, a step after every second; the gradient of an odd last one is dropped."""
+        self.model.train()
+        self.classifier.train()
+        self.optimizer.zero_grad()
+        for number, start in enumerate(range(0, len(order), 8)):
+            rows = order[start : start + 8]
+            loss = self.criterion(self.logits(rows), torch.from_numpy(self.table.labels[rows])) / 2
+            loss.backward()
+            if (number + 1) % 2 == 0:
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+        self.scheduler.step()
+
+    @torch.no_grad()
+    def answer(self, rows: Ints) -> torch.Tensor:
+        """(n,) classes of rows, in batches of 8."""
+        self.model.eval()
+        self.classifier.eval()
+        parts = [self.logits(rows[start : start + 8]) for start in range(0, len(rows), 8)]
+        return torch.cat(parts).argmax(dim=1)
+
+    def logits(self, rows: Ints) -> torch.Tensor:
+        images = [Image.open(self.images / name).convert("RGB").resize(self.size) for name in self.table.images[rows]]
+        hashtags = list(self.table.hashtags[rows])
+        text = self.tokenizer(hashtags, padding="max_length", max_length=77, truncation=True, return_tensors="pt")
+        output = self.model(pixel_values=self.processor(images, return_tensors="pt")["pixel_values"], **text)
+        return self.classifier(torch.cat([output.image_embeds, output.text_embeds], dim=1))

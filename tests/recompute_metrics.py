@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata, t
 
 TOLERANCE = 1e-9
 RESAMPLES = 2000
-LEVELS = (2.5, 97.5)
+LEVEL = 0.95
 
 
 def read(path):
@@ -78,22 +78,35 @@ def measure(true, predicted, value, p):
 
 
 def intervals(columns, seed):
-    """Percentiles over resampled pictures, as the head of consistency/metrics.py tells the world."""
+    """Bias-corrected percentiles over resampled pictures, as the head of consistency/intervals.py tells the world."""
     pictures = list(dict.fromkeys(columns["image"]))
     rows_of = {name: [] for name in pictures}
     for i, name in enumerate(columns["image"]):
         rows_of[name].append(i)
     rows_of = [np.array(rows_of[name]) for name in pictures]
+    if len(pictures) < 2:
+        return None
     rng = np.random.default_rng(seed)
     draws = []
     for _ in range(RESAMPLES):
         rows = np.concatenate([rows_of[i] for i in rng.integers(0, len(pictures), len(pictures))])
         p = None if columns["p"] is None else columns["p"][rows]
         draws.append(measure(columns["true"][rows], columns["predicted"][rows], columns["value"][rows], p))
+    sizes = [len(rows) for rows in rows_of]
+    effective = sum(sizes) ** 2 / sum(size**2 for size in sizes)
+    reach = t.ppf((1 + LEVEL) / 2, effective - 1) * (effective / (effective - 1)) ** 0.5
     result = {}
-    for name in draws[0]:
+    for name, figure in measure(columns["true"], columns["predicted"], columns["value"], columns["p"]).items():
         defined = [draw[name] for draw in draws if draw[name] is not None]
-        result[name] = [float(q) for q in np.percentile(defined, LEVELS)] if defined else None
+        if figure is None or not defined:
+            result[name] = None
+            continue
+        gaps = [one - figure for one in defined]
+        share = sum(0.5 if abs(gap) <= 1e-9 else float(gap < 0) for gap in gaps) / len(gaps)
+        share = min(max(share, 1 / (len(gaps) + 1)), len(gaps) / (len(gaps) + 1))
+        bias = 0.0 if name == "ece" else norm.ppf(share)
+        places = [norm.cdf(2 * bias - reach), norm.cdf(2 * bias + reach)]
+        result[name] = [float(q) for q in np.quantile(defined, places)]
     return result
 
 
@@ -116,7 +129,8 @@ def check(folder):
         figures = measure(columns["true"], columns["predicted"], columns["value"], columns["p"])
         ranges = intervals(columns, seed)
         for name, value in entry["metrics"].items():
-            worst = max(worst, difference(value, figures[name]), difference(entry["ci95"][name], ranges[name]))
+            worst = max(worst, difference(value, figures[name]))
+            worst = max(worst, difference(entry["ci95"][name], None if ranges is None else ranges[name]))
     return worst
 
 

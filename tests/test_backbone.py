@@ -17,7 +17,7 @@ from sklearn.datasets import load_sample_images
 
 from consistency.backbone import Backbone, load_backbone
 from consistency.errors import BackboneError
-from consistency.resolve import fingerprint_fields, resolve_backbone
+from consistency.resolve import choose_device, fingerprint_fields, resolve_backbone
 from tests.models import Tower, change_json, make_clip_folder, make_siglip_folder, write_json
 
 HASHTAGS = ["#바다여행", "맛스타그램", "#夜景", "カフェ", "#ootd", "☕🌊❤️", "#여행 에세이 2024", "뷁"]

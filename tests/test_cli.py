@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
+from click.testing import CliRunner
 
 from cli import app
 from tests.conftest import Ran
@@ -138,7 +141,23 @@ def test_extract_counts_and_second_time(run: Run, small_demo: Path, tmp_path: Pa
 def test_no_extract_refuses(run: Run, small_demo: Path, tmp_path: Path) -> None:
     ran = run("similarity", "--backbone", "tiny", *data_options(small_demo, tmp_path), "--no-extract")
     assert ran.code == 1
-    assert "--no-extract" in ran.stderr
+    assert ran.stderr == f"Error: there are no embeddings in {tmp_path / 'cache'}; run extract\n"
+    assert not (tmp_path / "cache").exists()
+
+    options = ["--backbone", "tiny", *data_options(small_demo, tmp_path)]
+    assert run("extract", *options, "--decode", "published").code == 0
+    other = run("similarity", *options, "--no-extract")  # another way of decoding: both are named, and what differs
+    assert other.code == 1
+    assert "holds no embeddings of local; the nearest are of local and differ in decoding: 'converted" in other.stderr
+    assert "there, 'EXIF orientation applied" in other.stderr
+
+    assert run("extract", *options).code == 0
+    (tmp_path / "image").mkdir()
+    for path in (small_demo / "image").iterdir():
+        (tmp_path / "image" / path.name).write_bytes(path.read_bytes() + b"more")
+    changed = run("similarity", *options, "--images", tmp_path / "image", "--no-extract")
+    assert changed.code == 1
+    assert "lacks embeddings of tiny for this data, and --no-extract was given" in changed.stderr
 
 
 def test_bad_pictures_and_rows_are_skipped_and_told(run: Run, small_demo: Path, tmp_path: Path) -> None:
@@ -213,6 +232,78 @@ def test_cache_commands(run: Run, small_demo: Path, tmp_path: Path) -> None:
     assert "quarantine" in damaged.stderr
     assert run("extract", "--backbone", "tiny", *data).code == 0  # fills the hole
     assert run("cache", "verify", *cache).code == 0
+
+
+def test_one_set_of_embeddings_among_several(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    data = data_options(small_demo, tmp_path)
+    cache = data[4:]
+    for decode in ("ours", "published"):
+        assert run("extract", "--backbone", "tiny", *data, "--decode", decode).code == 0
+    both = run("cache", "info", *cache, "--json").json()
+    kept, other = (entry["fingerprint"] for entry in both)
+    shown = run("cache", "info", *cache, "--fingerprint", kept[:8], "--json")
+    assert [entry["fingerprint"] for entry in shown.json()] == [kept]
+    assert re.search(r"tiny (ours|published) fp32 +60 +\d+ +0\.\d MB +20\d\d-\d\d-\d\d +0 d\n", shown.stderr)
+    assert f"{kept[:12]}: schema 1, model local, revision sha256:" in shown.stderr
+    export = ["cache", "export", tmp_path / "out.h5", *data]
+    several = run(*export)
+    assert several.code == 2
+    assert "choose one with --fingerprint" in several.stderr
+    assert run(*export, "--fingerprint", kept[:8], "--json").json()["fingerprint"] == kept
+    assert run(*export, "--fingerprint", "xyz").code == 2
+    assert run("cache", "gc", *cache, "--fingerprint", kept[:8], "--yes", "--json").json() == [other]
+    assert [entry["fingerprint"] for entry in run("cache", "info", *cache, "--json").json()] == [kept]
+
+
+def test_gc_asks(small_demo: Path, tmp_path: Path) -> None:
+    data = [str(part) for part in data_options(small_demo, tmp_path)]
+    for decode in ("ours", "published"):
+        assert CliRunner().invoke(app, ["extract", "--backbone", "tiny", *data, "--decode", decode]).exit_code == 0
+    kept, other = sorted(path.name for path in (tmp_path / "cache").iterdir())
+    gc = ["cache", "gc", *data[4:], "--fingerprint", kept]
+    assert "Remove these 1? [y/N]" in CliRunner().invoke(app, gc, input="n\n").stderr
+    assert (tmp_path / "cache" / other).is_dir()
+    assert CliRunner().invoke(app, gc, input="y\n").exit_code == 0
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [kept]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is such a device here")
+def test_a_device_that_is_not_here(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    options = ["extract", "--backbone", "tiny", *data_options(small_demo, tmp_path)]
+    for _ in range(2):  # with nothing in the cache, and with everything
+        ran = run(*options, "--device", "cuda")
+        assert ran.code == 2
+        assert ran.stderr.startswith("Error: there is no device 'cuda' here; expected auto or cpu")
+        assert ran.stderr.count("\n") == 1
+        assert run(*options).code == 0
+
+
+def test_a_file_for_the_cache(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    data = data_options(small_demo, tmp_path)
+    upkeep = [("info",), ("verify",), ("compact",), ("gc", "--fingerprint", "0", "--yes")]
+    for command in [("extract", "--backbone", "tiny", *data), *(("cache", *one, *data[4:]) for one in upkeep)]:
+        ran = run(*command)
+        assert ran.code == 2
+        assert "cache is a file, expected the folder of the embeddings" in ran.stderr
+        assert ran.stderr.count("\n") == 1
+
+
+def test_no_output_into_a_folder_that_is_not_there(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    data = data_options(small_demo, tmp_path)
+    trained = tmp_path / "run"
+    assert run("similarity", "--backbone", "tiny", *data, "--method", "simple", "--out", trained).code == 0
+    missing = tmp_path / "nowhere"
+    for command in (
+        ["cache", "export", missing / "out.npz", *data],
+        ["report", trained, "-o", missing / "report.html"],
+        ["score", "--model", trained, *data, "-o", missing / "scores.csv"],
+    ):
+        ran = run(*command)
+        assert ran.code == 2, ran.stderr
+        assert f"the folder {missing} does not exist" in ran.stderr
+        assert ran.stderr.count("\n") == 1
+    assert not missing.exists()
 
 
 def test_data_check_without_pictures(run: Run, small_demo: Path, tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
-from consistency.compare import compare, compare_runs, holm, two_sided_p
+from consistency.compare import compare, compare_runs, holm
 from consistency.errors import InputError
 from consistency.runs import Result, evaluate_predictions, read_run
 from tests.test_runs import make_result, write_run
@@ -35,20 +36,27 @@ def test_difference_is_the_paired_bootstrap_over_pictures() -> None:
         )
         gaps.append(other - one)
     qwk = found["qwk"]
-    assert (qwk.low, qwk.high) == pytest.approx(np.percentile(gaps, [2.5, 97.5]), abs=1e-12)
     assert qwk.difference == (b.metrics["qwk"] or 0) - (a.metrics["qwk"] or 0)
-    assert qwk.p == two_sided_p(np.array(gaps))
+    sizes = [np.sum(p.images == name) for name in names]
+    m = sum(sizes) ** 2 / sum(size**2 for size in sizes)
+    widening = (m / (m - 1)) ** 0.5
+    z0, at_zero = (stats.norm.ppf(np.mean(np.array(gaps) < figure)) for figure in (qwk.difference, 0))
+    z = stats.t.ppf(0.975, m - 1) * widening
+    assert (qwk.low, qwk.high) == pytest.approx(np.quantile(gaps, stats.norm.cdf([2 * z0 - z, 2 * z0 + z])), abs=1e-12)
+    assert qwk.p == pytest.approx(2 * stats.t.cdf(-abs(at_zero - 2 * z0) / widening, m - 1))
     assert (qwk.name, qwk.reference, qwk.n) == ("b", "a", 60)
 
 
 def test_a_system_does_not_differ_from_itself_but_from_a_perfect_one() -> None:
     base = make_result()
     same, perfect = compare([base, base, better(base)], names=["a", "b", "c"], metrics=["accuracy"], resamples=2000)
-    assert (same.difference, same.low, same.high, same.p, same.p_holm) == (0, 0, 0, 1, 1)
+    assert (same.difference, same.low, same.high) == (0, 0, 0)
+    assert (same.p, same.p_holm) == pytest.approx((1, 1))
     assert perfect.low is not None
     assert perfect.low > 0
-    assert perfect.p == 2 / 2001
-    assert perfect.p_holm == pytest.approx(4 / 2001)
+    assert perfect.p is not None
+    assert 0 < perfect.p < 0.02
+    assert perfect.p_holm == pytest.approx(2 * perfect.p)
 
 
 def test_row_order_does_not_matter() -> None:
@@ -65,6 +73,15 @@ def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
     assert holm([]) == []
+
+
+def test_one_picture_tells_nothing_of_a_difference() -> None:
+    base = make_result()
+    p = base.predictions
+    one = evaluate_predictions(replace(p, images=np.full(len(p), "a.png", dtype=object)))
+    (gap,) = compare([one, better(one)], names=["a", "b"], metrics=["accuracy"], resamples=50)
+    assert gap.difference == 1 - (base.metrics["accuracy"] or 0)
+    assert (gap.low, gap.high, gap.p, gap.p_holm) == (None, None, None, None)
 
 
 def test_undefined_metrics_have_no_difference() -> None:

@@ -13,13 +13,14 @@ from consistency.durable import (
     TEMP_PREFIX,
     System,
     check_digest,
+    check_output,
     make_folder,
     remove_replaced,
     sweep_temp,
     write_file,
     write_with_digest,
 )
-from consistency.errors import StorageError
+from consistency.errors import InputError, StorageError
 from tests.faults import Faulty, Killed, Recording
 
 
@@ -106,6 +107,16 @@ def test_order_of_the_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"nowhere/file was not written \(No such file or directory\); free space"):
         write_file(tmp_path / "nowhere" / "file", b"x")
+
+
+def test_where_an_output_cannot_go_is_told_beforehand(tmp_path: Path) -> None:
+    check_output(tmp_path / "file")
+    with pytest.raises(InputError, match="is a folder, expected the name of a file"):
+        check_output(tmp_path)
+    for folder in ("nowhere", "file"):
+        (tmp_path / "file").touch()
+        with pytest.raises(InputError, match=f"the folder .*/{folder} does not exist; make it, or name another"):
+            check_output(tmp_path / folder / "out.csv")
 
 
 def test_folders_are_made_durable_from_the_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

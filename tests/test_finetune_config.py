@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from consistency.errors import InputError
-from finetune.config import FinetuneConfig, rate
+from consistency.schedule import rate_share
+from finetune.config import FinetuneConfig
 from heads.model import HeadConfig
 
 
@@ -19,7 +20,9 @@ def test_json_round_trip(config: FinetuneConfig) -> None:
         ({"optimizer": "sgd"}, "optimizer is 'sgd': expected one of adam, adamw"),
         ({"epochs": 0}, "epochs is 0: expected more than 0"),
         ({"max_steps": 0}, "max_steps is 0: expected a whole number of at least 1"),
-        ({"average": 1.0}, "average is 1.0: expected a number between 0 and 1"),
+        ({"average": 0.9}, "average is 0.9: expected one of none, ema, interpolate"),
+        ({"ema_decay": 1.0}, "ema_decay is 1.0: expected a number between 0 and 1"),
+        ({"micro_batch": 0}, "micro_batch is 0: expected a whole number of at least 1"),
         ({"crop": 0.0}, "crop above 0"),
         ({"freeze": "audio"}, "freeze is 'audio': expected a number of layers, image or text"),
         ({"head": HeadConfig(hidden=(), optimizer="ridge")}, "a head trained by ridge cannot be trained here"),
@@ -37,5 +40,6 @@ def test_an_unknown_setting_is_named() -> None:
 
 
 def test_rates() -> None:
-    assert [rate("step", epoch, 0.0) for epoch in (0, 4, 5, 10)] == pytest.approx([1, 1, 0.1, 0.01])
-    assert [rate("cosine", 0, done) for done in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
+    assert [rate_share("step", epoch, 0.0) for epoch in (0, 4, 5, 10)] == pytest.approx([1, 1, 0.1, 0.01])
+    assert [rate_share("cosine", 0, done) for done in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
+    assert rate_share("constant", 7, 0.9) == 1

@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.utils.class_weight import compute_class_weight
-from torch import nn
-from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
+from transformers import AutoImageProcessor, CLIPModel
 
 from consistency.backbone import load_backbone
 from consistency.errors import InputError
@@ -18,7 +16,7 @@ from finetune.config import FinetuneConfig
 from finetune.model import load_finetuned, load_published, save_finetuned
 from finetune.train import FinetuneResult
 from heads.model import Head
-from tests.finetuning import Case, make_case
+from tests.finetuning import Case, PublishedLoop, make_case
 
 SEED = 3
 # Dropout's masks depend on how rows are put together, and the published loop has no seed: compared without.
@@ -40,47 +38,23 @@ def tuned(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, F
     return out, result
 
 
-def published_loop(case: Case) -> tuple[CLIPModel, nn.Sequential]:
-    """FT_*.py with its paths filled in, but for the order of the rows, which it leaves to chance."""
-    model = CLIPModel.from_pretrained(case.model).train()
-    tokenizer = AutoTokenizer.from_pretrained(case.model)
-    processor = AutoImageProcessor.from_pretrained(case.model, backend="pil")
-    classifier = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Dropout(0.0), nn.Linear(256, 5))
-    classifier.load_state_dict(Head(PAPER.head, 32, seed=SEED).state_dict())
-    labels = case.table.labels
-    weight = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
-    criterion = nn.CrossEntropyLoss(weight=torch.tensor(weight, dtype=torch.float32))
-    optimizer = torch.optim.Adam([*model.parameters(), *classifier.parameters()], lr=1e-3, weight_decay=1e-4)
-    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=5, gamma=0.1)
+@pytest.fixture(scope="module")
+def published(case: Case) -> PublishedLoop:
+    """The published loop on the rows that ours draws."""
+    head = Head(PAPER.head, 32, seed=SEED)
+    loop = PublishedLoop(case.model, case.folder / "image", case.table, head, dropout=0.0, lr=1e-3)
     for epoch in range(1, PAPER.epochs + 1):
         order = np.random.default_rng([SEED, 1, epoch]).permutation(case.train)
-        batches = [order[start : start + 8] for start in range(0, len(order), 8)]
-        assert len(batches) % 2 == 1
-        optimizer.zero_grad()
-        for number, rows in enumerate(batches):
-            images = [
-                Image.open(case.folder / "image" / name).convert("RGB").resize((32, 32))
-                for name in case.table.images[rows]
-            ]
-            text = tokenizer(
-                list(case.table.hashtags[rows]), padding="max_length", truncation=True, return_tensors="pt"
-            )
-            assert text["input_ids"].shape[1] == 77
-            output = model(pixel_values=processor(images, return_tensors="pt")["pixel_values"], **text)
-            logits = classifier(torch.cat([output.image_embeds, output.text_embeds], dim=1))
-            loss = criterion(logits, torch.from_numpy(labels[rows])) / 2
-            loss.backward()
-            if (number + 1) % 2 == 0:
-                optimizer.step()
-                optimizer.zero_grad()
-        scheduler.step()
-    return model, classifier
+        assert -(-len(order) // 8) % 2 == 1  # a batch is dropped
+        loop.epoch(order)
+    return loop
 
 
-def test_paper_preset_is_the_published_loop(case: Case, tuned: tuple[Path, FinetuneResult]) -> None:
-    model, classifier = published_loop(case)
+def test_paper_preset_is_the_published_loop(
+    case: Case, tuned: tuple[Path, FinetuneResult], published: PublishedLoop
+) -> None:
     result = tuned[1]
-    expected = dict(model.named_parameters())
+    expected = dict(published.model.named_parameters())
     untouched = dict(CLIPModel.from_pretrained(case.model).named_parameters())
     for name, value in result.model.backbone.model.named_parameters():
         if "k_proj.bias" in name:
@@ -89,7 +63,9 @@ def test_paper_preset_is_the_published_loop(case: Case, tuned: tuple[Path, Finet
         if name != "logit_scale":
             assert (value - untouched[name]).abs().max() > 5e-4  # it did learn: 40 times the tolerance
     for name, value in result.model.head.head.state_dict().items():
-        torch.testing.assert_close(value, classifier.state_dict()[name], atol=2e-5, rtol=0)
+        torch.testing.assert_close(value, published.classifier.state_dict()[name], atol=2e-5, rtol=0)
+    answers = result.probabilities["test"].argmax(axis=1)
+    assert answers.tolist() == published.answer(result.rows["test"]).tolist()
 
 
 def test_last_and_best_epoch_on_the_test_rows(case: Case, tuned: tuple[Path, FinetuneResult]) -> None:

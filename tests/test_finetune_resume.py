@@ -30,7 +30,7 @@ CONFIG = quick(
     accumulation=2,
     micro_batch=1,
     epochs=2,
-    average=0.9,
+    ema_decay=0.9,
     crop=0.8,
 )
 PAPER = replace(FinetuneConfig.paper(), epochs=3)
@@ -112,7 +112,7 @@ def test_killed_trainings_end_with_the_same_bits(
 
 def test_a_kill_at_every_call_of_a_checkpoints_writing(case: Case, tmp_path: Path) -> None:
     """The second checkpoint, from its first part to the removal of the first one's parts."""
-    config = quick(epochs=1, batch_size=3, average=None)  # 4 steps: two checkpoints
+    config = quick(epochs=1, batch_size=3, average="none")  # 4 steps: two checkpoints
     assert run(case, config, tmp_path / "whole")
     events = int((tmp_path / "whole" / "events").read_text())
     for number, kill_at in enumerate(range(events - 28, events, 9)):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from head_data import make_pairs
+from scipy.stats import t
 from sklearn.metrics import cohen_kappa_score, f1_score, log_loss
 
 from consistency.errors import InputError
@@ -112,8 +113,19 @@ def test_the_leaderboard_has_every_configuration_best_first(result):
         assert row["score_std"] == pytest.approx(folds.std(ddof=1))
         assert row["score_mean"] == pytest.approx((row["qwk_mean"] + row["macro_f1_mean"]) / 2)
         assert 1 <= row["refit_epochs"] <= 6
-    assert rows[0]["behind_mean"] == 0
+    assert rows[0]["behind_mean"] == rows[0]["behind_low"] == rows[0]["behind_high"] == 0
     assert {row["hidden"] for row in rows} == {"linear", "8"}
+
+
+def test_the_lead_is_paired_and_its_interval_corrected(result):
+    """Nadeau & Bengio's corrected resampled t-test, of 2 times 5 folds, with SciPy's t for the interval."""
+    first, *others = [np.array([row[f"fold_{number}"] for number in range(1, 11)]) for row in result.rows]
+    for row, folds in zip(result.rows[1:], others, strict=True):
+        behind = first - folds
+        error = np.sqrt((1 / 10 + 1 / 4) * behind.var(ddof=1))  # of 5 folds one is held out for every four trained on
+        low, high = t.interval(0.95, df=9, loc=behind.mean(), scale=error)
+        found = [row[f"behind_{name}"] for name in ("mean", "se", "low", "high")]
+        assert found == pytest.approx([behind.mean(), error, low, high])
 
 
 def test_the_smallest_within_one_standard_error_of_the_leader_wins():

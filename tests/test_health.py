@@ -116,8 +116,8 @@ def test_published_leakage_and_controls(tmp_path: Path) -> None:
     assert health.controls is not None
     assert health.controls.keys() == {"paper", "grouped"}
     for figures in health.controls.values():
-        assert figures.keys() == {"majority", "text-only", "name-and-text"}
-        assert all(one.keys() == {"accuracy", "macro_f1", "qwk"} for one in figures.values())
+        assert figures.keys() == {"majority", "median", "text-only", "name-and-text"}
+        assert all(one.keys() == {"accuracy", "macro_f1", "mae", "qwk"} for one in figures.values())
     assert json.dumps(health.as_dict())
 
 

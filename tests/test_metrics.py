@@ -1,4 +1,4 @@
-"""The metrics are scikit-learn's, and the quick bootstrap is the slow one."""
+"""The metrics are scikit-learn's."""
 
 import warnings
 
@@ -11,15 +11,7 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from consistency.errors import DataError
-from consistency.metrics import (
-    METRICS,
-    bootstrap_intervals,
-    bootstrap_metrics,
-    calibration_bins,
-    confusion,
-    evaluate,
-    percentile_interval,
-)
+from consistency.metrics import METRICS, calibration_bins, confusion, evaluate
 
 Rows = tuple[
     npt.NDArray[np.int64],
@@ -71,76 +63,11 @@ def test_metrics_are_scikit_learns(seed: int, n: int, classes: int) -> None:
             assert found[name] == pytest.approx(figure, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=20)
-@given(seed=st.integers(0, 10**6), n=st.integers(2, 40), pictures=st.integers(2, 8), classes=st.integers(1, 5))
-def test_quick_bootstrap_is_the_plain_loop(seed: int, n: int, pictures: int, classes: int) -> None:
-    scores, predicted, values, probabilities, images = random_rows(seed, n, pictures, classes)
-    images[:2] = ["first.png", "second.png"]
-    quick = bootstrap_metrics(scores, predicted, values, probabilities, images, resamples=8, seed=seed)
-    names = list(dict.fromkeys(images))
-    rng = np.random.default_rng(seed)
-    for number in range(8):
-        drawn = rng.integers(0, len(names), len(names))
-        rows = np.concatenate([np.flatnonzero(images == names[picture]) for picture in drawn])
-        slow = evaluate(scores[rows], predicted[rows], values[rows], probabilities[rows])
-        for name in METRICS:
-            expected = np.nan if slow[name] is None else slow[name]
-            np.testing.assert_allclose(quick[name][number], expected, atol=1e-12)
-
-
-def test_intervals_are_percentiles_of_the_published_recipe() -> None:
-    scores, predicted, values, probabilities, images = random_rows(3, 300, 30)
-    intervals = bootstrap_intervals(scores, predicted, values, probabilities, images, resamples=200, seed=5)
-    names = list(dict.fromkeys(images))
-    rng = np.random.default_rng(5)
-    figures = []
-    for _ in range(200):
-        rows = np.concatenate([np.flatnonzero(images == names[k]) for k in rng.integers(0, len(names), len(names))])
-        figures.append(reference.f1_score(scores[rows], predicted[rows], average="macro"))
-    assert intervals["macro_f1"] == pytest.approx(np.percentile(figures, [2.5, 97.5]), abs=1e-12)
-
-
-def test_resamples_do_not_depend_on_how_the_work_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = random_rows(4, 200, 20)
-    whole = bootstrap_metrics(*rows, resamples=300, seed=42)
-    monkeypatch.setattr("consistency.metrics._CHUNK", 1000)
-    for name, figures in bootstrap_metrics(*rows, resamples=300, seed=42).items():
-        np.testing.assert_allclose(figures, whole[name], atol=1e-12)
-
-
-def test_intervals_hold_the_figure_and_widen_with_fewer_pictures() -> None:
-    scores, predicted, values, probabilities, images = random_rows(5, 600, 60)
-    figures = evaluate(scores, predicted, values, probabilities)
-    many = bootstrap_intervals(scores, predicted, values, probabilities, images)
-    for name in ("accuracy", "mae", "qwk", "macro_f1", "spearman"):
-        low, high = many[name] or (np.inf, -np.inf)
-        assert low < (figures[name] or 0.0) < high
-    block = np.sort(images)  # rows of a picture agree: fewer independent observations
-    agree = np.array([int(image[:-4]) % 2 == 0 for image in block])
-    scores = np.where(agree, predicted, predicted % 5 + 1)
-    few = bootstrap_intervals(scores, predicted, values, None, block)["accuracy"]
-    rows = bootstrap_intervals(scores, predicted, values, None, np.arange(600).astype(object))["accuracy"]
-    assert few is not None
-    assert rows is not None
-    assert few[1] - few[0] > 2 * (rows[1] - rows[0])
-
-
 def test_undefined_is_none_never_nan() -> None:
     same = np.full(4, 3)
     found = evaluate(same, same, np.ones(4), None)
     assert (found["qwk"], found["spearman"], found["ece"]) == (None, None, None)
     assert found["macro_f1"] == 1.0
-    images = np.array(["a", "a", "b", "b"], dtype=object)
-    intervals = bootstrap_intervals(same, same, np.ones(4), None, images)
-    assert (intervals["qwk"], intervals["spearman"], intervals["ece"]) == (None, None, None)
-    assert intervals["accuracy"] == (1.0, 1.0)
-    assert percentile_interval(np.array([np.nan, np.nan])) is None
-
-
-def test_one_picture_has_no_interval() -> None:
-    scores, predicted, values, probabilities, _ = random_rows(6, 10, 1)
-    images = np.array(["a"] * 10, dtype=object)
-    assert set(bootstrap_intervals(scores, predicted, values, probabilities, images).values()) == {None}
 
 
 def test_expected_calibration_error_by_hand() -> None:

@@ -73,6 +73,38 @@ def test_any_size(width: int, height: int, config: dict[str, Any], resample: int
     check(config | size | {"resample": resample}, Image.fromarray(noise))
 
 
+def whole_then_crop(spec: PreprocessSpec, picture: Image.Image) -> npt.NDArray[np.uint8]:
+    """What `resize_crop` must give, without its shortcut."""
+    assert spec.crop
+    short, (width, height) = spec.resize[1], picture.size
+    size = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
+    left, top = (size[0] - spec.crop[1]) // 2, (size[1] - spec.crop[0]) // 2
+    resized = picture.resize(size, Image.Resampling(spec.resample))
+    return np.asarray(resized.crop((left, top, left + spec.crop[1], top + spec.crop[0])))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 80), st.integers(1, 8), st.integers(1, 8), st.integers(0, 5), st.integers(1, 60), st.booleans())
+def test_resampling_only_what_is_kept_changes_no_bit(
+    cell: int, across: int, down: int, resample: int, short: int, noisy: bool
+) -> None:
+    """Pictures whose sides are small multiples of one length, so that the edges of the crop are often exact."""
+    spec = PreprocessSpec.from_config(CLIP | {"size": short, "crop_size": short, "resample": resample})
+    assert spec is not None
+    size = (down * cell, across * cell, 3)
+    noise = np.random.default_rng(cell).integers(0, 256, size, dtype=np.uint8)
+    picture = Image.fromarray(noise) if noisy else CHINA.resize(size[1::-1])
+    np.testing.assert_array_equal(spec.resize_crop(picture), whole_then_crop(spec, picture))
+
+
+@pytest.mark.parametrize("size", [(1080, 1350), (1350, 1080), (1080, 1080), (1080, 1440), (1920, 1080), (540, 677)])
+def test_cameras_sizes_lose_nothing_to_the_shortcut(size: tuple[int, int]) -> None:
+    spec = PreprocessSpec.from_config(CLIP)
+    assert spec is not None
+    picture = FLOWER.resize(size)
+    np.testing.assert_array_equal(spec.resize_crop(picture), whole_then_crop(spec, picture))
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -5,6 +5,7 @@ import hashlib
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import pytest
 from PIL import Image
 
 from consistency.errors import InputError
+from consistency.gallery import competes
 from consistency.report import write_report
-from consistency.runs import Run, RunFolder, read_run
+from consistency.runs import Audited, Result, Run, RunFolder, evaluate_predictions, read_audit, read_run
 from consistency.splits import make_split
 from tests.test_runs import make_result, pair_table, write_run
 
@@ -117,8 +119,8 @@ def test_every_system_stands_in_the_table_with_its_interval(tmp_path: Path) -> N
         interval = f"{low:.3f} – {high:.3f}".replace("0.", ".")
         assert f"{figure} {interval}" in page.text
         assert result.predictions.system in page.text
-    assert "Protocol grouped, held-out test rows" in page.text
-    assert "Protocol grouped, cross-validation" in page.text
+    assert "Protocol grouped, test " in page.text
+    assert "Protocol grouped, out of fold " in page.text
     assert len(page.all("table", "matrix")) == 3
     assert "heads-grid on tiny does best (by the mean of macro-F1 and QWK) on 60 pairs from 12 pictures" in page.text
 
@@ -163,9 +165,73 @@ def test_runs_that_share_controls_show_them_once(tmp_path: Path) -> None:
     ]
     page = make_page(runs, tmp_path / "report.html")
     assert len(page.all("tr", "control")) == 1
-    assert page.text.count("Protocol grouped, held-out test rows") == 1
+    assert page.text.count("Protocol grouped, test ") == 1
     systems = [a["data-predicted"] or "" for a in page.all("li", "tag")]
     assert all(re.fullmatch(r"[1-5],[1-5],[1-5]", answers) for answers in systems)
+
+
+def test_controls_and_what_was_picked_on_the_test_rows_are_not_ranked(tmp_path: Path) -> None:
+    """However good they are: neither the headline nor a star nor the gallery goes to them."""
+    weak, strong = make_result("heads", seed=1), make_result("heads", seed=1)
+    p = strong.predictions
+    p.predicted[:] = p.scores
+    perfect = evaluate_predictions(p)
+    results = [
+        Result(replace(p, system="name-and-text", backbone="none"), perfect.metrics, perfect.ci95),
+        Result(replace(p, system="finetune-paper-best"), perfect.metrics, perfect.ci95),
+        weak,
+    ]
+    assert [competes(result) for result in results] == [False, False, True]
+    page = make_page([read_run(write_run(tmp_path / "run", results))], tmp_path / "report.html")
+    assert "heads on tiny does best" in page.text
+    assert "The best control that never sees a picture is name-and-text" in page.text
+    assert "heads (tiny)" in page.text.split("System")[-1].split("name-and-text")[0]
+    assert len(page.all("td", "best")) == 4
+    (line,) = [row for row in page_rows(tmp_path / "report.html") if 'class="best"' in row]
+    assert '<th scope="row">heads' in line
+
+
+def page_rows(path: Path) -> list[str]:
+    return re.findall(r"<tr.*?</tr>", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def test_each_run_shows_its_own_pictures(tmp_path: Path) -> None:
+    """The gallery's pictures come from the folder of the run it shows, not from that of the first one named."""
+    folder = picture_folder(tmp_path / "image")
+    (tmp_path / "elsewhere").mkdir()
+    weak = write_run(
+        tmp_path / "weak",
+        [make_result("similarity-simple", probabilities=False, seed=3)],
+        config={"source": {"images": str(tmp_path / "elsewhere")}},
+    )
+    strong = make_result("heads", seed=1)
+    strong.predictions.predicted[:] = strong.predictions.scores
+    better = write_run(
+        tmp_path / "strong",
+        [evaluate_predictions(strong.predictions)],
+        config={"source": {"images": str(folder)}},
+    )
+    page = make_page([read_run(weak), read_run(better)], tmp_path / "report.html")
+    assert page.text.count("picture not found") == 2
+    assert len(page.all("img")) == 10
+
+
+def test_doubtful_labels_stand_in_the_report(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", [make_result("heads-audit", split="cv")], config={"top": 2})
+    rows = [
+        Audited(rank, 3 * rank, f"그림 {rank}.png", HOSTILE, 4, 5, 0.9 / rank, (0.0, 0.0, 0.0, 0.1, 0.9), (70,))
+        for rank in (1, 2, 3)
+    ]
+    RunFolder.at(path, command="audit", backbone="tiny").write_audit(rows)
+    assert read_audit(path) == rows
+    page = make_page([read_run(path)], tmp_path / "report.html", picture_folder(tmp_path / "image"))
+    shown = [a["data-row"] for a in page.all("figure", "picture") if a.get("data-row")]
+    assert shown == ["3", "6"]
+    assert "1. row 3 and its repeats · 그림 1.png" in page.text
+    assert "label 4 → suggested 5 doubt 0.90" in page.text
+    (path / "audit.csv").write_text("rank,row\n1,x\n")
+    with pytest.raises(InputError, match="damaged"):
+        make_page([read_run(path)], tmp_path / "report.html")
 
 
 def test_leakage_is_told_from_the_split(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from consistency.errors import DataError, InputError
+from consistency.leakage import leakage
 from consistency.pairs import PairTable
-from consistency.splits import Split, hold_out_validation, leakage, make_folds, make_split
+from consistency.splits import Split, hold_out_validation, make_folds, make_split
 
 
 def make_table(images: list[str], hashtags: list[str], scores: list[int]) -> PairTable:

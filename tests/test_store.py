@@ -1,5 +1,6 @@
 """The cache through its public face: identity, rows, readers beside a compaction, damage, upkeep, export."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -103,20 +104,32 @@ def test_another_model_is_named_with_what_differs(cache: EmbeddingCache) -> None
         "run extract"
     )
     assert not (root / "empty").exists()
+    there, asked = (
+        "an orientation applied; transparency on white; RGB",
+        "an orientation applied; transparency on white; RGB, fast",
+    )
+    EmbeddingCache.open(root, {**FIELDS, "decoding": there})
+    with pytest.raises(
+        CacheError, match=r"decoding: '\.\.\.ncy on white; RGB' there, '\.\.\.ncy on white; RGB, fast' asked"
+    ):
+        EmbeddingCache.open(root, {**FIELDS, "decoding": asked}, create=False)
 
 
-def test_caches_by_prefix(cache: EmbeddingCache) -> None:
+def test_every_cache_is_listed(cache: EmbeddingCache) -> None:
     root = cache.path.parent
-    assert EmbeddingCache.open_existing(root, "").path == cache.path
     other = EmbeddingCache.open(root, {**FIELDS, "precision": "bf16"})
-    assert {one.fingerprint for one in list_caches(root)} == {cache.fingerprint, other.fingerprint}
-    assert EmbeddingCache.open_existing(root, other.fingerprint[:8]).fields["precision"] == "bf16"
-    with pytest.raises(CacheError, match=f"several fingerprints start with ''; there are: .*{other.fingerprint[:12]}"):
-        EmbeddingCache.open_existing(root, "")
-    with pytest.raises(CacheError, match="no fingerprint starts with 'xyz'"):
-        EmbeddingCache.open_existing(root, "xyz")
-    with pytest.raises(CacheError, match="there are: none"):
-        EmbeddingCache.open_existing(root / "nowhere", "")
+    assert {one.fingerprint: one.fields for one in list_caches(root)} == {
+        cache.fingerprint: FIELDS,
+        other.fingerprint: {**FIELDS, "precision": "bf16"},
+    }
+    assert list_caches(root / "nowhere") == []
+
+
+def test_a_file_is_no_cache(tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    for look in (lambda: list_caches(tmp_path / "cache"), lambda: EmbeddingCache.open(tmp_path / "cache", FIELDS)):
+        with pytest.raises(InputError, match="cache is a file, expected the folder of the embeddings"):
+            look()
 
 
 def test_keys_are_contents() -> None:
@@ -212,7 +225,7 @@ def test_large_appends_become_several_segments(cache: EmbeddingCache, monkeypatc
 
 
 def test_more_segments_than_may_be_mapped_at_once(cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "OPEN_MAPS", 3)
+    monkeypatch.setattr(table, "open_maps", lambda: 3)
     for number in range(8):
         cache.append("image", keys_of(number), vectors_of(1, seed=number))
     expected = np.concatenate([vectors_of(1, seed=number) for number in range(8)])
@@ -291,6 +304,18 @@ def test_compaction_leaves_large_segments(cache: EmbeddingCache, monkeypatch: py
     assert large in segments(cache)
     assert len(segments(cache)) == 3  # 10 and 2 of the small ones
     assert len(reopened(cache).table("image")) == 20
+
+
+def test_a_reader_waits_for_nobody(cache: EmbeddingCache) -> None:
+    """Neither for a compaction nor for a writer, whatever they have locked."""
+    cache.append("image", keys_of(1), vectors_of(1))
+    with maintenance._locked(cache.path), (cache.path / "tmp" / ".writing-1-a").open("w") as writing:
+        fcntl.flock(writing, fcntl.LOCK_EX)
+        code = "import sys; from tests.test_store import *; cache = EmbeddingCache.open(Path(sys.argv[1]), FIELDS);"
+        code += "assert (cache.vectors('image', keys_of(1)) == vectors_of(1)).all(); cache.append('image', keys_of(2), vectors_of(1))"
+        command = [sys.executable, "-c", code, str(cache.path.parent)]
+        subprocess.run(command, check=True, timeout=60, cwd=Path(__file__).parents[1])
+    assert not cache.missing("image", keys_of(1, 2)).any()
 
 
 def test_compactions_exclude_one_another(cache: EmbeddingCache) -> None:

@@ -16,13 +16,13 @@ from consistency.pairs import PairTable, merge_repeats
 from consistency.progress import Progress, silent
 from consistency.report import write_report
 from consistency.runs import Audited, read_run
-from consistency.splits import make_folds
+from consistency.splits import Split, make_folds
 from heads.config import HeadConfig
 from heads.model import TrainedHead
 from heads.train import Job, train_heads
 from workflows.console import Table
 from workflows.encode import encode_pairs
-from workflows.evaluate import Clock, Outcome, open_run, predictions_of, split_table, write_run
+from workflows.evaluate import Clock, Outcome, open_run, predictions_of, write_run
 from workflows.inputs import read_inputs
 from workflows.options import Encoding, Evaluation, Source
 
@@ -39,6 +39,10 @@ class Audit:
     outcome: Outcome
     rows: list[Audited]
     precision: Precision | None
+
+    @property
+    def path(self) -> Path:
+        return self.outcome.path
 
     def as_dict(self, top: int) -> dict[str, Any]:
         """What `--json` prints."""
@@ -131,15 +135,19 @@ def run_audit(
         for row in [rows[at]]
     ]
     precision = None if truth is None else precision_at_moved(doubt, truth[rows] != labels + 1, pictures)
-    split = split_table(inputs, source, evaluation)
     fold = np.full(len(table), -1, dtype=np.int64)
     fold[rows] = division
-    split = replace(split, side=np.full(len(table), "train", dtype=object), fold=fold)
+    split = Split(
+        protocol="grouped",
+        seed=evaluation.seed,
+        side=np.full(len(table), "train", dtype=object),
+        fold=fold,
+        kept=merged.kept,
+        labels=merged.scores - 1,
+    )
     result = predictions_of(SYSTEM, encoding, inputs, split, rows, probabilities=chances, side="cv")
     folder = open_run(evaluation, "audit", encoding.backbone)
     folder.write_audit(audited)
-    if truth is not None:
-        folder.write_json("precision.json", precision.as_dict() if precision else None)
     outcome = write_run(
         folder,
         inputs,
@@ -155,6 +163,7 @@ def run_audit(
             "top": top,
             "clean": clean,
             "head": HeadConfig().as_dict(),
+            "precision": precision,
             "extraction": encoded.report,
         },
         seed=evaluation.seed,

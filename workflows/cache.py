@@ -1,24 +1,27 @@
 """`cache info | verify | compact | gc | export`: the stored embeddings, looked after."""
 
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from consistency.durable import check_output
 from consistency.errors import InputError
 from consistency.images import find_images
 from consistency.pairs import Skipped
 from consistency.resolve import DECODING, PUBLISHED, resolve_backbone
 from embedcache.export import export
+from embedcache.fingerprint import explain
 from embedcache.maintenance import gc
 from embedcache.store import EmbeddingCache, list_caches
 from workflows.console import Table
 from workflows.inputs import read_table, refuse_skipped
-from workflows.options import Source
+from workflows.options import CacheChoice, Source
 
 
-def chosen(root: Path, *, backbone: str | None = None, fingerprint: str | None = None) -> list[EmbeddingCache]:
-    """The caches under `root` of a backbone and a fingerprint's beginning; all of them where neither is given."""
-    caches = [cache for cache in list_caches(root) if cache.fingerprint.startswith(fingerprint or "")]
+def chosen(choice: CacheChoice) -> list[EmbeddingCache]:
+    caches = [cache for cache in list_caches(choice.root) if cache.fingerprint.startswith(choice.fingerprint or "")]
+    backbone = choice.backbone
     if backbone is None:
         return caches
     if backbone in PUBLISHED or not (backbone == "tiny" or Path(backbone).exists()):
@@ -28,8 +31,8 @@ def chosen(root: Path, *, backbone: str | None = None, fingerprint: str | None =
     return [cache for cache in caches if cache.fields["revision"] == revision]
 
 
-def only_one(root: Path, *, backbone: str | None, fingerprint: str | None) -> EmbeddingCache:
-    caches = chosen(root, backbone=backbone, fingerprint=fingerprint)
+def only_one(choice: CacheChoice) -> EmbeddingCache:
+    caches, root = chosen(choice), choice.root
     if len(caches) == 1:
         return caches[0]
     if not caches:
@@ -38,8 +41,13 @@ def only_one(root: Path, *, backbone: str | None, fingerprint: str | None) -> Em
     raise InputError(f"{root} holds {len(caches)} sets of embeddings ({there}): choose one with --fingerprint")
 
 
-def cache_info(root: Path, *, backbone: str | None = None, fingerprint: str | None = None) -> list[dict[str, Any]]:
-    return [cache.info().as_dict() for cache in chosen(root, backbone=backbone, fingerprint=fingerprint)]
+def cache_info(choice: CacheChoice) -> list[dict[str, Any]]:
+    return [cache.info().as_dict() for cache in chosen(choice)]
+
+
+def in_words(entries: list[dict[str, Any]]) -> list[str]:
+    """All that decides the vectors of each set, a line each."""
+    return [f"{entry['fingerprint'][:12]}: {explain(entry['fields'])}" for entry in entries]
 
 
 def nothing_there(root: Path) -> str:
@@ -56,18 +64,18 @@ def info_table(root: Path, entries: list[dict[str, Any]]) -> Table:
             entry["hashtags"],
             f"{entry['bytes'] / 1e6:.1f} MB",
             "–" if entry["newest"] is None else f"{datetime.fromtimestamp(entry['newest']):%Y-%m-%d}",
+            "–" if entry["newest"] is None else f"{max(0.0, time.time() - entry['newest']) // 86_400:.0f} d",
         ]
         for entry in entries
     ]
-    return Table(
-        f"Embeddings in {root}", ("fingerprint", "model", "images", "hashtags", "size", "written"), rows, left=2
-    )
+    columns = ("fingerprint", "model", "images", "hashtags", "size", "written", "age")
+    return Table(f"Embeddings in {root}", columns, rows, left=2)
 
 
-def cache_verify(root: Path, *, backbone: str | None = None, fingerprint: str | None = None) -> list[dict[str, Any]]:
+def cache_verify(choice: CacheChoice) -> list[dict[str, Any]]:
     """Every byte of every segment checked; damaged ones are in quarantine afterwards."""
     entries = []
-    for cache in chosen(root, backbone=backbone, fingerprint=fingerprint):
+    for cache in chosen(choice):
         report = cache.verify()
         entries.append(
             {
@@ -89,9 +97,9 @@ def verify_table(root: Path, entries: list[dict[str, Any]]) -> Table:
     return Table(f"Verified {root}", ("fingerprint", "model", "intact segments", "rows", "damaged"), rows, left=2)
 
 
-def cache_compact(root: Path, *, backbone: str | None = None, fingerprint: str | None = None) -> list[dict[str, Any]]:
+def cache_compact(choice: CacheChoice) -> list[dict[str, Any]]:
     entries = []
-    for cache in chosen(root, backbone=backbone, fingerprint=fingerprint):
+    for cache in chosen(choice):
         report = cache.compact()
         entries.append({"fingerprint": cache.fingerprint, "before": report.before, "after": report.after})
     return entries
@@ -102,12 +110,12 @@ def compact_table(root: Path, entries: list[dict[str, Any]]) -> Table:
     return Table(f"Compacted {root}", ("fingerprint", "segments before", "after"), rows)
 
 
-def others(root: Path, *, backbone: str | None, fingerprint: str | None) -> list[dict[str, Any]]:
+def others(choice: CacheChoice) -> list[dict[str, Any]]:
     """What `gc` would remove: everything but the sets chosen. Raises InputError where nothing would be kept."""
-    kept = {cache.fingerprint for cache in chosen(root, backbone=backbone, fingerprint=fingerprint)}
+    kept, root = {cache.fingerprint for cache in chosen(choice)}, choice.root
     if not kept:
         raise InputError(f"{root} holds no such embeddings, so nothing would be kept: `cache info` lists what is there")
-    return [entry for entry in cache_info(root) if entry["fingerprint"] not in kept]
+    return [entry for entry in cache_info(CacheChoice(root)) if entry["fingerprint"] not in kept]
 
 
 def cache_gc(root: Path, remove: list[str]) -> list[str]:
@@ -115,15 +123,14 @@ def cache_gc(root: Path, remove: list[str]) -> list[str]:
     return gc(root, keep)
 
 
-def cache_export(
-    source: Source, out: Path, root: Path, *, backbone: str | None, fingerprint: str | None
-) -> tuple[dict[str, Any], tuple[Skipped, ...]]:
+def cache_export(source: Source, out: Path, choice: CacheChoice) -> tuple[dict[str, Any], tuple[Skipped, ...]]:
     """The stored vectors of a data set in one plain file, and which rows have none there."""
     if out.suffix not in (".npz", ".h5"):
         raise InputError(f"{out} ends in {out.suffix or 'nothing'}: expected .npz or .h5")
+    check_output(out)
     table = read_table(source, require_scores=False)
     refuse_skipped(table.skipped, source.on_error)
-    cache = only_one(root, backbone=backbone, fingerprint=fingerprint)
+    cache = only_one(choice)
     files = find_images(table.images, source.images)
     images, hashtags = export(cache, table, files, out)
     written = {"out": str(out), "fingerprint": cache.fingerprint, "images": images, "hashtags": hashtags}

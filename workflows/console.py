@@ -78,14 +78,19 @@ class Screen:
             self._running.shown = _grid(shown)
 
     def results(self, title: str, entries: Sequence[Mapping[str, Any]]) -> None:
-        """The entries of metrics.json, a line each with 95 % intervals, in a table for each set of rows."""
+        """The entries of metrics.json, a line each with 95 % intervals, in a table for each set of rows.
+
+        An entry may also tell `seconds`, what its run took.
+        """
         several = len({entry["backbone"] for entry in entries if entry["backbone"] != NO_BACKBONE}) > 1
         digits = 3 if self.console.width >= WIDE else 2
-        columns = ["system", *["backbone"] * several, *METRIC_TITLES.values()]
+        timed = any("seconds" in entry for entry in entries)
+        columns = ["system", *["backbone"] * several, *METRIC_TITLES.values(), *["seconds"] * timed]
         sections: dict[tuple[str, str, int], list[list[object]]] = {}
         for entry in entries:
             figures = [with_interval(entry["metrics"][key], entry["ci95"][key], digits) for key in METRIC_TITLES]
             row = [entry["system"], *[entry["backbone"]] * several, *figures]
+            row += [f"{entry['seconds']:.1f}"] if timed else []
             sections.setdefault((entry["protocol"], entry["split"], entry["n"]), []).append(row)
         for (protocol, split, n), rows in sections.items():
             heading = f"{title}: protocol {protocol}, {SPLITS[split]}, {n} rows"

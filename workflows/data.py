@@ -1,19 +1,42 @@
-"""`data check` and `data demo`."""
+"""`data check`, `data split` and `data demo`."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from consistency.durable import make_folder, write_file
 from consistency.errors import InputError
-from consistency.figures import number
-from consistency.health import Health, check
+from consistency.figures import METRIC_TITLES, number
+from consistency.health import CONTROL_METRICS, Health, check
 from consistency.images import find_images
+from consistency.leakage import Leakage, leakage
+from consistency.pairs import Skipped
 from consistency.progress import Progress, silent
+from consistency.runs import split_csv
+from consistency.splits import with_folds
 from demo.dataset import write_demo
 from workflows.console import Table
-from workflows.inputs import read_table, refuse_skipped
-from workflows.options import Source
+from workflows.evaluate import leakage_notes, split_table
+from workflows.inputs import read_inputs, read_table, refuse_skipped
+from workflows.options import Evaluation, Source
 
 SHOWN_FAULTS = 20
+
+
+@dataclass(frozen=True)
+class Division:
+    """A split that was written to a file. rows: kept rows of each side; notes: its leakage, line by line."""
+
+    path: Path
+    protocol: str
+    rows: dict[str, int]
+    folds: int | None
+    leakage: Leakage
+    notes: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "path": str(self.path)}
 
 
 def check_data(source: Source, *, controls: bool = False, progress: Progress = silent) -> Health:
@@ -22,6 +45,33 @@ def check_data(source: Source, *, controls: bool = False, progress: Progress = s
     refuse_skipped(table.skipped, source.on_error)
     files = find_images(table.images, source.images)
     return check(table, files, limits=source.limits, controls=controls, progress=progress)
+
+
+def write_division(
+    source: Source, evaluation: Evaluation, out: Path, *, folds: int | None = None, progress: Progress = silent
+) -> Division:
+    """Draw the split that a command with these options would draw, and write it to `out`, as runs write split.csv.
+
+    Where no picture is found, pictures are told apart by name.
+    """
+    if out.exists() and source.data.exists() and out.samefile(source.data):
+        raise InputError(f"-o {out} is the pair table itself: name another file")
+    inputs = read_inputs(source, near_duplicates=evaluation.near_duplicates, pictures_needed=False, progress=progress)
+    split = split_table(inputs, source, evaluation)
+    if folds:
+        split = with_folds(split, folds)
+    make_folder(out.parent)
+    write_file(out, split_csv(inputs.table, split))
+    blind = ("no picture was found: pictures are told apart by name",) * inputs.none_found
+    return Division(
+        path=out,
+        protocol=split.protocol,
+        rows={side: len(split.rows(side)) for side in ("train", "test")},
+        folds=folds,
+        leakage=leakage(split, inputs.identity, inputs.table.hashtags, inputs.scenes),
+        notes=(*leakage_notes(split, inputs), *blind),
+        skipped=inputs.skipped,
+    )
 
 
 def draw_demo(out: Path, *, seed: int) -> dict[str, Any]:
@@ -43,7 +93,7 @@ def draw_demo(out: Path, *, seed: int) -> dict[str, Any]:
 
 
 def health_tables(health: Health) -> list[Table]:
-    """What `data check` shows: the counts, the leakage of both protocols, the controls where they were asked for."""
+    """What `data check` shows: the counts, the leakage of each protocol, the controls where they were asked for."""
     pictures = health.pictures
     if pictures.none_found:
         seen = "not found: what follows comes from the CSV alone"
@@ -63,7 +113,11 @@ def health_tables(health: Health) -> list[Table]:
         ["scores 1 2 3 4 5", " ".join(str(health.score_counts[score]) for score in sorted(health.score_counts))],
     ]
     tables = [Table(f"{health.path}", ("", "found"), counts, left=2)]
-    leaks = [(name, leak) for name, leak in (("paper", health.published_leakage), ("grouped", health.grouped_leakage))]
+    leaks = (
+        ("paper", health.published_leakage),
+        ("grouped", health.grouped_leakage),
+        ("hashtag", health.hashtag_leakage),
+    )
     rows: list[list[object]] = [
         [name, leak.n, *(f"{seen} of {leak.n}" for seen in (leak.image, leak.pair, leak.hashtag))]
         for name, leak in leaks
@@ -72,13 +126,17 @@ def health_tables(health: Health) -> list[Table]:
     if rows:
         columns = ("protocol", "test rows", "image in train", "exact pair in train", "hashtag in train")
         tables.append(Table("Leakage: test rows whose image, pair or hashtag is also in train", columns, rows))
+    if health.not_drawn:
+        tables.append(
+            Table("Splits that cannot be drawn", ("protocol", "why"), list(map(list, health.not_drawn)), left=2)
+        )
     if health.controls:
         rows = [
-            [protocol, system, *(number(figures[key]) for key in ("accuracy", "macro_f1", "qwk"))]
+            [protocol, system, *(number(figures[key]) for key in CONTROL_METRICS)]
             for protocol, systems in health.controls.items()
             for system, figures in systems.items()
         ]
-        columns = ("protocol", "control", "accuracy", "macro-F1", "QWK")
+        columns = ("protocol", "control", *(METRIC_TITLES[key] for key in CONTROL_METRICS))
         tables.append(
             Table("Picture-blind controls (grouped: mean of 10 divisions of the images)", columns, rows, left=2)
         )

@@ -4,13 +4,15 @@ from pathlib import Path
 
 from consistency.report import write_report
 from demo.dataset import write_demo
+from workflows.audit import run_audit
 from workflows.console import Screen
 from workflows.evaluate import Outcome
-from workflows.options import Encoding, Source, as_config
+from workflows.options import Encoding, Evaluation, Source, as_config
 from workflows.paper import QUICK_EPOCHS, distinct_results, skipped_of, system_steps
-from workflows.suite import close_suite, open_suite, run_steps
+from workflows.suite import Step, close_suite, open_suite, run_steps
 
 IMAGES, QUICK_IMAGES = 180, 60
+AUDITS = 3  # divisions into folds
 
 
 def run_demo(
@@ -32,6 +34,12 @@ def run_demo(
     if not source.data.is_file():
         screen.note(f"Drawing the demo data set: {source.data.parent}")
         write_demo(source.data.parent, seed=seed, images=QUICK_IMAGES if quick else IMAGES)
+
+    def audit(out: Path) -> Outcome:
+        clean = source.data.parent / "clean_labels.csv"
+        evaluation = Evaluation(seed=seed, out=out)
+        return run_audit(source, encoding, evaluation, repeats=AUDITS, clean=clean, progress=screen.progress).outcome
+
     steps = system_steps(
         source,
         encoding,
@@ -41,8 +49,9 @@ def run_demo(
         epochs=QUICK_EPOCHS if quick else None,
         screen=screen,
     )
+    steps.append(Step("audit", audit))
     done = run_steps(folder, steps, screen.note)
-    results = [result for _, result in distinct_results(done)]
+    results = [line.result for line in distinct_results(done)]
     folder.write_results([result for result in results if result.predictions.split == "test"])
     write_report([step.run for step in done], folder.path / "report.html", images=source.images)
     close_suite(folder, plan, seed, done)

@@ -2,24 +2,31 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from consistency.controls import control_predictions
+from consistency.controls import TEXT_EMBEDDING, control_predictions, text_embedding_predictions
+from consistency.leakage import Leakage, fold_leakage, leakage
 from consistency.pairs import Skipped
 from consistency.runs import Predictions, Result, RunFolder, evaluate_predictions
-from consistency.splits import Leakage, Split, leakage, make_split
+from consistency.split_file import import_split
+from consistency.splits import Split, hold_out_validation, make_split
 from workflows.console import NO_BACKBONE
 from workflows.inputs import Inputs
 from workflows.options import Encoding, Evaluation, Source, as_config
 
+if TYPE_CHECKING:
+    from consistency.near_duplicates import NearDuplicates
+    from workflows.encode import Encoded
+
 CLASSES = np.arange(1, 6)
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+SHOWN_GROUPS = 3
 BOOTSTRAP_SEED = 42  # whatever --seed is: intervals of two runs share their resamples
 
 
@@ -31,17 +38,33 @@ class Outcome:
     results: tuple[Result, ...]
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...] = ()
+    seconds: tuple[float, ...] = ()  # of the run of each result, where several runs answered
 
 
-def split_table(inputs: Inputs, source: Source, evaluation: Evaluation) -> Split:
-    return make_split(
-        inputs.table,
-        inputs.identity,
-        protocol=evaluation.protocol,
-        seed=evaluation.seed,
-        test_fraction=evaluation.test_fraction,
-        on_conflict=source.on_conflict,
-    )
+def split_table(inputs: Inputs, source: Source, evaluation: Evaluation, *, validation: bool = False) -> Split:
+    """Who is in which split: drawn, or read from a file.
+
+    With `validation` there are validation rows: those of the file, or some taken from train. Without, those of the file
+    are train rows.
+    """
+    seed, on_conflict, scenes = evaluation.seed, source.on_conflict, inputs.scenes
+    if evaluation.split is not None:
+        split = import_split(
+            evaluation.split, inputs.table, inputs.identity, seed=seed, on_conflict=on_conflict, scenes=scenes
+        )
+    else:
+        split = make_split(
+            inputs.table,
+            inputs.identity,
+            protocol=evaluation.protocol,
+            seed=seed,
+            test_fraction=evaluation.test_fraction,
+            on_conflict=on_conflict,
+            scenes=scenes,
+        )
+    if not validation:
+        return replace(split, side=np.where(split.side == "val", "train", split.side))
+    return split if len(split.rows("val")) else hold_out_validation(split, seed=seed)
 
 
 def open_run(evaluation: Evaluation, command: str, backbone: str) -> RunFolder:
@@ -91,32 +114,82 @@ def predictions_of(
     )
 
 
-def control_probabilities(inputs: Inputs, split: Split, train: Rows, test: Rows) -> dict[str, Floats]:
-    """What can be had without looking at a picture: (n_test, 5) of majority, text-only and name-and-text."""
+def control_probabilities(
+    inputs: Inputs, split: Split, train: Rows, test: Rows, encoded: "Encoded | None" = None
+) -> dict[str, Floats]:
+    """What can be had without looking at a picture: (n_test, 5) of every control.
+
+    The one that learns from embeddings of hashtags is there where `encoded` is.
+    """
     t = inputs.table
-    return control_predictions(
+    answers = control_predictions(
         t.images[train], t.hashtags[train], split.labels[train], t.images[test], t.hashtags[test]
     )
+    if encoded is not None:
+        answers[TEXT_EMBEDDING] = text_embedding_predictions(
+            encoded.at(train).hashtag_vectors(),
+            split.labels[train],
+            split.groups_of(train),
+            encoded.at(test).hashtag_vectors(),
+            seed=split.seed,
+        )
+    return answers
 
 
-def controls(inputs: Inputs, split: Split, train: Rows, test: Rows) -> list[Result]:
+def controls(
+    inputs: Inputs,
+    split: Split,
+    train: Rows,
+    test: Rows,
+    encoding: Encoding | None = None,
+    encoded: "Encoded | None" = None,
+) -> list[Result]:
     """The controls, trained on `train` and evaluated on `test`: they stand in every table."""
-    answers = control_probabilities(inputs, split, train, test)
+    answers = control_probabilities(inputs, split, train, test, encoded)
     return [
-        predictions_of(system, None, inputs, split, test, probabilities=chances) for system, chances in answers.items()
+        predictions_of(
+            system, encoding if system == TEXT_EMBEDDING else None, inputs, split, test, probabilities=chances
+        )
+        for system, chances in answers.items()
     ]
 
 
-def leakage_note(split: Split, inputs: Inputs) -> str:
-    leak = leakage(split, inputs.identity, inputs.table.hashtags)
-    return f"protocol {split.protocol}: {describe_leakage(leak)}"
+def leakage_notes(split: Split, inputs: Inputs) -> tuple[str, ...]:
+    """What of the test rows, and of the rows tested in folds, was in train; and which pictures are near-duplicates."""
+    columns = (split, inputs.identity, inputs.table.hashtags, inputs.scenes)
+    shared = " (pictures may be on both sides)" if split.protocol == "hashtag" else ""
+    notes = []
+    if (tested := leakage(*columns)).n:
+        leaks = ": this split leaks" if split.protocol == "file" and tested.image else ""
+        notes.append(f"protocol {split.protocol}{shared}: {describe_leakage(tested)}{leaks}")
+    if (split.fold >= 0).any():
+        notes.append(f"{split.fold.max() + 1} folds{shared}: {describe_leakage(fold_leakage(*columns))}")
+    if inputs.near is not None:
+        notes.append(describe_near_duplicates(inputs.near))
+    return tuple(notes)
 
 
 def describe_leakage(leak: Leakage) -> str:
+    near = "" if leak.near is None else f", {leak.near} their picture or a near-duplicate of it"
     return (
         f"of {leak.n} test rows {leak.image} have their picture in train, "
-        f"{leak.pair} their exact pair, {leak.hashtag} their hashtag"
+        f"{leak.pair} their exact pair, {leak.hashtag} their hashtag{near}"
     )
+
+
+def describe_near_duplicates(near: "NearDuplicates") -> str:
+    joined = f"{near.joined} pictures in {len(near.groups)} groups"
+    examples = "; ".join(" = ".join(names[:2]) for names in near.groups[:SHOWN_GROUPS])
+    return f"near-duplicates, at most {near.limit} of 64 bits apart: {joined}{examples and ': '}{examples}"
+
+
+def division_config(split: Split, inputs: Inputs) -> dict[str, Any]:
+    """What `run.json` says of a division beside the options: the digest of its file, the pictures taken for one."""
+    near = inputs.near
+    return {
+        **({"split_digest": split.digest} if split.digest else {}),
+        **({"near_duplicates": {"joined": near.joined, "groups": near.groups}} if near else {}),
+    }
 
 
 @dataclass
@@ -151,10 +224,11 @@ def write_run(
     folder.write_skipped(list(skipped))
     clock.lap("write")
     folder.finish(
-        as_config(**options),
+        as_config(**options, **division_config(split, inputs)),
         seeds={"seed": seed, "bootstrap": BOOTSTRAP_SEED},
         data_digest=inputs.table.digest,
+        pictures_digest=inputs.pictures_digest,
         fingerprint=fingerprint,
         timings=clock.seconds,
     )
-    return Outcome(folder.path, tuple(results), tuple(skipped), (leakage_note(split, inputs), *notes))
+    return Outcome(folder.path, tuple(results), tuple(skipped), (*leakage_notes(split, inputs), *notes))

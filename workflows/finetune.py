@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -10,12 +11,14 @@ from consistency.backbone import load_backbone
 from consistency.plots import training_png
 from consistency.progress import Progress, silent
 from consistency.resolve import fingerprint_fields, resolve_backbone
-from consistency.splits import hold_out_validation
 from embedcache.fingerprint import fingerprint
-from finetune.checkpoint import discard
+from finetune.checkpoint import Cadence, discard
+from finetune.classifier import embed
 from finetune.config import FinetuneConfig
 from finetune.model import save_finetuned
-from finetune.train import finetune
+from finetune.train import FinetuneResult, Prepared, finetune, prepare
+from heads.model import TrainedHead, load_head
+from heads.train import train_head
 from workflows.encode import set_threads
 from workflows.evaluate import Clock, Outcome, controls, open_run, predictions_of, split_table, write_run
 from workflows.inputs import read_inputs, refuse_skipped
@@ -33,31 +36,35 @@ def run_finetune(
     *,
     recipe: Recipe = "default",
     changes: Mapping[str, Any] | None = None,
+    head_changes: Mapping[str, Any] | None = None,
+    like: Path | None = None,
+    cadence: Cadence | None = None,
     progress: Progress = silent,
 ) -> Outcome:
     """Fine-tune on the train rows, answer for the test rows, keep the tuned backbone in `model/`.
 
     The default recipe stops early on rows split off train. The published one has no such rows: it keeps its last
     epoch, and the epoch that was best on the test rows stands beside it under a name that says so. `changes` are
-    settings of FinetuneConfig that replace the recipe's.
+    settings of FinetuneConfig that replace the recipe's, `head_changes` of its HeadConfig. like: a run of `heads`
+    whose kind of head to begin with, trained here: the run's own may have learned from rows that are validated here.
     """
     clock = Clock()
     config = FinetuneConfig.paper() if recipe == "paper" else FinetuneConfig.default()
     chosen: dict[str, Any] = {"decode": encoding.decode, **(changes or {})}
     if encoding.precision != "auto":
         chosen["autocast"] = AUTOCAST[encoding.precision]
+    if like is not None:
+        chosen |= {"head": load_head(like).config, "warm_start": False}
     config = replace(config, **chosen)
-    inputs = read_inputs(source)
-    split = split_table(inputs, source, evaluation)
-    if recipe == "default":
-        split = hold_out_validation(split, seed=evaluation.seed)
+    config = replace(config, head=replace(config.head, **(head_changes or {})))
+    inputs = read_inputs(source, near_duplicates=evaluation.near_duplicates, progress=progress)
+    split = split_table(inputs, source, evaluation, validation=recipe == "default")
     resolved = resolve_backbone(encoding.backbone, revision=encoding.revision)
     set_threads(encoding.threads)
     # Master weights are fp32 whatever --precision says: it names the autocast.
     backbone = load_backbone(resolved, device=encoding.device, precision="fp32", decode=encoding.decode)
-    folder = open_run(evaluation, "finetune", encoding.backbone)
     clock.lap("load")
-    tuned = finetune(
+    prepared = prepare(
         backbone,
         inputs.table,
         inputs.files,
@@ -67,48 +74,73 @@ def run_finetune(
         split.rows("test"),
         config,
         seed=evaluation.seed,
-        out=folder.path,
         class_weights_from=split.labels[split.kept] if recipe == "paper" else None,
         limits=source.limits,
-        resume=evaluation.resume is not None,
         progress=progress,
-        on_skipped=lambda skipped: refuse_skipped(skipped, source.on_error),
+    )
+    unusable = prepared.data.skipped
+    refuse_skipped(unusable, source.on_error)
+    clock.lap("decode")
+    folder = open_run(evaluation, "finetune", encoding.backbone)
+    tuned = finetune(
+        prepared,
+        out=folder.path,
+        head=None if like is None else _trained(prepared, device=backbone.device),
+        resume=evaluation.resume is not None,
+        cadence=cadence,
+        progress=progress,
     )
     clock.lap("train")
     test = tuned.rows["test"]
-    unusable = {skipped.row for skipped in tuned.skipped}
     # Controls validate nothing, so they learn from the validation rows too: the same controls as beside heads.
     learned = np.flatnonzero(split.kept & (split.side != "test"))
-    train = np.array([row for row in learned if inputs.table.rows[row] not in unusable], dtype=np.int64)
-    results = controls(inputs, split, train, test)
+    results = controls(inputs, split, prepared.data.usable(learned), test)
     system = SYSTEMS[recipe]
-    results.append(predictions_of(system, encoding, inputs, split, test, probabilities=tuned.probabilities["test"]))
+    kept = predictions_of(system, encoding, inputs, split, test, probabilities=tuned.probabilities["test"])
+    results.append(kept)
     peeked: tuple[str, ...] = ()
     if tuned.best_test is not None:
         peeked = (f"{system}-best is epoch {tuned.best_epoch}, picked on the test rows as published: no fair figure",)
         best = f"{system}-best"
         results.append(predictions_of(best, encoding, inputs, split, test, probabilities=tuned.best_test))
     save_finetuned(folder.path, tuned.model)
-    folder.write_file("training_results.png", training_png(tuned.history, final=results[3].metrics))
+    folder.write_file("training_results.png", training_png(tuned.history, final=kept.metrics))
     outcome = write_run(
         folder,
         inputs,
         split,
         results,
-        inputs.skipped + tuned.skipped,
+        inputs.skipped + unusable,
         options={
             "source": source,
             "encoding": encoding,
             "evaluation": evaluation,
             "recipe": recipe,
-            "finetune": config.as_dict(),
+            "finetune": prepared.config.as_dict(),
+            "like": like,
             "kept_epoch": tuned.kept_epoch,
+            "share": tuned.share,
             "best_epoch": tuned.best_epoch,
         },
         seed=evaluation.seed,
         fingerprint=fingerprint(fingerprint_fields(resolved, decode=encoding.decode, precision="fp32")),
         clock=clock,
-        notes=(f"kept the weights of epoch {tuned.kept_epoch} of {tuned.history[-1]['epoch']}", *peeked),
+        notes=(*_notes(prepared, tuned), *peeked),
     )
     discard(folder.path)  # only a finished run needs its checkpoint no more
     return outcome
+
+
+def _trained(prepared: Prepared, *, device: str) -> TrainedHead:
+    """A head of `config.head`, trained by its own recipe on the embeddings of the train rows."""
+    rows = prepared.rows
+    pairs = embed(prepared.backbone, prepared.data, rows.train)
+    head, _ = train_head(prepared.config.head, pairs, rows.labels[rows.train], seed=prepared.seed, device=device)
+    return head
+
+
+def _notes(prepared: Prepared, tuned: FinetuneResult) -> tuple[str, ...]:
+    kept = f"kept the weights of epoch {tuned.kept_epoch} of {tuned.history[-1]['epoch']}"
+    if prepared.config.average != "interpolate":
+        return (kept,)
+    return (f"{kept}, {tuned.share:.0%} of the way from the weights before training",)

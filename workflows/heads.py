@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from consistency.errors import DataError, InputError
+from consistency.errors import InputError
 from consistency.figures import number
 from consistency.plots import training_png
 from consistency.progress import Progress, silent
@@ -24,13 +24,13 @@ from workflows.encode import Encoded, encode_pairs
 from workflows.evaluate import (
     Clock,
     Outcome,
-    control_probabilities,
     controls,
     open_run,
     predictions_of,
     split_table,
     write_run,
 )
+from workflows.folds import Answers, cross_validate
 from workflows.inputs import Inputs, read_inputs
 from workflows.options import Encoding, Evaluation, Source
 
@@ -120,7 +120,7 @@ def run_heads(
     configs = _configs(recipe, grid_file)
     if export_pth:
         _check_export(configs, ensemble)
-    inputs = read_inputs(source)
+    inputs = read_inputs(source, near_duplicates=evaluation.near_duplicates, progress=progress)
     split = split_table(inputs, source, evaluation)
     encoded = encode_pairs(inputs, encoding, source, progress=progress)
     clock.lap("encode")
@@ -130,7 +130,7 @@ def run_heads(
     fitted = trainer.fit(train, test, state=folder.path / "grid_state.json" if recipe == "grid" else None)
     clock.lap("train")
     said = fitted.head.predict(encoded.at(test))
-    results = controls(inputs, split, train, test)
+    results = controls(inputs, split, train, test, encoding, encoded)
     results.append(
         predictions_of(
             SYSTEMS[recipe],
@@ -157,6 +157,8 @@ def run_heads(
         export_published(fitted.head, folder.path / "classifier.pth")
     if curves:
         folder.write_file("training_results.png", training_png(curves, final=results[-1].metrics))
+    if grid_file:
+        folder.write_file("grid.toml", grid_file.read_bytes())
     if fitted.grid is not None:
         columns = list(fitted.grid.rows[0])
         folder.write_file("leaderboard.csv", to_csv(columns, (list(row.values()) for row in fitted.grid.rows)))
@@ -196,42 +198,16 @@ def _cross_validate(
     trainer: Trainer, split: Split, encoding: Encoding, folds: int
 ) -> tuple[list[Result], list[Mapping[str, Any]]]:
     """Out-of-fold answers for all rows, pooled: of the controls and of the recipe. And the curves of every fold."""
-    inputs, encoded = trainer.inputs, trainer.encoded
-    rows = encoded.usable(np.flatnonzero(split.kept))
-    place = np.full(len(split.kept), -1, dtype=np.int64)
-    place[rows] = np.arange(len(rows))
-    pooled: dict[str, npt.NDArray[np.float64]] = {}
-    predicted = np.zeros(len(rows), dtype=np.int64)
-    values = np.zeros(len(rows))
-    curves: list[Mapping[str, Any]] = []
-    for fold in range(folds):
-        train, held_out = rows[split.fold[rows] != fold], rows[split.fold[rows] == fold]
-        if not (len(train) and len(held_out)):
-            raise DataError(f"fold {fold + 1} of {folds} has no picture that can be used: ask for fewer folds")
+    curves: list[list[Mapping[str, Any]]] = []
+
+    def answer(train: Rows, held_out: Rows) -> dict[str, Answers]:
         fitted = trainer.fit(train, held_out)
-        said = fitted.head.predict(encoded.at(held_out))
-        where = place[held_out]
-        predicted[where], values[where] = said.predicted, said.values
-        answers = control_probabilities(inputs, split, train, held_out)
-        for system, chances in {**answers, SYSTEMS[trainer.recipe]: said.probabilities}.items():
-            pooled.setdefault(system, np.zeros((len(rows), 5)))[where] = chances
-        curves += [{**epoch, "fold": fold + 1} for epoch in fitted.history]
-    own = SYSTEMS[trainer.recipe]
-    results = [
-        predictions_of(
-            system,
-            encoding if system == own else None,
-            inputs,
-            split,
-            rows,
-            predicted=predicted + 1 if system == own else None,
-            values=values if system == own else None,
-            probabilities=chances,
-            side="cv",
-        )
-        for system, chances in pooled.items()
-    ]
-    return results, curves
+        curves.append([{**epoch, "fold": len(curves) + 1} for epoch in fitted.history])
+        said = fitted.head.predict(trainer.encoded.at(held_out))
+        return {SYSTEMS[trainer.recipe]: Answers(said.predicted + 1, said.values, said.probabilities)}
+
+    results = cross_validate(trainer.inputs, split, encoding, trainer.encoded, folds, answer)
+    return results, [epoch for fold in curves for epoch in fold]
 
 
 def _check_export(configs: Sequence[HeadConfig], ensemble: int) -> None:
@@ -254,14 +230,13 @@ def leaders_table(leaders: Sequence[Entry]) -> Table:
     for rank, entry in enumerate(leaders, start=1):
         config = entry.config
         ridge = config.optimizer == "ridge"
-        loss = [config.loss, *["balanced"] * (config.class_weights == "balanced")]
         rows.append(
             [
                 rank,
                 config.features,
                 config.shape,
-                ", ".join([*loss, *[f"ridge {config.weight_decay:g}"] * ridge]),
-                "–" if ridge else f"{config.lr:g}",
+                config.loss,
+                f"ridge {config.weight_decay:g}" if ridge else f"{config.lr:g}",
                 f"{config.dropout:g}" if config.hidden else "–",
                 f"{number(entry.mean)} ±{number(entry.spread())}",
                 "–" if ridge else entry.epochs,
@@ -275,7 +250,9 @@ def _notes(grid: GridResult | None) -> tuple[str, ...]:
         return ()
     chosen = grid.entries[grid.chosen]
     config = chosen.config
+    ridge = config.optimizer == "ridge"
+    training = f"ridge {config.weight_decay:g}" if ridge else f"rate {config.lr:g}, {chosen.epochs} epochs"
     return (
         f"chosen of {len(grid.entries)} configurations by inner folds of train: {config.features} features, "
-        f"{config.shape}, {config.loss}, rate {config.lr:g}, {chosen.epochs} epochs (all in leaderboard.csv)",
+        f"{config.shape}, {config.loss}, {training} (all in leaderboard.csv)",
     )

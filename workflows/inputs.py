@@ -1,8 +1,10 @@
 """Reading what every command starts from: the pair table, its pictures, and who each picture is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +12,11 @@ import numpy.typing as npt
 from consistency.errors import DataError
 from consistency.images import ImageFile, find_images, image_identity
 from consistency.pairs import PairTable, Skipped, read_pairs
+from consistency.progress import Progress, silent
 from workflows.options import OnError, Source
+
+if TYPE_CHECKING:
+    from consistency.near_duplicates import NearDuplicates
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,11 +26,26 @@ class Inputs:
     table: PairTable
     files: dict[str, ImageFile]
     skipped: tuple[Skipped, ...]  # rows of the CSV that could not be read
+    near: "NearDuplicates | None" = None  # where they were looked for
 
     @cached_property
     def identity(self) -> npt.NDArray[np.object_]:
         """(n,) object, one value per distinct picture content."""
         return image_identity(self.table.images, self.files)
+
+    @property
+    def scenes(self) -> npt.NDArray[np.object_] | None:
+        """(n,) object, one value for pictures that are near-duplicates; None where those were not looked for."""
+        return None if self.near is None else self.near.scenes
+
+    @property
+    def none_found(self) -> bool:
+        return not any(file.path for file in self.files.values())
+
+    @property
+    def pictures_digest(self) -> str:
+        """SHA-256, in hex, of the pictures' contents in the order of the rows: what the CSV's own digest leaves out."""
+        return sha256("\n".join(self.identity).encode()).hexdigest()
 
 
 def read_table(source: Source, *, require_scores: bool = True) -> PairTable:
@@ -38,17 +59,35 @@ def read_table(source: Source, *, require_scores: bool = True) -> PairTable:
     )
 
 
-def read_inputs(source: Source, *, require_scores: bool = True) -> Inputs:
-    """The pair table and its pictures. Raises DataError where not one picture is there."""
+def read_inputs(
+    source: Source,
+    *,
+    require_scores: bool = True,
+    near_duplicates: int | None = None,
+    pictures_needed: bool = True,
+    progress: Progress = silent,
+) -> Inputs:
+    """The pair table and its pictures. Raises DataError where not one picture is there, unless none is needed.
+
+    near_duplicates: bits in which the hashes of near-duplicates differ at most; None looks for none.
+    """
     table = read_table(source, require_scores=require_scores)
     files = find_images(table.images, source.images)
-    if not any(file.path for file in files.values()):
+    inputs = Inputs(table, files, table.skipped)
+    if inputs.none_found and (pictures_needed or near_duplicates is not None):
         raise DataError(
             f"none of the {len(files)} pictures that {source.data} names is in {source.images}: "
             "put them there, or name their folder with --images"
         )
     refuse_skipped(table.skipped, source.on_error)
-    return Inputs(table, files, table.skipped)
+    if near_duplicates is None:
+        return inputs
+    from consistency.near_duplicates import find_near_duplicates
+
+    near = find_near_duplicates(
+        table.images, inputs.identity, files, limit=near_duplicates, limits=source.limits, progress=progress
+    )
+    return replace(inputs, near=near)
 
 
 def refuse_skipped(skipped: Sequence[Skipped], on_error: OnError) -> None:

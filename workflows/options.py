@@ -1,9 +1,11 @@
 """What a user may choose, as frozen records: the command line fills them, every workflow takes them."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
+from consistency.errors import InputError
 from consistency.images import Decode, ImageLimits
 from consistency.pairs import OnConflict
 from consistency.splits import PAPER_TEST_FRACTION, Protocol
@@ -44,6 +46,15 @@ class Encoding:
 
 
 @dataclass(frozen=True)
+class CacheChoice:
+    """The sets of embeddings under `root`: all, or those of a backbone and of a fingerprint's beginning."""
+
+    root: Path = Path("cache")
+    backbone: str | None = None
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Who is in which split, and where results go.
 
@@ -77,3 +88,28 @@ def as_config(**records: Any) -> dict[str, Any]:
         return value
 
     return {name: plain(record) for name, record in records.items()}
+
+
+Record = TypeVar("Record")
+
+
+def from_config(kind: type[Record], values: Mapping[str, Any]) -> Record:
+    """The record that `as_config` wrote as `values`; an option that is missing keeps its default.
+
+    Raises InputError where `values` has an option that this version does not know.
+    """
+    hints = get_type_hints(kind)
+    unknown = sorted(values.keys() - hints.keys())
+    if unknown:
+        raise InputError(f"there is no option {', '.join(unknown)}: it was written by another version of this program")
+    return kind(**{name: typed(hints[name], value) for name, value in values.items()})
+
+
+def typed(hint: Any, value: Any) -> Any:
+    """A JSON value as what the type hint of its option says: a path, a record, or itself."""
+    for kind in get_args(hint) or (hint,):
+        if kind is Path and isinstance(value, str):
+            return Path(value)
+        if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, Mapping):
+            return from_config(kind, value)
+    return value

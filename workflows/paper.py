@@ -1,15 +1,17 @@
 """`paper`: the six published systems and ours, under both protocols, for every backbone asked for, in one table."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from consistency.figures import METRIC_TITLES, with_interval
+from consistency.figures import METRIC_TITLES, SPLITS, number, with_interval
+from consistency.intervals import LEVEL, RESAMPLES
 from consistency.metrics import METRICS
-from consistency.pairs import Skipped
+from consistency.pairs import PairTable, Skipped
 from consistency.runs import Result, RunFolder, slug, to_csv
 from consistency.splits import Protocol
-from workflows.console import NO_BACKBONE, Screen
+from workflows.console import NO_BACKBONE, Screen, Table
 from workflows.evaluate import Outcome
 from workflows.finetune import Recipe as FinetuneRecipe
 from workflows.finetune import run_finetune
@@ -22,6 +24,7 @@ from workflows.suite import Done, Step, close_suite, open_suite, run_steps
 
 PROTOCOLS: tuple[Protocol, ...] = ("grouped", "paper")  # of the table, in its order
 QUICK_EPOCHS = 2
+CHOSEN = ("macro_f1", "qwk")  # what backbones are compared by
 
 
 def system_steps(
@@ -33,9 +36,12 @@ def system_steps(
     prefix: str = "",
     recipes: Sequence[FinetuneRecipe] = ("paper", "default"),
     epochs: int | None = None,
+    own_heads: HeadRecipe = "grid",
     screen: Screen,
 ) -> list[Step]:
     """Every system on one backbone under one protocol, with the fine-tuning `recipes` asked for.
+
+    The published heads answer both ways, for the held-out rows and by 5-fold cross-validation.
 
     The published recipes decode pictures as the published scripts did, ours as `encoding` says.
     """
@@ -52,7 +58,7 @@ def system_steps(
         def work(out: Path) -> Outcome:
             return run_heads(source, how, evaluation(out), recipe=recipe, progress=progress, live=screen.live)
 
-        return Step(f"{prefix}heads-{recipe}", work)
+        return Step(f"{prefix}heads" if recipe == "default" else f"{prefix}heads-{recipe}", work)
 
     def finetune(recipe: FinetuneRecipe, how: Encoding) -> Step:
         def work(out: Path) -> Outcome:
@@ -64,7 +70,7 @@ def system_steps(
     return [
         Step(f"{prefix}similarity", similarity),
         heads("paper", published),
-        heads("grid", encoding),
+        heads(own_heads, encoding),
         *(finetune(recipe, published if recipe == "paper" else encoding) for recipe in recipes),
     ]
 
@@ -84,9 +90,9 @@ def run_paper(
 
     The same command with the same --out goes on where it stopped.
     """
-    digest = read_table(source).digest
+    table = read_table(source)
     plan = as_config(
-        source=source, encodings=list(encodings), seed=seed, finetune=finetune, quick=quick, data_digest=digest
+        source=source, encodings=list(encodings), seed=seed, finetune=finetune, quick=quick, data_digest=table.digest
     )
     label = "+".join(encoding.backbone for encoding in encodings)
     folder = open_suite(out, runs=runs, command="paper", backbone=label, plan=plan)
@@ -101,30 +107,75 @@ def run_paper(
                 prefix=f"{slug(encoding.backbone)}-{protocol}-",
                 recipes=("paper", "default") if finetune else (),
                 epochs=QUICK_EPOCHS if quick else None,
+                own_heads="default" if quick else "grid",
                 screen=screen,
             )
     done = run_steps(folder, steps, screen.note)
-    results = distinct_results(done)
-    folder.write_json("metrics.json", [{**result.as_entry(), "run": name} for name, result in results])
-    folder.write_file("paper.csv", _csv(results))
-    folder.write_file("paper.md", _markdown(results).encode())
+    lines = distinct_results(done)
+    folder.write_json("metrics.json", [{**line.result.as_entry(), "run": line.run} for line in lines])
+    folder.write_file("paper.csv", _csv(lines))
+    folder.write_file("paper.md", _markdown(lines, table).encode())
+    results = [line.result for line in lines]
+    if len(encodings) > 1:
+        columns, rows = by_backbone(results)
+        folder.write_file(
+            "backbones.csv", to_csv(columns, [["" if cell is None else cell for cell in row] for row in rows])
+        )
     close_suite(folder, plan, seed, done)
-    return Outcome(folder.path, tuple(result for _, result in results), skipped_of(done))
+    return Outcome(folder.path, tuple(results), skipped_of(done), seconds=tuple(line.seconds for line in lines))
 
 
-def distinct_results(done: Sequence[Done]) -> list[tuple[str, Result]]:
-    """The results of all runs, each with its run's name: by protocol, the controls, which every run repeats, once."""
-    results: dict[tuple[str, ...], tuple[str, Result]] = {}
+@dataclass(frozen=True, eq=False)
+class Line:
+    """A line of the table. run: the name of the run that answered; seconds: what that run took, all its systems."""
+
+    run: str
+    seconds: float
+    result: Result
+
+
+def distinct_results(done: Sequence[Done]) -> list[Line]:
+    """The results of all runs: by protocol, the controls, which every run repeats, once."""
+    lines: dict[tuple[str, ...], Line] = {}
     for step in done:
         for result in step.run.results:
             p = result.predictions
-            results.setdefault((p.system, p.backbone, p.protocol, p.split), (step.name, result))
+            line = Line(step.name, step.seconds, result)
+            lines.setdefault((p.system, p.backbone, p.protocol, p.split), line)
 
-    def order(item: tuple[str, Result]) -> tuple[int, bool]:
-        p = item[1].predictions
+    def order(line: Line) -> tuple[int, bool]:
+        p = line.result.predictions
         return list[str](PROTOCOLS).index(p.protocol), p.backbone != NO_BACKBONE
 
-    return sorted(results.values(), key=order)
+    return sorted(lines.values(), key=order)
+
+
+def by_backbone(results: Sequence[Result]) -> tuple[list[str], list[list[Any]]]:
+    """Which backbone should I use? A row per protocol, system and split; a column per metric of CHOSEN and backbone.
+
+    Figures are floats, None where undefined or where a backbone has no such run; controls have no backbone.
+    """
+    backbones = list(dict.fromkeys(b for r in results if (b := r.predictions.backbone) != NO_BACKBONE))
+    found: dict[tuple[str, str, str], dict[str, Result]] = {}
+    for result in results:
+        p = result.predictions
+        if p.backbone != NO_BACKBONE:
+            found.setdefault((p.protocol, p.system, p.split), {})[p.backbone] = result
+    columns = ["protocol", "system", "split", *(f"{METRIC_TITLES[key]} {name}" for key in CHOSEN for name in backbones)]
+    rows = [
+        [*key, *(of[name].metrics[metric] if name in of else None for metric in CHOSEN for name in backbones)]
+        for key, of in found.items()
+    ]
+    return columns, rows
+
+
+def backbones_table(results: Sequence[Result]) -> Table | None:
+    """`by_backbone` for the screen; None of a single backbone."""
+    columns, rows = by_backbone(results)
+    if len(columns) <= 3 + len(CHOSEN):
+        return None
+    shown = [[*row[:2], SPLITS[row[2]], *map(number, row[3:])] for row in rows]
+    return Table("Which backbone?", columns, shown, left=3)
 
 
 def skipped_of(done: Sequence[Done]) -> tuple[Skipped, ...]:
@@ -132,26 +183,49 @@ def skipped_of(done: Sequence[Done]) -> tuple[Skipped, ...]:
     return tuple(dict.fromkeys(skipped for step in done for skipped in step.run.skipped))
 
 
-def _csv(results: Sequence[tuple[str, Result]]) -> bytes:
+def _csv(lines: Sequence[Line]) -> bytes:
     columns = ["protocol", "backbone", "system", "split", "n"]
     columns += [column for name in METRICS for column in (name, f"{name}_low", f"{name}_high")]
     rows: list[list[object]] = []
-    for _, result in results:
-        p = result.predictions
+    for line in lines:
+        p = line.result.predictions
         row: list[object] = [p.protocol, p.backbone, p.system, p.split, len(p)]
         for name in METRICS:
-            value, interval = result.metrics[name], result.ci95[name]
+            value, interval = line.result.metrics[name], line.result.ci95[name]
             row += ["" if value is None else value, *(interval or ("", ""))]
-        rows.append(row)
-    return to_csv(columns, rows)
+        rows.append([*row, line.seconds, line.run])
+    return to_csv([*columns, "seconds", "run"], rows)
 
 
-def _markdown(results: Sequence[tuple[str, Result]]) -> str:
-    """A table for a manuscript: value and 95 % interval."""
-    columns = ["protocol", "backbone", "system", "split", "n", *METRIC_TITLES.values()]
-    lines = [columns, ["---"] * len(columns)]
-    for _, result in results:
-        p = result.predictions
+def _markdown(lines: Sequence[Line], table: PairTable) -> str:
+    """For a manuscript: the table with its caption, and which backbone is best where there are several."""
+    columns = ["protocol", "backbone", "system", "split", "n", *METRIC_TITLES.values(), "seconds"]
+    rows: list[list[str]] = []
+    for line in lines:
+        result, p = line.result, line.result.predictions
         figures = [with_interval(result.metrics[key], result.ci95[key]) for key in METRIC_TITLES]
-        lines.append([p.protocol, p.backbone, p.system, p.split, str(len(p)), *figures])
+        rows.append([p.protocol, p.backbone, p.system, p.split, str(len(p)), *figures, f"{line.seconds:.1f}"])
+    parts = [_caption(table), _grid(columns, rows)]
+    results = [line.result for line in lines]
+    if backbones_table(results):
+        columns, figures_by = by_backbone(results)
+        parts += ["Which backbone: the same figures side by side.\n"]
+        parts += [_grid(columns, [[*row[:3], *map(number, row[3:])] for row in figures_by])]
+    return "\n".join(parts)
+
+
+def _caption(table: PairTable) -> str:
+    return (
+        f"Published systems and ours on {len(table):,} pairs of {len(set(table.images)):,} pictures (CSV of SHA-256 "
+        f"{table.digest}). Protocol grouped: repeated pairs are merged and all rows of a picture are on one side, so "
+        "that every test picture is new. Protocol paper: the published split by rows (seed 42, 20 %), in which most "
+        "test pictures, and some pairs, are also in train. Split test: held-out rows; cv: out-of-fold rows of a "
+        f"cross-validation, pooled. n: rows answered. After each figure its {LEVEL:.0%} interval: bias-corrected "
+        f"bootstrap over pictures, {RESAMPLES:,} resamples. seconds: of the run that made the row, all its systems "
+        "and controls together. Controls (backbone none) never look at a picture.\n"
+    )
+
+
+def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from consistency.compare import Difference, compare_runs
-from consistency.errors import InputError
+from consistency.durable import check_output
 from consistency.figures import METRIC_TITLES, number, signed
 from consistency.report import write_report
 from consistency.runs import Run, read_run
@@ -24,8 +24,7 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 def report_runs(folders: Sequence[Path], out: Path, *, images: Path | None = None) -> dict[str, Any]:
     """One HTML page of the runs. images: the folder of the pictures, by default where each run found its own."""
-    if out.is_dir():
-        raise InputError(f"{out} is a folder, expected a file name such as {out / 'report.html'}")
+    check_output(out)
     runs = read_runs(folders)
     write_report(runs, out, images=images)
     return {"report": str(out), "runs": [str(run.path) for run in runs]}

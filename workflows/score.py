@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from consistency.durable import write_file
+from consistency.durable import check_output, write_file
 from consistency.errors import CacheError, InputError
 from consistency.images import find_images
 from consistency.pairs import PairTable, Skipped, hashtag_fault
@@ -66,7 +66,8 @@ def load_scorer(
     if model.suffix == ".pth":
         if backbone is None:
             raise InputError(f"{model} does not say whose weights it holds: name the backbone with --backbone")
-        return _published(model, Encoding(backbone, None, cache, "published", device, threads=threads), progress)
+        encoding = Encoding(backbone=backbone, cache=cache, decode="published", device=device, threads=threads)
+        return _published(model, encoding, progress)
     if backbone is not None:
         raise InputError(f"{model} is no .pth file: a run folder knows its backbone, leave --backbone out")
     run = read_run(model)
@@ -212,8 +213,7 @@ def score_image(
 
 def score_table(scorer: Scorer, source: Source, out: Path) -> tuple[list[dict[str, Any]], tuple[Skipped, ...]]:
     """Scores of every row of a CSV, written to `out`; its score column may be missing."""
-    if not out.parent.is_dir() or out.is_dir():
-        raise InputError(f"{out} cannot be written: expected a file name in a folder that exists")
+    check_output(out)
     inputs = read_inputs(source, require_scores=False)
     answers = scorer.answer(inputs, source)
     records = _records(inputs, answers)

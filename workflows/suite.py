@@ -1,7 +1,6 @@
 """Several runs under one folder, each skipped where it is already finished: what `demo` and `paper` are made of."""
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +22,15 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Done:
-    """A finished run of a suite. seconds: what it took, 0 where an earlier start had finished it."""
+    """A finished run of a suite."""
 
     name: str
     run: Run
-    seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """What the run took, whenever that was."""
+        return round(sum(self.run.info["timings"].values()), 3)
 
 
 def open_suite(out: Path | None, *, runs: Path, command: str, backbone: str, plan: Mapping[str, Any]) -> RunFolder:
@@ -44,13 +47,12 @@ def run_steps(folder: RunFolder, steps: Sequence[Step], say: Callable[[str], Non
     done = []
     for number, step in enumerate(steps, 1):
         path = folder.path / step.name
-        start = time.perf_counter()
         if (path / "run.json").is_file():
             say(f"[{number}/{len(steps)}] {step.name}: already there")
         else:
             say(f"[{number}/{len(steps)}] {step.name}")
             step.work(path)
-        done.append(Done(step.name, read_run(path), time.perf_counter() - start))
+        done.append(Done(step.name, read_run(path)))
     return done
 
 
@@ -61,6 +63,7 @@ def close_suite(folder: RunFolder, plan: Mapping[str, Any], seed: int, done: Seq
         plan,
         seeds={"seed": seed},
         data_digest=info["data_digest"],
+        pictures_digest=info.get("pictures_digest"),
         fingerprint=None,
-        timings={step.name: sum(step.run.info["timings"].values()) for step in done},
+        timings={step.name: step.seconds for step in done},
     )
