@@ -401,6 +401,8 @@ def extract_command(**given: Any) -> None:
     if given["as_json"]:
         print_json({"fingerprint": extracted.fingerprint, **extracted.report.as_dict()})
     screen.table(extraction_table(extracted))
+    if extracted.precision_note:
+        screen.note(extracted.precision_note)
     close(extracted.skipped, given["on_error"], screen)
 
 

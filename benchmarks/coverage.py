@@ -1,7 +1,7 @@
 """Does a 95 % interval hold the truth in 95 of 100 test sets? Simulated test sets, several kinds of interval.
 
-    python -m benchmarks.coverage            1,000 test sets of 172 and of 35 pictures: about five minutes on one core
-    python -m benchmarks.coverage --quick    100 of each: half a minute
+    python -m benchmarks.coverage            1,000 test sets of 172 and of 35 pictures: about seven minutes on one core
+    python -m benchmarks.coverage --quick    100 of each: a minute
 
 A population of pictures with about ten rows each is drawn: scores in the shares of the published data, alike within a
 picture as much as there (intraclass correlation .21), and two systems that err more on some pictures than on others.

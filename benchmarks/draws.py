@@ -1,12 +1,12 @@
 """Test scores of the systems on fresh draws of the demo data set, and how far apart they are, draw by draw.
 
-    python -m benchmarks.draws --with-finetune --out draws
+    python -m benchmarks.draws --with-finetune --out runs/draws
 
 For every seed: draw the data set, split it by picture, run similarity, the published head recipe, the default head, the
 grid and, where asked, fine-tuning, all with the packaged backbone and that same seed. Draws, not rows or pictures, are
 the units of the intervals (Student's t), so they hold what another data set, split and training seed would change.
 Draws 1 to 5, 42, 43, 101 to 105 and 201 to 205 were looked at while the methods were built: they say nothing here.
-The same command goes on where it stopped. About 3 minutes a draw on 2 cores, with fine-tuning 6.
+The same command goes on where it stopped; a draw takes about as long as `make demo`.
 """
 
 import argparse
@@ -105,7 +105,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="one draw each (default: %(default)s)")
     parser.add_argument("--with-finetune", action="store_true", help="fine-tune the packaged backbone too")
-    parser.add_argument("--out", type=Path, default=Path("draws"), help="folder of the runs (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("runs/draws"), help="folder of the runs (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="60 pictures and 2 epochs of fine-tuning: does it work?")
     given = parser.parse_args()
     screen, draws = Screen(), []

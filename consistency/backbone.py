@@ -17,7 +17,7 @@ from consistency.resolve import ResolvedBackbone, choose_device, choose_precisio
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-CPU_PATCHES = 300  # in a batch, per thread
+CPU_ACTIVATIONS = 4 << 20  # bytes per thread that a batch takes in the widest layer
 
 
 def load_backbone(
@@ -71,8 +71,8 @@ class Backbone:
             return 256, 1024
         # On a CPU small batches are quicker: activations stay in its caches, and in memory that malloc keeps.
         vision = self.model.config.vision_config
-        patches = (vision.image_size // vision.patch_size) ** 2 + 1
-        return max(2, CPU_PATCHES * torch.get_num_threads() // patches), 128
+        one = 4 * vision.intermediate_size * ((vision.image_size // vision.patch_size) ** 2 + 1)
+        return min(64, max(2, CPU_ACTIVATIONS * torch.get_num_threads() // one)), 128
 
     def in_fp32(self) -> "Backbone":
         """The same model loaded once more, to measure what a lower precision costs."""

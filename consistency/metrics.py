@@ -69,6 +69,12 @@ def confusion(scores: Ints, predicted: Ints) -> Ints:
     return np.asarray(confusion_matrix(scores, predicted, labels=SCORES), dtype=np.int64)
 
 
+def per_score(scores: Ints, predicted: Ints) -> tuple[tuple[float, float, float, int], ...]:
+    """Precision, recall, F1 and number of true rows of each score 1..5; 0 where a ratio has no rows."""
+    figures = precision_recall_fscore_support(scores, predicted, labels=SCORES, zero_division=0)
+    return tuple((float(p), float(r), float(f1), int(n)) for p, r, f1, n in zip(*figures, strict=True))
+
+
 def calibration_bins(scores: Ints, probabilities: Floats) -> tuple[tuple[float, float, float], ...]:
     """Of every ECE bin that has rows: mean top probability, share correct, share of all rows."""
     bins, gap = calibration_gaps(scores, probabilities)

@@ -19,7 +19,7 @@ from consistency.errors import InputError
 from consistency.figures import FURTHER_TITLES, LOWER_IS_BETTER, METRIC_TITLES, SPLITS, interval_text, number
 from consistency.gallery import competes, data_uri, main_result, make_gallery, merit, thumbnails
 from consistency.leakage import seen_before
-from consistency.metrics import calibration_bins, confusion
+from consistency.metrics import calibration_bins, confusion, per_score
 from consistency.runs import Audited, Result, Run, read_audit, read_split
 
 SHOWN_DOUBTS = 24
@@ -72,12 +72,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Panel:
-    """One system's confusion matrix, (count, share of its row) by cell, and its reliability diagram."""
+    """One system's confusion matrix, (count, share of its row) by cell, per-score figures, and reliability diagram.
+
+    scores: precision, recall, F1 and number of true rows of each score.
+    """
 
     title: str
     about: str
     control: bool
     cells: tuple[tuple[tuple[int, float], ...], ...]
+    scores: tuple[tuple[str, str, str, int], ...]
     bins: tuple[tuple[float, float, float], ...]  # top probability, share correct, share of the rows
     ece: str
 
@@ -269,9 +273,11 @@ def _panel(result: Result) -> Panel:
         tuple((int(count), float(share)) for count, share in zip(counts, shares, strict=True))
         for counts, shares in zip(matrix, matrix / total, strict=True)
     )
+    scores = tuple((number(a), number(b), number(f1), n) for a, b, f1, n in per_score(p.scores, p.predicted))
     bins = () if p.probabilities is None else calibration_bins(p.scores, p.probabilities)
     about = [name for name in (p.backbone, p.protocol, SPLITS.get(p.split, p.split)) if name != "none"]
-    return Panel(p.system, ", ".join(about), p.system in CONTROLS, cells, bins, number(result.metrics.get("ece")))
+    ece = number(result.metrics.get("ece"))
+    return Panel(p.system, ", ".join(about), p.system in CONTROLS, cells, scores, bins, ece)
 
 
 def _pictures(run: Run) -> Path | None:

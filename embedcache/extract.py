@@ -204,7 +204,11 @@ class _Work:
     def _batches(
         self, prepare: Callable[[ImageFile], npt.NDArray[Any]], files: Sequence[ImageFile], size: int
     ) -> Generator[tuple[list[ImageFile], npt.NDArray[Any]], None, None]:
-        """Stacked results of `prepare`; memory holds a few batches, however many files there are."""
+        """Stacked results of `prepare`; memory holds a few batches, however many files there are.
+
+        The first batches are small, so that the encoder need not wait for a large one to begin.
+        """
+        wanted = min(size, self._workers)
         chosen: list[ImageFile] = []
         arrays: list[npt.NDArray[Any]] = []
         for file, prepared in in_order(prepare, files, workers=self._workers, ahead=2 * size):
@@ -213,9 +217,9 @@ class _Work:
                 chosen.append(file)
             except ImageError as error:
                 self.image_problems[file.digest] = str(error)
-            if len(chosen) == size:
+            if len(chosen) == wanted:
                 yield chosen, np.stack(arrays)
-                chosen, arrays = [], []
+                chosen, arrays, wanted = [], [], min(size, 2 * wanted)
         if chosen:
             yield chosen, np.stack(arrays)
 

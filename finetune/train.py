@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +157,8 @@ def finetune(
             save_finetuned(out, _finish(training))
             kept = f"the weights of epoch {training.at.kept_epoch} are kept in {out / 'model'}"
             raise DivergenceError(f"{error}; {kept}") from error
-    model = _finish(training)
     rows = prepared.rows
+    model = _calibrated(_finish(training), prepared.data, rows)
     asked = {"test": rows.test} | ({} if rows.val is None else {"val": rows.val})
     return FinetuneResult(
         model=model,
@@ -197,6 +197,14 @@ def _finish(training: Training) -> Finetuned:
         merge_adapters(backbone.model)
     backbone.model.eval()
     return Finetuned(backbone, training.answer(), training.config)
+
+
+def _calibrated(model: Finetuned, data: PairData, rows: Rows) -> Finetuned:
+    """With a temperature fitted on the validation rows, if there are any; a regression's outputs have none."""
+    if rows.val is None or model.head.config.loss == "regression":
+        return model
+    outputs = model.head.outputs(embed(model.backbone, data, rows.val))
+    return replace(model, head=model.head.calibrated(outputs, rows.labels[rows.val]))
 
 
 def class_weights(config: FinetuneConfig, labels: Ints) -> Floats:

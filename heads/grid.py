@@ -2,8 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import product
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from consistency.embeddings import PairEmbeddings
@@ -21,13 +19,12 @@ from consistency.errors import InputError
 from consistency.progress import Progress, silent
 from consistency.splits import make_folds
 from heads.config import HeadConfig, parameter_count
-from heads.losses import log_probabilities
 from heads.model import HeadEnsemble, TrainedHead
 from heads.pairs import Pairs
 from heads.record import Curves, Record
 from heads.select import METRICS, Entry, best_power, choose, leaderboard, ranking
 from heads.thresholds import Ints, exact_thresholds
-from heads.train import Job, Outcome, stacks, train_heads, train_stack
+from heads.train import Job, Outcome, stacks, train_heads, train_stacks
 
 Objects = npt.NDArray[np.object_]
 
@@ -167,7 +164,7 @@ def run_grid(
     waiting = [numbers for numbers in stacks(jobs, embeddings.dim) if numbers[0] not in record.curves]
     with progress("Training heads", len(jobs)) as advance:
         advance(len(record.curves))
-        for numbers, outcomes in _side_by_side(waiting, jobs, pairs):
+        for numbers, outcomes in train_stacks(waiting, jobs, pairs):
             record.add({number: _curves(outcome) for number, outcome in zip(numbers, outcomes, strict=True)})
             entries = _entries(configs, record.curves, embeddings.dim)
             leaders = [entries[index] for index in ranking(entries)[:5]]
@@ -195,43 +192,15 @@ def run_grid(
     return GridResult(tuple(entries), chosen[0], answering, leaderboard(entries, chosen, folds))
 
 
-def _side_by_side(
-    waiting: Sequence[list[int]], jobs: Sequence[Job], pairs: Pairs
-) -> Iterator[tuple[list[int], list[Outcome]]]:
-    """Stacks with their outcomes, in order. Each of torch's threads works on a stack of its own.
-
-    That is faster than several threads at one small product, and the results don't depend on their number.
-    """
-    threads = torch.get_num_threads()
-
-    def train(numbers: list[int]) -> list[Outcome]:
-        return train_stack([jobs[number] for number in numbers], pairs)
-
-    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        yield from zip(waiting, pool.map(train, waiting), strict=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)
-
-
 def calibrated(trained: TrainedHead, outputs: Tensor, labels: Ints) -> TrainedHead:
-    """The head with the temperature of least log loss (Guo et al., On Calibration of Modern Neural Networks, 2017).
+    """The head with the temperature of least log loss; a regression gets the exact cut points for macro-F1 instead.
 
-    A regression gets cut points instead, the exact ones for macro-F1. outputs: (n, k) float64, labels: (n,), of rows
-    that the heads which answered had not seen.
+    outputs: (n, k) float64, labels: (n,), of rows that the heads which answered had not seen.
     """
-    loss = trained.config.loss
-    if loss == "regression":
-        values = trained.answer(outputs).values
-        return replace(trained, thresholds=tuple(exact_thresholds(values, labels, "macro-f1").tolist()))
-    rows = torch.from_numpy(labels)[:, None]
-
-    def log_loss(log_temperature: float) -> float:
-        return -float(log_probabilities(loss, outputs / np.exp(log_temperature)).gather(1, rows).mean())
-
-    best = minimize_scalar(log_loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-4})
-    return replace(trained, temperature=float(np.exp(best.x)))
+    if trained.config.loss != "regression":
+        return trained.calibrated(outputs, labels)
+    values = trained.answer(outputs).values
+    return replace(trained, thresholds=tuple(exact_thresholds(values, labels, "macro-f1").tolist()))
 
 
 def _entries(configs: Sequence[HeadConfig], curves: dict[int, Curves], embed_dim: int) -> list[Entry]:

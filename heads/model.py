@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
 from consistency.durable import check_digest, make_folder, write_file, write_with_digest
@@ -166,6 +167,20 @@ class TrainedHead:
         """What outputs (n, k) mean."""
         probabilities = log_probabilities(self.config.loss, outputs / self.temperature).exp().numpy()
         return Answer.of(probabilities, power=self.power, thresholds=self.thresholds)
+
+    def calibrated(self, outputs: Tensor, labels: Ints) -> "TrainedHead":
+        """With the temperature of least log loss (Guo et al., On Calibration of Modern Neural Networks, 2017).
+
+        outputs: (n, k) float64, labels: (n,), of rows that what made the outputs had not learned from.
+        """
+        rows = torch.from_numpy(labels)[:, None]
+
+        def log_loss(log_temperature: float) -> float:
+            chances = log_probabilities(self.config.loss, outputs / np.exp(log_temperature))
+            return -float(chances.gather(1, rows).mean())
+
+        best = minimize_scalar(log_loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-4})
+        return replace(self, temperature=float(np.exp(best.x)))
 
     def predict(self, embeddings: PairEmbeddings) -> Answer:
         return self.answer(self.outputs(embeddings))

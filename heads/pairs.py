@@ -38,7 +38,9 @@ class Pairs:
         return torch.as_tensor(rows, device=self.labels.device)
 
     def features(self, kind: str, rows: Tensor) -> Tensor:
-        return pair_features(kind, self.images[self.image_index[rows]], self.hashtags[self.hashtag_index[rows]])
+        images = self.images.index_select(0, self.image_index.index_select(0, rows))
+        hashtags = self.hashtags.index_select(0, self.hashtag_index.index_select(0, rows))
+        return pair_features(kind, images, hashtags)
 
     def moments(self, kind: str, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation of every feature over `rows`, (feature_dim,) each; a constant feature gets 1."""

@@ -146,7 +146,7 @@ class Stack:
         x = self.pairs.features(self.kind, rows)
         if self.moments is not None:
             x = (x - self.moments[0]) / self.moments[1]
-        return F.pad(x, (0, self.padding)).T
+        return (F.pad(x, (0, self.padding)) if self.padding else x).T
 
     def _activations(self, x: Tensor, masks: Sequence[Tensor] = ()) -> list[Tensor]:
         """x and what every hidden layer makes of it, (n_heads, width, n)."""
@@ -178,7 +178,7 @@ class Stack:
         for layer in reversed(range(self.depth)):
             if masks:
                 slopes.mul_(masks[layer])
-            slopes.masked_fill_(activations[layer + 1] == 0, 0)
+            slopes = torch.ops.aten.threshold_backward(slopes, activations[layer + 1], 0)  # the way back through ReLU
             _weight_gradient(slopes, activations[layer], out=self.gradients[2 * layer])
             torch.sum(slopes, -1, out=self.gradients[2 * layer + 1])
             if layer:
@@ -187,12 +187,11 @@ class Stack:
 
     def _dropout_factors(self, layer: int, rows: int) -> Tensor:
         """0 or 1 / (1 - dropout), (n_heads or 1, width, rows): every head judges the same draws by its own rate."""
-        width = self.configs[0].hidden[layer]
-        draws = self.dropout[layer].integers(0, DROPOUT_LEVELS, (rows, width), dtype=np.uint16).T
+        draws = self.dropout[layer].integers(0, DROPOUT_LEVELS, (rows, self.configs[0].hidden[layer]), dtype=np.uint16)
         rates = sorted({config.dropout for config in self.configs})
-        levels = [round(rate * DROPOUT_LEVELS) for rate in rates]
-        factors = np.stack([(draws >= level) * (DROPOUT_LEVELS / (DROPOUT_LEVELS - level)) for level in levels])
-        masks = torch.as_tensor(factors).to(self.class_weights)
+        levels = np.array([round(rate * DROPOUT_LEVELS) for rate in rates])[:, None, None]
+        kept = (DROPOUT_LEVELS / (DROPOUT_LEVELS - levels)).astype(np.float32)
+        masks = torch.from_numpy((draws.T >= levels) * kept).to(self.class_weights)
         return masks if len(rates) == 1 else masks[[rates.index(config.dropout) for config in self.configs]]
 
     def _updates(self, rates: Sequence[float]) -> list[Any]:

@@ -1,7 +1,8 @@
 """Trains heads: one, or any number that are put together into stacks and come out as if each had trained alone."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,11 +133,41 @@ def train_heads(
     """
     pairs = Pairs.of(embeddings, labels, dtype=dtype, device=device)
     outcomes: dict[int, Outcome] = {}
-    for numbers in stacks(jobs, embeddings.dim):
-        together = [jobs[number] for number in numbers]
-        trained = train_stack(together, pairs, class_weights_from=class_weights_from, keep_best=keep_best)
+    together = stacks(jobs, embeddings.dim)
+    for numbers, trained in train_stacks(
+        together, jobs, pairs, class_weights_from=class_weights_from, keep_best=keep_best
+    ):
         outcomes.update(zip(numbers, trained, strict=True))
     return [outcomes[number] for number in range(len(jobs))]
+
+
+def train_stacks(
+    together: Sequence[list[int]],
+    jobs: Sequence[Job],
+    pairs: Pairs,
+    *,
+    class_weights_from: Ints | None = None,
+    keep_best: bool = False,
+) -> Iterator[tuple[list[int], list[Outcome]]]:
+    """Train stacks of jobs, as `stacks` numbers them; each with its outcomes, in order.
+
+    On a CPU each of torch's threads works on a stack of its own. That is faster than several threads at one small
+    product, and the results don't depend on their number.
+    """
+    threads = torch.get_num_threads()
+
+    def train(numbers: list[int]) -> list[Outcome]:
+        return train_stack(
+            [jobs[number] for number in numbers], pairs, class_weights_from=class_weights_from, keep_best=keep_best
+        )
+
+    workers = threads if pairs.labels.device.type == "cpu" else 1
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield from zip(together, pool.map(train, together), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
 def stacks(jobs: Sequence[Job], embed_dim: int) -> list[list[int]]:

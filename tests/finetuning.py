@@ -115,9 +115,10 @@ class PublishedLoop:
         self, model: Path, images: Path, table: PairTable, head: nn.Sequential, *, dropout: float, lr: float
     ) -> None:
         self.images, self.table = images, table
-        self.model = CLIPModel.from_pretrained(model)
+        self.model = CLIPModel.from_pretrained(model, dtype=torch.float32)
         self.tokenizer = AutoTokenizer.from_pretrained(model)
         self.processor = AutoImageProcessor.from_pretrained(model, backend="pil")
+        self.length = self.model.config.text_config.max_position_embeddings  # CLIP: 77
         self.size = (self.model.config.vision_config.image_size,) * 2
         width = self.model.config.projection_dim
         self.classifier = nn.Sequential(nn.Linear(2 * width, 256), nn.ReLU(), nn.Dropout(dropout), nn.Linear(256, 5))
@@ -154,6 +155,8 @@ class PublishedLoop:
     def logits(self, rows: Ints) -> torch.Tensor:
         images = [Image.open(self.images / name).convert("RGB").resize(self.size) for name in self.table.images[rows]]
         hashtags = list(self.table.hashtags[rows])
-        text = self.tokenizer(hashtags, padding="max_length", max_length=77, truncation=True, return_tensors="pt")
+        text = self.tokenizer(
+            hashtags, padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
+        )
         output = self.model(pixel_values=self.processor(images, return_tensors="pt")["pixel_values"], **text)
         return self.classifier(torch.cat([output.image_embeds, output.text_embeds], dim=1))

@@ -116,22 +116,94 @@ def difference(found, expected):
     return float(np.abs(np.array(found) - np.array(expected)).max())
 
 
-def check(folder):
-    """The largest difference in one run folder."""
-    entries = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+def recomputed(folder, wanted):
+    """{(system, split): (n, metrics, intervals)} of what is wanted from a run folder, from its predictions.csv."""
     seed = json.loads((folder / "run.json").read_text(encoding="utf-8"))["seeds"]["bootstrap"]
+    found = {}
     systems = read(folder / "predictions.csv")
+    for key in wanted:
+        columns = systems[key]
+        figures = measure(columns["true"], columns["predicted"], columns["value"], columns["p"])
+        found[key] = len(columns["true"]), figures, intervals(columns, seed) or dict.fromkeys(figures)
+    return found
+
+
+def check(folder):
+    """The largest difference in one run folder; of `paper` also in its tables, each line against its own run."""
+    entries = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    wanted = {}
+    for entry in entries:
+        wanted.setdefault(entry.get("run", ""), []).append((entry["system"], entry["split"]))
+    runs = {name: recomputed(folder / name, keys) for name, keys in wanted.items()}
     worst = 0.0
     for entry in entries:
-        columns = systems[entry["system"], entry["split"]]
-        if entry["n"] != len(columns["true"]):
-            return float("inf")
-        figures = measure(columns["true"], columns["predicted"], columns["value"], columns["p"])
-        ranges = intervals(columns, seed)
+        n, figures, ranges = runs[entry.get("run", "")][entry["system"], entry["split"]]
+        worst = max(worst, difference(entry["n"], n))
         for name, value in entry["metrics"].items():
-            worst = max(worst, difference(value, figures[name]))
-            worst = max(worst, difference(entry["ci95"][name], None if ranges is None else ranges[name]))
+            worst = max(worst, difference(value, figures[name]), difference(entry["ci95"][name], ranges[name]))
+    if (folder / "paper.csv").is_file():
+        worst = max(worst, check_tables(folder, runs))
     return worst
+
+
+def check_tables(folder, runs):
+    """The largest difference in paper.csv, backbones.csv and paper.md, whose figures are rounded."""
+    worst, lines, side = 0.0, [], {}
+    with open(folder / "paper.csv", encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            n, figures, ranges = runs[row["run"]][row["system"], row["split"]]
+            timings = json.loads((folder / row["run"] / "run.json").read_text(encoding="utf-8"))["timings"]
+            seconds = sum(timings.values())
+            worst = max(worst, difference(int(row["n"]), n), abs(float(row["seconds"]) - round(seconds, 3)))
+            for name, value in figures.items():
+                told = [float(row[key]) if row[key] else None for key in (name, f"{name}_low", f"{name}_high")]
+                expected = [value, *(ranges[name] or (None, None))]
+                worst = max(worst, *(difference(a, b) for a, b in zip(told, expected, strict=True)))
+            shown = [rounded(figures[name], ranges[name]) for name in ("accuracy", "macro_f1", "mae", "qwk")]
+            about = [row[key] for key in ("protocol", "backbone", "system", "split", "n")]
+            lines.append([*about, *shown, f"{round(seconds, 3):.1f}"])
+            side[row["protocol"], row["system"], row["split"], row["backbone"]] = figures
+    tables = read_markdown(folder / "paper.md")
+    if tables[0][1:] != lines:
+        return float("inf")
+    if (folder / "backbones.csv").is_file():
+        with open(folder / "backbones.csv", encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+        for row, shown in zip(rows, tables[1][1:], strict=True):
+            for column, cell, text in zip(header[3:], row[3:], shown[3:], strict=True):
+                title, backbone = column.split(" ", 1)
+                figure = side[*row[:3], backbone][{"macro-F1": "macro_f1", "QWK": "qwk"}[title]]
+                worst = max(worst, difference(float(cell) if cell else None, figure))
+                if text != rounded(figure, None):
+                    return float("inf")
+    return worst
+
+
+def read_markdown(path):
+    """Tables as lists of rows of cells, the header first."""
+    tables, inside = [], False
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("|"):
+            if not inside:
+                tables.append([])
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            if set("".join(cells)) != {"-"}:
+                tables[-1].append(cells)
+        inside = line.startswith("|")
+    return tables
+
+
+def rounded(value, interval):
+    """`.516 .48–.55`: three digits, two for an interval, no zero before the point."""
+
+    def text(number, digits):
+        shown = f"{abs(number):.{digits}f}"
+        sign = "-" if number < 0 and float(shown) else ""
+        return sign + (shown[1:] if shown.startswith("0") else shown)
+
+    if value is None:
+        return "–"
+    return text(value, 3) + (f" {text(interval[0], 2)}–{text(interval[1], 2)}" if interval else "")
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def clip(folders: Callable[[str], Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(folders("clip"), tmp_path / "clip"))
 
 
-def load(folder: Path, **options: str) -> Backbone:
+def load(folder: Path, **options: Any) -> Backbone:
     return load_backbone(resolve_backbone(str(folder)), device="cpu", **options)
 
 
@@ -108,12 +108,13 @@ def expected(folder: Path, pictures: list[Image.Image], texts: list[str]) -> tup
     return output.image_embeds.numpy(), output.text_embeds.numpy()
 
 
+@pytest.mark.parametrize("trainable", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_embeddings_are_those_of_transformers(
-    kind: str, folders: Callable[[str], Path], pictures: list[Image.Image]
+    kind: str, trainable: bool, folders: Callable[[str], Path], pictures: list[Image.Image]
 ) -> None:
     folder = folders(kind)
-    backbone = load(folder)
+    backbone = load(folder, trainable=trainable)
     # Each text alone too: a batch that holds a long text pads all of them to the model's length.
     images, short = encode(backbone, pictures), backbone.encode_texts(HASHTAGS)
     mixed = backbone.encode_texts([*HASHTAGS, LONG])
@@ -210,6 +211,30 @@ def test_half_precision_weights_are_computed_in_fp32_unless_asked(tmp_path: Path
         assert ours.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-6)
         assert 0.99 < (ours * theirs).sum(axis=1).min() < 0.9999999
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip", "vision-text-dual-encoder"])
+def test_only_a_model_that_is_not_trained_is_packed(kind: str, folders: Callable[[str], Path]) -> None:
+    def linear(backbone: Backbone) -> set[str]:
+        return {type(module).__name__ for module in backbone.model.modules() if "Linear" in type(module).__name__}
+
+    assert "PackedLinear" not in linear(load(folders(kind)))
+    assert "PackedLinear" not in linear(load(folders(kind), trainable=False, precision="bf16"))
+    if torch.backends.mkldnn.is_available():
+        packed = linear(load(folders(kind), trainable=False))
+        assert "PackedLinear" in packed
+        assert "Linear" not in packed
+
+
+def test_batches_are_small_on_a_cpu(folders: Callable[[str], Path]) -> None:
+    threads = torch.get_num_threads()
+    backbone = load(folders("clip"))
+    assert backbone.batch_sizes == (64, 128)
+    vision = backbone.model.config.vision_config
+    vision.image_size, vision.patch_size, vision.intermediate_size = 224, 32, 3072  # a ViT-B/32
+    assert backbone.batch_sizes == (min(64, max(2, int(6.83 * threads))), 128)
+    vision.patch_size, vision.intermediate_size = 14, 4096  # a ViT-L/14
+    assert backbone.batch_sizes == (max(2, int(0.997 * threads)), 128)
 
 
 def test_embeddings_carry_gradients(clip: Path, pictures: list[Image.Image]) -> None:

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from consistency.progress import Advance
 from consistency.resolve import resolve_backbone
 from embedcache import pipeline
 from embedcache.extract import ExtractReport, extract
-from embedcache.pipeline import Encoder, Writer, in_order, one_ahead
+from embedcache.pipeline import Budget, Encoder, Writer, in_order, one_ahead
 from embedcache.segments import Vectors
 from embedcache.store import EmbeddingCache, hashtag_keys, image_keys
 from tests.crash_workers import Toy, pair_table
@@ -132,7 +133,7 @@ def test_stored_vectors_are_those_of_transformers(
     table = pair_table(names, HASHTAGS)
     assert len(names) == len(HASHTAGS)
     resolved = resolve_backbone(str(model_folder))
-    backbone = load_backbone(resolved, device="cpu")
+    backbone = load_backbone(resolved, device="cpu", trainable=False)
     cache = EmbeddingCache.open(tmp_path / "cache", {**backbone.fields, "store": store})
     files = find_images(names, pictures)
     report = run(table, files, cache, backbone, store=store, batch_size=4)
@@ -148,6 +149,29 @@ def test_stored_vectors_are_those_of_transformers(
         assert cosines.min() > least
         assert abs(got - wanted).max() < (1e-5 if store == "fp32" else 1e-3)
         assert abs(np.linalg.norm(got, axis=1) - 1).max() < (1e-5 if store == "fp32" else 1e-3)
+
+
+def test_what_a_lower_precision_costs_is_measured(tmp_path: Path, pictures: Path) -> None:
+    resolved = resolve_backbone(str(make_clip_folder(tmp_path / "model")))
+    names = sorted(path.name for path in pictures.iterdir())
+    table, files = pair_table(names, HASHTAGS), find_images(names, pictures)
+    stored: dict[str, tuple[Vectors, Vectors]] = {}
+    for precision in ("fp32", "bf16"):
+        backbone = load_backbone(resolved, device="cpu", precision=precision, trainable=False)
+        cache = EmbeddingCache.open(tmp_path / "cache", backbone.fields)
+        report = run(table, files, cache, backbone, batch_size=4)
+        images, hashtags = image_keys([files[name] for name in names]), hashtag_keys(HASHTAGS)
+        stored[precision] = cache.vectors("image", images), cache.vectors("hashtag", hashtags)
+        if precision == "fp32":
+            assert report.cosine_to_fp32 is None
+    cosines = [(ours * true).sum(axis=1) for ours, true in zip(stored["bf16"], stored["fp32"], strict=True)]
+    assert report.cosine_to_fp32
+    assert json.dumps(report.as_dict())
+    # All hashtags are in the sample, and the pictures of the first batch.
+    assert report.cosine_to_fp32["hashtags"] == pytest.approx(cosines[1].min(), abs=1e-3)
+    assert cosines[0].min() - 1e-3 < report.cosine_to_fp32["images"] < 0.9999999
+    again = extract(table, files, cache, never)
+    assert again.cosine_to_fp32 is None
 
 
 def test_one_broken_picture_changes_no_other(tmp_path: Path, pictures: Path) -> None:
@@ -288,7 +312,7 @@ def test_vectors_that_are_not_finite(tmp_path: Path, cache: EmbeddingCache) -> N
             return vectors
 
     table, files = made_up(tmp_path / "pictures", 5)
-    report = run(table, files, cache, Overflowing())
+    report = extract(table, files, cache, Overflowing, workers=8)  # type: ignore[arg-type]  # all in one batch
     assert (report.images_encoded, report.hashtags_encoded) == (4, 9)
     assert {(one.image, one.hashtag, one.reason) for one in report.skipped} == {
         ("1.png", "#태그1", "the model gives no finite vector for it"),
@@ -329,7 +353,7 @@ def test_an_interrupt_commits_what_is_encoded(tmp_path: Path, cache: EmbeddingCa
         run(table, files, cache, backbone, batch_size=4)
     fresh = EmbeddingCache.open(tmp_path / "cache", FIELDS)
     report = run(table, files, fresh, Toy())
-    assert (report.images_cached, report.images_encoded) == (12, 8)
+    assert (report.images_cached, report.images_encoded) == (10, 10)  # batches of 2, 4 and 4
     assert set(threading.enumerate()) <= threads
 
 
@@ -344,7 +368,7 @@ def test_an_error_of_the_model_is_told_and_what_is_encoded_stays(tmp_path: Path,
     backbone.fail = fail
     with pytest.raises(ValueError, match="the model is odd"):
         run(table, files, cache, backbone, batch_size=4)
-    assert len(EmbeddingCache.open(tmp_path / "cache", FIELDS).table("image")) == 4
+    assert len(EmbeddingCache.open(tmp_path / "cache", FIELDS).table("image")) == 2  # the first batch
 
 
 def test_two_at_once(tmp_path: Path) -> None:
@@ -429,6 +453,55 @@ def test_progress_is_told(tmp_path: Path, cache: EmbeddingCache) -> None:
     assert figures["skipped"] == 1
     assert figures["busy"].endswith("%")
     assert told["Encoding hashtags"][:2] == [1, 1]
+
+
+@pytest.mark.parametrize("amounts", [[30] * 40, [100, 1] * 10, [250] * 5, [0] * 9, [60, 50, 40, 10] * 8])
+def test_what_is_held_at_once_stays_within_the_budget(amounts: list[int]) -> None:
+    budget, lock, held, most = Budget(100), threading.Lock(), [0, 0], [0, 0]
+
+    def work(amount: int) -> None:
+        with budget.hold(amount):
+            with lock:
+                held[0], held[1] = held[0] + amount, held[1] + 1
+                most[0], most[1] = max(most[0], held[0]), max(most[1], held[1])
+                assert held[0] <= 100 or held[1] == 1  # what is larger than all of it goes alone
+            time.sleep(0.002)
+            with lock:
+                held[0], held[1] = held[0] - amount, held[1] - 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, amounts))
+    assert held == [0, 0]
+    assert (most[1] == 1) == (min(amounts) > 50)  # and what fits goes on at once
+
+
+def test_the_budget_is_given_back_after_an_error() -> None:
+    budget = Budget(10)
+    with pytest.raises(ValueError, match="broken"), budget.hold(10):
+        raise ValueError("broken")
+    with budget.hold(10):
+        pass
+
+
+def test_large_pictures_are_not_decoded_all_at_once(
+    tmp_path: Path, cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedcache.extract.PIXELS_AT_ONCE", 20)  # of which a picture has 16
+    table, files = made_up(tmp_path / "pictures", 12)
+    lock, held, most = threading.Lock(), [0], [0]
+
+    class Slow(Toy):
+        def prepare(self, image: Image.Image) -> Any:
+            with lock:
+                held[0] += 1
+                most[0] = max(most[0], held[0])
+            time.sleep(0.005)
+            with lock:
+                held[0] -= 1
+            return super().prepare(image)
+
+    report = extract(table, files, cache, Slow, workers=4)  # type: ignore[arg-type]
+    assert (report.images_encoded, most[0]) == (12, 1)
 
 
 def test_workers_are_bounded_and_in_order() -> None:

@@ -34,6 +34,7 @@ CONFIG = quick(
     crop=0.8,
 )
 PAPER = replace(FinetuneConfig.paper(), epochs=3)
+INTERPOLATED = replace(CONFIG, average="interpolate")
 
 processes = multiprocessing.get_context("forkserver")
 
@@ -94,7 +95,7 @@ def kill_and_resume(case: Case, config: FinetuneConfig, out: Path, *, events: in
     return 3
 
 
-@pytest.mark.parametrize("config", [CONFIG, PAPER], ids=["default", "paper"])
+@pytest.mark.parametrize("config", [CONFIG, PAPER, INTERPOLATED], ids=["ema", "paper", "interpolate"])
 @pytest.mark.parametrize(
     "seeds", [range(1), pytest.param(range(100, 110), marks=pytest.mark.slow)], ids=["once", "ten"]
 )

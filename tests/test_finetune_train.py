@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import cohen_kappa_score
 
+from consistency.backbone import load_backbone
 from consistency.errors import BackboneError, DivergenceError, InputError, OutOfMemory
 from consistency.resolve import resolve_backbone
 from finetune.classifier import PairClassifier, augment, choose_weights, embed, parameter_groups, top_rate
@@ -18,6 +20,7 @@ from finetune.train import class_weights
 from heads.losses import row_losses
 from heads.model import Head, HeadConfig, TrainedHead
 from tests.finetuning import Case, make_case, quick
+from tests.models import Tower, make_clip_folder
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,22 @@ def test_it_learns(case: Case, tmp_path: Path) -> None:
     kept = result.history[result.kept_epoch]
     answers = result.probabilities["val"].argmax(axis=1)
     assert (answers == case.table.labels[case.val]).mean() == pytest.approx(kept["accuracy"])
+
+
+def test_temperature_is_fitted_on_validation_rows_alone(case: Case, tmp_path: Path) -> None:
+    config = quick(epochs=4, lr=1e-3, head_lr=1e-2)
+    result = case.run(config, tmp_path / "validated")
+    temperature = result.model.head.temperature
+    labels = case.table.labels[case.val]
+
+    def log_loss(at: float) -> float:
+        logits = np.log(result.probabilities["val"]) * temperature / at
+        chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        return float(-np.log(chances[np.arange(len(labels)), labels]).mean())
+
+    assert temperature != 1
+    assert log_loss(temperature) <= min(map(log_loss, (0.8 * temperature, 0.97 * temperature, 1.03 * temperature, 1)))
+    assert case.run(config, tmp_path / "published", validate=False).model.head.temperature == 1
 
 
 def test_history_is_on_disk_after_every_epoch(case: Case, tmp_path: Path) -> None:
@@ -255,6 +274,35 @@ def test_average_is_what_is_kept(case: Case, tmp_path: Path) -> None:
     torch.testing.assert_close(after[1], 0.95 * after[2])
 
 
+def test_interpolation_is_between_the_start_and_the_end(case: Case, tmp_path: Path) -> None:
+    """Half the way where nothing is validated."""
+    config = quick(lr=1e-3)
+    ends = [case.run(replace(config, average=how), tmp_path, validate=False) for how in ("none", "interpolate")]
+    assert [result.share for result in ends] == [1.0, 0.5]
+    start = weights_of(case.backbone().model)
+    end, middle = (weights_of(result.model.backbone.model) for result in ends)
+    for name, value in middle.items():
+        torch.testing.assert_close(value, (start[name] + end[name]) / 2)
+
+
+def test_interpolation_goes_as_far_as_validation_likes(case: Case, tmp_path: Path) -> None:
+    """The share that is said gives the answers, and no share beyond it scores as well."""
+    config = quick(average="interpolate", lr=3e-3, patience=None, epochs=2)
+    watched = replace(case, val=case.train)
+    result = watched.run(config, tmp_path)
+    straight = watched.run(replace(config, average="none"), tmp_path)
+    labels, start = case.table.labels, weights_of(case.backbone().model)
+    assert result.kept_epoch == straight.kept_epoch > 0
+    end = weights_of(straight.model.backbone.model)
+    for name, value in weights_of(result.model.backbone.model).items():
+        torch.testing.assert_close(value, torch.lerp(start[name], end[name], result.share))
+    reached, farthest = (
+        cohen_kappa_score(labels[case.train], r.probabilities["val"].argmax(axis=1), weights="quadratic")
+        for r in (result, straight)
+    )
+    assert reached >= farthest - 0.25 / np.sqrt(12)
+
+
 @pytest.mark.parametrize("loss", ["sord", "emd", "corn", "cumulative-link", "regression"])
 def test_every_loss_of_the_heads(case: Case, tmp_path: Path, loss: str) -> None:
     linear = HeadConfig(hidden=(), epochs=2, loss=loss)
@@ -300,9 +348,22 @@ def test_lora_trains_few_weights_and_leaves_an_ordinary_model(case: Case, tmp_pa
     assert all(name.split(".")[-2] in ("q_proj", "k_proj", "v_proj", "out_proj") for name in changed)
 
 
-def test_a_backbone_in_half_precision_is_refused(case: Case, tmp_path: Path) -> None:
-    from consistency.backbone import load_backbone
+def test_lora_of_a_real_shape_trains_under_two_percent(tmp_path: Path) -> None:
+    """ViT-B/32, its embeddings left small to spare time; their full size would only lower the share."""
+    pytest.importorskip("peft")
+    folder = make_clip_folder(
+        tmp_path / "b32", dim=512, image_size=64, patch_size=32, vision=Tower(768, 12, 12), text=Tower(512, 12, 8)
+    )
+    backbone = load_backbone(resolve_backbone(str(folder)), device="cpu", precision="fp32")
+    config = FinetuneConfig(lora=8)
+    everything = sum(parameter.numel() for parameter in backbone.model.parameters())
+    learning = choose_weights(PairClassifier(backbone, Head(config.head, 512), config.head.features), config)
+    adapters = {name: parameter for name, parameter in learning.items() if not name.startswith("head.")}
+    assert len(adapters) == 2 * 4 * (12 + 12)
+    assert sum(parameter.numel() for parameter in adapters.values()) < 0.02 * everything
 
+
+def test_a_backbone_in_half_precision_is_refused(case: Case, tmp_path: Path) -> None:
     half = load_backbone(resolve_backbone(str(case.model)), device="cpu", precision="bf16")
     with pytest.raises(BackboneError, match="fine-tuning needs weights in fp32, not bf16"):
         case.run(quick(), tmp_path, backbone=half)

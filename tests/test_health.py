@@ -14,6 +14,7 @@ from consistency.controls import control_predictions
 from consistency.health import Health, check, control_figures
 from consistency.images import ImageLimits, find_images, image_identity
 from consistency.pairs import read_pairs
+from workflows.data import health_tables
 
 ROWS = """a.png,#바다,5
 a.png,#바다,5
@@ -88,7 +89,19 @@ def test_health_is_json(health: Health) -> None:
     assert read["pictures"]["none_found"] is False
     assert read["published_leakage"] is None  # a score with one row cannot be stratified
     assert read["skipped"][0]["image"] == "f.png"
+    assert [protocol for protocol, _ in read["not_drawn"]] == ["paper"]
+    assert "score counts {1: 1, 2: 1, 3: 3, 4: 1, 5: 2}" in read["not_drawn"][0][1]
     assert read["controls"] is None
+
+
+def test_controls_of_a_table_too_small_for_the_published_split_are_shown_without_it(tmp_path: Path) -> None:
+    table = read_pairs(write_data(tmp_path))
+    found = check(table, find_images(table.images, tmp_path / "image"), controls=True)
+    assert found.controls is not None
+    assert found.controls.keys() == {"grouped"}
+    titles = [shown.title for shown in health_tables(found)]
+    assert "Splits that cannot be drawn" in titles
+    assert any(title.startswith("Picture-blind controls") for title in titles)
 
 
 def write_larger(folder: Path, *, rows: int = 240, pictures: int = 24) -> Path:
@@ -113,6 +126,9 @@ def test_published_leakage_and_controls(tmp_path: Path) -> None:
     assert (health.published_leakage.n, health.published_leakage.image) == (48, 48)
     assert health.published_leakage.pair > 0
     assert (health.grouped_leakage.image, health.grouped_leakage.pair) == (0, 0)
+    assert health.hashtag_leakage is not None
+    assert (health.hashtag_leakage.hashtag, health.hashtag_leakage.pair) == (0, 0)
+    assert health.not_drawn == ()
     assert health.controls is not None
     assert health.controls.keys() == {"paper", "grouped"}
     for figures in health.controls.values():

@@ -20,7 +20,7 @@ from PIL import Image, ImageOps, features
 from sklearn.datasets import load_sample_images
 
 from consistency.errors import DataError, ImageError
-from consistency.images import Decode, ImageLimits, decode_image, find_images, image_identity
+from consistency.images import Decode, ImageLimits, count_pixels, decode_image, find_images, image_identity
 from consistency.preprocess import PreprocessSpec
 
 # Outside pytest the module itself sees to it that Pillow's warnings about metadata reach nobody.
@@ -220,6 +220,22 @@ def test_fast_is_ours_for_anything_but_a_large_jpeg() -> None:
         np.testing.assert_array_equal(decode(data, "fast", target=224), decode(data))
     np.testing.assert_array_equal(decode(encode(CHINA, "JPEG"), "fast"), decode(encode(CHINA, "JPEG")))
     assert decode(turned(6, "JPEG"), "fast", target=4).shape == (8, 12, 3)  # reduced, and still turned
+
+
+@pytest.mark.parametrize(("how", "pixels"), [("ours", 1920 * 1281), ("published", 1920 * 1281), ("fast", 960 * 641)])
+def test_pixels_are_counted_by_the_header(tmp_path: Path, how: Decode, pixels: int) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encode(CHINA.resize((1920, 1281)), "JPEG"))
+    assert count_pixels(path, decode=how, target=224) == pixels
+    image = decode_image(path.read_bytes(), decode=how, target=224)
+    assert image.width * image.height == pixels
+    path.write_bytes(path.read_bytes()[:3000])  # the header is still good
+    assert count_pixels(path, decode=how, target=224) == pixels
+
+
+def test_pixels_of_what_is_no_picture_are_none(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    assert [count_pixels(tmp_path / name) for name in ("text.png", "gone.png", ".")] == [0, 0, 0]
 
 
 # Files that are none

@@ -11,7 +11,7 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from consistency.errors import DataError
-from consistency.metrics import METRICS, calibration_bins, confusion, evaluate
+from consistency.metrics import METRICS, calibration_bins, confusion, evaluate, per_score
 
 Rows = tuple[
     npt.NDArray[np.int64],
@@ -86,6 +86,17 @@ def test_confusion_counts_true_rows_and_predicted_columns() -> None:
     matrix = confusion(np.array([1, 1, 5]), np.array([1, 2, 4]))
     assert matrix.shape == (5, 5)
     assert (matrix[0, 0], matrix[0, 1], matrix[4, 3], matrix.sum()) == (1, 1, 1, 3)
+
+
+def test_figures_of_each_score() -> None:
+    scores, predicted = np.array([1, 1, 1, 2, 5]), np.array([1, 1, 2, 2, 4])
+    assert per_score(scores, predicted) == (
+        (1.0, pytest.approx(2 / 3), pytest.approx(0.8), 3),
+        (0.5, 1.0, pytest.approx(2 / 3), 1),
+        (0.0, 0.0, 0.0, 0),
+        (0.0, 0.0, 0.0, 0),
+        (0.0, 0.0, 0.0, 1),
+    )
 
 
 def test_what_cannot_be_evaluated_is_refused() -> None:

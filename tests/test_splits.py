@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from consistency.errors import DataError, InputError
-from consistency.leakage import leakage
-from consistency.pairs import PairTable
-from consistency.splits import Split, hold_out_validation, make_folds, make_split
+from consistency.leakage import fold_leakage, leakage
+from consistency.pairs import PairTable, normalise_hashtag
+from consistency.splits import PROTOCOLS, Protocol, Split, hold_out_validation, make_folds, make_split, with_folds
 
 
 def make_table(images: list[str], hashtags: list[str], scores: list[int]) -> PairTable:
@@ -139,6 +139,88 @@ def test_identity_joins_names_that_share_their_content() -> None:
     identity = np.array([f"content {int(image[:-4]) // 2}" for image in table.images], dtype=object)
     split = make_split(table, identity)
     assert all(len(sides) == 1 for sides in sides_by_image(split, identity).values())
+
+
+@settings(deadline=None, max_examples=60)
+@given(table=tables(), seed=st.integers(0, 5), fraction=st.sampled_from([0.1, 0.2, 0.5, 0.9]))
+def test_hashtag_never_divides_a_hashtag_or_a_repeat(table: PairTable, seed: int, fraction: float) -> None:
+    tags = [tag.strip() for tag in table.hashtags]
+    if len(set(tags)) < 2:
+        return
+    split = make_split(table, table.images, protocol="hashtag", seed=seed, test_fraction=fraction)
+    assert all(len(sides) == 1 for sides in sides_by_image(split, np.array(tags, dtype=object)).values())
+    assert set(split.side[split.kept]) == {"train", "test"}
+    pairs = list(zip(table.images, tags, strict=True))
+    assert split.kept.tolist() == [pair not in pairs[:i] for i, pair in enumerate(pairs)]
+    seen = leakage(split, table.images, table.hashtags)
+    assert (seen.pair, seen.hashtag, seen.n) == (0, 0, len(split.rows("test")))
+    if len(set(tags)) > 2 and len({tag for tag, side in zip(tags, split.side, strict=True) if side == "train"}) > 1:
+        held = hold_out_validation(split, seed=seed)
+        assert all(len(sides) == 1 for sides in sides_by_image(held, np.array(tags, dtype=object)).values())
+        assert set(held.side[held.kept]) == {"train", "val", "test"}
+
+
+@settings(deadline=None, max_examples=60)
+@given(table=tables(least_images=3), seed=st.integers(0, 5), protocol=st.sampled_from(PROTOCOLS))
+def test_every_kept_row_is_on_one_side_and_in_one_fold(table: PairTable, seed: int, protocol: Protocol) -> None:
+    try:
+        split = with_folds(make_split(table, table.images, protocol=protocol, seed=seed), 2)
+    except DataError:  # too few rows of a score, or one hashtag
+        return
+    sides = [split.rows(side) for side in ("train", "val", "test")]
+    assert sorted(np.concatenate(sides)) == np.flatnonzero(split.kept).tolist()
+    assert set(split.fold[split.kept]) == {0, 1}
+    seen = fold_leakage(split, table.images, table.hashtags)
+    assert seen.n == split.kept.sum()
+    if protocol == "grouped":
+        assert (seen.image, seen.pair) == (0, 0)
+    if protocol == "hashtag":
+        assert (seen.hashtag, seen.pair) == (0, 0)
+    counted = 0
+    for row in np.flatnonzero(split.kept):  # the plain way
+        others = [i for i in np.flatnonzero(split.kept) if split.fold[i] != split.fold[row]]
+        counted += table.hashtags[row].strip() in {table.hashtags[i].strip() for i in others}
+    assert seen.hashtag == counted
+
+
+@settings(deadline=None, max_examples=60)
+@given(table=tables(least_images=4), seed=st.integers(0, 5), joined=st.lists(st.integers(0, 3), min_size=9, max_size=9))
+def test_near_duplicates_never_stand_on_two_sides(table: PairTable, seed: int, joined: list[int]) -> None:
+    scene_of = {f"{picture}.jpg": f"scene {scene}" for picture, scene in enumerate([0, 1, 2, 3, *joined])}
+    scenes = np.array([scene_of[image] for image in table.images], dtype=object)
+    split = make_split(table, table.images, seed=seed, scenes=scenes)
+    assert all(len(sides) == 1 for sides in sides_by_image(split, scenes).values())
+    seen = leakage(split, table.images, table.hashtags, scenes)
+    assert (seen.image, seen.near) == (0, 0)
+    if len(set(scenes[split.side == "train"])) > 1:
+        held = hold_out_validation(split, seed=seed)
+        assert all(len(sides) == 1 for sides in sides_by_image(held, scenes).values())
+    apart = make_split(table, table.images, seed=seed)
+    train = {scene_of[image] for image in table.images[apart.rows("train")]}
+    counted = sum(scene_of[image] in train for image in table.images[apart.rows("test")])
+    assert leakage(apart, table.images, table.hashtags, scenes).near == counted
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 50), fraction=st.sampled_from([0.1, 0.2, 0.35]))
+def test_small_groups_are_balanced_to_a_row(seed: int, fraction: float) -> None:
+    """Of hashtags with one to three rows each, every score has its share in test to within a row."""
+    rng = np.random.default_rng(seed)
+    owner = np.repeat(np.arange(300), rng.integers(1, 4, 300))
+    scores = rng.choice(5, len(owner), p=[0.04, 0.1, 0.16, 0.27, 0.43]) + 1
+    images = [f"{i % 97}-{i}.png" for i in range(len(owner))]
+    table = make_table(images, [f"tag {tag}" for tag in owner], scores.tolist())
+    split = make_split(table, table.images, protocol="hashtag", seed=seed, test_fraction=fraction)
+    test = np.bincount(split.labels[split.rows("test")], minlength=5)
+    assert np.abs(test - fraction * np.bincount(split.labels, minlength=5)).max() <= 1
+
+
+def test_hashtags_in_two_unicode_forms_are_one() -> None:
+    composed, apart = "카페", "\u110f\u1161\u1111\u1166"
+    assert normalise_hashtag(apart) == composed != apart
+    table = make_table(list("abcdefgh"), [composed, apart, f" {apart} ", composed, "산", "산", "강", "강"], [3] * 8)
+    split = make_split(table, table.images, protocol="hashtag", test_fraction=0.5)
+    assert len(set(split.side[:4])) == 1
 
 
 def test_paper_validation_is_stratified_rows() -> None:

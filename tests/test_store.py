@@ -108,11 +108,12 @@ def test_another_model_is_named_with_what_differs(cache: EmbeddingCache) -> None
         "an orientation applied; transparency on white; RGB",
         "an orientation applied; transparency on white; RGB, fast",
     )
-    EmbeddingCache.open(root, {**FIELDS, "decoding": there})
+    bf16 = {**FIELDS, "precision": "bf16"}
+    EmbeddingCache.open(root, {**bf16, "decoding": there})
     with pytest.raises(
-        CacheError, match=r"decoding: '\.\.\.ncy on white; RGB' there, '\.\.\.ncy on white; RGB, fast' asked"
+        CacheError, match=r"decoding: '\.\.\.cy on white; RGB' there, '\.\.\.cy on white; RGB, fast' asked"
     ):
-        EmbeddingCache.open(root, {**FIELDS, "decoding": asked}, create=False)
+        EmbeddingCache.open(root, {**bf16, "decoding": asked}, create=False)
 
 
 def test_every_cache_is_listed(cache: EmbeddingCache) -> None:
@@ -217,6 +218,14 @@ def test_half_precision_is_a_cache_of_its_own(cache: EmbeddingCache) -> None:
         half.append("image", keys_of("large"), np.full((1, 4), 1e6, np.float32))
 
 
+def test_every_half_becomes_the_same_number_in_single_precision() -> None:
+    halves = np.arange(65_536, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)]
+    wide = table.as_float32(halves)
+    assert wide.dtype == np.float32
+    assert (wide.view(np.uint32) == np.array([float(half) for half in halves], np.float32).view(np.uint32)).all()
+
+
 def test_large_appends_become_several_segments(cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "rows_per_segment", lambda dim, dtype: 30)
     cache.append("image", keys_of(*range(100)), vectors_of(100))
@@ -311,8 +320,11 @@ def test_a_reader_waits_for_nobody(cache: EmbeddingCache) -> None:
     cache.append("image", keys_of(1), vectors_of(1))
     with maintenance._locked(cache.path), (cache.path / "tmp" / ".writing-1-a").open("w") as writing:
         fcntl.flock(writing, fcntl.LOCK_EX)
-        code = "import sys; from tests.test_store import *; cache = EmbeddingCache.open(Path(sys.argv[1]), FIELDS);"
-        code += "assert (cache.vectors('image', keys_of(1)) == vectors_of(1)).all(); cache.append('image', keys_of(2), vectors_of(1))"
+        code = (
+            "import sys; from tests.test_store import *; cache = EmbeddingCache.open(Path(sys.argv[1]), FIELDS);"
+            "assert (cache.vectors('image', keys_of(1)) == vectors_of(1)).all();"
+            "cache.append('image', keys_of(2), vectors_of(1))"
+        )
         command = [sys.executable, "-c", code, str(cache.path.parent)]
         subprocess.run(command, check=True, timeout=60, cwd=Path(__file__).parents[1])
     assert not cache.missing("image", keys_of(1, 2)).any()

@@ -103,7 +103,7 @@ def run_audit(
     `row, clean_score`, against which the ranking is measured.
     """
     clock = Clock()
-    inputs = read_inputs(source)
+    inputs = read_inputs(source, near_duplicates=evaluation.near_duplicates, progress=progress)
     table = inputs.table
     truth = read_clean(clean, table) if clean else None
     merged = merge_repeats(table, inputs.identity, source.on_conflict)
@@ -112,7 +112,8 @@ def run_audit(
     rows = encoded.usable(np.flatnonzero(merged.kept))
     if not len(rows):
         raise DataError(f"none of the {len(table)} rows has a picture that can be used")
-    labels, pictures = merged.scores[rows] - 1, inputs.identity[rows]
+    alike = inputs.identity if inputs.scenes is None else inputs.scenes
+    labels, pictures = merged.scores[rows] - 1, alike[rows]
     chances, division = out_of_fold(
         encoded.at(rows), labels, pictures, folds=folds, repeats=repeats, seed=evaluation.seed, progress=progress
     )

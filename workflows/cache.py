@@ -1,7 +1,6 @@
 """`cache info | verify | compact | gc | export`: the stored embeddings, looked after."""
 
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +62,11 @@ def info_table(root: Path, entries: list[dict[str, Any]]) -> Table:
             entry["images"],
             entry["hashtags"],
             f"{entry['bytes'] / 1e6:.1f} MB",
-            "–" if entry["newest"] is None else f"{datetime.fromtimestamp(entry['newest']):%Y-%m-%d}",
-            "–" if entry["newest"] is None else f"{max(0.0, time.time() - entry['newest']) // 86_400:.0f} d",
+            "–" if entry["newest"] is None else _age(time.time() - entry["newest"]),
         ]
         for entry in entries
     ]
-    columns = ("fingerprint", "model", "images", "hashtags", "size", "written", "age")
+    columns = ("fingerprint", "model", "images", "hashtags", "size", "age")
     return Table(f"Embeddings in {root}", columns, rows, left=2)
 
 
@@ -135,6 +133,14 @@ def cache_export(source: Source, out: Path, choice: CacheChoice) -> tuple[dict[s
     images, hashtags = export(cache, table, files, out)
     written = {"out": str(out), "fingerprint": cache.fingerprint, "images": images, "hashtags": hashtags}
     return written, table.skipped
+
+
+def _age(seconds: float) -> str:
+    """Since the last row was added."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size:.0f} {unit}"
+    return "now"
 
 
 def _model(fields: dict[str, str]) -> str:

@@ -124,7 +124,7 @@ def health_tables(health: Health) -> list[Table]:
         if leak
     ]
     if rows:
-        columns = ("protocol", "test rows", "image in train", "exact pair in train", "hashtag in train")
+        columns: tuple[str, ...] = ("protocol", "test rows", "image in train", "exact pair in train", "hashtag in train")
         tables.append(Table("Leakage: test rows whose image, pair or hashtag is also in train", columns, rows))
     if health.not_drawn:
         tables.append(
@@ -136,9 +136,9 @@ def health_tables(health: Health) -> list[Table]:
             for protocol, systems in health.controls.items()
             for system, figures in systems.items()
         ]
-        columns = ("protocol", "control", *(METRIC_TITLES[key] for key in CONTROL_METRICS))
+        headings = ("protocol", "control", *(METRIC_TITLES[key] for key in CONTROL_METRICS))
         tables.append(
-            Table("Picture-blind controls (grouped: mean of 10 divisions of the images)", columns, rows, left=2)
+            Table("Picture-blind controls (grouped: mean of 10 divisions of the images)", headings, rows, left=2)
         )
     faults = [[f"row {s.row}" if s.row else s.image, s.reason] for s in health.skipped] + [
         [name, reason] for name, reason in (*pictures.missing * (not pictures.none_found), *pictures.broken)

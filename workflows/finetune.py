@@ -141,6 +141,8 @@ def _trained(prepared: Prepared, *, device: str) -> TrainedHead:
 
 def _notes(prepared: Prepared, tuned: FinetuneResult) -> tuple[str, ...]:
     kept = f"kept the weights of epoch {tuned.kept_epoch} of {tuned.history[-1]['epoch']}"
-    if prepared.config.average != "interpolate":
+    if prepared.config.average == "interpolate":
+        kept = f"{kept}, {tuned.share:.0%} of the way from the weights before training"
+    if prepared.rows.val is None:
         return (kept,)
-    return (f"{kept}, {tuned.share:.0%} of the way from the weights before training",)
+    return kept, f"temperature {tuned.model.head.temperature:.2f}, fitted on {len(prepared.rows.val)} validation rows"

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from consistency.controls import CONTROLS
 from consistency.figures import METRIC_TITLES, SPLITS, number, with_interval
 from consistency.intervals import LEVEL, RESAMPLES
 from consistency.metrics import METRICS
 from consistency.pairs import PairTable, Skipped
 from consistency.runs import Result, RunFolder, slug, to_csv
 from consistency.splits import Protocol
-from workflows.console import NO_BACKBONE, Screen, Table
+from workflows.console import Screen, Table
 from workflows.evaluate import Outcome
 from workflows.finetune import Recipe as FinetuneRecipe
 from workflows.finetune import run_finetune
@@ -112,17 +113,14 @@ def run_paper(
             )
     done = run_steps(folder, steps, screen.note)
     lines = distinct_results(done)
-    folder.write_json("metrics.json", [{**line.result.as_entry(), "run": line.run} for line in lines])
-    folder.write_file("paper.csv", _csv(lines))
-    folder.write_file("paper.md", _markdown(lines, table).encode())
-    results = [line.result for line in lines]
-    if len(encodings) > 1:
-        columns, rows = by_backbone(results)
-        folder.write_file(
-            "backbones.csv", to_csv(columns, [["" if cell is None else cell for cell in row] for row in rows])
-        )
+    write_tables(folder, lines, table)
     close_suite(folder, plan, seed, done)
-    return Outcome(folder.path, tuple(results), skipped_of(done), seconds=tuple(line.seconds for line in lines))
+    return Outcome(
+        folder.path,
+        tuple(line.result for line in lines),
+        skipped_of(done),
+        seconds=tuple(line.seconds for line in lines),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,22 +143,34 @@ def distinct_results(done: Sequence[Done]) -> list[Line]:
 
     def order(line: Line) -> tuple[int, bool]:
         p = line.result.predictions
-        return list[str](PROTOCOLS).index(p.protocol), p.backbone != NO_BACKBONE
+        return list[str](PROTOCOLS).index(p.protocol), p.system not in CONTROLS
 
     return sorted(lines.values(), key=order)
+
+
+def write_tables(folder: RunFolder, lines: Sequence[Line], table: PairTable) -> None:
+    """`metrics.json`, `paper.csv` and `paper.md`, and of several backbones `backbones.csv`."""
+    folder.write_json("metrics.json", [{**line.result.as_entry(), "run": line.run} for line in lines])
+    folder.write_file("paper.csv", _csv(lines))
+    folder.write_file("paper.md", _markdown(lines, table).encode())
+    results = [line.result for line in lines]
+    if backbones_table(results):
+        columns, rows = by_backbone(results)
+        folder.write_file("backbones.csv", to_csv(columns, [["" if x is None else x for x in row] for row in rows]))
 
 
 def by_backbone(results: Sequence[Result]) -> tuple[list[str], list[list[Any]]]:
     """Which backbone should I use? A row per protocol, system and split; a column per metric of CHOSEN and backbone.
 
-    Figures are floats, None where undefined or where a backbone has no such run; controls have no backbone.
+    Figures are floats, None where undefined or where a backbone has no such run. Controls see no picture: they take
+    no part.
     """
-    backbones = list(dict.fromkeys(b for r in results if (b := r.predictions.backbone) != NO_BACKBONE))
     found: dict[tuple[str, str, str], dict[str, Result]] = {}
     for result in results:
         p = result.predictions
-        if p.backbone != NO_BACKBONE:
+        if p.system not in CONTROLS:
             found.setdefault((p.protocol, p.system, p.split), {})[p.backbone] = result
+    backbones = list(dict.fromkeys(name for of in found.values() for name in of))
     columns = ["protocol", "system", "split", *(f"{METRIC_TITLES[key]} {name}" for key in CHOSEN for name in backbones)]
     rows = [
         [*key, *(of[name].metrics[metric] if name in of else None for metric in CHOSEN for name in backbones)]
@@ -222,7 +232,7 @@ def _caption(table: PairTable) -> str:
         "test pictures, and some pairs, are also in train. Split test: held-out rows; cv: out-of-fold rows of a "
         f"cross-validation, pooled. n: rows answered. After each figure its {LEVEL:.0%} interval: bias-corrected "
         f"bootstrap over pictures, {RESAMPLES:,} resamples. seconds: of the run that made the row, all its systems "
-        "and controls together. Controls (backbone none) never look at a picture.\n"
+        f"and controls together. The controls never look at a picture: {', '.join(CONTROLS)}.\n"
     )
 
 

@@ -151,6 +151,8 @@ def _prepared(path: Path, info: Mapping[str, Any], where: Where, screen: Screen)
         )
     evaluation = from_config(Evaluation, config["evaluation"])
     evaluation = replace(evaluation, runs=where.runs, out=where.out, resume=None)
+    if evaluation.split is not None:
+        evaluation = replace(evaluation, split=path / "split.csv")  # as it was read
     if info["command"] == "finetune":
         config["changes"] = dict(config["finetune"])
         config["head_changes"] = config["changes"].pop("head")

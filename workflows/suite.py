@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from consistency.runs import Run, RunFolder, read_run
-from workflows.evaluate import Outcome
+from workflows.evaluate import BOOTSTRAP_SEED, Outcome
 
 PLAN = "plan.json"
 
@@ -61,7 +61,7 @@ def close_suite(folder: RunFolder, plan: Mapping[str, Any], seed: int, done: Seq
     info = done[0].run.info
     folder.finish(
         plan,
-        seeds={"seed": seed},
+        seeds={"seed": seed, "bootstrap": BOOTSTRAP_SEED},
         data_digest=info["data_digest"],
         pictures_digest=info.get("pictures_digest"),
         fingerprint=None,
