@@ -122,6 +122,15 @@ encoder_options = options(
     click.option("--store", type=click.Choice(["fp32", "fp16"]), default="fp32", show_default=True),
     device_options,
 )
+near_duplicates_option = click.option(
+    "--near-duplicates",
+    type=click.IntRange(0, 64),
+    is_flag=False,
+    flag_value=NEAR_DUPLICATES,
+    metavar="[LIMIT]",
+    help="Keep pictures together whose 64-bit hashes differ in at most LIMIT bits, too (protocol grouped)."
+    f"  [{NEAR_DUPLICATES} where no LIMIT is given; default: off]",
+)
 division_options = options(
     click.option(
         "--protocol",
@@ -135,15 +144,7 @@ division_options = options(
         metavar="F",
         help="Share of the rows that are tested.  [default: 0.2]",
     ),
-    click.option(
-        "--near-duplicates",
-        type=click.IntRange(0, 64),
-        is_flag=False,
-        flag_value=NEAR_DUPLICATES,
-        metavar="[LIMIT]",
-        help="Keep pictures together whose 64-bit hashes differ in at most LIMIT bits, too (protocol grouped)."
-        f"  [{NEAR_DUPLICATES} where no LIMIT is given; default: off]",
-    ),
+    near_duplicates_option,
     click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Of everything random."),
 )
 evaluation_options = options(
@@ -534,7 +535,11 @@ def heads_command(**given: Any) -> None:
     type=click.Choice(["cross-entropy", "sord", "emd", "corn", "cumulative-link", "regression"]),
     help="Of the head.  [default: cross-entropy]",
 )
-@click.option("--class-weights", type=click.Choice(["balanced", "none"]), help="In the loss.  [default: balanced]")
+@click.option(
+    "--class-weights",
+    type=click.Choice(["balanced", "none"]),
+    help="In the loss.  [default: none; balanced with --preset paper]",
+)
 @click.option(
     "--average",
     type=click.Choice(["none", "ema", "interpolate"]),
@@ -647,6 +652,7 @@ def paper_command(**given: Any) -> None:
 @backbone_option
 @encoder_options
 @extract_option
+@near_duplicates_option
 @click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Of everything random.")
 @click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Outer folds, by picture.")
 @click.option(
@@ -672,7 +678,7 @@ def audit_command(**given: Any) -> None:
     audit = run_audit(
         source_of(given),
         encoding_of(given),
-        Evaluation(seed=given["seed"], runs=given["runs"], out=given["out"]),
+        Evaluation(seed=given["seed"], near_duplicates=given["near_duplicates"], runs=given["runs"], out=given["out"]),
         folds=given["folds"],
         repeats=given["repeats"],
         top=given["top"],

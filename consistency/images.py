@@ -25,6 +25,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 MAX_BYTES = 400_000_000  # 50 megapixels of 16-bit RGBA, not compressed
 # Pillow warns about large pictures, and refuses very large ones, by a rule of its own; ours is ImageLimits.
 Image.MAX_IMAGE_PIXELS = None
+# Pillow's blocks of 16 MB would stay with each decoding thread after use; so large ones go back to the system.
+Image.core.set_block_size(64 << 20)  # type: ignore[attr-defined]
 # It also warns about broken metadata of good pictures. What is wrong with a picture itself becomes an ImageError.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())

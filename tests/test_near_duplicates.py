@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
+from cli import NEAR_DUPLICATES
 from consistency.images import find_images, image_identity
 from consistency.near_duplicates import LIMIT, find_near_duplicates, join_similar, perceptual_hash
 from demo.dataset import photograph
@@ -72,6 +73,7 @@ def check_limit(pictures: list[Image.Image]) -> None:
 
 
 def test_copies_are_under_the_limit_and_other_pictures_are_not(pictures: list[Image.Image]) -> None:
+    assert NEAR_DUPLICATES == LIMIT  # the command line imports nothing heavy, so it has its own copy
     check_limit(pictures)
 
 

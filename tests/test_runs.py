@@ -74,7 +74,9 @@ def make_result(
 def write_run(path: Path, results: Sequence[Result], *, config: dict[str, object] | None = None) -> Path:
     folder = RunFolder.create(path, runs=path.parent, command="heads", backbone="tiny")
     folder.write_results(list(results))
-    folder.finish(config or {}, seeds={"seed": 42, "bootstrap": 42}, data_digest="ab", fingerprint=None, timings={"fit": 1.5})
+    folder.finish(
+        config or {}, seeds={"seed": 42, "bootstrap": 42}, data_digest="ab", fingerprint=None, timings={"fit": 1.5}
+    )
     return folder.path
 
 

@@ -124,7 +124,13 @@ def health_tables(health: Health) -> list[Table]:
         if leak
     ]
     if rows:
-        columns: tuple[str, ...] = ("protocol", "test rows", "image in train", "exact pair in train", "hashtag in train")
+        columns: tuple[str, ...] = (
+            "protocol",
+            "test rows",
+            "image in train",
+            "exact pair in train",
+            "hashtag in train",
+        )
         tables.append(Table("Leakage: test rows whose image, pair or hashtag is also in train", columns, rows))
     if health.not_drawn:
         tables.append(

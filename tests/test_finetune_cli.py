@@ -1,0 +1,116 @@
+"""`finetune` as it is called: every choice arrives, and what it leaves serves the other commands."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Ran
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("finetuned")
+
+
+def of(small_demo: Path) -> list[object]:
+    return ["--data", small_demo / "combined_data.csv", "--images", small_demo / "image", "--threads", "1"]
+
+
+def config_of(run_dir: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((run_dir / "run.json").read_text())["config"]
+    return config
+
+
+def test_every_choice_arrives(run: Run, small_demo: Path, folder: Path) -> None:
+    words = ["finetune", "--backbone", "tiny", *of(small_demo), "--max-steps", 2, "--out", folder / "chosen"]
+    batches = ["--batch-by", "row", "--batch-size", 6, "--accumulation", 2, "--micro-batch", 3]
+    weights = ["--average", "interpolate", "--class-weights", "balanced", "--loss", "corn", "--freeze", 1]
+    rest = ["--patience", 2, "--crop", 0.8, "--flip", "--gradient-checkpointing", "--checkpoint-steps", 1]
+    ran = run(*words, *batches, *weights, *rest, "--lr", 1e-3, "--head-lr", 1e-2)
+    assert ran.code == 0, ran.stderr
+    assert "of the way from the weights before training" in ran.stderr
+    config = config_of(folder / "chosen")["finetune"]
+    assert {"class_weights": "balanced", "loss": "corn"}.items() <= config["head"].items()
+    expected = {
+        "batch_by": "row",
+        "batch_size": 6,
+        "accumulation": 2,
+        "micro_batch": 3,
+        "max_steps": 2,
+        "average": "interpolate",
+        "freeze": 1,
+        "patience": 2,
+        "crop": 0.8,
+        "flip": True,
+        "gradient_checkpointing": True,
+        "lr": 1e-3,
+        "head_lr": 1e-2,
+    }
+    assert expected.items() <= config.items()
+    history = (folder / "chosen" / "history.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in history[1:]] == ["0", "2"]  # the warm start, two steps
+
+
+def test_the_head_that_a_grid_chose(run: Run, small_demo: Path, folder: Path) -> None:
+    """Ridge heads too, which only `heads` can train."""
+    grid = '[[grid]]\nfeatures = ["concat"]\nhidden = [[]]\noptimizer = ["ridge"]\nweight_decay = [1.0, 10.0]\n'
+    (folder / "grid.toml").write_text(grid)
+    chosen = ["heads", "--grid", "--grid-file", folder / "grid.toml", "--inner-folds", 3, "--cache", folder / "cache"]
+    ran = run(*chosen, "--backbone", "tiny", *of(small_demo), "--out", folder / "heads")
+    assert ran.code == 0, ran.stderr
+    words = ["finetune", "--backbone", "tiny", *of(small_demo), "--max-steps", 1, "--head", folder / "heads"]
+    ran = run(*words, "--out", folder / "like")
+    assert ran.code == 0, ran.stderr
+    assert (
+        config_of(folder / "like")["finetune"]["head"]
+        == json.loads((folder / "heads" / "head.json").read_text())["config"]
+    )
+    with (folder / "like" / "history.csv").open() as file:
+        first = next(csv.DictReader(file))
+    assert first["epoch"] == "0"  # trained before anything moved,
+    assert float(first["qwk"]) > 0.1  # and it knows something
+    ran = run(*words[:-1], folder, "--out", folder / "none")
+    assert ran.code == 2
+    assert "holds no trained head" in ran.stderr
+    assert not (folder / "none").exists()
+
+
+def test_a_tuned_backbone_serves_every_command(run: Run, small_demo: Path, folder: Path) -> None:
+    tuned = ["finetune", "--backbone", "tiny", *of(small_demo), "--max-steps", 2, "--batch-size", "auto"]
+    ran = run(*tuned, "--lora", 4, "--out", folder / "tuned")
+    assert ran.code == 0, ran.stderr
+    assert config_of(folder / "tuned")["finetune"]["lora"] == 4
+    cache = ["--cache", folder / "cache"]
+    for name in ("tiny", folder / "tuned"):
+        ran = run("extract", "--backbone", name, *of(small_demo), *cache)
+        assert ran.code == 0, ran.stderr
+    ran = run("heads", "--backbone", folder / "tuned", *of(small_demo), *cache, "--no-extract", "--out", folder / "on")
+    assert ran.code == 0, ran.stderr
+    assert len([path for path in (folder / "cache").iterdir() if path.is_dir()]) == 2
+    out = folder / "scored.csv"
+    ran = run("score", "--model", folder / "on", "--system", "heads", *of(small_demo), *cache, "-o", out)
+    assert ran.code == 0, ran.stderr
+
+
+def test_a_published_file_scores_as_its_run(run: Run, small_demo: Path, folder: Path) -> None:
+    words = ["finetune", "--preset", "paper", "--backbone", "tiny", *of(small_demo), "--epochs", 1]
+    ran = run(*words, "--out", folder / "paper", "--json")
+    assert ran.code == 0, ran.stderr
+    systems = [entry["system"] for entry in ran.json()]
+    assert systems[-2:] == ["finetune-paper", "finetune-paper-best"]
+    assert "picked on the test rows" in ran.stderr
+    file = folder / "paper" / "fine_tuned_tiny.pth"
+    ran = run("score", "--model", file, "--backbone", "tiny", *of(small_demo), "-o", folder / "published.csv")
+    assert ran.code == 0, ran.stderr
+    with (folder / "paper" / "predictions.csv").open(newline="", encoding="utf-8") as before:
+        asked = {row["row"]: row for row in csv.DictReader(before) if row["system"] == "finetune-paper"}
+    with (folder / "published.csv").open(newline="", encoding="utf-8") as after:
+        answers = {row["row"]: row for row in csv.DictReader(after)}
+    for row, expected in asked.items():
+        assert float(answers[row]["value"]) == pytest.approx(float(expected["value"]), abs=1e-4)
