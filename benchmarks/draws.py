@@ -105,7 +105,9 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="one draw each (default: %(default)s)")
     parser.add_argument("--with-finetune", action="store_true", help="fine-tune the packaged backbone too")
-    parser.add_argument("--out", type=Path, default=Path("runs/draws"), help="folder of the runs (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/draws"), help="folder of the runs (default: %(default)s)"
+    )
     parser.add_argument("--quick", action="store_true", help="60 pictures and 2 epochs of fine-tuning: does it work?")
     given = parser.parse_args()
     screen, draws = Screen(), []

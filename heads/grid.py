@@ -161,7 +161,7 @@ def run_grid(
     ]
     record = Record(state, _digest(configs, embeddings, labels, held_out, seed))
     pairs = Pairs.of(embeddings, labels, dtype=torch.float32, device=device)
-    waiting = [numbers for numbers in stacks(jobs, embeddings.dim) if numbers[0] not in record.curves]
+    waiting = [numbers for numbers in stacks(jobs, embeddings.dim, device=device) if numbers[0] not in record.curves]
     with progress("Training heads", len(jobs)) as advance:
         advance(len(record.curves))
         for numbers, outcomes in train_stacks(waiting, jobs, pairs):

@@ -191,7 +191,7 @@ class Stack:
         rates = sorted({config.dropout for config in self.configs})
         levels = np.array([round(rate * DROPOUT_LEVELS) for rate in rates])[:, None, None]
         kept = (DROPOUT_LEVELS / (DROPOUT_LEVELS - levels)).astype(np.float32)
-        masks = torch.from_numpy((draws.T >= levels) * kept).to(self.class_weights)
+        masks = torch.from_numpy((levels <= draws.T) * kept).to(self.class_weights)
         return masks if len(rates) == 1 else masks[[rates.index(config.dropout) for config in self.configs]]
 
     def _updates(self, rates: Sequence[float]) -> list[Any]:

@@ -21,7 +21,8 @@ from heads.ridge import ridge_heads
 from heads.stacked import Stack, agreement
 from heads.thresholds import Ints
 
-STACK_PARAMETERS = 1 << 21  # of one stack: bounds memory and stays near the processor's caches
+# Of one stack, by kind of device: bounds memory, and on a processor stays near its caches.
+STACK_PARAMETERS = {"cpu": 1 << 21, "cuda": 1 << 27}
 
 Epoch = dict[str, float]
 History = list[Epoch]
@@ -133,7 +134,7 @@ def train_heads(
     """
     pairs = Pairs.of(embeddings, labels, dtype=dtype, device=device)
     outcomes: dict[int, Outcome] = {}
-    together = stacks(jobs, embeddings.dim)
+    together = stacks(jobs, embeddings.dim, device=device)
     for numbers, trained in train_stacks(
         together, jobs, pairs, class_weights_from=class_weights_from, keep_best=keep_best
     ):
@@ -170,7 +171,7 @@ def train_stacks(
         torch.set_num_threads(threads)
 
 
-def stacks(jobs: Sequence[Job], embed_dim: int) -> list[list[int]]:
+def stacks(jobs: Sequence[Job], embed_dim: int, *, device: str = "cpu") -> list[list[int]]:
     """Numbers of the jobs that train together, stack by stack: same batches, same shape, neighbours alike.
 
     Jobs see the same batches if they have the same seed and batch size, and share their arrays of rows.
@@ -192,7 +193,10 @@ def stacks(jobs: Sequence[Job], embed_dim: int) -> list[list[int]]:
         numbers.sort(key=update)
         config = jobs[numbers[0]].config
         widths = [feature_dim(config.features, embed_dim), *config.hidden, CLASSES]
-        size = max(1, STACK_PARAMETERS // sum(a * b for a, b in zip(widths, widths[1:], strict=False)))
+        size = max(
+            1,
+            STACK_PARAMETERS[torch.device(device).type] // sum(a * b for a, b in zip(widths, widths[1:], strict=False)),
+        )
         parts = np.array_split(np.array(numbers), -(-len(numbers) // size))
         result += [part.tolist() for part in parts]
     return result

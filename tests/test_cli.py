@@ -113,8 +113,10 @@ def test_similarity_cold_and_warm(run: Run, small_demo: Path, tmp_path: Path) ->
     first = run("similarity", *options, "--out", tmp_path / "a", "--json")
     assert first.code == 0, first.stderr
     systems = [entry["system"] for entry in first.json()]
-    expected = ["majority", "text-only", "name-and-text", "similarity-simple", "similarity-search", "similarity-exact"]
-    assert systems == expected
+    assert systems == [
+        "majority", "median", "text-only", "name-and-text", "text-embedding",
+        "similarity-simple", "similarity-search", "similarity-exact",
+    ]  # fmt: skip
     assert first.json() == json.loads((tmp_path / "a" / "metrics.json").read_text())
 
     # Everything is there: the second run works without the weights, and says the same.
