@@ -17,6 +17,7 @@ from consistency.controls import CONTROLS
 from consistency.errors import InputError
 from consistency.intervals import UNCORRECTED, bootstrap_metrics, effective_pictures, interval, p_value
 from consistency.runs import Predictions, Result, Run
+from consistency.split_file import PROTOCOL as IMPORTED
 
 RESAMPLES = 10_000
 COMPARED = ("accuracy", "macro_f1", "mae", "qwk")
@@ -64,13 +65,19 @@ def compare_runs(
         raise InputError(f"{len(runs)} run was named, expected at least two to compare")
     chosen = [_systems(run, system) for run in runs]
     reference = chosen[0][-1]
-    side = (reference.predictions.protocol, reference.predictions.split)
+    protocol, split = reference.predictions.protocol, reference.predictions.split
     others, names = [], [_name(runs[0], reference)]
     for run, results in zip(runs[1:], chosen[1:], strict=True):
-        same = [r for r in results if (r.predictions.protocol, r.predictions.split) == side]
+        # An imported split may be that of any protocol: `compare` sees whether the rows are the same.
+        same = [
+            result
+            for result in results
+            if result.predictions.split == split
+            and (result.predictions.protocol == protocol or IMPORTED in (result.predictions.protocol, protocol))
+        ]
         if not same:
             raise InputError(
-                f"{run.path} has no results under protocol {side[0]}, split {side[1]}, where {names[0]} was tested: "
+                f"{run.path} has no results under protocol {protocol}, split {split}, where {names[0]} was tested: "
                 "compare runs of one protocol"
             )
         others += same

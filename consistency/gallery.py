@@ -14,7 +14,7 @@ from consistency.images import decode_image, find_images
 from consistency.runs import Result
 
 MAX_PICTURES = 60
-PEEKED = "-best"  # of systems whose epoch was picked on the test rows, as published
+PEEKED = "-best"  # of systems whose epoch was picked on the test rows, as published; its weights are not kept
 THUMBNAIL = 200  # pixels of the longer side
 
 

@@ -20,54 +20,54 @@ from heads.model import Head
 from heads.pairs import Pairs
 
 PART = 8192
+COLUMNS = {"cross-entropy": slice(0, CLASSES), "regression": slice(CLASSES, CLASSES + 1)}  # of the targets
 
 
 def ridge_heads(configs: Sequence[HeadConfig], pairs: Pairs, rows: Tensor, class_weights: Tensor) -> list[Head]:
-    """Heads that differ in weight_decay only. class_weights: (5,)."""
+    """Heads that differ in loss and weight_decay only. class_weights: (5,)."""
     config, labels = configs[0], pairs.labels[rows]
     weights = class_weights.double()[labels]
     weights = weights / weights.sum()
-    targets = torch.eye(CLASSES, dtype=torch.float64, device=rows.device)[labels]
-    if config.loss == "regression":
-        targets = labels.double()[:, None]
-    mean, scale = pairs.moments(config.features, rows)
-    mean = mean.double()
-    scale = scale.double() if config.standardise else torch.ones_like(mean)
-    centre = torch.zeros_like(mean)
+    codes = torch.eye(CLASSES, dtype=torch.float64, device=rows.device)[labels]
+    targets = torch.cat([codes, labels.double()[:, None]], dim=1)
+    _, scale = pairs.moments(config.features, rows)
+    scale = scale.double() if config.standardise else torch.ones_like(scale).double()
+    centre = torch.zeros_like(scale)
     for part, w in zip(rows.split(PART), weights.split(PART), strict=True):
-        centre += w @ ((pairs.features(config.features, part).double() - mean) / scale)
+        centre += w @ pairs.features(config.features, part).double()
     average = weights @ targets
     residual = (targets - average) * weights.sqrt()[:, None]
 
-    def design(part: Tensor, w: Tensor) -> Tensor:
-        features = (pairs.features(config.features, part).double() - mean) / scale - centre
-        return features * w.sqrt()[:, None]
+    dtype = pairs.images.dtype
+    shift, stretch = centre.to(dtype), scale.to(dtype)
 
-    if len(mean) <= len(rows):  # never all rows at once
-        gram = torch.zeros(len(mean), len(mean), dtype=torch.float64, device=rows.device)
-        moment = torch.zeros(len(mean), targets.shape[1], dtype=torch.float64, device=rows.device)
+    def design(part: Tensor, w: Tensor) -> Tensor:
+        return (pairs.features(config.features, part) - shift) / stretch * w.sqrt().to(dtype)[:, None]
+
+    if len(centre) <= len(rows):  # never all rows at once; parts multiply in the tables' precision and add up in double
+        gram = torch.zeros(len(centre), len(centre), dtype=torch.float64, device=rows.device)
+        moment = torch.zeros(len(centre), targets.shape[1], dtype=torch.float64, device=rows.device)
         for part, w, r in zip(rows.split(PART), weights.split(PART), residual.split(PART), strict=True):
             x = design(part, w)
-            gram.addmm_(x.T, x)
-            moment.addmm_(x.T, r)
+            gram += x.T @ x
+            moment += x.T @ r.to(dtype)
         strengths, basis = torch.linalg.eigh(gram)
         projected = basis.T @ moment
     else:
-        x = design(rows, weights)
+        x = design(rows, weights).double()
         strengths, dual = torch.linalg.eigh(x @ x.T)
         basis, projected = x.T @ dual, dual.T @ residual
-    return [
-        _head(c, basis @ (projected / (strengths + c.weight_decay)[:, None]), mean, scale, centre, average, pairs)
-        for c in configs
-    ]
+    heads = []
+    for c in configs:
+        slopes = basis @ (projected[:, COLUMNS[c.loss]] / (strengths + c.weight_decay)[:, None])
+        heads.append(_head(c, slopes, scale, centre, average[COLUMNS[c.loss]], pairs))
+    return heads
 
 
-def _head(
-    config: HeadConfig, slopes: Tensor, mean: Tensor, scale: Tensor, centre: Tensor, average: Tensor, pairs: Pairs
-) -> Head:
+def _head(config: HeadConfig, slopes: Tensor, scale: Tensor, centre: Tensor, average: Tensor, pairs: Pairs) -> Head:
     """slopes: (feature_dim, k) of centred, scaled features; the head takes plain ones."""
     weight = (slopes / scale[:, None]).T
-    bias = average - weight @ (mean + centre * scale)
+    bias = average - weight @ centre
     head = Head(config, pairs.images.shape[1]).to(pairs.images.dtype)
     head.load_state_dict({"0.weight": weight, "0.bias": bias})
     return head.cpu().eval()

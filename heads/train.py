@@ -181,7 +181,7 @@ def stacks(jobs: Sequence[Job], embed_dim: int, *, device: str = "cpu") -> list[
         config = job.config
         shape: tuple[Any, ...] = (config.features, config.hidden, config.standardise, config.batch_size)
         if config.optimizer == "ridge":
-            shape = (config.features, config.standardise, config.loss, config.class_weights)
+            shape = (config.features, config.standardise, "ridge", config.class_weights)
         groups[(job.seed, id(job.rows), id(job.validation), *shape)].append(number)
 
     def update(number: int) -> tuple[Any, ...]:

@@ -100,6 +100,13 @@ def test_runs_are_compared_with_the_last_system_of_the_first(tmp_path: Path) -> 
     assert {d.difference for d in chosen} == {0}
 
 
+def test_an_imported_split_compares_with_the_protocol_it_came_from(tmp_path: Path) -> None:
+    drawn = read_run(write_run(tmp_path / "drawn", [make_result()]))
+    imported = read_run(write_run(tmp_path / "imported", [make_result(seed=1, protocol="file")]))
+    assert [d.n for d in compare_runs([drawn, imported], metrics=["mae"], resamples=50)] == [60]
+    assert [d.n for d in compare_runs([imported, drawn], metrics=["mae"], resamples=50)] == [60]
+
+
 def test_what_cannot_be_compared_is_one_clear_line(tmp_path: Path) -> None:
     base = make_result()
     other_rows, other_labels, paper = tmp_path / "rows", tmp_path / "labels", tmp_path / "paper"

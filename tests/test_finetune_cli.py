@@ -94,7 +94,7 @@ def test_a_tuned_backbone_serves_every_command(run: Run, small_demo: Path, folde
     assert ran.code == 0, ran.stderr
     assert len([path for path in (folder / "cache").iterdir() if path.is_dir()]) == 2
     out = folder / "scored.csv"
-    ran = run("score", "--model", folder / "on", "--system", "heads", *of(small_demo), *cache, "-o", out)
+    ran = run("score", "--model", folder / "on", *of(small_demo), *cache, "-o", out)
     assert ran.code == 0, ran.stderr
 
 
@@ -105,6 +105,8 @@ def test_a_published_file_scores_as_its_run(run: Run, small_demo: Path, folder: 
     systems = [entry["system"] for entry in ran.json()]
     assert systems[-2:] == ["finetune-paper", "finetune-paper-best"]
     assert "picked on the test rows" in ran.stderr
+    ran = run("score", "--model", folder / "paper", *of(small_demo), "-o", folder / "kept.csv")
+    assert ran.code == 0, ran.stderr  # one system: the best epoch's weights are not kept
     file = folder / "paper" / "fine_tuned_tiny.pth"
     ran = run("score", "--model", file, "--backbone", "tiny", *of(small_demo), "-o", folder / "published.csv")
     assert ran.code == 0, ran.stderr

@@ -19,23 +19,28 @@ def plain_features(embeddings, kind):
     return pair_features(kind, images[embeddings.image_index], hashtags[embeddings.hashtag_index]).double().numpy()
 
 
-@pytest.mark.parametrize("loss", ["regression", "cross-entropy"])
 @pytest.mark.parametrize("class_weights", ["balanced", "none"])
 @pytest.mark.parametrize("n", [300, 30])  # more rows than features, and fewer
 @pytest.mark.parametrize("standardise", [True, False])
-def test_every_strength_is_scikit_learns_ridge(loss, class_weights, n, standardise):
+def test_every_strength_is_scikit_learns_ridge(class_weights, n, standardise):
     embeddings, labels = make_pairs(n)
-    base = replace(RIDGE, loss=loss, class_weights=class_weights, standardise=standardise)
+    base = replace(RIDGE, class_weights=class_weights, standardise=standardise)
     rows = np.arange(n)
-    jobs = [Job(replace(base, weight_decay=strength), rows, 0) for strength in STRENGTHS]
-    assert len(stacks(jobs, 12)) == 1
+    configs = [
+        replace(base, loss=loss, weight_decay=strength)
+        for loss in ("regression", "cross-entropy")
+        for strength in STRENGTHS
+    ]
+    jobs = [Job(config, rows, 0) for config in configs]
+    assert len(stacks(jobs, 12)) == 1  # one eigendecomposition serves them all
     outcomes = train_heads(jobs, embeddings, labels, dtype=torch.float64)
     x = plain_features(embeddings, "full")
     scale = x.std(axis=0) if standardise else 1.0
-    targets = np.eye(5)[labels] if loss == "cross-entropy" else labels[:, None].astype(float)
     weights = balanced_weights(labels)[labels] if class_weights == "balanced" else np.ones(n)
-    for strength, outcome in zip(STRENGTHS, outcomes, strict=True):
-        theirs = Ridge(alpha=strength, solver="svd").fit(x / scale, targets, sample_weight=weights / weights.sum())
+    for config, outcome in zip(configs, outcomes, strict=True):
+        targets = np.eye(5)[labels] if config.loss == "cross-entropy" else labels[:, None].astype(float)
+        ridge = Ridge(alpha=config.weight_decay, solver="svd")
+        theirs = ridge.fit(x / scale, targets, sample_weight=weights / weights.sum())
         with torch.no_grad():
             mine = outcome.head(torch.from_numpy(x)).numpy()
         np.testing.assert_allclose(mine, theirs.predict(x / scale).reshape(mine.shape), atol=1e-6)

@@ -11,6 +11,8 @@ from torch import nn
 from consistency.errors import DivergenceError
 from heads.config import FEATURES, HeadConfig
 from heads.losses import OUTPUTS
+from heads.losses import loss as loss_of
+from heads.model import Head, pair_features
 from heads.train import Job, balanced_weights, rate, stacks, train_head, train_heads, validation_score
 
 ROWS, HELD = np.arange(240), np.arange(240, 300)
@@ -124,6 +126,30 @@ def test_the_published_recipe_equals_a_plain_loop(data):
         assert greatest_difference(mine.head, model) < 1e-5
         moved = greatest_difference(mine.head, start.head)
         assert moved > 1e-4
+
+
+@pytest.mark.parametrize("loss", OUTPUTS)
+@pytest.mark.parametrize("hidden", [(), (8,), (6, 5)])
+def test_every_loss_and_depth_equals_a_plain_loop_with_autograd(loss, hidden, data):
+    embeddings, labels = data
+    config = HeadConfig(hidden=hidden, loss=loss, dropout=0.3, standardise=False, lr=1e-2, batch_size=64, epochs=2)
+    config = replace(config, schedule="constant")
+    (mine,) = train_heads([Job(config, ROWS, 7)], embeddings, labels, dtype=torch.float64)
+    images, hashtags = torch.from_numpy(embeddings.images).double(), torch.from_numpy(embeddings.hashtags).double()
+    x = pair_features("full", images[embeddings.image_index], hashtags[embeddings.hashtag_index])
+    y = torch.from_numpy(labels)
+    model = Head(config, 12, seed=7).double()
+    for layer in range(len(hidden)):
+        model[3 * layer + 2] = FixedDropout(0.3, 7, layer)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=config.weight_decay)
+    order = np.random.default_rng([7, 1])
+    for _ in range(2):
+        for batch in torch.from_numpy(ROWS[order.permutation(len(ROWS))]).split(64):
+            optimizer.zero_grad()
+            loss_of(loss, model(x[batch]), y[batch], torch.ones(5, dtype=torch.float64)).backward()
+            optimizer.step()
+    assert greatest_difference(mine.head, model) < 1e-8
+    assert greatest_difference(mine.head, Head(config, 12, seed=7)) > 1e-3
 
 
 def test_validation_figures_are_those_of_the_head_that_comes_out(data):

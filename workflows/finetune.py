@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from consistency.backbone import load_backbone
+from consistency.gallery import PEEKED
 from consistency.plots import training_png
 from consistency.progress import Progress, silent
 from consistency.resolve import fingerprint_fields, resolve_backbone
@@ -100,8 +101,8 @@ def run_finetune(
     results.append(kept)
     peeked: tuple[str, ...] = ()
     if tuned.best_test is not None:
-        peeked = (f"{system}-best is epoch {tuned.best_epoch}, picked on the test rows as published: no fair figure",)
-        best = f"{system}-best"
+        best = f"{system}{PEEKED}"
+        peeked = (f"{best} is epoch {tuned.best_epoch}, picked on the test rows as published: no fair figure",)
         results.append(predictions_of(best, encoding, inputs, split, test, probabilities=tuned.best_test))
     save_finetuned(folder.path, tuned.model)
     folder.write_file("training_results.png", training_png(tuned.history, final=kept.metrics))

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from consistency.controls import CONTROLS
 from consistency.durable import check_output, write_file
 from consistency.errors import CacheError, InputError
+from consistency.gallery import PEEKED
 from consistency.images import find_images
 from consistency.pairs import PairTable, Skipped, hashtag_fault
 from consistency.progress import Progress, silent
@@ -93,7 +95,8 @@ def _trained_systems(run: Run) -> list[str]:
     if (run.path / "thresholds.json").is_file():
         return list(_thresholds(run))
     if (run.path / "head.json").is_file():
-        return list(dict.fromkeys(r.predictions.system for r in run.results if r.predictions.backbone != "none"))
+        systems = dict.fromkeys(result.predictions.system for result in run.results)
+        return [name for name in systems if name not in CONTROLS and not name.endswith(PEEKED)]
     return []
 
 
