@@ -22,7 +22,7 @@ from heads.stacked import Stack, agreement
 from heads.thresholds import Ints
 
 # Of one stack, by kind of device: bounds memory, and on a processor stays near its caches.
-STACK_PARAMETERS = {"cpu": 1 << 21, "cuda": 1 << 27}
+STACK_PARAMETERS = {"cpu": 9 << 18, "cuda": 1 << 27}
 
 Epoch = dict[str, float]
 History = list[Epoch]
