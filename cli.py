@@ -392,19 +392,22 @@ def data_demo_command(out: Path, seed: int, as_json: bool, quiet: bool) -> None:
 @data_options
 @backbone_option
 @encoder_options
+@out_options
 @screen_options
 def extract_command(**given: Any) -> None:
     """Encode every distinct picture and hashtag once, into the cache."""
-    from workflows.encode import extraction_table, run_extract
+    from workflows.extract import extraction_table, run_extract
 
     encoding, source, screen = encoding_of(given), source_of(given), screen_of(given)
-    extracted = run_extract(source, encoding, progress=screen.progress)
+    done = run_extract(source, encoding, runs=given["runs"], out=given["out"], progress=screen.progress)
+    extracted = done.extracted
     if given["as_json"]:
         print_json({"fingerprint": extracted.fingerprint, **extracted.report.as_dict()})
     screen.table(extraction_table(extracted))
     if extracted.precision_note:
         screen.note(extracted.precision_note)
-    close(extracted.skipped, given["on_error"], screen)
+    screen.note(f"Run folder: {done.path}")
+    close(extracted.skipped, given["on_error"], screen, done.path)
 
 
 @app.command("similarity")

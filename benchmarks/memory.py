@@ -46,7 +46,8 @@ def peak_of_extraction(folder: Path, pictures: int) -> float:
     write_table(data, pictures)
     command = [sys.executable, "cli.py", "extract", "--backbone", "tiny", "--data", data, "--images", folder / "image"]
     with tempfile.TemporaryDirectory() as cache:
-        process = subprocess.Popen([*map(str, command), "--cache", cache, "--quiet"], cwd=ROOT)
+        places = ["--cache", cache, "--out", f"{cache}/run", "--quiet"]
+        process = subprocess.Popen([*map(str, command), *places], cwd=ROOT)
         _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,14 @@ class Ran:
 
     def json(self) -> Any:
         return json.loads(self.stdout)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Runs without --out stay out of the checkout."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KOCLIP_RUNS", str(tmp_path_factory.mktemp("runs")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -140,6 +140,23 @@ def test_extract_counts_and_second_time(run: Run, small_demo: Path, tmp_path: Pa
     assert (warm.json()["images_encoded"], warm.json()["hashtags_encoded"]) == (0, 0)
 
 
+def test_extract_keeps_an_account_in_its_run_folder(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_demo, tmp_path / "data")
+    broken = next((tmp_path / "data" / "image").iterdir())
+    broken.write_bytes(b"no picture")
+    options = ["--backbone", "tiny", *data_options(tmp_path / "data", tmp_path)]
+    ran = run("extract", *options, "--out", tmp_path / "run", "--json")
+    assert ran.code == 3
+    account = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert account["command"] == "extract"
+    assert account["fingerprint"] == ran.json()["fingerprint"]
+    assert account["config"]["extraction"]["images_per_second"] == ran.json()["images_per_second"] > 0
+    assert 0 < account["config"]["extraction"]["encoder_busy"] <= 1
+    left_out = rows_of(tmp_path / "run" / "skipped.csv")
+    assert {row["image"] for row in left_out} == {broken.name}
+    assert str(tmp_path / "run" / "skipped.csv") in ran.stderr
+
+
 def test_no_extract_refuses(run: Run, small_demo: Path, tmp_path: Path) -> None:
     ran = run("similarity", "--backbone", "tiny", *data_options(small_demo, tmp_path), "--no-extract")
     assert ran.code == 1

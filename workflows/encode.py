@@ -20,8 +20,7 @@ from consistency.resolve import (
 from consistency.splits import Side, Split
 from embedcache.extract import ExtractReport, extract
 from embedcache.store import EmbeddingCache
-from workflows.console import Table
-from workflows.inputs import Inputs, read_inputs, refuse_skipped
+from workflows.inputs import Inputs, refuse_skipped
 from workflows.options import Encoding, Source
 
 if TYPE_CHECKING:
@@ -107,26 +106,17 @@ def resolve(encoding: Encoding) -> tuple[ResolvedBackbone, dict[str, str]]:
     return resolved, cache_fields(resolved, encoding)
 
 
-def run_extract(source: Source, encoding: Encoding, *, progress: Progress = silent) -> Extracted:
-    """Fill the cache for a data set. Backbone and device are looked for before the data: they are quick to be missing.
-
-    No vector is kept in memory, however many there are.
-    """
-    resolved, fields = resolve(encoding)
-    return _extract(read_inputs(source, require_scores=False), encoding, source, resolved, fields, progress)
-
-
 def encode_pairs(inputs: Inputs, encoding: Encoding, source: Source, *, progress: Progress = silent) -> Encoded:
     """Embeddings of every pair of `inputs`. Pictures that cannot be decoded are told in `skipped`, row by row.
 
     Raises CacheError where embeddings are missing and `encoding.extract` is off; DataError for --on-error abort.
     """
-    extracted = _extract(inputs, encoding, source, *resolve(encoding), progress)
+    extracted = fill_cache(inputs, encoding, source, *resolve(encoding), progress)
     pairs, usable = extracted.cache.features(inputs.table, inputs.files)
     return Encoded(**vars(extracted), pairs=pairs, position=np.where(usable, np.cumsum(usable) - 1, -1))
 
 
-def _extract(
+def fill_cache(
     inputs: Inputs,
     encoding: Encoding,
     source: Source,
@@ -166,16 +156,3 @@ def _extract(
     )
     refuse_skipped(report.skipped, source.on_error)
     return Extracted(resolved, cache, report, inputs.skipped + report.skipped)
-
-
-def extraction_table(extracted: Extracted) -> Table:
-    """What an extraction did, pictures and hashtags side by side."""
-    r = extracted.report
-    rows: list[list[object]] = [
-        ["distinct", r.images, r.hashtags],
-        ["already in the cache", r.images_cached, r.hashtags_cached],
-        ["encoded now", r.images_encoded, r.hashtags_encoded],
-    ]
-    name, fingerprint = extracted.resolved.name, extracted.fingerprint[:12]
-    title = f"Embeddings of {name}, {extracted.cache.dim or 0} wide, fingerprint {fingerprint}"
-    return Table(title, ("", "images", "hashtags"), rows)
