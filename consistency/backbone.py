@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from consistency.class_token import trim_last_layer
 from consistency.errors import BackboneError
 from consistency.loading import load_image_processor, load_model, load_tokenizer
 from consistency.model_folder import TRIMMED, processor_config
@@ -53,6 +54,7 @@ class Backbone:
     def __init__(self, resolved: ResolvedBackbone, device: str, precision: str, decode: str) -> None:
         self.resolved, self.device, self.precision, self.decode = resolved, device, precision, decode
         self.model = load_model(resolved, DTYPES[precision]).to(device)
+        trim_last_layer(self.model)
         self.tokenizer = load_tokenizer(resolved)
         self.spec = PreprocessSpec.from_config(processor_config(resolved.folder))
         self._processor = None if self.spec else load_image_processor(resolved)

@@ -236,8 +236,13 @@ class RunFolder:
         fingerprint: str | None,
         timings: Mapping[str, float],
         pictures_digest: str | None = None,
+        fields: Mapping[str, str] | None = None,
     ) -> None:
-        """`run.json`, which makes the folder a run. timings: seconds by step. Digests: of the CSV, of its pictures."""
+        """`run.json`, which makes the folder a run.
+
+        timings: seconds by step. Digests: of the CSV, of its pictures. fields: what the fingerprint is made of, in
+        plain text (model, its resolved revision, preprocessing, ...).
+        """
         self.write_json(
             "run.json",
             {
@@ -248,6 +253,7 @@ class RunFolder:
                 "data_digest": data_digest,
                 "pictures_digest": pictures_digest,
                 "fingerprint": fingerprint,
+                "fingerprint_fields": fields,
                 "versions": versions(),
                 "code_digest": code_digest(),
                 "platform": computer(),

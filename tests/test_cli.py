@@ -18,6 +18,7 @@ import torch
 from click.testing import CliRunner
 
 from cli import app
+from embedcache.fingerprint import fingerprint
 from tests.conftest import Ran
 
 ROOT = Path(__file__).parents[1]
@@ -149,7 +150,7 @@ def test_extract_keeps_an_account_in_its_run_folder(run: Run, small_demo: Path, 
     assert ran.code == 3
     account = json.loads((tmp_path / "run" / "run.json").read_text())
     assert account["command"] == "extract"
-    assert account["fingerprint"] == ran.json()["fingerprint"]
+    assert account["fingerprint"] == ran.json()["fingerprint"] == fingerprint(account["fingerprint_fields"])
     assert account["config"]["extraction"]["images_per_second"] == ran.json()["images_per_second"] > 0
     assert 0 < account["config"]["extraction"]["encoder_busy"] <= 1
     left_out = rows_of(tmp_path / "run" / "skipped.csv")

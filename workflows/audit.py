@@ -168,7 +168,7 @@ def run_audit(
             "extraction": encoded.report,
         },
         seed=evaluation.seed,
-        fingerprint=encoded.fingerprint,
+        fields=encoded.cache.fields,
         clock=clock,
     )
     write_report([read_run(folder.path)], folder.path / "report.html", images=source.images)

@@ -15,6 +15,7 @@ from consistency.pairs import Skipped
 from consistency.runs import Predictions, Result, RunFolder, evaluate_predictions
 from consistency.split_file import import_split
 from consistency.splits import Split, hold_out_validation, make_split
+from embedcache.fingerprint import fingerprint
 from workflows.console import NO_BACKBONE
 from workflows.inputs import Inputs
 from workflows.options import Encoding, Evaluation, Source, as_config
@@ -214,7 +215,7 @@ def write_run(
     *,
     options: Mapping[str, Any],
     seed: int,
-    fingerprint: str | None = None,
+    fields: Mapping[str, str],
     clock: Clock,
     notes: Sequence[str] = (),
 ) -> Outcome:
@@ -228,7 +229,8 @@ def write_run(
         seeds={"seed": seed, "bootstrap": BOOTSTRAP_SEED},
         data_digest=inputs.table.digest,
         pictures_digest=inputs.pictures_digest,
-        fingerprint=fingerprint,
+        fingerprint=fingerprint(fields),
+        fields=fields,
         timings=clock.seconds,
     )
     return Outcome(folder.path, tuple(results), tuple(skipped), (*leakage_notes(split, inputs), *notes))

@@ -40,6 +40,7 @@ def run_extract(
         data_digest=inputs.table.digest,
         pictures_digest=inputs.pictures_digest,
         fingerprint=extracted.fingerprint,
+        fields=extracted.cache.fields,
         timings=clock.seconds,
     )
     return Extraction(extracted, folder.path)

@@ -12,7 +12,6 @@ from consistency.gallery import PEEKED
 from consistency.plots import training_png
 from consistency.progress import Progress, silent
 from consistency.resolve import fingerprint_fields, resolve_backbone
-from embedcache.fingerprint import fingerprint
 from finetune.checkpoint import Cadence, discard
 from finetune.classifier import embed
 from finetune.config import FinetuneConfig
@@ -124,7 +123,7 @@ def run_finetune(
             "best_epoch": tuned.best_epoch,
         },
         seed=evaluation.seed,
-        fingerprint=fingerprint(fingerprint_fields(resolved, decode=encoding.decode, precision="fp32")),
+        fields=fingerprint_fields(resolved, decode=encoding.decode, precision="fp32"),
         clock=clock,
         notes=(*_notes(prepared, tuned), *peeked),
     )

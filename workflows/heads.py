@@ -182,7 +182,7 @@ def run_heads(
             "extraction": encoded.report,
         },
         seed=evaluation.seed,
-        fingerprint=encoded.fingerprint,
+        fields=encoded.cache.fields,
         clock=clock,
         notes=(*_notes(fitted.grid), encoded.note),
     )

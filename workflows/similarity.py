@@ -74,7 +74,7 @@ def run_similarity(
             "extraction": encoded.report,
         },
         seed=evaluation.seed,
-        fingerprint=encoded.fingerprint,
+        fields=encoded.cache.fields,
         clock=clock,
         notes=(encoded.note,),
     )
