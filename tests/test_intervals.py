@@ -108,7 +108,8 @@ def test_p_value_is_small_exactly_where_the_interval_leaves_zero_out(
     wider, narrower = (interval(shift, draws, m, level, corrected=corrected) for level in (1 - p / 1.2, 1 - p * 1.1))
     assert wider is not None
     assert narrower is not None
-    if p < 0.9 and 1 / 1000 < (draws < 0).mean() < 1 - 1 / 1000:
+    # Near the ends one draw is more than the tenth by which the levels differ.
+    if p < 0.9 and 10 <= (draws < 0).sum() <= len(draws) - 10:
         assert wider[0] <= 0 <= wider[1]
         assert not narrower[0] < 0 < narrower[1]
 
