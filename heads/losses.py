@@ -71,7 +71,8 @@ def balanced_weights(labels: Ints) -> Floats:
 
 
 def loss(name: str, outputs: Tensor, labels: Tensor, class_weights: Tensor) -> Tensor:
-    """Weighted mean loss of each head, (...). outputs: (..., n, k); labels: (n,) int64, 0..4; class_weights: (..., 5).
+    """Weighted mean loss of each head, (...). outputs: (..., n, k); labels: int64, 0..4, (n,) or any shape that
+    broadcasts to (..., n); class_weights: (..., 5).
 
     A row counts with its class's weight, and the weights' sum divides, as in torch's cross_entropy. CORN divides by
     the number of binary tasks that the rows take part in, as its authors do.
@@ -80,9 +81,17 @@ def loss(name: str, outputs: Tensor, labels: Tensor, class_weights: Tensor) -> T
     return total / mass
 
 
-def loss_terms(name: str, outputs: Tensor, labels: Tensor, class_weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Dividend and divisor of `loss`, (...) each: those of several parts of the rows may be added up."""
-    weights = class_weights[..., labels]
+def loss_terms(
+    name: str, outputs: Tensor, labels: Tensor, class_weights: Tensor, counts: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Dividend and divisor of `loss`, (...) each: those of several parts of the rows may be added up.
+
+    counts: 0 for rows that are not to count, else 1, of the labels' shape.
+    """
+    every = outputs.shape[:-1]
+    weights = class_weights.expand(*every[:-1], CLASSES).gather(-1, labels.expand(every))
+    if counts is not None:
+        weights = weights * counts
     mass = (labels + 1).clamp(max=CLASSES - 1) * weights if name == "corn" else weights
     return (row_losses(name, outputs, labels) * weights).sum(-1), mass.sum(-1)
 
@@ -94,15 +103,15 @@ def row_losses(name: str, outputs: Tensor, labels: Tensor) -> Tensor:
         return -log_probabilities(name, outputs).gather(-1, index).squeeze(-1)
     classes = torch.arange(CLASSES, device=outputs.device)
     if name == "sord":
-        distance = (classes - labels[:, None]).square().to(outputs.dtype)
+        distance = (classes - labels[..., None]).square().to(outputs.dtype)
         return -(torch.softmax(-distance, -1) * F.log_softmax(outputs, -1)).sum(-1)
     if name == "emd":
-        reached = (classes >= labels[:, None]).to(outputs.dtype)
+        reached = (classes >= labels[..., None]).to(outputs.dtype)
         return (torch.softmax(outputs, -1).cumsum(-1) - reached).square().sum(-1)
     if name == "corn":
         tasks = classes[:-1]
-        above = (labels[:, None] > tasks).to(outputs.dtype)
-        takes_part = (labels[:, None] >= tasks).to(outputs.dtype)
+        above = (labels[..., None] > tasks).to(outputs.dtype)
+        takes_part = (labels[..., None] >= tasks).to(outputs.dtype)
         return ((F.softplus(outputs) - above * outputs) * takes_part).sum(-1)
     if name == "regression":
         return (outputs.squeeze(-1) - labels).square()

@@ -58,22 +58,33 @@ class Output(nn.Module):
 class Head(nn.Sequential):
     """[Linear, ReLU, Dropout] per hidden layer, then the output: with one of them the published `classifier`.
 
-    Weights and biases start uniform within 1 / sqrt(fan in), torch's default for linear layers, drawn from `seed`.
+    Weights and biases start uniform within 1 / sqrt(fan in), torch's default for linear layers, drawn from `seed`;
+    None leaves them to be loaded.
     """
 
-    def __init__(self, config: HeadConfig, embed_dim: int, *, seed: int = 0) -> None:
+    def __init__(self, config: HeadConfig, embed_dim: int, *, seed: int | None = 0) -> None:
         width, layers = feature_dim(config.features, embed_dim), list[nn.Module]()
         for hidden in config.hidden:
-            layers += [nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(config.dropout)]
+            layers += [nn.utils.skip_init(nn.Linear, width, hidden), nn.ReLU(), nn.Dropout(config.dropout)]
             width = hidden
         super().__init__(*layers, Output(config.loss, width))
         self.features = config.features
+        if seed is None:
+            return
         rng = np.random.default_rng([seed, 0])
         with torch.no_grad():
             for layer in self.affine():
                 bound = layer.weight.shape[1] ** -0.5
                 for parameter in (layer.weight, layer.bias):
                     parameter.copy_(torch.from_numpy(rng.uniform(-bound, bound, tuple(parameter.shape))))
+
+    @classmethod
+    def of(cls, config: HeadConfig, embed_dim: int, parameters: Sequence[Tensor]) -> "Head":
+        """The head with these weights and biases, first layer to last, ready to answer on a CPU."""
+        head = cls(config, embed_dim, seed=None)
+        for own, given in zip(head.parameters(), parameters, strict=True):
+            own.data = given.detach().contiguous().cpu()
+        return head.eval()
 
     def affine(self) -> list[Any]:
         """The layers with weights, first to last."""
@@ -255,7 +266,7 @@ def load_head(folder: Path) -> TrainedHead | HeadEnsemble:
 def _load_member(folder: Path) -> TrainedHead:
     description = json.loads((folder / "head.json").read_bytes())
     config = HeadConfig.from_dict(description["config"])
-    head = Head(config, description["embed_dim"])
+    head = Head(config, description["embed_dim"], seed=None)
     check_digest(folder / "head.safetensors")
     head.load_state_dict(load_tensors((folder / "head.safetensors").read_bytes()))
     thresholds = description["thresholds"]

@@ -29,7 +29,7 @@ def import_published(path: Path) -> TrainedHead:
     try:
         width, inputs = tensors["0.weight"].shape
         config = replace(HeadConfig.paper(), hidden=(width,))
-        head = Head(config, inputs // 2)
+        head = Head(config, inputs // 2, seed=None)
         head.load_state_dict(tensors)
     except (KeyError, AttributeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path} is no published classifier (0.weight, 0.bias, 3.weight, 3.bias)") from error

@@ -68,6 +68,4 @@ def _head(config: HeadConfig, slopes: Tensor, scale: Tensor, centre: Tensor, ave
     """slopes: (feature_dim, k) of centred, scaled features; the head takes plain ones."""
     weight = (slopes / scale[:, None]).T
     bias = average - weight @ centre
-    head = Head(config, pairs.images.shape[1]).to(pairs.images.dtype)
-    head.load_state_dict({"0.weight": weight, "0.bias": bias})
-    return head.cpu().eval()
+    return Head.of(config, pairs.images.shape[1], [weight.to(pairs.images), bias.to(pairs.images)])

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from heads.losses import CLASSES, balanced_weights, log_probabilities, loss
 from heads.model import Head, TrainedHead
 from heads.pairs import Pairs
 from heads.ridge import ridge_heads
-from heads.stacked import Stack, agreement
-from heads.thresholds import Ints
+from heads.stacked import Batch, Part, Stack, agreement
+from heads.thresholds import Ints, confusion
 
 # Of one stack, by kind of device: bounds memory, and on a processor stays near its caches.
 STACK_PARAMETERS = {"cpu": 9 << 18, "cuda": 1 << 27}
@@ -172,34 +173,45 @@ def train_stacks(
 
 
 def stacks(jobs: Sequence[Job], embed_dim: int, *, device: str = "cpu") -> list[list[int]]:
-    """Numbers of the jobs that train together, stack by stack: same batches, same shape, neighbours alike.
+    """Numbers of the jobs that train together, stack by stack: same shape and batch size, neighbours alike.
 
-    Jobs see the same batches if they have the same seed and batch size, and share their arrays of rows.
+    Jobs of one part see the same batches: they have the same seed and share their arrays of rows. On a CPU a stack is
+    one part; on a GPU parts that have the same configurations and as many batches an epoch are put together.
     """
-    groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    parts: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for number, job in enumerate(jobs):
         config = job.config
         shape: tuple[Any, ...] = (config.features, config.hidden, config.standardise, config.batch_size)
         if config.optimizer == "ridge":
             shape = (config.features, config.standardise, "ridge", config.class_weights)
-        groups[(job.seed, id(job.rows), id(job.validation), *shape)].append(number)
+        parts[(*_part(job), *shape)].append(number)
 
     def update(number: int) -> tuple[Any, ...]:
         config = jobs[number].config
         return config.loss, config.optimizer, config.weight_decay, config.schedule, config.epochs, config.lr, number
 
-    result = []
-    for numbers in groups.values():
+    kind = torch.device(device).type
+    alike: dict[tuple[Any, ...], list[list[int]]] = defaultdict(list)
+    for numbers in parts.values():
         numbers.sort(key=update)
-        config = jobs[numbers[0]].config
-        widths = [feature_dim(config.features, embed_dim), *config.hidden, CLASSES]
-        size = max(
-            1,
-            STACK_PARAMETERS[torch.device(device).type] // sum(a * b for a, b in zip(widths, widths[1:], strict=False)),
-        )
-        parts = np.array_split(np.array(numbers), -(-len(numbers) // size))
-        result += [part.tolist() for part in parts]
-    return result
+        first = jobs[numbers[0]]
+        widths = [feature_dim(first.config.features, embed_dim), *first.config.hidden, CLASSES]
+        size = max(1, STACK_PARAMETERS[kind] // sum(a * b for a, b in zip(widths, widths[1:], strict=False)))
+        for some in np.array_split(np.array(numbers), -(-len(numbers) // size)):
+            heads = tuple((jobs[number].config, jobs[number].epochs) for number in some)
+            steps = -(-len(first.rows) // first.config.batch_size)
+            together = kind != "cpu" and first.config.optimizer != "ridge"
+            own = () if together else (len(alike),)
+            alike[(heads, steps, first.validation is None, size // len(some), *own)].append(some.tolist())
+    return [
+        [number for numbers in several[start : start + most] for number in numbers]
+        for (_, _, _, most, *_), several in alike.items()
+        for start in range(0, len(several), most)
+    ]
+
+
+def _part(job: Job) -> tuple[int, int, int]:
+    return job.seed, id(job.rows), id(job.validation)
 
 
 def rate(config: HeadConfig, epoch: int) -> float:
@@ -210,16 +222,21 @@ def rate(config: HeadConfig, epoch: int) -> float:
 def train_stack(
     jobs: Sequence[Job], pairs: Pairs, *, class_weights_from: Ints | None = None, keep_best: bool = False
 ) -> list[Outcome]:
-    """Train jobs that one stack can hold (see `stacks`); the outcomes have their order."""
-    rows = pairs.rows(jobs[0].rows)
-    validation = None if jobs[0].validation is None else pairs.rows(jobs[0].validation)
-    counted = pairs.labels[rows].cpu().numpy() if class_weights_from is None else class_weights_from
-    known = {"balanced": balanced_weights(counted), "none": np.ones(CLASSES)}
-    weights = np.stack([known[job.config.class_weights] for job in jobs])
+    """Train jobs that one stack can hold (see `stacks`), part by part; the outcomes have their order."""
+    shared = [list(group) for _, group in groupby(jobs, _part)]
+    parts = []
+    for of_part in shared:
+        rows = pairs.rows(of_part[0].rows)
+        counted = pairs.labels[rows].cpu().numpy() if class_weights_from is None else class_weights_from
+        known = {"balanced": balanced_weights(counted), "none": np.ones(CLASSES)}
+        parts.append(Part(rows, of_part[0].seed, np.stack([known[job.config.class_weights] for job in of_part])))
+    held = [None if of_part[0].validation is None else pairs.rows(of_part[0].validation) for of_part in shared]
     if jobs[0].config.optimizer == "ridge":
-        return _solve(jobs, pairs, rows, validation, torch.as_tensor(weights[0]).to(pairs.images))
-    stack = Stack([job.config for job in jobs], pairs, rows, weights, seed=jobs[0].seed)
-    return _descend(jobs, stack, rows, validation, keep_best=keep_best)
+        (part,), (validation,) = parts, held
+        return _solve(jobs, pairs, part.rows, validation, torch.as_tensor(part.class_weights[0]).to(pairs.images))
+    stack = Stack([job.config for job in shared[0]], pairs, parts)
+    watched = [rows for rows in held if rows is not None]
+    return _descend(shared, stack, parts, Batch.of(watched) if watched else None, keep_best=keep_best)
 
 
 def _solve(
@@ -239,50 +256,66 @@ def _solve(
                 measured[name] = float(loss(config.loss, outputs, labels, class_weights.cpu()))
             if name == "val_loss":
                 predicted = log_probabilities(config.loss, outputs).argmax(-1)
-                measured |= {key: float(value[0]) for key, value in agreement(labels, predicted[None]).items()}
+                figures = agreement(confusion(labels.numpy(), predicted.numpy()))
+                measured |= {key: float(value) for key, value in figures.items()}
         outcomes.append(Outcome(head, [measured], best_epoch=None if validation is None else 1))
     return outcomes
 
 
+class _Run:
+    """What one job of a stack has come to."""
+
+    def __init__(self, job: Job, part: int) -> None:
+        self.job, self.part = job, part
+        self.history: History = []
+        self.best_score, self.best_epoch = -np.inf, 0
+        self.head: Head | None = None
+        self.diverged = self.finished = False
+
+    def outcome(self) -> Outcome:
+        assert self.head is not None
+        return Outcome(self.head, self.history, self.best_epoch or None, self.diverged)
+
+
 def _descend(
-    jobs: Sequence[Job], stack: Stack, rows: Tensor, validation: Tensor | None, *, keep_best: bool
+    shared: Sequence[Sequence[Job]], stack: Stack, parts: Sequence[Part], held: Batch | None, *, keep_best: bool
 ) -> list[Outcome]:
-    histories: list[History] = [[] for _ in jobs]
-    best_scores, best_epochs = np.full(len(jobs), -np.inf), [0] * len(jobs)
-    heads: dict[int, Head] = {}
-    diverged = set()
-    order = np.random.default_rng([jobs[0].seed, 1])
-    training = list(range(len(jobs)))
-    for epoch in range(1, max(job.epochs for job in jobs) + 1):
-        rates = [rate(jobs[number].config, epoch - 1) for number in training]
-        shuffled = rows[torch.as_tensor(order.permutation(len(rows)), device=rows.device)]
-        figures = {"train_loss": stack.epoch(shuffled.split(jobs[0].config.batch_size), rates)}
-        if validation is not None:
-            figures |= stack.measure(validation)
-        staying = []
+    """shared: the jobs of each part, of the same configurations. Heads go as soon as they have ended in all parts."""
+    runs = [[_Run(job, number) for job in jobs] for number, jobs in enumerate(shared)]
+    orders = [np.random.default_rng([part.seed, 1]) for part in parts]
+    training = list(range(len(stack)))
+    keep_best = keep_best and held is not None
+    epoch = 0
+    while training:
+        epoch += 1
+        rates = [rate(stack.configs[place], epoch - 1) for place in range(len(training))]
+        shuffled = [
+            part.rows[torch.as_tensor(order.permutation(len(part.rows)), device=part.rows.device)]
+            for part, order in zip(parts, orders, strict=True)
+        ]
+        figures = {"train_loss": stack.epoch(Batch.of(shuffled).split(stack.configs[0].batch_size), rates)}
+        if held is not None:
+            figures |= stack.measure(held)
         for place, number in enumerate(training):
-            job = jobs[number]
-            measured = {"epoch": epoch, "lr": rates[place]}
-            measured |= {name: float(values[place]) for name, values in figures.items()}
-            histories[number].append(measured)
-            if not np.isfinite(measured["train_loss"]):
-                diverged.add(number)
-            if validation is not None and validation_score(measured) > best_scores[number]:
-                best_scores[number], best_epochs[number] = validation_score(measured), epoch
-                if keep_best:
-                    heads[number] = stack.head(place)
-            patience = job.config.patience
-            waited = validation is not None and patience is not None and epoch - best_epochs[number] >= patience
-            if not (waited or epoch == job.epochs or number in diverged):
-                staying.append(place)
-            elif not (keep_best and validation is not None):
-                heads[number] = stack.head(place)
+            for run in (runs[part][number] for part in range(len(parts))):
+                if run.finished:  # the same configuration goes on in another part
+                    continue
+                measured = {"epoch": epoch, "lr": rates[place]}
+                measured |= {name: float(values[run.part, place]) for name, values in figures.items()}
+                run.history.append(measured)
+                run.diverged = not np.isfinite(measured["train_loss"])
+                if held is not None and validation_score(measured) > run.best_score:
+                    run.best_score, run.best_epoch = validation_score(measured), epoch
+                    if keep_best:
+                        run.head = stack.head(run.part, place)
+                patience = run.job.config.patience
+                waited = held is not None and patience is not None and epoch - run.best_epoch >= patience
+                run.finished = waited or epoch == run.job.epochs or run.diverged
+                if run.finished and not (keep_best and run.best_epoch):
+                    run.head = stack.head(run.part, place)
+        staying = [place for place, number in enumerate(training) if not all(of[number].finished for of in runs)]
         if len(staying) < len(training):
             training = [training[place] for place in staying]
-            if not training:
-                break
-            stack.keep(staying)
-    return [
-        Outcome(heads[number], histories[number], best_epochs[number] or None, number in diverged)
-        for number in range(len(jobs))
-    ]
+            if training:
+                stack.keep(staying)
+    return [run.outcome() for of_part in runs for run in of_part]

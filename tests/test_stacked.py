@@ -13,7 +13,8 @@ from heads.config import FEATURES, HeadConfig
 from heads.losses import OUTPUTS
 from heads.losses import loss as loss_of
 from heads.model import Head, pair_features
-from heads.train import Job, balanced_weights, rate, stacks, train_head, train_heads, validation_score
+from heads.pairs import Pairs
+from heads.train import Job, balanced_weights, rate, stacks, train_head, train_heads, train_stacks, validation_score
 
 ROWS, HELD = np.arange(240), np.arange(240, 300)
 
@@ -82,6 +83,32 @@ def test_in_a_stack_as_alone_in_float32(data):
         assert greatest_difference(together[number].head, alone.head) < 1e-5
         for name in ("accuracy", "macro_f1", "qwk"):
             assert together[number].history[-1][name] == alone.history[-1][name]
+
+
+def test_parts_of_other_rows_and_seeds_in_one_stack_as_alone(data):
+    """What a GPU is given: stacks of parts, whose last batches differ in length, trained here on the CPU."""
+    embeddings, labels = data
+    configs = mixed(30, seed=8, features="full", hidden=(6, 5), standardise=True, batch_size=64)
+    configs += [replace(config, hidden=()) for config in configs[:6]]
+    division = np.arange(len(labels)) % 4
+    # 225, 224, 217 and 198 rows: all make four batches, whose last is filled up
+    parts = [(np.flatnonzero(division != fold)[: 225 - fold**3], np.flatnonzero(division == fold)) for fold in range(4)]
+    jobs = [Job(config, rows, seed, held) for seed, (rows, held) in enumerate(parts) for config in configs]
+    few = ROWS[:64]  # one batch: cannot go with them
+    jobs += [Job(config, few, 9, HELD) for config in configs]
+    together = stacks(jobs, 12, device="cuda")
+    assert len(together) == 4
+    assert sorted(number for numbers in together for number in numbers) == list(range(len(jobs)))
+    pairs = Pairs.of(embeddings, labels, dtype=torch.float64, device="cpu")
+    for keep_best in (False, True):
+        outcomes = {}
+        for numbers, trained in train_stacks(together, jobs, pairs, keep_best=keep_best):
+            outcomes.update(zip(numbers, trained, strict=True))
+        for number in np.random.default_rng(0).choice(len(jobs), 12, replace=False):
+            (alone,) = train_heads([jobs[number]], *data, dtype=torch.float64, keep_best=keep_best)
+            assert greatest_difference(outcomes[number].head, alone.head) < 1e-8
+            for mine, other in zip(outcomes[number].history, alone.history, strict=True):
+                assert mine == pytest.approx(other, abs=1e-8)
 
 
 class FixedDropout(nn.Module):
