@@ -1,22 +1,21 @@
 """Encodes every distinct picture and hashtag that the cache has not, once; a killed run goes on where it was."""
 
-import hashlib
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL.Image import Image
 
 from consistency.errors import CacheError, ImageError, InputError
-from consistency.images import Decode, ImageFile, ImageLimits, count_pixels, decode_image
+from consistency.images import Decode, ImageFile, ImageLimits
 from consistency.pairs import PairTable, Skipped
 from consistency.progress import Progress, silent
-from embedcache.pipeline import Budget, Encoder, Writer, in_order, one_ahead
+from embedcache.decoding import Decoding, Problems, one_ahead, process_batches, thread_batches
+from embedcache.pipeline import Encoder, Writer
 from embedcache.segments import Vectors
 from embedcache.store import EmbeddingCache, distinct, hashtag_keys, image_keys, valid_rows
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 # Hashtags have about 9 tokens, a picture 50 to 256 patches: more of them fit.
 HASHTAGS_PER_IMAGE = 4
-PIXELS_AT_ONCE = 75_000_000  # being decoded, by all threads together: each takes 4 to 8 bytes
 SAMPLE = 16  # pictures, and as many hashtags, by which a lower precision is judged
 TOKENISED = 4096  # hashtags at once: tokens take kilobytes each, and only their numbers are needed
 NOT_FINITE = "the model gives no finite vector for it"
@@ -124,16 +122,15 @@ class _Work:
         self.busy: float | None = None
         self.batch_size: int | None = None
         self.cosine_to_fp32: dict[str, float] | None = None
-        self._room = Budget(PIXELS_AT_ONCE)
         self._sample: npt.NDArray[Any] | None = None  # pictures of the first batch
-        self.image_problems: dict[bytes | None, str] = {}  # by content
+        self.image_problems: Problems = {}
         self.hashtag_problems: dict[str, str] = {}
 
     def without_broken_start(self, files: list[ImageFile]) -> list[ImageFile]:
         """`files` from the first that can be decoded on: broken ones alone are no reason to load a model."""
         for index, file in enumerate(files):
             try:
-                _decode(file, "ours", self._limits, None)
+                Decoding("ours", self._limits).read(file)
                 return files[index:]
             except ImageError as error:
                 self.image_problems[file.digest] = str(error)
@@ -170,15 +167,13 @@ class _Work:
     def _encode_images(
         self, backbone: "Backbone", files: Sequence[ImageFile], encoder: Encoder, writer: Writer
     ) -> None:
-        target, decode = _target(backbone), cast(Decode, backbone.decode)
-
-        def prepare(file: ImageFile) -> npt.NDArray[Any]:
-            assert file.path is not None
-            with self._room.hold(count_pixels(file.path, decode=decode, target=target)):
-                return backbone.prepare(_decode(file, decode, self._limits, target))
-
+        decoding = Decoding(cast(Decode, backbone.decode), self._limits, _target(backbone))
+        how = {"size": encoder.batch_size, "workers": self._workers}
         started, handled = time.perf_counter(), 0
-        batches = one_ahead(self._batches(prepare, files, encoder.batch_size))
+        if backbone.spec is not None and backbone.device.startswith("cuda"):
+            batches = one_ahead(process_batches(decoding, backbone.spec, files, self.image_problems, **how))
+        else:
+            batches = one_ahead(thread_batches(decoding, backbone.prepare, files, self.image_problems, **how))
         with closing(batches), self._progress("Encoding pictures", len(files)) as advance:
             for chosen, batch in batches:
                 if self._sample is None and backbone.precision != "fp32":
@@ -200,28 +195,6 @@ class _Work:
 
     def _handled(self) -> int:
         return self.images_encoded + len(self.image_problems)
-
-    def _batches(
-        self, prepare: Callable[[ImageFile], npt.NDArray[Any]], files: Sequence[ImageFile], size: int
-    ) -> Generator[tuple[list[ImageFile], npt.NDArray[Any]], None, None]:
-        """Stacked results of `prepare`; memory holds a few batches, however many files there are.
-
-        The first batches are small, so that the encoder need not wait for a large one to begin.
-        """
-        wanted = min(size, self._workers)
-        chosen: list[ImageFile] = []
-        arrays: list[npt.NDArray[Any]] = []
-        for file, prepared in in_order(prepare, files, workers=self._workers, ahead=2 * size):
-            try:
-                arrays.append(prepared.result())
-                chosen.append(file)
-            except ImageError as error:
-                self.image_problems[file.digest] = str(error)
-            if len(chosen) == wanted:
-                yield chosen, np.stack(arrays)
-                chosen, arrays, wanted = [], [], min(size, 2 * wanted)
-        if chosen:
-            yield chosen, np.stack(arrays)
 
     def _encode_hashtags(self, backbone: "Backbone", texts: Sequence[str], encoder: Encoder, writer: Writer) -> None:
         # Texts of one length share a batch, so that little is padded; the longest first shows early what fits.
@@ -247,18 +220,6 @@ def _by_content(files: Iterable[ImageFile]) -> list[ImageFile]:
         if file.digest is not None and file.problem is None:
             found.setdefault(file.digest, file)
     return list(found.values())
-
-
-def _decode(file: ImageFile, decode: Decode, limits: ImageLimits, target: int | None) -> Image:
-    """Raises ImageError for a picture that cannot be used, or is no longer the one its key was made of."""
-    assert file.path is not None
-    try:
-        data = file.path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"cannot be read ({error.strerror})") from error
-    if hashlib.sha256(data).digest() != file.digest:
-        raise ImageError("changed while it was read")
-    return decode_image(data, decode=decode, limits=limits, target=target)
 
 
 def _target(backbone: "Backbone") -> int | None:

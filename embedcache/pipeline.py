@@ -1,16 +1,13 @@
-"""The extractor's moving parts: work done ahead, batches that shrink when memory runs out, rows written behind."""
+"""The extractor's way out: batches that shrink when memory runs out, rows written behind."""
 
 import gc
 import queue
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -20,66 +17,6 @@ from embedcache.store import EmbeddingCache
 
 COMMIT_BYTES = 4 << 20
 COMMIT_SECONDS = 30.0
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-def in_order(
-    function: Callable[[T], R], items: Sequence[T], *, workers: int, ahead: int
-) -> Generator[tuple[T, Future[R]], None, None]:
-    """Every item with its finished call, in order; `workers` threads are at most `ahead` items ahead."""
-    waiting: deque[tuple[T, Future[R]]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                waiting.append((item, pool.submit(function, item)))
-                if len(waiting) > ahead:
-                    yield _finished(waiting.popleft())
-            while waiting:
-                yield _finished(waiting.popleft())
-        finally:
-            for _, future in waiting:
-                future.cancel()
-
-
-def _finished(call: tuple[T, Future[R]]) -> tuple[T, Future[R]]:
-    call[1].exception()  # waits
-    return call
-
-
-def one_ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
-    """The same items, each made in a thread while the one before it is used."""
-    end = object()
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            future: Future[Any] = pool.submit(next, items, end)
-            while (item := future.result()) is not end:
-                future = pool.submit(next, items, end)
-                yield item
-        finally:
-            pool.submit(items.close)
-
-
-class Budget:
-    """Lets calls in several threads go on while what they hold stays within `total`; a larger one goes alone."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self._held = 0
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def hold(self, amount: int) -> Iterator[None]:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._held or self._held + amount <= self.total)
-            self._held += amount
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._held -= amount
-                self._changed.notify_all()
 
 
 class Encoder:

@@ -4,7 +4,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from consistency.progress import Advance
 from consistency.resolve import resolve_backbone
 from embedcache import pipeline
 from embedcache.extract import ExtractReport, extract
-from embedcache.pipeline import Budget, Encoder, Writer, in_order, one_ahead
+from embedcache.pipeline import Encoder, Writer
 from embedcache.segments import Vectors
 from embedcache.store import EmbeddingCache, hashtag_keys, image_keys
 from tests.crash_workers import Toy, pair_table
@@ -455,38 +454,10 @@ def test_progress_is_told(tmp_path: Path, cache: EmbeddingCache) -> None:
     assert told["Encoding hashtags"][:2] == [1, 1]
 
 
-@pytest.mark.parametrize("amounts", [[30] * 40, [100, 1] * 10, [250] * 5, [0] * 9, [60, 50, 40, 10] * 8])
-def test_what_is_held_at_once_stays_within_the_budget(amounts: list[int]) -> None:
-    budget, lock, held, most = Budget(100), threading.Lock(), [0, 0], [0, 0]
-
-    def work(amount: int) -> None:
-        with budget.hold(amount):
-            with lock:
-                held[0], held[1] = held[0] + amount, held[1] + 1
-                most[0], most[1] = max(most[0], held[0]), max(most[1], held[1])
-                assert held[0] <= 100 or held[1] == 1  # what is larger than all of it goes alone
-            time.sleep(0.002)
-            with lock:
-                held[0], held[1] = held[0] - amount, held[1] - 1
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, amounts))
-    assert held == [0, 0]
-    assert (most[1] == 1) == (min(amounts) > 50)  # and what fits goes on at once
-
-
-def test_the_budget_is_given_back_after_an_error() -> None:
-    budget = Budget(10)
-    with pytest.raises(ValueError, match="broken"), budget.hold(10):
-        raise ValueError("broken")
-    with budget.hold(10):
-        pass
-
-
 def test_large_pictures_are_not_decoded_all_at_once(
     tmp_path: Path, cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedcache.extract.PIXELS_AT_ONCE", 20)  # of which a picture has 16
+    monkeypatch.setattr("embedcache.decoding.pixels_at_once", lambda workers: 20)  # of which a picture has 16
     table, files = made_up(tmp_path / "pictures", 12)
     lock, held, most = threading.Lock(), [0], [0]
 
@@ -502,47 +473,6 @@ def test_large_pictures_are_not_decoded_all_at_once(
 
     report = extract(table, files, cache, Slow, workers=4)  # type: ignore[arg-type]
     assert (report.images_encoded, most[0]) == (12, 1)
-
-
-def test_workers_are_bounded_and_in_order() -> None:
-    started = []
-
-    def slow(item: int) -> int:
-        started.append(item)
-        return item * item
-
-    for index, (item, call) in enumerate(in_order(slow, range(50), workers=3, ahead=5)):
-        assert (item, call.result()) == (index, index * index)
-        assert len(started) <= index + 6
-    assert sorted(started) == list(range(50))
-
-
-def test_one_ahead_overlaps_and_ends_early() -> None:
-    made, closed = [], []
-
-    def items() -> Any:
-        try:
-            for item in range(5):
-                made.append(item)
-                yield item
-        finally:
-            closed.append(True)
-
-    seen = one_ahead(items())
-    assert next(seen) == 0
-    deadline = time.monotonic() + 5
-    while made != [0, 1] and time.monotonic() < deadline:
-        time.sleep(0.001)
-    assert made == [0, 1]
-    seen.close()
-    assert closed == [True]
-
-    def failing() -> Any:
-        yield 1
-        raise ValueError("broken")
-
-    with pytest.raises(ValueError, match="broken"):
-        list(one_ahead(failing()))
 
 
 def test_the_writer_commits_in_time(cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from consistency.errors import InputError
 from consistency.figures import number
 from consistency.plots import training_png
 from consistency.progress import Progress, silent
+from consistency.resolve import choose_device
 from consistency.runs import Result, to_csv
 from consistency.splits import Split, with_folds
 from heads.grid import GridResult, default_grid, read_grid, run_grid
@@ -61,6 +62,7 @@ class Trainer:
     split: Split
     inputs: Inputs
     encoded: Encoded
+    device: str
     progress: Progress
     live: Callable[[Table], None]
 
@@ -78,6 +80,7 @@ class Trainer:
                 ensemble=self.ensemble,
                 fingerprint=self.encoded.fingerprint,
                 state=state,
+                device=self.device,
                 progress=self.progress,
                 watch=lambda leaders: self.live(leaders_table(leaders)),
             )
@@ -124,7 +127,21 @@ def run_heads(
     split = split_table(inputs, source, evaluation)
     encoded = encode_pairs(inputs, encoding, source, progress=progress)
     clock.lap("encode")
-    trainer = Trainer(recipe, configs, inner_folds, ensemble, evaluation.seed, split, inputs, encoded, progress, live)
+    # A grid is wide enough for a GPU; one head is as quick on the processor, and comes out the same to the bit there.
+    device = choose_device(encoding.device) if recipe == "grid" else "cpu"
+    trainer = Trainer(
+        recipe=recipe,
+        configs=configs,
+        inner_folds=inner_folds,
+        ensemble=ensemble,
+        seed=evaluation.seed,
+        split=split,
+        inputs=inputs,
+        encoded=encoded,
+        device=device if device.startswith("cuda") else "cpu",
+        progress=progress,
+        live=live,
+    )
     train, test = encoded.side(split, "train"), encoded.side(split, "test")
     folder = open_run(evaluation, "heads", encoding.backbone)
     fitted = trainer.fit(train, test, state=folder.path / "grid_state.json" if recipe == "grid" else None)

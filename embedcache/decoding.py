@@ -1,0 +1,248 @@
+"""The extractor's way in: files to batches of prepared pictures, ahead of whoever encodes them.
+
+Threads do it beside a model on a CPU. A GPU is through with a batch sooner than Python, one thread at a time, can hand
+pictures on, and its kernels would wait for their turn among the decoders: there processes decode, into shared memory.
+This module knows no torch and no HDF5, so that they start quickly.
+"""
+
+import ctypes
+import hashlib
+import math
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from consistency.errors import ImageError, OutOfMemory
+from consistency.images import Decode, ImageFile, ImageLimits, count_pixels, decode_image
+from consistency.preprocess import PreprocessSpec
+
+# Being decoded, by all workers together: each pixel takes 4 to 8 bytes. A worker always gets a phone's 12 megapixels.
+PIXELS_AT_ONCE = 75_000_000
+PIXELS_OF_A_WORKER = 12_500_000
+SLOTS = 3  # batches in shared memory: one is taken while two are filled
+CHUNK = 8  # pictures that a process is asked for at once
+
+T = TypeVar("T")
+R = TypeVar("R")
+Batches = Generator[tuple[list[ImageFile], npt.NDArray[Any]], None, None]
+Prepare = Callable[[Image.Image], npt.NDArray[Any]]
+Problems = dict[bytes | None, str]  # by the content's digest
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How files are decoded. target: the size a picture's shorter side is brought to, where that is known."""
+
+    decode: Decode
+    limits: ImageLimits
+    target: int | None = None
+
+    def read(self, file: ImageFile) -> Image.Image:
+        """Raises ImageError for a picture that cannot be used, or is no longer the one its key was made of."""
+        assert file.path is not None
+        try:
+            data = file.path.read_bytes()
+        except OSError as error:
+            raise ImageError(f"cannot be read ({error.strerror})") from error
+        if hashlib.sha256(data).digest() != file.digest:
+            raise ImageError("changed while it was read")
+        return decode_image(data, decode=self.decode, limits=self.limits, target=self.target)
+
+    def prepared(self, file: ImageFile, prepare: Prepare, room: "Budget") -> npt.NDArray[Any]:
+        """`prepare` of what `read` gives, once there is room for its pixels."""
+        assert file.path is not None
+        with room.hold(count_pixels(file.path, decode=self.decode, target=self.target)):
+            return prepare(self.read(file))
+
+
+class Budget:
+    """Lets calls in several threads go on while what they hold stays within `total`; a larger one goes alone.
+
+    changed, held: a condition and a number of `multiprocessing`, for calls in several processes.
+    """
+
+    def __init__(self, total: int, changed: Any = None, held: Any = None) -> None:
+        self.total = total
+        self._changed = threading.Condition() if changed is None else changed
+        self._held = ctypes.c_longlong() if held is None else held
+
+    @contextmanager
+    def hold(self, amount: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._held.value or self._held.value + amount <= self.total)
+            self._held.value += amount
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held.value -= amount
+                self._changed.notify_all()
+
+
+def pixels_at_once(workers: int) -> int:
+    return max(PIXELS_AT_ONCE, workers * PIXELS_OF_A_WORKER)
+
+
+def batch_ends(count: int, size: int, workers: int) -> list[int]:
+    """Where batches of `count` files end: the first are small, so that the encoder need not wait for a large one."""
+    ends, wanted = [0], min(size, workers)
+    while ends[-1] < count:
+        ends.append(min(count, ends[-1] + wanted))
+        wanted = min(size, 2 * wanted)
+    return ends[1:]
+
+
+def thread_batches(
+    decoding: Decoding,
+    prepare: Prepare,
+    files: Sequence[ImageFile],
+    problems: Problems,
+    *,
+    size: int,
+    workers: int,
+) -> Batches:
+    """The files that can be used, with `prepare`'s results stacked, at most `size` of them; reasons go to `problems`.
+
+    Memory holds a few batches, however many files there are.
+    """
+    room = Budget(pixels_at_once(workers))
+    calls = in_order(lambda file: decoding.prepared(file, prepare, room), files, workers=workers, ahead=2 * size)
+    chosen: list[ImageFile] = []
+    arrays: list[npt.NDArray[Any]] = []
+    ends = set(batch_ends(len(files), size, workers))
+    for number, (file, prepared) in enumerate(calls, start=1):
+        try:
+            arrays.append(prepared.result())
+            chosen.append(file)
+        except ImageError as error:
+            problems[file.digest] = str(error)
+        if chosen and number in ends:
+            yield chosen, np.stack(arrays)
+            chosen, arrays = [], []
+
+
+def process_batches(
+    decoding: Decoding, spec: PreprocessSpec, files: Sequence[ImageFile], problems: Problems, *, size: int, workers: int
+) -> Batches:
+    """As `thread_batches`, with `spec`, by processes. Raises OutOfMemory where one of them is killed."""
+    methods = multiprocessing.get_all_start_methods()
+    context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    shape = (SLOTS, min(size, len(files)), *spec.size, 3)
+    shared = context.RawArray(ctypes.c_uint8, math.prod(shape))
+    places = np.frombuffer(shared, np.uint8).reshape(shape)
+    room = Budget(pixels_at_once(workers), context.Condition(), context.Value(ctypes.c_longlong, lock=False))
+    free, under_way = list(range(SLOTS)), deque[tuple[int, list[tuple[ImageFile, int, Future[list[str | None]]]]]]()
+    pool = ProcessPoolExecutor(workers, context, _begin, (decoding, spec, room, shared, shape))
+
+    def submit(part: Sequence[ImageFile]) -> None:
+        slot, chunk, calls = free.pop(), max(1, min(CHUNK, len(part) // workers)), []
+        for start in range(0, len(part), chunk):
+            some = part[start : start + chunk]
+            call = pool.submit(_fill, slot, start, some)
+            calls += [(file, number, call) for number, file in enumerate(some)]
+        under_way.append((slot, calls))
+
+    def finished() -> tuple[list[ImageFile], npt.NDArray[Any]]:
+        slot, calls = under_way.popleft()
+        reasons = [call.result()[number] for _, number, call in calls]
+        problems.update((file.digest, reason) for (file, *_), reason in zip(calls, reasons, strict=True) if reason)
+        good = [number for number, reason in enumerate(reasons) if reason is None]
+        batch = places[slot, : len(calls)].copy() if len(good) == len(calls) else places[slot, good]
+        free.append(slot)
+        return [calls[number][0] for number in good], batch
+
+    try:
+        start = 0
+        for end in batch_ends(len(files), size, workers):
+            submit(files[start:end])
+            start = end
+            if not free and (batch := finished())[0]:
+                yield batch
+        while under_way:
+            if (batch := finished())[0]:
+                yield batch
+    except BrokenProcessPool as error:
+        raise OutOfMemory(
+            "a process that decodes pictures was killed, most likely for want of memory: try fewer --workers"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_own: tuple[Decoding, PreprocessSpec, Budget, npt.NDArray[np.uint8]]  # of a decoding process
+
+
+def _begin(decoding: Decoding, spec: PreprocessSpec, room: Budget, shared: Any, shape: tuple[int, ...]) -> None:
+    global _own
+    _own = decoding, spec, room, np.frombuffer(shared, np.uint8).reshape(shape)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed ends nobody's work; without this its decoders would wait for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _fill(slot: int, start: int, files: Sequence[ImageFile]) -> list[str | None]:
+    """Prepared pictures into the slot's places from `start` on; what is wrong with each."""
+    decoding, spec, room, places = _own
+    reasons: list[str | None] = []
+    for place, file in enumerate(files, start=start):
+        try:
+            places[slot, place] = decoding.prepared(file, spec.resize_crop, room)
+            reasons.append(None)
+        except ImageError as error:
+            reasons.append(str(error))
+    return reasons
+
+
+def in_order(
+    function: Callable[[T], R], items: Sequence[T], *, workers: int, ahead: int
+) -> Generator[tuple[T, Future[R]], None, None]:
+    """Every item with its finished call, in order; `workers` threads are at most `ahead` items ahead."""
+    waiting: deque[tuple[T, Future[R]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(function, item)))
+                if len(waiting) > ahead:
+                    yield _finished(waiting.popleft())
+            while waiting:
+                yield _finished(waiting.popleft())
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _finished(call: tuple[T, Future[R]]) -> tuple[T, Future[R]]:
+    call[1].exception()  # waits
+    return call
+
+
+def one_ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
+    """The same items, each made in a thread while the one before it is used."""
+    end = object()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            future: Future[Any] = pool.submit(next, items, end)
+            while (item := future.result()) is not end:
+                future = pool.submit(next, items, end)
+                yield item
+        finally:
+            pool.submit(items.close)
