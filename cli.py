@@ -118,7 +118,7 @@ encoder_options = options(
     ),
     precision_option,
     click.option("--batch-size", default="auto", show_default=True, metavar="auto|N", help="Pictures in a batch."),
-    click.option("--workers", type=click.IntRange(min=1), help="Threads that decode pictures."),
+    click.option("--workers", type=click.IntRange(min=1), help="Threads that decode pictures (processes, on a GPU)."),
     click.option("--store", type=click.Choice(["fp32", "fp16"]), default="fp32", show_default=True),
     device_options,
 )
@@ -404,8 +404,8 @@ def extract_command(**given: Any) -> None:
     if given["as_json"]:
         print_json({"fingerprint": extracted.fingerprint, **extracted.report.as_dict()})
     screen.table(extraction_table(extracted))
-    if extracted.precision_note:
-        screen.note(extracted.precision_note)
+    for note in filter(None, (extracted.speed_note, extracted.precision_note)):
+        screen.note(note)
     screen.note(f"Run folder: {done.path}")
     close(extracted.skipped, given["on_error"], screen, done.path)
 

@@ -5,7 +5,8 @@ published counts: 172 pictures, 2,022 rows, 1,375 hashtags. The published loop d
 hashtag, padded to 77 tokens, of every row. `--preset paper` takes the same rows in the same steps of 16 to the same
 weights (tests/test_finetune_paper.py), but keeps decoded pictures, trims padding, and encodes once what a step has
 twice. The default recipe takes pictures with all their rows. Each trains a few steps in turn and answers for test
-rows; an epoch of 1,617 + 405 rows follows from the seconds per row. Decoding once is told apart.
+rows; an epoch of 1,617 + 405 rows follows from the seconds per row. Decoding once is told apart. On a GPU all of it
+runs there, the published loop with its autocast and GradScaler.
 """
 
 import argparse
@@ -40,6 +41,7 @@ WIDTH, HEIGHT = 1080, 1350
 EPOCHS = 20
 TARGET = 3.0
 MODELS = ("ViT-B/32", "tiny")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 VIT_B32: dict[str, Any] = {
     "dim": 512,
     "image_size": 224,
@@ -78,7 +80,7 @@ def sides(table: PairTable, *, by_picture: bool) -> tuple[Ints, Ints]:
 
 
 def prepared(folder: Path, model: Path, table: PairTable, config: FinetuneConfig, *, by_picture: bool) -> Prepared:
-    backbone = load_backbone(resolve_backbone(str(model)), device="cpu", precision="fp32")
+    backbone = load_backbone(resolve_backbone(str(model)), device=DEVICE, precision="fp32")
     files = find_images(table.images, folder / "image")
     train, test = sides(table, by_picture=by_picture)
     return prepare(backbone, table, files, table.labels, train, None, test, config, seed=0)
@@ -107,6 +109,11 @@ def trainer(given: Prepared, out: Path, steps: int) -> tuple[Callable[[], None],
     return train, sum(len(step.rows) for step in first)
 
 
+def finished(_: None) -> None:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
 def compare(name: str, folder: Path, table: PairTable, *, steps: int, tested: int, rounds: int) -> None:
     model = resolve_backbone("tiny").folder if name == "tiny" else make_clip_folder(folder / "vit-b-32", **VIT_B32)
     configs = {"--preset paper": FinetuneConfig.paper(), "default": replace(FinetuneConfig.default(), warm_start=False)}
@@ -117,12 +124,12 @@ def compare(name: str, folder: Path, table: PairTable, *, steps: int, tested: in
     ours = ready["--preset paper"]
     head, (train, test) = configs["--preset paper"].head, sides(table, by_picture=False)
     classifier = Head(head, ours.backbone.embed_dim)
-    script = PublishedLoop(model, folder / "image", table, classifier, dropout=head.dropout, lr=head.lr)
+    script = PublishedLoop(model, folder / "image", table, classifier, dropout=head.dropout, lr=head.lr, device=DEVICE)
     trainers = {recipe: trainer(given, folder, steps) for recipe, given in ready.items()}
     variants: dict[str, Callable[[], Any]] = {
-        "published": lambda: script.epoch(train[: 16 * steps]),
+        "published": lambda: finished(script.epoch(train[: 16 * steps])),
         **{recipe: take for recipe, (take, _) in trainers.items()},
-        "published test": lambda: script.answer(test[:tested]),
+        "published test": lambda: script.answer(test[:tested]).cpu(),
         "our test": lambda: embed(ours.backbone, ours.data, ours.rows.test),
         "decode": lambda: prepared(folder, model, table, configs["--preset paper"], by_picture=False),
     }
@@ -156,7 +163,8 @@ def main() -> None:
     disable_progress_bar()
     if given.threads:
         torch.set_num_threads(given.threads)
-    print(machine("transformers", "pillow"), f", {torch.get_num_threads()} threads", sep="")
+    card = torch.cuda.get_device_name() if DEVICE == "cuda" else f"{torch.get_num_threads()} threads"
+    print(machine("transformers", "pillow"), f", {card}", sep="")
     with tempfile.TemporaryDirectory() as folder:
         table = write_data(Path(folder))
         for name in given.models:

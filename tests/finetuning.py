@@ -112,10 +112,18 @@ class PublishedLoop:
     """
 
     def __init__(
-        self, model: Path, images: Path, table: PairTable, head: nn.Sequential, *, dropout: float, lr: float
+        self,
+        model: Path,
+        images: Path,
+        table: PairTable,
+        head: nn.Sequential,
+        *,
+        dropout: float,
+        lr: float,
+        device: str = "cpu",
     ) -> None:
-        self.images, self.table = images, table
-        self.model = CLIPModel.from_pretrained(model, dtype=torch.float32)
+        self.images, self.table, self.device = images, table, device
+        self.model = CLIPModel.from_pretrained(model, dtype=torch.float32).to(device)
         self.tokenizer = AutoTokenizer.from_pretrained(model)
         self.processor = AutoImageProcessor.from_pretrained(model, backend="pil")
         self.length = self.model.config.text_config.max_position_embeddings  # CLIP: 77
@@ -123,12 +131,14 @@ class PublishedLoop:
         width = self.model.config.projection_dim
         self.classifier = nn.Sequential(nn.Linear(2 * width, 256), nn.ReLU(), nn.Dropout(dropout), nn.Linear(256, 5))
         self.classifier.load_state_dict(head.state_dict())
+        self.classifier.to(device)
         labels = table.labels
         weight = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
-        self.criterion = nn.CrossEntropyLoss(weight=torch.tensor(weight, dtype=torch.float32))
+        self.criterion = nn.CrossEntropyLoss(weight=torch.tensor(weight, dtype=torch.float32, device=device))
         parameters = [*self.model.parameters(), *self.classifier.parameters()]
         self.optimizer = torch.optim.Adam(parameters, lr=lr, weight_decay=1e-4)
         self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, step_size=5, gamma=0.1)
+        self.scaler = torch.amp.GradScaler(device, enabled=device == "cuda")
 
     def epoch(self, order: Ints) -> None:
         """Batches of 8 in this order, a step after every second; the gradient of an odd last one is dropped."""
@@ -137,10 +147,13 @@ class PublishedLoop:
         self.optimizer.zero_grad()
         for number, start in enumerate(range(0, len(order), 8)):
             rows = order[start : start + 8]
-            loss = self.criterion(self.logits(rows), torch.from_numpy(self.table.labels[rows])) / 2
-            loss.backward()
+            labels = torch.from_numpy(self.table.labels[rows]).to(self.device)
+            with torch.autocast(self.device, torch.float16, enabled=self.device == "cuda"):
+                loss = self.criterion(self.logits(rows), labels) / 2
+            self.scaler.scale(loss).backward()
             if (number + 1) % 2 == 0:
-                self.optimizer.step()
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
                 self.optimizer.zero_grad()
         self.scheduler.step()
 
@@ -158,5 +171,6 @@ class PublishedLoop:
         text = self.tokenizer(
             hashtags, padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
         )
-        output = self.model(pixel_values=self.processor(images, return_tensors="pt")["pixel_values"], **text)
+        pixels = self.processor(images, return_tensors="pt")["pixel_values"].to(self.device)
+        output = self.model(pixel_values=pixels, **text.to(self.device))
         return self.classifier(torch.cat([output.image_embeds, output.text_embeds], dim=1))

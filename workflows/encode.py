@@ -50,6 +50,14 @@ class Extracted:
         ) + (f"; {self.precision_note}" if self.precision_note else "")
 
     @property
+    def speed_note(self) -> str | None:
+        """How fast the pictures were encoded, in a line; None where none was."""
+        r = self.report
+        if r.images_per_second is None:
+            return None
+        return f"{r.images_per_second:.1f} pictures/s, encoder busy {r.encoder_busy:.0%}, batches of {r.batch_size}"
+
+    @property
     def precision_note(self) -> str | None:
         """What the lower precision of the vectors encoded now costs, in a line; None where it is fp32."""
         if self.report.cosine_to_fp32 is None:
