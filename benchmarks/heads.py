@@ -118,10 +118,12 @@ def _synchronised(run: Callable[[], None]) -> Callable[[], None]:
 
 
 def time_grid(dim: int, plain: float, *, folds: int, configs: list[HeadConfig], device: str = "cpu") -> None:
-    """The default grid as `run_grid` trains it, on some of five folds. plain: head-epochs per second of the other."""
+    """The default grid as `run_grid` trains it, on some of 3 x 5 folds. plain: head-epochs per second of the other."""
     embeddings, labels = make_pairs(2_000, dim)
-    division = make_folds(labels, embeddings.image_index.astype(object), folds=5, seed=SEED)
-    parts = [(np.flatnonzero(division != fold), np.flatnonzero(division == fold)) for fold in range(folds)]
+    pictures = embeddings.image_index.astype(object)
+    divisions = [make_folds(labels, pictures, folds=5, seed=SEED + repeat) for repeat in range(3)]
+    held = [division == fold for division in divisions for fold in range(5)]
+    parts = [(np.flatnonzero(~some), np.flatnonzero(some)) for some in held[:folds]]
     jobs = [Job(config, rows, fold, held) for fold, (rows, held) in enumerate(parts) for config in configs]
     seconds, epochs = {}, {}
     for kind in ("descent", "ridge"):
@@ -284,6 +286,8 @@ def main() -> None:
     )
     parser.add_argument("--mixed", type=int, metavar="HEADS", help="only so many mixed heads")
     parser.add_argument("--million", action="store_true", help="only a million pairs (needs 3.1 GB of disk)")
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    parser.add_argument("--devices", nargs="+", choices=devices, default=devices, help="default: all there are")
     parser.add_argument("--rounds", type=int, default=5, help="of every comparison (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="little of everything: does it run at all")
     given = parser.parse_args()
@@ -292,17 +296,21 @@ def main() -> None:
     if given.mixed:
         return mixed(given.mixed)
     heads = "20" if given.quick else "500"
-    # First, while this process is small: a child's peak counts from its parent's memory at the fork.
-    subprocess.run([sys.executable, "-m", "benchmarks.heads", "--mixed", heads], cwd=ROOT, check=True)
-    print(machine("numpy", "scikit-learn", "transformers") + f", {torch.get_num_threads()} threads")
+    if "cpu" in given.devices:
+        # First, while this process is small: a child's peak counts from its parent's memory at the fork.
+        subprocess.run([sys.executable, "-m", "benchmarks.heads", "--mixed", heads], cwd=ROOT, check=True)
+    card = f", {torch.cuda.get_device_name()}" if "cuda" in given.devices else ""
+    print(machine("numpy", "scikit-learn", "transformers") + f", {torch.get_num_threads()} threads{card}")
     rounds, dims, batches = (2, [512], [32]) if given.quick else (given.rounds, [512, 768], [32, 128, 256])
     configs = default_grid()[::9] if given.quick else default_grid()
-    for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
+    for device in given.devices:
         for dim in dims:
             plain = time_stacked(dim, batches, rounds=rounds, device=device)
-            time_grid(dim, plain, folds=1 if given.quick else 2, configs=configs, device=device)
-    time_scikit_learn(512, rounds=rounds)
-    time_protocol(rounds=rounds)
+            folds = 1 if given.quick else 2 if device == "cpu" else 15
+            time_grid(dim, plain, folds=folds, configs=configs, device=device)
+    if "cpu" in given.devices:
+        time_scikit_learn(512, rounds=rounds)
+        time_protocol(rounds=rounds)
     return None
 
 

@@ -153,8 +153,9 @@ def test_fine_tuning_learns_and_survives_little_memory(tmp_path: Path, little_me
     assert little.history[1]["train_loss"] == pytest.approx(losses[0], rel=0.05)
 
 
-def test_commands_run_on_it(run: Any, small_demo: Path, tmp_path: Path) -> None:
-    common = ["--backbone", "tiny", "--device", "cuda", "--cache", tmp_path / "cache"]
+def test_commands_run_on_it(run: Any, small_demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOCLIP_CACHE", str(tmp_path / "cache"))
+    common = ["--backbone", "tiny", "--device", "cuda"]
     common += ["--data", small_demo / "combined_data.csv", "--images", small_demo / "image"]
     grid = tmp_path / "grid.toml"
     grid.write_text('[[grid]]\nloss = ["cross-entropy", "corn"]\nhidden = [[16], []]\nepochs = 4\n')
