@@ -274,7 +274,7 @@ def run_on_gpu(name: str, shape: Shape, given: argparse.Namespace, root: Path) -
     backbone = load_backbone(resolve_backbone(str(folder)), device="cuda", trainable=False)
     rate = matrix_rate(backbone)
     print(f"{name}: {torch.cuda.get_device_name()}, {backbone.precision}, {os.cpu_count()} cores")
-    for size, count in ((448, 448), 6144), ((1080, 1350), 2048):
+    for size, count in ((448, 448), 12_288), ((1080, 1350), 2048):
         pictures = make_data(root / str(size[0]), "jpg", 64 if given.quick else count, size)
         reports = [extracted(folder, pictures, root) for _ in range(given.rounds)]
         best = max(reports, key=lambda report: report["images_per_second"])

@@ -18,6 +18,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from typing import Any, TypeVar
 
 import numpy as np
@@ -137,8 +138,7 @@ def process_batches(
     decoding: Decoding, spec: PreprocessSpec, files: Sequence[ImageFile], problems: Problems, *, size: int, workers: int
 ) -> Batches:
     """As `thread_batches`, with `spec`, by processes. Raises OutOfMemory where one of them is killed."""
-    methods = multiprocessing.get_all_start_methods()
-    context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    context = decoding_context()
     shape = (SLOTS, min(size, len(files)), *spec.size, 3)
     shared = context.RawArray(ctypes.c_uint8, math.prod(shape))
     places = np.frombuffer(shared, np.uint8).reshape(shape)
@@ -164,10 +164,8 @@ def process_batches(
         return [calls[number][0] for number in good], batch
 
     try:
-        start = 0
-        for end in batch_ends(len(files), size, workers):
-            submit(files[start:end])
-            start = end
+        for start in range(0, len(files), size):
+            submit(files[start : start + size])
             if not free and (batch := finished())[0]:
                 yield batch
         while under_way:
@@ -179,6 +177,19 @@ def process_batches(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def decoding_context() -> Any:
+    """How decoding processes begin: where the system can, from a server that has imported what they need.
+
+    That takes the server a while: ask before something else that does, such as loading a model.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", __name__])
+    forkserver.ensure_running()
+    return context
 
 
 _own: tuple[Decoding, PreprocessSpec, Budget, npt.NDArray[np.uint8]]  # of a decoding process

@@ -83,7 +83,7 @@ class Head(nn.Sequential):
         """The head with these weights and biases, first layer to last, ready to answer on a CPU."""
         head = cls(config, embed_dim, seed=None)
         for own, given in zip(head.parameters(), parameters, strict=True):
-            own.data = given.detach().contiguous().cpu()
+            own.data = given.detach().cpu().clone(memory_format=torch.contiguous_format)
         return head.eval()
 
     def affine(self) -> list[Any]:

@@ -140,20 +140,29 @@ class Stack:
         figures = agreement(confusions.unflatten(-1, (CLASSES, CLASSES)).cpu().numpy())
         return {"val_loss": losses.double().cpu().numpy(), **figures}
 
-    def head(self, part: int, place: int) -> Head:
-        """A copy of one head, which takes plain features: standardisation is folded into its first layer."""
-        own = [
-            p[part, place - start].clone()
-            for p, (_, start, end) in zip(self.parameters, self._layout(), strict=True)
-            if start <= place < end
-        ]
-        own[0] = own[0][:, : feature_dim(self.kind, self.embed_dim)]
+    def heads(self, wanted: Sequence[tuple[int, int]]) -> list[Head]:
+        """Copies of some heads, by (part, place), which take plain features: standardisation is folded into their first
+        layer."""
+        found: dict[int, list[Tensor]] = {number: [] for number in range(len(wanted))}
+        for tensor, (p, start, end) in zip(self.parameters, self._layout(), strict=True):
+            own = [number for number, (_, place) in enumerate(wanted) if start <= place < end]
+            if not own:
+                continue
+            parts, places = zip(*(wanted[number] for number in own), strict=True)
+            values = tensor[list(parts), [place - start for place in places]]
+            if p == 0:
+                values = values[..., : feature_dim(self.kind, self.embed_dim)]
+                if self.moments is not None:
+                    values = values / self.moments[1][list(parts)]
+            values = values.cpu()  # all at once: a GPU is slow to answer, not to copy
+            for number, value in zip(own, values, strict=True):
+                found[number].append(value)
         if self.moments is not None:
-            mean, deviation = (moment[part, 0] for moment in self.moments)
-            own[0] = own[0] / deviation
-            shift = own[0] @ mean
-            own[1][: len(shift)] -= shift  # of cumulative-link's bias, whose rest are steps, only the first moves
-        return Head.of(self.configs[place], self.embed_dim, own)
+            means = self.moments[0].cpu()
+            for (part, _), own_parameters in zip(wanted, found.values(), strict=True):
+                shift = own_parameters[0] @ means[part, 0]
+                own_parameters[1][: len(shift)] -= shift  # cumulative-link's others are steps, and stay
+        return [Head.of(self.configs[place], self.embed_dim, found[n]) for n, (_, place) in enumerate(wanted)]
 
     def keep(self, places: Sequence[int]) -> None:
         """Drop all heads but these, ascending, from every part."""
@@ -172,13 +181,11 @@ class Stack:
         drawn = {}
         for seed in {part.seed for part in parts}:
             for config in {config.loss: config for config in self.configs}.values():
-                own = [p.detach() for p in Head(config, self.embed_dim, seed=seed).parameters()]
+                own = [p.detach().to(self.pairs.images) for p in Head(config, self.embed_dim, seed=seed).parameters()]
                 drawn[seed, config.loss] = [F.pad(own[0], (0, self.padding)), *own[1:]]
         losses = [config.loss for config in self.configs]
         return [
-            torch.stack([torch.stack([drawn[part.seed, name][p] for name in losses[start:end]]) for part in parts]).to(
-                self.pairs.images
-            )
+            torch.stack([torch.stack([drawn[part.seed, name][p] for name in losses[start:end]]) for part in parts])
             for p, start, end in self._layout()
         ]
 

@@ -296,6 +296,7 @@ def _descend(
         figures = {"train_loss": stack.epoch(Batch.of(shuffled).split(stack.configs[0].batch_size), rates)}
         if held is not None:
             figures |= stack.measure(held)
+        ready: list[tuple[_Run, int]] = []  # and its place: heads to be copied now
         for place, number in enumerate(training):
             for run in (runs[part][number] for part in range(len(parts))):
                 if run.finished:  # the same configuration goes on in another part
@@ -307,12 +308,14 @@ def _descend(
                 if held is not None and validation_score(measured) > run.best_score:
                     run.best_score, run.best_epoch = validation_score(measured), epoch
                     if keep_best:
-                        run.head = stack.head(run.part, place)
+                        ready.append((run, place))
                 patience = run.job.config.patience
                 waited = held is not None and patience is not None and epoch - run.best_epoch >= patience
                 run.finished = waited or epoch == run.job.epochs or run.diverged
                 if run.finished and not (keep_best and run.best_epoch):
-                    run.head = stack.head(run.part, place)
+                    ready.append((run, place))
+        for (run, _), head in zip(ready, stack.heads([(run.part, place) for run, place in ready]), strict=True):
+            run.head = head
         staying = [place for place, number in enumerate(training) if not all(of[number].finished for of in runs)]
         if len(staying) < len(training):
             training = [training[place] for place in staying]

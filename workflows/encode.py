@@ -18,6 +18,7 @@ from consistency.resolve import (
     resolve_backbone,
 )
 from consistency.splits import Side, Split
+from embedcache.decoding import decoding_context
 from embedcache.extract import ExtractReport, extract
 from embedcache.store import EmbeddingCache
 from workflows.inputs import Inputs, refuse_skipped
@@ -141,6 +142,8 @@ def fill_cache(
                 f"{encoding.cache} lacks embeddings of {encoding.backbone} for this data, and --no-extract was given: "
                 f"run `extract --backbone {encoding.backbone}` first, or leave --no-extract out"
             )
+        if choose_device(encoding.device).startswith("cuda"):
+            decoding_context()  # gets ready while the model loads
         from consistency.backbone import load_backbone  # slow to import, and a warm cache needs none of it
 
         return load_backbone(
