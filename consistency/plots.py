@@ -1,5 +1,5 @@
-"""Figures of a run as PNG: confusion matrices and training curves. Labels are English: most machines lack
-Korean fonts.
+"""Figures of a run as PNG: confusion matrices, reliability diagrams, training curves. Labels are English: most
+machines lack Korean fonts.
 """
 
 import io
@@ -17,7 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from consistency.metrics import confusion
+from consistency.metrics import calibration_bins, confusion
 
 if TYPE_CHECKING:
     from consistency.runs import Result
@@ -26,6 +26,7 @@ INK, MUTED, GRID = "#1f2933", "#65727e", "#e4e8ec"
 COLOURS = ("#2563a8", "#d9730d", "#2e8b57", "#8e4ec6", "#c0392b", "#0f8a96")
 SHADES = LinearSegmentedColormap.from_list("shades", ["#f7f9fb", "#bcd3ea", "#5b93c7", "#1f4e86"])
 DPI = 130
+SQUARE = (0.13, 0.11, 0.84, 0.84 * 4.4 / 4.7)  # of a figure of 4.4 by 4.7 inches, under two lines of title
 
 
 def confusion_matrix_png(matrix: npt.NDArray[np.int64], title: str) -> bytes:
@@ -34,7 +35,7 @@ def confusion_matrix_png(matrix: npt.NDArray[np.int64], title: str) -> bytes:
     The first line of `title` is the heading, the rest stands small below it.
     """
     figure = Figure(figsize=(4.4, 4.7), dpi=DPI)
-    axis = figure.add_axes((0.13, 0.11, 0.84, 0.84 * 4.4 / 4.7))
+    axis = figure.add_axes(SQUARE)
     _draw_confusion(axis, matrix, title)
     return _png(figure)
 
@@ -55,10 +56,27 @@ def tiles_png(pictures: Sequence[bytes]) -> bytes:
 def result_png(result: "Result") -> bytes:
     """The confusion matrix of a result, titled so that it can be told from others."""
     p = result.predictions
-    about = [name for name in (p.backbone, p.protocol, p.split) if name not in ("none", "test")]
-    return confusion_matrix_png(
-        confusion(p.scores, p.predicted), f"{p.system}\n{', '.join([*about, f'n = {len(p):,}'])}"
-    )
+    return confusion_matrix_png(confusion(p.scores, p.predicted), _title(result))
+
+
+def reliability_png(result: "Result") -> bytes:
+    """The reliability diagram of a result with probabilities: of every bin its confidence and the share correct."""
+    p = result.predictions
+    if p.probabilities is None:
+        raise ValueError(f"{p.system} has no probabilities")
+    figure = Figure(figsize=(4.4, 4.7), dpi=DPI)
+    axis = figure.add_axes(SQUARE)
+    confidence, correct, share = np.array(calibration_bins(p.scores, p.probabilities)).T
+    axis.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
+    axis.vlines(confidence, confidence, correct, color=COLOURS[0], linewidth=1.2, alpha=0.5)
+    axis.scatter(confidence, correct, s=20 + 900 * share, color=COLOURS[0], alpha=0.75, linewidth=0, clip_on=False)
+    axis.set(xlim=(0, 1), ylim=(0, 1))
+    _frame(axis, "")
+    axis.set_xlabel("confidence (most probable score)", color=MUTED, fontsize=10)
+    axis.set_ylabel("share correct (area: share of rows)", color=MUTED, fontsize=10)
+    ece = result.metrics["ece"]
+    _head(axis, f"{_title(result)}, ECE = {ece:.3f}" if ece is not None else _title(result))
+    return _png(figure)
 
 
 def training_png(
@@ -118,6 +136,17 @@ def _draw_confusion(axis: Axes, matrix: npt.NDArray[np.int64], title: str) -> No
     axis.spines[:].set_visible(False)
     axis.set_xlabel("predicted score", color=MUTED, fontsize=10)
     axis.set_ylabel("true score (row: count, share)", color=MUTED, fontsize=10)
+    _head(axis, title)
+
+
+def _title(result: "Result") -> str:
+    p = result.predictions
+    about = [name for name in (p.backbone, p.protocol, p.split) if name not in ("none", "test")]
+    return f"{p.system}\n{', '.join([*about, f'n = {len(p):,}'])}"
+
+
+def _head(axis: Axes, title: str) -> None:
+    """Its first line is the heading, the rest stands small below."""
     head, _, about = _ascii(title).partition("\n")
     axis.set_title(f"{head}\n", color=INK, fontsize=12, fontweight="bold", loc="left")
     axis.text(0, 1.03, about, transform=axis.transAxes, color=MUTED, fontsize=9, va="bottom")

@@ -173,7 +173,7 @@ def run_audit(
     )
     write_report([read_run(folder.path)], folder.path / "report.html", images=source.images)
     notes = (f"judges: {folds * repeats} heads, none of which has seen the pictures it judges", encoded.note)
-    return Audit(replace(outcome, notes=notes), audited, precision)
+    return Audit(replace(outcome, notes=(*outcome.notes, *notes)), audited, precision)
 
 
 def read_clean(path: Path, table: PairTable) -> Ints:
