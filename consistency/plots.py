@@ -80,13 +80,16 @@ def reliability_png(result: "Result") -> bytes:
 
 
 def training_png(
-    history: Sequence[Mapping[str, float | int | None]], *, final: Mapping[str, float | None] | None = None
+    history: Sequence[Mapping[str, float | int | None]],
+    *,
+    final: Mapping[str, float | None] | None = None,
+    final_of: str = "held out",
 ) -> bytes:
     """Loss, accuracy and F1 over the epochs, and the final metrics as bars.
 
     history: one mapping per epoch with `epoch` and any of train_loss, val_loss, accuracy, macro_f1,
-    weighted_f1; with a `fold` in it, every fold is a line of its own. final: metrics to show as bars, the
-    last epoch's by default.
+    weighted_f1; with a `fold` in it, every fold is a thin line of its own. final: metrics to show as bars, the
+    last epoch's by default; final_of: the rows they are of.
     """
     figure = Figure(figsize=(10, 7), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15))
     loss, accuracy, f1, bars = figure.subplots(2, 2).ravel()
@@ -97,7 +100,7 @@ def training_png(
         axis.set_ylim(0, 1)
     if final is None and history:
         final = history[-1]
-    _draw_final(bars, final or {})
+    _draw_final(bars, final or {}, final_of)
     return _png(figure)
 
 
@@ -156,6 +159,7 @@ def _draw_curves(
     axis: Axes, history: Sequence[Mapping[str, float | int | None]], names: Mapping[str, str], title: str
 ) -> None:
     folds = list(dict.fromkeys(entry.get("fold") for entry in history))
+    numbered = [fold for fold in folds if fold is not None]
     drawn = 0
     for (key, label), colour in zip(names.items(), COLOURS, strict=False):
         for fold in folds:
@@ -166,17 +170,17 @@ def _draw_curves(
             ]
             if not points:
                 continue
-            first = fold == folds[0]
+            alone = fold is None
             x, y = np.array(points, dtype=np.float64).T
             axis.plot(
                 x,
                 y,
                 color=colour,
-                linewidth=1.8 if len(folds) == 1 else 1.1,
-                alpha=1 if len(folds) == 1 else 0.6,
+                linewidth=2 if alone else 1,
+                alpha=1 if alone else 0.45,
                 marker="o",
-                markersize=3.5 if len(x) <= 30 else 0,
-                label=label + (f" ({len(folds)} folds)" if len(folds) > 1 else "") if first else None,
+                markersize=(3.5 if alone else 2) if len(x) <= 30 else 0,
+                label=label if alone else f"{label} ({len(numbered)} folds)" if fold == numbered[0] else None,
             )
             drawn += 1
     _frame(axis, title)
@@ -188,10 +192,10 @@ def _draw_curves(
         _say(axis, "not recorded")
 
 
-def _draw_final(axis: Axes, final: Mapping[str, float | int | None]) -> None:
+def _draw_final(axis: Axes, final: Mapping[str, float | int | None], final_of: str) -> None:
     titles = {"accuracy": "accuracy", "macro_f1": "macro-F1", "weighted_f1": "weighted-F1", "qwk": "QWK"}
     shown = {title: float(value) for key, title in titles.items() if (value := final.get(key)) is not None}
-    _frame(axis, "Final metrics, held out")
+    _frame(axis, f"Final metrics, {final_of}")
     axis.grid(visible=False)
     if not shown:
         _say(axis, "not recorded")
