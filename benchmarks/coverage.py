@@ -1,6 +1,6 @@
 """Does a 95 % interval hold the truth in 95 of 100 test sets? Simulated test sets, several kinds of interval.
 
-    python -m benchmarks.coverage                  1,500 test sets of 172 and of 35 pictures: ten minutes on one core
+    python -m benchmarks.coverage                  1,500 test sets of 172 and of 35 pictures: a quarter of an hour
     python -m benchmarks.coverage --quick          100 of each: a minute
     python -m benchmarks.coverage --pictures 10    another number of pictures
 

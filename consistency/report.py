@@ -230,8 +230,9 @@ def _leakage(run: Run, result: Result) -> str:
     part_of = dict(zip(rows["row"], part, strict=True))
     tested = np.array([part_of[str(row)] for row in p.rows], dtype=object)
     leak = Leakage(0, 0, 0, 0)
+    used = np.ones(len(part), dtype=bool) if p.split == "test" else part != ""  # no fold: no picture that could be used
     for name in dict.fromkeys(tested):
-        mine, rest = tested == name, part != name
+        mine, rest = tested == name, used & (part != name)
         seen = seen_before((p.images[mine], p.hashtags[mine]), (rows["image"][rest], rows["hashtag"][rest]))
         leak = Leakage(*(a + b for a, b in zip(astuple(leak)[:4], astuple(seen)[:4], strict=True)))
     what = "test rows" if p.split == "test" else "rows tested out of fold"

@@ -138,6 +138,7 @@ def run_audit(
     precision = None if truth is None else precision_at_moved(doubt, truth[rows] != labels + 1, pictures)
     fold = np.full(len(table), -1, dtype=np.int64)
     fold[rows] = division
+    fold = fold[merged.first]  # a merged repeat stands in the fold of the row that was kept
     split = Split(
         protocol="grouped",
         seed=evaluation.seed,
