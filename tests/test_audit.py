@@ -153,7 +153,10 @@ def test_the_command_ranks_every_row_and_measures_itself(run: Run, small_demo: P
     assert page.count("data-row=") == 5
     assert "Here the true labels are known" in page
     assert f"Of {len(rows):,} rows tested out of fold, 0 (0%) have their picture in train, 0 (0%) their exact" in page
-    assert f"3 folds: of {len(rows)} test rows 0 have their picture in train, 0 their exact pair" in ran.stderr
+    assert (
+        f"protocol grouped, 3 folds: of {len(rows)} test rows 0 have their picture in train, 0 their exact pair"
+        in ran.stderr
+    )
 
 
 def test_own_data_need_no_clean_labels(run: Run, small_demo: Path, tmp_path: Path) -> None:

@@ -167,7 +167,8 @@ def division_notes(split: Split, inputs: Inputs) -> tuple[str, ...]:
         leaks = ": this split leaks" if split.protocol == "file" and tested.image else ""
         notes.append(f"protocol {split.protocol}{shared}: {describe_leakage(tested)}{leaks}")
     if (split.fold >= 0).any():
-        notes.append(f"{split.fold.max() + 1} folds{shared}: {describe_leakage(fold_leakage(*columns))}")
+        folds = f"protocol {split.protocol}, {split.fold.max() + 1} folds{shared}"
+        notes.append(f"{folds}: {describe_leakage(fold_leakage(*columns))}")
     if tested.n and (pictures := len(set(inputs.identity[split.rows("test")]))) < FEW_PICTURES:
         notes.append(describe_few_pictures(pictures))
     if inputs.near is not None:
