@@ -237,7 +237,8 @@ def _caption(table: PairTable) -> str:
         "test pictures, and some pairs, are also in train. Split test: held-out rows; cv: out-of-fold rows of a "
         f"cross-validation, pooled. n: rows answered. After each figure its {LEVEL:.0%} interval: bias-corrected "
         f"bootstrap over pictures, {RESAMPLES:,} resamples. seconds: of the run that made the row, all its systems "
-        f"and controls together. The controls never look at a picture: {', '.join(CONTROLS)}.\n"
+        "and controls together. finetune-paper-best is the epoch that was best on the test rows, as published: no fair "
+        f"figure. The controls never look at a picture: {', '.join(CONTROLS)}.\n"
     )
 
 
