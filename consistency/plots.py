@@ -83,7 +83,7 @@ def training_png(
     history: Sequence[Mapping[str, float | int | None]],
     *,
     final: Mapping[str, float | None] | None = None,
-    final_of: str = "held out",
+    final_of: str = "test rows",
 ) -> bytes:
     """Loss, accuracy and F1 over the epochs, and the final metrics as bars.
 
