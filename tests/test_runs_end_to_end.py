@@ -56,6 +56,8 @@ def test_run_folder_scores_again(run: Run, small_demo: Path, folder_of_runs: Pat
     ran = run(*words, "--backbone", "tiny", *common, "--out", folder_of_runs / name, "--json")
     assert ran.code == 0, ran.stderr
     entries = ran.json()
+    if name == "heads":
+        assert "only 12 pictures are tested: intervals are wide" in ran.stderr
     assert {"majority", "text-only", "name-and-text"} <= {entry["system"] for entry in entries}
     assert recompute_metrics.check(folder_of_runs / name) <= recompute_metrics.TOLERANCE
 
