@@ -735,13 +735,15 @@ def rerun_command(run_dir: Path, **given: Any) -> None:
 def compare_command(run_dirs: tuple[Path, ...], seed: int, as_json: bool, quiet: bool) -> None:
     """Paired differences between runs on the same test rows, with intervals over images."""
     from workflows.console import Screen
-    from workflows.report import compare_folders, differences_table
+    from workflows.report import compare_folders, comparison_notes, differences_table
 
     screen = Screen(quiet=quiet)
     differences = compare_folders(run_dirs, seed=seed)
     if as_json:
         print_json([difference.as_dict() for difference in differences])
     screen.table(differences_table(differences))
+    for note in comparison_notes(differences):
+        screen.note(note)
 
 
 @app.command("score")

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-RESAMPLES = 2000
-LEVELS = (2.5, 97.5)
+from consistency.intervals import RESAMPLES, effective_pictures, interval
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -43,7 +43,8 @@ def ranking(doubt: Floats) -> Ints:
 class Precision:
     """Of n rows, `moved` have a label that is known to be wrong; `found` of them are among the first `moved` ranks.
 
-    low, high: 95 % interval of found / moved over resampled pictures. chance: what a random order finds, moved / n.
+    low, high: 95 % interval of found / moved over resampled pictures, as `consistency.intervals` makes them.
+    chance: what a random order finds, moved / n.
     """
 
     n: int
@@ -69,7 +70,7 @@ def precision_at_moved(
     """What the ranking is worth where the clean labels are known; None where no label was moved.
 
     doubt: (n,). moved: (n,) bool. images: (n,), whose rows are resampled together. Each resample is cut at its own
-    number of moved rows; a row drawn several times may be cut in part.
+    number of moved rows; a row drawn several times may be cut in part. Raises ValueError where there is one picture.
     """
     n, count = len(moved), int(moved.sum())
     if not count:
@@ -87,5 +88,8 @@ def precision_at_moved(
         inside = np.clip(cut - (np.cumsum(times) - times), 0, times)
         if cut:
             precisions.append((inside @ hits) / cut)
-    low, high = np.percentile(precisions, LEVELS)
-    return Precision(n, count, found, found / count, float(low), float(high), count / n)
+    m = effective_pictures(images)
+    ends = interval(found / count, np.array(precisions), m) if m > 1 else None
+    if ends is None:
+        raise ValueError("one picture has no interval")
+    return Precision(n, count, found, found / count, *ends, count / n)

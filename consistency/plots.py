@@ -1,5 +1,5 @@
-"""Figures of a run as PNG: confusion matrices and training curves. Labels are English: most machines lack
-Korean fonts.
+"""Figures of a run as PNG: confusion matrices, reliability diagrams, training curves. Labels are English: most
+machines lack Korean fonts.
 """
 
 import io
@@ -17,7 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from consistency.metrics import confusion
+from consistency.metrics import calibration_bins, confusion
 
 if TYPE_CHECKING:
     from consistency.runs import Result
@@ -26,6 +26,7 @@ INK, MUTED, GRID = "#1f2933", "#65727e", "#e4e8ec"
 COLOURS = ("#2563a8", "#d9730d", "#2e8b57", "#8e4ec6", "#c0392b", "#0f8a96")
 SHADES = LinearSegmentedColormap.from_list("shades", ["#f7f9fb", "#bcd3ea", "#5b93c7", "#1f4e86"])
 DPI = 130
+SQUARE = (0.13, 0.11, 0.84, 0.84 * 4.4 / 4.7)  # of a figure of 4.4 by 4.7 inches, under two lines of title
 
 
 def confusion_matrix_png(matrix: npt.NDArray[np.int64], title: str) -> bytes:
@@ -34,7 +35,7 @@ def confusion_matrix_png(matrix: npt.NDArray[np.int64], title: str) -> bytes:
     The first line of `title` is the heading, the rest stands small below it.
     """
     figure = Figure(figsize=(4.4, 4.7), dpi=DPI)
-    axis = figure.add_axes((0.13, 0.11, 0.84, 0.84 * 4.4 / 4.7))
+    axis = figure.add_axes(SQUARE)
     _draw_confusion(axis, matrix, title)
     return _png(figure)
 
@@ -55,20 +56,40 @@ def tiles_png(pictures: Sequence[bytes]) -> bytes:
 def result_png(result: "Result") -> bytes:
     """The confusion matrix of a result, titled so that it can be told from others."""
     p = result.predictions
-    about = [name for name in (p.backbone, p.protocol, p.split) if name not in ("none", "test")]
-    return confusion_matrix_png(
-        confusion(p.scores, p.predicted), f"{p.system}\n{', '.join([*about, f'n = {len(p):,}'])}"
-    )
+    return confusion_matrix_png(confusion(p.scores, p.predicted), _title(result))
+
+
+def reliability_png(result: "Result") -> bytes:
+    """The reliability diagram of a result with probabilities: of every bin its confidence and the share correct."""
+    p = result.predictions
+    if p.probabilities is None:
+        raise ValueError(f"{p.system} has no probabilities")
+    figure = Figure(figsize=(4.4, 4.7), dpi=DPI)
+    axis = figure.add_axes(SQUARE)
+    confidence, correct, share = np.array(calibration_bins(p.scores, p.probabilities)).T
+    axis.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
+    axis.vlines(confidence, confidence, correct, color=COLOURS[0], linewidth=1.2, alpha=0.5)
+    axis.scatter(confidence, correct, s=20 + 900 * share, color=COLOURS[0], alpha=0.75, linewidth=0, clip_on=False)
+    axis.set(xlim=(0, 1), ylim=(0, 1))
+    _frame(axis, "")
+    axis.set_xlabel("confidence (most probable score)", color=MUTED, fontsize=10)
+    axis.set_ylabel("share correct (area: share of rows)", color=MUTED, fontsize=10)
+    ece = result.metrics["ece"]
+    _head(axis, f"{_title(result)}, ECE = {ece:.3f}" if ece is not None else _title(result))
+    return _png(figure)
 
 
 def training_png(
-    history: Sequence[Mapping[str, float | int | None]], *, final: Mapping[str, float | None] | None = None
+    history: Sequence[Mapping[str, float | int | None]],
+    *,
+    final: Mapping[str, float | None] | None = None,
+    final_of: str = "test rows",
 ) -> bytes:
     """Loss, accuracy and F1 over the epochs, and the final metrics as bars.
 
     history: one mapping per epoch with `epoch` and any of train_loss, val_loss, accuracy, macro_f1,
-    weighted_f1; with a `fold` in it, every fold is a line of its own. final: metrics to show as bars, the
-    last epoch's by default.
+    weighted_f1; with a `fold` in it, every fold is a thin line of its own. final: metrics to show as bars, the
+    last epoch's by default; final_of: the rows they are of.
     """
     figure = Figure(figsize=(10, 7), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15))
     loss, accuracy, f1, bars = figure.subplots(2, 2).ravel()
@@ -79,7 +100,7 @@ def training_png(
         axis.set_ylim(0, 1)
     if final is None and history:
         final = history[-1]
-    _draw_final(bars, final or {})
+    _draw_final(bars, final or {}, final_of)
     return _png(figure)
 
 
@@ -118,6 +139,17 @@ def _draw_confusion(axis: Axes, matrix: npt.NDArray[np.int64], title: str) -> No
     axis.spines[:].set_visible(False)
     axis.set_xlabel("predicted score", color=MUTED, fontsize=10)
     axis.set_ylabel("true score (row: count, share)", color=MUTED, fontsize=10)
+    _head(axis, title)
+
+
+def _title(result: "Result") -> str:
+    p = result.predictions
+    about = [name for name in (p.backbone, p.protocol, p.split) if name not in ("none", "test")]
+    return f"{p.system}\n{', '.join([*about, f'n = {len(p):,}'])}"
+
+
+def _head(axis: Axes, title: str) -> None:
+    """Its first line is the heading, the rest stands small below."""
     head, _, about = _ascii(title).partition("\n")
     axis.set_title(f"{head}\n", color=INK, fontsize=12, fontweight="bold", loc="left")
     axis.text(0, 1.03, about, transform=axis.transAxes, color=MUTED, fontsize=9, va="bottom")
@@ -127,6 +159,7 @@ def _draw_curves(
     axis: Axes, history: Sequence[Mapping[str, float | int | None]], names: Mapping[str, str], title: str
 ) -> None:
     folds = list(dict.fromkeys(entry.get("fold") for entry in history))
+    numbered = [fold for fold in folds if fold is not None]
     drawn = 0
     for (key, label), colour in zip(names.items(), COLOURS, strict=False):
         for fold in folds:
@@ -137,17 +170,17 @@ def _draw_curves(
             ]
             if not points:
                 continue
-            first = fold == folds[0]
+            alone = fold is None
             x, y = np.array(points, dtype=np.float64).T
             axis.plot(
                 x,
                 y,
                 color=colour,
-                linewidth=1.8 if len(folds) == 1 else 1.1,
-                alpha=1 if len(folds) == 1 else 0.6,
+                linewidth=2 if alone else 1,
+                alpha=1 if alone else 0.45,
                 marker="o",
-                markersize=3.5 if len(x) <= 30 else 0,
-                label=label + (f" ({len(folds)} folds)" if len(folds) > 1 else "") if first else None,
+                markersize=(3.5 if alone else 2) if len(x) <= 30 else 0,
+                label=label if alone else f"{label} ({len(numbered)} folds)" if fold == numbered[0] else None,
             )
             drawn += 1
     _frame(axis, title)
@@ -159,10 +192,10 @@ def _draw_curves(
         _say(axis, "not recorded")
 
 
-def _draw_final(axis: Axes, final: Mapping[str, float | int | None]) -> None:
+def _draw_final(axis: Axes, final: Mapping[str, float | int | None], final_of: str) -> None:
     titles = {"accuracy": "accuracy", "macro_f1": "macro-F1", "weighted_f1": "weighted-F1", "qwk": "QWK"}
     shown = {title: float(value) for key, title in titles.items() if (value := final.get(key)) is not None}
-    _frame(axis, "Final metrics, held out")
+    _frame(axis, f"Final metrics, {final_of}")
     axis.grid(visible=False)
     if not shown:
         _say(axis, "not recorded")

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -18,7 +18,7 @@ from consistency.durable import make_folder, write_file
 from consistency.errors import InputError
 from consistency.figures import FURTHER_TITLES, LOWER_IS_BETTER, METRIC_TITLES, SPLITS, interval_text, number
 from consistency.gallery import competes, data_uri, main_result, make_gallery, merit, thumbnails
-from consistency.leakage import seen_before
+from consistency.leakage import Leakage, seen_before
 from consistency.metrics import calibration_bins, confusion, per_score
 from consistency.runs import Audited, Result, Run, read_audit, read_split
 
@@ -187,7 +187,7 @@ def _table(members: Sequence[tuple[Run, Result]], several: bool) -> Table:
         protocol,
         SPLITS.get(split, split),
         PROTOCOLS.get(protocol, ""),
-        _leakage(run, result) if split == "test" else "",
+        _leakage(run, result),
         tuple(lines),
         tuple(baseline),
     )
@@ -221,15 +221,23 @@ def _column(results: Sequence[Result], name: str) -> list[Cell]:
 
 
 def _leakage(run: Run, result: Result) -> str:
-    """What of the test rows was in train, told from `split.csv` (by file name: contents are not in it)."""
+    """What of the tested rows was in train, told from `split.csv` (by file name: contents are not in it)."""
     rows = read_split(run.path)
-    if rows is None:
-        return ""
     p = result.predictions
-    rest = rows["split"] != "test"
-    leak = seen_before((p.images, p.hashtags), (rows["image"][rest], rows["hashtag"][rest]))
+    if rows is None or p.split not in ("test", "cv"):
+        return ""
+    part = rows["split"] == "test" if p.split == "test" else rows["fold"]  # what is tested together
+    part_of = dict(zip(rows["row"], part, strict=True))
+    tested = np.array([part_of[str(row)] for row in p.rows], dtype=object)
+    leak = Leakage(0, 0, 0, 0)
+    used = np.ones(len(part), dtype=bool) if p.split == "test" else part != ""  # no fold: no picture that could be used
+    for name in dict.fromkeys(tested):
+        mine, rest = tested == name, used & (part != name)
+        seen = seen_before((p.images[mine], p.hashtags[mine]), (rows["image"][rest], rows["hashtag"][rest]))
+        leak = Leakage(*(a + b for a, b in zip(astuple(leak)[:4], astuple(seen)[:4], strict=True)))
+    what = "test rows" if p.split == "test" else "rows tested out of fold"
     return (
-        f"Of {leak.n:,} test rows, {leak.image:,} ({_percent(leak.image, leak.n)}) have their picture "
+        f"Of {leak.n:,} {what}, {leak.image:,} ({_percent(leak.image, leak.n)}) have their picture "
         f"in train, {leak.pair:,} ({_percent(leak.pair, leak.n)}) their exact pair, "
         f"{leak.hashtag:,} ({_percent(leak.hashtag, leak.n)}) their hashtag."
     )

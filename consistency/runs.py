@@ -30,6 +30,7 @@ CHANCES = ("p1", "p2", "p3", "p4", "p5")
 PREDICTION_COLUMNS = ("system", "row", "image", "hashtag", "score", "predicted", "value", *CHANCES, "split")
 SPLIT_COLUMNS = ("row", "image", "hashtag", "split", "fold")
 AUDIT_COLUMNS = ("rank", "row", "image", "hashtag", "score", "suggested", "doubt", *CHANCES, "repeats")
+SCORE_COLUMNS = ("system", "split", "score", "precision", "recall", "f1", "rows")
 SKIPPED_COLUMNS = ("row", "image", "hashtag", "reason")
 PACKAGES = (
     "koclip-consistency",
@@ -194,11 +195,13 @@ class RunFolder:
         self.write_file(name, to_json(value).encode())
 
     def write_results(self, results: Sequence[Result]) -> None:
-        """`metrics.json`, `predictions.csv`, and confusion matrices.
+        """`metrics.json`, `predictions.csv`, `per_score.csv`, confusion matrices, and reliability diagrams.
 
         `confusion_matrix.png` shows all systems; where there are several, each has a picture of its own beside it.
+        `reliability.png` shows the systems with probabilities that are no controls, where there are such.
         """
-        from consistency.plots import result_png, tiles_png
+        from consistency.controls import CONTROLS
+        from consistency.plots import reliability_png, result_png, tiles_png
 
         names = [_result_name(result) for result in results]
         if len(set(names)) < len(names):
@@ -206,11 +209,16 @@ class RunFolder:
         self.write_json("metrics.json", [result.as_entry() for result in results])
         rows = (row for result in results for row in _prediction_rows(result.predictions))
         self.write_file("predictions.csv", to_csv(PREDICTION_COLUMNS, rows))
+        self.write_file("per_score.csv", to_csv(SCORE_COLUMNS, _score_rows(results)))
         pictures = [result_png(result) for result in results]
         if len(pictures) > 1:
             for name, picture in zip(names, pictures, strict=True):
                 self.write_file(f"confusion_matrix-{name}.png", picture)
         self.write_file("confusion_matrix.png", tiles_png(pictures))
+        told = (result for result in results if result.predictions.probabilities is not None)
+        diagrams = [reliability_png(result) for result in told if result.predictions.system not in CONTROLS]
+        if diagrams:
+            self.write_file("reliability.png", tiles_png(diagrams))
 
     def write_split(self, table: PairTable, split: "Split") -> None:
         """`split.csv`: where every row of the table stands."""
@@ -432,6 +440,14 @@ def _prediction_rows(p: Predictions) -> Iterable[tuple[object, ...]]:
     columns = (p.rows, p.images, p.hashtags, p.scores, p.predicted, p.values, probabilities)
     for *start, chances in zip(*columns, strict=True):
         yield (p.system, *start, *chances, p.split)
+
+
+def _score_rows(results: Sequence[Result]) -> Iterable[tuple[object, ...]]:
+    from consistency.metrics import per_score
+
+    for p in (result.predictions for result in results):
+        for score, figures in enumerate(per_score(p.scores, p.predicted), start=1):
+            yield (p.system, p.split, score, *figures)
 
 
 def _read_predictions(reader: "csv.DictReader[str]") -> dict[tuple[str, str], dict[str, Any]]:

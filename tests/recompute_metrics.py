@@ -1,4 +1,5 @@
-"""Recomputes every number of a run's metrics.json from its predictions.csv alone, importing nothing of the project.
+"""Recomputes every number of a run's metrics.json and per_score.csv from its predictions.csv alone, and every number
+of the tables of `paper` from those of its runs; imports nothing of the project.
 
     python tests/recompute_metrics.py RUN_DIR...
 
@@ -141,9 +142,27 @@ def check(folder):
         worst = max(worst, difference(entry["n"], n))
         for name, value in entry["metrics"].items():
             worst = max(worst, difference(value, figures[name]), difference(entry["ci95"][name], ranges[name]))
+    worst = max(worst, *(check_scores(folder / name) for name in wanted))
     if (folder / "paper.csv").is_file():
         worst = max(worst, check_tables(folder, runs))
     return worst
+
+
+def check_scores(folder):
+    """The largest difference in per_score.csv."""
+    with open(folder / "per_score.csv", encoding="utf-8", newline="") as file:
+        told = [(row.pop("system"), row.pop("split"), *map(float, row.values())) for row in csv.DictReader(file)]
+    expected = []
+    for (system, split), columns in read(folder / "predictions.csv").items():
+        true, predicted = columns["true"], columns["predicted"]
+        for score in range(1, 6):
+            hits = int(((true == score) & (predicted == score)).sum())
+            named, there = int((predicted == score).sum()), int((true == score).sum())
+            f1 = 2 * hits / (named + there) if hits else 0.0
+            expected.append((system, split, score, hits / max(named, 1), hits / max(there, 1), f1, there))
+    if [row[:2] for row in told] != [row[:2] for row in expected]:
+        return float("inf")
+    return max(difference(a[2:], b[2:]) for a, b in zip(told, expected, strict=True))
 
 
 def check_tables(folder, runs):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from consistency.audit import doubts, precision_at_moved, ranking
 from consistency.embeddings import PairEmbeddings
@@ -83,7 +84,16 @@ def test_precision_is_counted_and_resampled_over_pictures() -> None:
         cut = int(moved[rows].sum())
         rows = sorted(rows, key=lambda row: -doubt[row])[:cut]
         precisions.append(moved[rows].mean())
-    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(precisions, (2.5, 97.5))))
+    z0 = stats.norm.ppf(np.mean([(p < found.precision) + (p == found.precision) / 2 for p in precisions]))
+    m = n**2 / sum(np.sum(images == name) ** 2 for name in names)
+    z = stats.t.ppf(0.975, m - 1) * (m / (m - 1)) ** 0.5
+    expected = np.percentile(precisions, 100 * stats.norm.cdf([2 * z0 - z, 2 * z0 + z]))
+    assert (found.low, found.high) == pytest.approx(tuple(expected))
+
+
+def test_one_picture_tells_nothing_of_the_precision() -> None:
+    with pytest.raises(ValueError, match="one picture"):
+        precision_at_moved(np.arange(4.0), np.arange(4) < 2, np.full(4, "a", dtype=object))
 
 
 def test_without_moved_labels_there_is_no_precision() -> None:
@@ -142,6 +152,11 @@ def test_the_command_ranks_every_row_and_measures_itself(run: Run, small_demo: P
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert page.count("data-row=") == 5
     assert "Here the true labels are known" in page
+    assert f"Of {len(rows):,} rows tested out of fold, 0 (0%) have their picture in train, 0 (0%) their exact" in page
+    assert (
+        f"protocol grouped, 3 folds: of {len(rows)} test rows 0 have their picture in train, 0 their exact pair"
+        in ran.stderr
+    )
 
 
 def test_own_data_need_no_clean_labels(run: Run, small_demo: Path, tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """Figures are readable PNGs whatever the names and numbers."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from consistency.plots import confusion_matrix_png, result_png, tiles_png, training_png
+from consistency.plots import confusion_matrix_png, reliability_png, result_png, tiles_png, training_png
 from tests.test_runs import make_result
 
 MATRIX = np.arange(25).reshape(5, 5)
@@ -33,7 +34,25 @@ def test_equal_figures_are_equal_bytes() -> None:
 
 @pytest.mark.parametrize("backbone", ["none", "모델/클립", "$x_{", "a/very/long/path/" * 9])
 def test_any_backbone_name_can_be_a_title(backbone: str) -> None:
-    opened(result_png(make_result("heads-grid", backbone=backbone, split="cv")))
+    result = make_result("heads-grid", backbone=backbone, split="cv")
+    assert opened(result_png(result)).size == opened(reliability_png(result)).size
+
+
+def test_reliability_diagrams_show_where_a_system_is_right() -> None:
+    """Surely right: its circle is at the top right; surely wrong: at the bottom right."""
+    result = make_result("heads")
+    p = result.predictions
+    blue = []
+    for said in (p.scores, p.scores % 5 + 1):
+        figure = reliability_png(replace(result, predictions=replace(p, probabilities=np.eye(5)[said - 1])))
+        pixels = np.asarray(opened(figure)).astype(int)
+        rows, columns = np.nonzero(pixels[:, :, 2] - pixels[:, :, 0] > 60)
+        blue.append((rows.mean() / pixels.shape[0], columns.max() / pixels.shape[1]))
+    (top, right), (bottom, right_too) = blue
+    assert top < 0.25 < 0.75 < bottom
+    assert min(right, right_too) > 0.9
+    with pytest.raises(ValueError, match="no probabilities"):
+        reliability_png(make_result("similarity-exact", probabilities=False))
 
 
 def test_empty_rows_and_large_counts_fit() -> None:

@@ -15,9 +15,10 @@ from PIL import Image
 
 from consistency.errors import InputError
 from consistency.gallery import competes
+from consistency.leakage import fold_leakage
 from consistency.report import write_report
 from consistency.runs import Audited, Result, Run, RunFolder, evaluate_predictions, read_audit, read_run
-from consistency.splits import make_split
+from consistency.splits import make_split, with_folds
 from tests.test_runs import make_result, pair_table, write_run
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
@@ -236,18 +237,23 @@ def test_doubtful_labels_stand_in_the_report(tmp_path: Path) -> None:
 
 def test_leakage_is_told_from_the_split(tmp_path: Path) -> None:
     table = pair_table(["a", "a", "b", "c", "d", "e"] * 5, [f"#{i % 7}" for i in range(30)], [1, 2, 3, 4, 5, 5] * 5)
-    split = make_split(table, table.images, protocol="paper")
+    split = with_folds(make_split(table, table.images, protocol="paper"), 3)
     result = make_result("heads", n=len(split.rows("test")), protocol="paper")
-    p = result.predictions
-    for name in ("rows", "images", "hashtags", "scores"):
-        getattr(p, name)[:] = getattr(table, name)[split.rows("test")]
+    out_of_fold = make_result("heads", n=30, protocol="paper", split="cv")
+    for p, rows in ((result.predictions, split.rows("test")), (out_of_fold.predictions, np.arange(30))):
+        for name in ("rows", "images", "hashtags", "scores"):
+            getattr(p, name)[:] = getattr(table, name)[rows]
     folder = RunFolder.create(tmp_path / "run", runs=tmp_path, command="heads", backbone="tiny")
-    folder.write_results([result])
+    folder.write_results([result, out_of_fold])
     folder.write_split(table, split)
     folder.write_file("training_results.png", (folder.path / "confusion_matrix.png").read_bytes())
     folder.finish({}, seeds={}, data_digest="", fingerprint=None, timings={})
     page = make_page([read_run(folder.path)], tmp_path / "report.html")
     assert "Of 6 test rows, 6 (100%) have their picture in train" in page.text
+    seen = fold_leakage(split, table.images, table.hashtags)
+    assert seen.hashtag > 0
+    assert f"Of 30 rows tested out of fold, {seen.image} (" in page.text
+    assert f"{seen.pair} ({seen.pair / 30:.0%}) their exact pair, {seen.hashtag} (" in page.text
     assert "Training" in page.text
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from sklearn.metrics import cohen_kappa_score, f1_score, mean_absolute_error
+from sklearn.metrics import classification_report, cohen_kappa_score, f1_score, mean_absolute_error
 
 from consistency.errors import InputError, StorageError
 from consistency.pairs import PairTable, Skipped
@@ -141,12 +141,30 @@ def test_any_text_and_any_float_survive_the_csv(rows: list[tuple[str, float]]) -
 
 
 def test_confusion_matrices_one_per_system(tmp_path: Path) -> None:
-    one = write_run(tmp_path / "one", [make_result("heads")])
-    assert [path.name for path in one.glob("*.png")] == ["confusion_matrix.png"]
+    one = write_run(tmp_path / "one", [make_result("similarity-exact", probabilities=False), make_result("majority")])
+    whole = picture_size(one / "confusion_matrix-majority.png")
+    assert not (one / "reliability.png").exists()  # of no probabilities, and of controls
     several = write_run(tmp_path / "several", [make_result("heads"), make_result("heads", split="cv")])
     pictures = {path.name: picture_size(path) for path in several.glob("*.png")}
-    assert pictures.keys() == {"confusion_matrix.png", "confusion_matrix-heads.png", "confusion_matrix-heads-cv.png"}
-    assert pictures["confusion_matrix.png"][0] == 2 * pictures["confusion_matrix-heads.png"][0]
+    ones = dict.fromkeys(("confusion_matrix-heads.png", "confusion_matrix-heads-cv.png"), whole)
+    twos = dict.fromkeys(("confusion_matrix.png", "reliability.png"), (2 * whole[0], whole[1]))
+    assert pictures == ones | twos
+
+
+def test_every_score_has_its_line(tmp_path: Path) -> None:
+    """A score that nobody has and nobody says is there, with zeros, as in scikit-learn's report of five labels."""
+    result = make_result("heads")
+    p = result.predictions
+    p.scores[:], p.predicted[:] = np.minimum(p.scores, 4), np.minimum(p.predicted, 4)
+    folder = write_run(tmp_path / "run", [result])
+    with (folder / "per_score.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    told = classification_report(p.scores, p.predicted, labels=range(1, 6), output_dict=True, zero_division=0)
+    for line in lines:
+        expected = told[line["score"]]
+        found = [float(line[name]) for name in ("precision", "recall", "f1", "rows")]
+        assert found == pytest.approx([expected[name] for name in ("precision", "recall", "f1-score", "support")])
+    assert [line["score"] for line in lines] == ["1", "2", "3", "4", "5"]
 
 
 def picture_size(path: Path) -> tuple[int, int]:

@@ -138,6 +138,7 @@ def run_audit(
     precision = None if truth is None else precision_at_moved(doubt, truth[rows] != labels + 1, pictures)
     fold = np.full(len(table), -1, dtype=np.int64)
     fold[rows] = division
+    fold = fold[merged.first]  # a merged repeat stands in the fold of the row that was kept
     split = Split(
         protocol="grouped",
         seed=evaluation.seed,
@@ -173,7 +174,7 @@ def run_audit(
     )
     write_report([read_run(folder.path)], folder.path / "report.html", images=source.images)
     notes = (f"judges: {folds * repeats} heads, none of which has seen the pictures it judges", encoded.note)
-    return Audit(replace(outcome, notes=notes), audited, precision)
+    return Audit(replace(outcome, notes=(*outcome.notes, *notes)), audited, precision)
 
 
 def read_clean(path: Path, table: PairTable) -> Ints:

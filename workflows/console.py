@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rich import table
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
@@ -69,7 +70,7 @@ class Screen:
         if self.quiet:
             return
         self.console.print(Text(shown.title, style="bold"), soft_wrap=True)
-        self.console.print(_grid(shown))
+        self.console.print(_grid(shown), crop=False)  # too wide a table runs on: a figure cut short is a wrong one
         self.console.print()
 
     def live(self, shown: Table) -> None:
@@ -129,8 +130,11 @@ def _grid(shown: Table) -> table.Table:
     grid = table.Table(header_style="dim", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for i, name in enumerate(shown.columns):
         text = i < shown.left
-        long = max((len(str(row[i])) for row in shown.rows), default=0) > FOLDED
-        grid.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=not (text and i and long))
+        widest = max(cell_len(str(cell)) for cell in (name, *(row[i] for row in shown.rows)))
+        folds = bool(text and i) and widest > FOLDED
+        least = None if folds else widest
+        side: Literal["left", "right"] = "left" if text else "right"
+        grid.add_column(name, justify=side, overflow="fold", no_wrap=not folds, min_width=least)
     for row in shown.rows:
         grid.add_row(*(Text(str(cell)) for cell in row))
     return grid

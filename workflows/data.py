@@ -16,7 +16,7 @@ from consistency.runs import split_csv
 from consistency.splits import with_folds
 from demo.dataset import write_demo
 from workflows.console import Table
-from workflows.evaluate import leakage_notes, split_table
+from workflows.evaluate import division_notes, split_table
 from workflows.inputs import read_inputs, read_table, refuse_skipped
 from workflows.options import Evaluation, Source
 
@@ -69,7 +69,7 @@ def write_division(
         rows={side: len(split.rows(side)) for side in ("train", "test")},
         folds=folds,
         leakage=leakage(split, inputs.identity, inputs.table.hashtags, inputs.scenes),
-        notes=(*leakage_notes(split, inputs), *blind),
+        notes=(*division_notes(split, inputs), *blind),
         skipped=inputs.skipped,
     )
 

@@ -28,6 +28,7 @@ CLASSES = np.arange(1, 6)
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 SHOWN_GROUPS = 3
+FEW_PICTURES = 20  # the fewest for which docs/evaluation.md tells how often intervals hold
 BOOTSTRAP_SEED = 42  # whatever --seed is: intervals of two runs share their resamples
 
 
@@ -155,8 +156,10 @@ def controls(
     ]
 
 
-def leakage_notes(split: Split, inputs: Inputs) -> tuple[str, ...]:
-    """What of the test rows, and of the rows tested in folds, was in train; and which pictures are near-duplicates."""
+def division_notes(split: Split, inputs: Inputs) -> tuple[str, ...]:
+    """What of the test rows, and of the rows tested in folds, was in train; whether few pictures are tested; and which
+    pictures are near-duplicates.
+    """
     columns = (split, inputs.identity, inputs.table.hashtags, inputs.scenes)
     shared = " (pictures may be on both sides)" if split.protocol == "hashtag" else ""
     notes = []
@@ -164,7 +167,10 @@ def leakage_notes(split: Split, inputs: Inputs) -> tuple[str, ...]:
         leaks = ": this split leaks" if split.protocol == "file" and tested.image else ""
         notes.append(f"protocol {split.protocol}{shared}: {describe_leakage(tested)}{leaks}")
     if (split.fold >= 0).any():
-        notes.append(f"{split.fold.max() + 1} folds{shared}: {describe_leakage(fold_leakage(*columns))}")
+        folds = f"protocol {split.protocol}, {split.fold.max() + 1} folds{shared}"
+        notes.append(f"{folds}: {describe_leakage(fold_leakage(*columns))}")
+    if tested.n and (pictures := len(set(inputs.identity[split.rows("test")]))) < FEW_PICTURES:
+        notes.append(describe_few_pictures(pictures))
     if inputs.near is not None:
         notes.append(describe_near_duplicates(inputs.near))
     return tuple(notes)
@@ -175,6 +181,15 @@ def describe_leakage(leak: Leakage) -> str:
     return (
         f"of {leak.n} test rows {leak.image} have their picture in train, "
         f"{leak.pair} their exact pair, {leak.hashtag} their hashtag{near}"
+    )
+
+
+def describe_few_pictures(pictures: int) -> str:
+    if pictures == 1:
+        return "a single picture is tested: nothing says how other pictures would do, and no figure has an interval"
+    return (
+        f"only {pictures} pictures are tested: intervals are wide, and how often they hold was measured down to "
+        f"{FEW_PICTURES} pictures"
     )
 
 
@@ -233,4 +248,4 @@ def write_run(
         fields=fields,
         timings=clock.seconds,
     )
-    return Outcome(folder.path, tuple(results), tuple(skipped), (*leakage_notes(split, inputs), *notes))
+    return Outcome(folder.path, tuple(results), tuple(skipped), (*division_notes(split, inputs), *notes))

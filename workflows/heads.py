@@ -173,7 +173,8 @@ def run_heads(
         assert isinstance(fitted.head, TrainedHead)
         export_published(fitted.head, folder.path / "classifier.pth")
     if curves:
-        folder.write_file("training_results.png", training_png(curves, final=results[-1].metrics))
+        final_of = f"{folds} folds pooled" if folds else "test rows"
+        folder.write_file("training_results.png", training_png(curves, final=results[-1].metrics, final_of=final_of))
     if grid_file:
         folder.write_file("grid.toml", grid_file.read_bytes())
     if fitted.grid is not None:

@@ -10,18 +10,19 @@ from consistency.figures import METRIC_TITLES, SPLITS, number, with_interval
 from consistency.intervals import LEVEL, RESAMPLES
 from consistency.metrics import METRICS
 from consistency.pairs import PairTable, Skipped
+from consistency.report import write_report
 from consistency.runs import Result, RunFolder, slug, to_csv
 from consistency.splits import Protocol
 from workflows.console import Screen, Table
 from workflows.evaluate import Outcome
 from workflows.finetune import Recipe as FinetuneRecipe
 from workflows.finetune import run_finetune
+from workflows.heads import PAPER_FOLDS, run_heads
 from workflows.heads import Recipe as HeadRecipe
-from workflows.heads import run_heads
 from workflows.inputs import read_table
 from workflows.options import Encoding, Evaluation, Source, as_config
 from workflows.similarity import run_similarity
-from workflows.suite import Done, Step, close_suite, open_suite, run_steps
+from workflows.suite import Done, Step, close_suite, open_suite, run_steps, suite_notes
 
 PROTOCOLS: tuple[Protocol, ...] = ("grouped", "paper")  # of the table, in its order
 QUICK_EPOCHS = 2
@@ -87,7 +88,7 @@ def run_paper(
     quick: bool,
     screen: Screen,
 ) -> Outcome:
-    """The table as `paper.csv`, `paper.md` and `metrics.json`; every run is kept in a folder of its own.
+    """The table as `paper.csv`, `paper.md`, `metrics.json` and `report.html`; every run is kept in a folder of its own.
 
     The same command with the same --out goes on where it stopped.
     """
@@ -113,12 +114,15 @@ def run_paper(
             )
     done = run_steps(folder, steps, screen.note)
     lines = distinct_results(done)
-    write_tables(folder, lines, table)
+    notes = suite_notes(source, PROTOCOLS, seed, folds=PAPER_FOLDS)
+    write_tables(folder, lines, table, notes)
+    write_report([step.run for step in done], folder.path / "report.html", images=source.images)
     close_suite(folder, plan, seed, done)
     return Outcome(
         folder.path,
         tuple(line.result for line in lines),
         skipped_of(done),
+        notes=notes,
         seconds=tuple(line.seconds for line in lines),
     )
 
@@ -148,11 +152,11 @@ def distinct_results(done: Sequence[Done]) -> list[Line]:
     return sorted(lines.values(), key=order)
 
 
-def write_tables(folder: RunFolder, lines: Sequence[Line], table: PairTable) -> None:
+def write_tables(folder: RunFolder, lines: Sequence[Line], table: PairTable, notes: Sequence[str]) -> None:
     """`metrics.json`, `paper.csv` and `paper.md`, and of several backbones `backbones.csv`."""
     folder.write_json("metrics.json", [{**line.result.as_entry(), "run": line.run} for line in lines])
     folder.write_file("paper.csv", _csv(lines))
-    folder.write_file("paper.md", _markdown(lines, table).encode())
+    folder.write_file("paper.md", _markdown(lines, table, notes).encode())
     results = [line.result for line in lines]
     if backbones_table(results):
         columns, rows = by_backbone(results)
@@ -207,7 +211,7 @@ def _csv(lines: Sequence[Line]) -> bytes:
     return to_csv([*columns, "seconds", "run"], rows)
 
 
-def _markdown(lines: Sequence[Line], table: PairTable) -> str:
+def _markdown(lines: Sequence[Line], table: PairTable, notes: Sequence[str]) -> str:
     """For a manuscript: the table with its caption, and which backbone is best where there are several."""
     columns = ["protocol", "backbone", "system", "split", "n", *METRIC_TITLES.values(), "seconds"]
     rows: list[list[str]] = []
@@ -215,7 +219,8 @@ def _markdown(lines: Sequence[Line], table: PairTable) -> str:
         result, p = line.result, line.result.predictions
         figures = [with_interval(result.metrics[key], result.ci95[key]) for key in METRIC_TITLES]
         rows.append([p.protocol, p.backbone, p.system, p.split, str(len(p)), *figures, f"{line.seconds:.1f}"])
-    parts = [_caption(table), _grid(columns, rows)]
+    leaks = "".join(f"- {note}\n" for note in notes)
+    parts = [_caption(table), _grid(columns, rows), f"Who had been seen before:\n\n{leaks}"]
     results = [line.result for line in lines]
     if backbones_table(results):
         columns, figures_by = by_backbone(results)
@@ -232,7 +237,8 @@ def _caption(table: PairTable) -> str:
         "test pictures, and some pairs, are also in train. Split test: held-out rows; cv: out-of-fold rows of a "
         f"cross-validation, pooled. n: rows answered. After each figure its {LEVEL:.0%} interval: bias-corrected "
         f"bootstrap over pictures, {RESAMPLES:,} resamples. seconds: of the run that made the row, all its systems "
-        f"and controls together. The controls never look at a picture: {', '.join(CONTROLS)}.\n"
+        "and controls together. finetune-paper-best is the epoch that was best on the test rows, as published: no fair "
+        f"figure. The controls never look at a picture: {', '.join(CONTROLS)}.\n"
     )
 
 

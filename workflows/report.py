@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from consistency.compare import Difference, compare_runs
+from consistency.compare import RESAMPLES, Difference, compare_runs
 from consistency.durable import check_output
 from consistency.figures import METRIC_TITLES, number, signed
 from consistency.report import write_report
@@ -33,6 +33,16 @@ def report_runs(folders: Sequence[Path], out: Path, *, images: Path | None = Non
 def compare_folders(folders: Sequence[Path], *, seed: int) -> list[Difference]:
     # An audit judges every row and tests on none.
     return compare_runs([run for run in read_runs(folders) if run.command != "audit"], seed=seed)
+
+
+def comparison_notes(differences: Sequence[Difference]) -> tuple[str, str]:
+    """What the intervals are over, and what they leave out."""
+    systems = len({d.name for d in differences})
+    corrected = f", corrected (Holm) for the {systems} systems compared on a metric" if systems > 1 else ""
+    return (
+        f"intervals and p over {RESAMPLES:,} resamples of the test pictures, the same for both systems{corrected}",
+        "they leave out what training again would change: run both with several --seed, and --split RUN_DIR/split.csv",
+    )
 
 
 def differences_table(differences: Sequence[Difference]) -> Table:

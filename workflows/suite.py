@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from consistency.runs import Run, RunFolder, read_run
-from workflows.evaluate import BOOTSTRAP_SEED, Outcome
+from consistency.splits import Protocol, with_folds
+from workflows.evaluate import BOOTSTRAP_SEED, Outcome, division_notes, split_table
+from workflows.inputs import read_inputs
+from workflows.options import Evaluation, Source
 
 PLAN = "plan.json"
 
@@ -54,6 +57,21 @@ def run_steps(folder: RunFolder, steps: Sequence[Step], say: Callable[[str], Non
             step.work(path)
         done.append(Done(step.name, read_run(path)))
     return done
+
+
+def suite_notes(
+    source: Source, protocols: Sequence[Protocol], seed: int, *, folds: int | None = None
+) -> tuple[str, ...]:
+    """What of the test rows was in train, by protocol: all runs of a suite divide the table alike.
+
+    folds: those of its cross-validated runs. Told even where every run was there already.
+    """
+    inputs = read_inputs(source)
+    notes: list[str] = []
+    for protocol in protocols:
+        split = split_table(inputs, source, Evaluation(protocol, seed))
+        notes += division_notes(with_folds(split, folds) if folds else split, inputs)
+    return tuple(dict.fromkeys(notes))
 
 
 def close_suite(folder: RunFolder, plan: Mapping[str, Any], seed: int, done: Sequence[Done]) -> None:
