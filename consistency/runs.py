@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from consistency.durable import make_folder, write_file
+from consistency.durable import check_folder, make_folder, write_file
 from consistency.errors import InputError, StorageError
 from consistency.pairs import PairTable, Skipped
 
@@ -158,6 +158,7 @@ class RunFolder:
         An `out` that holds an earlier run, finished or not, is moved aside to OUT.1, OUT.2, ...; raises
         InputError where it is anything else that is not an empty folder.
         """
+        cls.check_new(out, runs=runs)
         now = datetime.now().astimezone()
         try:
             path = _claim(out) if out is not None else _default_folder(runs, now, command, backbone)
@@ -166,15 +167,32 @@ class RunFolder:
         write_file(path / UNFINISHED, f"{command}\nrun.json is not written yet: this run is not complete\n".encode())
         return cls(path, command, backbone, now.isoformat(timespec="seconds"))
 
-    @classmethod
-    def reopen(cls, path: Path, *, command: str, backbone: str) -> "RunFolder":
-        """The unfinished run of `command` in `path`, to go on with. Raises InputError where there is none."""
+    @staticmethod
+    def check_new(out: Path | None, *, runs: Path) -> None:
+        """Raises InputError where `create` could make no folder; asked before the work whose result goes there."""
+        if out is not None and out.is_file():
+            raise InputError(f"--out {out} is a file, expected a folder: name another one")
+        if out is not None and out.is_dir() and any(out.iterdir()):
+            if not any((out / name).exists() for name in ("run.json", UNFINISHED)):
+                raise InputError(f"--out {out} is not empty and holds no run: name another folder, or empty it")
+            check_folder(out.parent)  # where the earlier run is moved aside
+        check_folder(out or runs)
+
+    @staticmethod
+    def check_unfinished(path: Path, command: str) -> None:
+        """Raises InputError unless `path` holds an unfinished run of `command`."""
         if (path / "run.json").is_file():
             raise InputError(f"{path} is a finished run: there is nothing to resume")
         if not (path / UNFINISHED).is_file():
             raise InputError(f"{path} holds no unfinished run: name the folder of the interrupted {command}")
         if (began := (path / UNFINISHED).read_text(encoding="utf-8").split("\n")[0]) != command:
             raise InputError(f"{path} is an unfinished run of {began}, not of {command}: resume it with {began}")
+        check_folder(path)
+
+    @classmethod
+    def reopen(cls, path: Path, *, command: str, backbone: str) -> "RunFolder":
+        """The unfinished run of `command` in `path`, to go on with. Raises InputError where there is none."""
+        cls.check_unfinished(path, command)
         return cls.at(path, command=command, backbone=backbone)
 
     @classmethod
@@ -466,11 +484,7 @@ def _read_skipped(path: Path) -> tuple[Skipped, ...]:
 
 
 def _claim(out: Path) -> Path:
-    if out.is_file():
-        raise InputError(f"--out {out} is a file, expected a folder: name another one")
     if out.is_dir() and any(out.iterdir()):
-        if not any((out / name).exists() for name in ("run.json", UNFINISHED)):
-            raise InputError(f"--out {out} is not empty and holds no run: name another folder, or empty it")
         aside = next(path for n in count(1) if not (path := out.with_name(f"{out.name}.{n}")).exists())
         out.rename(aside)
     make_folder(out)

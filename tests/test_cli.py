@@ -316,6 +316,7 @@ def test_no_output_into_a_folder_that_is_not_there(run: Run, small_demo: Path, t
     missing = tmp_path / "nowhere"
     for command in (
         ["cache", "export", missing / "out.npz", *data],
+        ["data", "split", *data[:4], "-o", missing / "split.csv"],
         ["report", trained, "-o", missing / "report.html"],
         ["score", "--model", trained, *data, "-o", missing / "scores.csv"],
     ):
@@ -324,6 +325,46 @@ def test_no_output_into_a_folder_that_is_not_there(run: Run, small_demo: Path, t
         assert f"the folder {missing} does not exist" in ran.stderr
         assert ran.stderr.count("\n") == 1
     assert not missing.exists()
+
+
+COMMANDS = ["extract", "similarity", "heads", "finetune", "audit", "paper"]
+
+
+def test_a_place_for_no_run_is_refused_before_any_work(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    data = data_options(small_demo, tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").touch()
+    places = {
+        "file": "is a file, expected a folder",
+        "other": "is not empty and holds no run",
+        "file/run": "is a file, expected a folder",
+    }
+    for command in COMMANDS:
+        options = data[:4] if command == "finetune" else data
+        for name, said in places.items():
+            ran = run(command, "--backbone", "tiny", *options, "--out", tmp_path / name)
+            assert ran.code == 2, ran.stderr
+            assert said in ran.stderr
+            assert ran.stderr.count("\n") == 1
+    for command in ("heads", "finetune"):
+        ran = run(command, "--backbone", "tiny", *data[:4], "--resume", tmp_path / "other")
+        assert (ran.code, ran.stderr.count("\n")) == (2, 1)
+        assert "holds no unfinished run" in ran.stderr
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_only_be_read(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    data = data_options(small_demo, tmp_path)
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    for command in (["extract", "--backbone", "tiny", *data, "--out", closed / "run"],
+                    ["data", "split", *data[:4], "-o", closed / "split.csv"],
+                    ["data", "demo", closed / "data"]):  # fmt: skip
+        ran = run(*command)
+        assert (ran.code, ran.stderr.count("\n")) == (2, 1)
+        assert f"{closed} cannot be written to" in ran.stderr
 
 
 def test_data_check_without_pictures(run: Run, small_demo: Path, tmp_path: Path) -> None:

@@ -82,6 +82,17 @@ def test_two_backbones_stand_side_by_side(run: Run, small: Path, tmp_path: Path)
     assert (tmp_path / "run" / "paper.csv").read_bytes() == before
 
 
+def test_what_is_missing_is_told_before_the_first_run(run: Run, small: Path, tmp_path: Path) -> None:
+    options = ["--data", small / "combined_data.csv", "--cache", tmp_path / "cache", "--out", tmp_path / "table"]
+    there = run("paper", "--images", small / "image", "--backbone", "tiny", "--backbone", tmp_path / "gone", *options)
+    assert there.code == 2
+    assert f"there is no folder {tmp_path / 'gone'}" in there.stderr
+    blind = run("paper", "--images", tmp_path, "--backbone", "tiny", *options)
+    assert blind.code == 2
+    assert "put them there, or name their folder with --images" in blind.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_every_number_of_the_tables_is_recomputed(run: Run, small: Path, tmp_path: Path) -> None:
     """Two runs on two backbones, and the tables made of them; then one number is changed, which is noticed."""
     shutil.copytree(TINY, tmp_path / "other")

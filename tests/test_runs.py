@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import cohen_kappa_score, f1_score, mean_absolute_error
 
-from consistency.errors import InputError, StorageError
+from consistency.errors import InputError
 from consistency.pairs import PairTable, Skipped
 from consistency.runs import Predictions, Result, RunFolder, evaluate_predictions, read_run, read_split, slug, to_csv
 from consistency.splits import make_split
@@ -191,7 +191,7 @@ def test_folders_that_hold_something_else_are_left_alone(tmp_path: Path) -> None
         RunFolder.create(tmp_path / "notes" / "diary.txt", runs=tmp_path, command="heads", backbone="tiny")
     (tmp_path / "empty").mkdir()
     assert RunFolder.create(tmp_path / "empty", runs=tmp_path, command="x", backbone="y").path.is_dir()
-    with pytest.raises(StorageError, match="cannot make|was not written"):
+    with pytest.raises(InputError, match="diary.txt is a file, expected a folder"):
         RunFolder.create(tmp_path / "notes" / "diary.txt" / "run", runs=tmp_path, command="x", backbone="y")
 
 

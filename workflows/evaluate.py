@@ -68,6 +68,14 @@ def split_table(inputs: Inputs, source: Source, evaluation: Evaluation, *, valid
     return split if len(split.rows("val")) else hold_out_validation(split, seed=seed)
 
 
+def check_run(evaluation: Evaluation, command: str) -> None:
+    """Raises InputError for what `open_run` would refuse, before the work whose results go there."""
+    if evaluation.resume is not None:
+        RunFolder.check_unfinished(evaluation.resume, command)
+    else:
+        RunFolder.check_new(evaluation.out, runs=evaluation.runs)
+
+
 def open_run(evaluation: Evaluation, command: str, backbone: str) -> RunFolder:
     """The run folder: a new one, or the unfinished one of `--resume`."""
     if evaluation.resume is not None:

@@ -24,6 +24,7 @@ from workflows.encode import Encoded, encode_pairs
 from workflows.evaluate import (
     Clock,
     Outcome,
+    check_run,
     controls,
     open_run,
     predictions_of,
@@ -120,6 +121,7 @@ def run_heads(
     configs = _configs(recipe, grid_file)
     if export_pth:
         _check_export(configs, ensemble)
+    check_run(evaluation, "heads")
     inputs = read_inputs(source, near_duplicates=evaluation.near_duplicates, progress=progress)
     split = split_table(inputs, source, evaluation)
     encoded = encode_pairs(inputs, encoding, source, progress=progress)

@@ -13,12 +13,13 @@ from consistency.pairs import PairTable, Skipped
 from consistency.runs import Result, RunFolder, slug, to_csv
 from consistency.splits import Protocol
 from workflows.console import Screen, Table
+from workflows.encode import resolve
 from workflows.evaluate import Outcome
 from workflows.finetune import Recipe as FinetuneRecipe
 from workflows.finetune import run_finetune
 from workflows.heads import Recipe as HeadRecipe
 from workflows.heads import run_heads
-from workflows.inputs import read_table
+from workflows.inputs import read_inputs
 from workflows.options import Encoding, Evaluation, Source, as_config
 from workflows.similarity import run_similarity
 from workflows.suite import Done, Step, close_suite, open_suite, run_steps
@@ -91,7 +92,9 @@ def run_paper(
 
     The same command with the same --out goes on where it stopped.
     """
-    table = read_table(source)
+    for encoding in encodings:
+        resolve(encoding)  # of several the last may be missing: it would be told after hours with the others
+    table = read_inputs(source).table
     plan = as_config(
         source=source, encodings=list(encodings), seed=seed, finetune=finetune, quick=quick, data_digest=table.digest
     )
