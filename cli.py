@@ -875,13 +875,19 @@ def cache_gc_command(**given: Any) -> None:
     if not choice.backbone and not choice.fingerprint:
         raise click.UsageError("name the model to keep with --backbone or --fingerprint")
     doomed = others(choice)
-    screen.table(info_table(choice.root, doomed))
+    if doomed:
+        screen.table(info_table(choice.root, doomed))
     if doomed and not given["yes"]:
-        click.confirm(f"Remove these {len(doomed)}?", abort=True, err=True)
+        try:
+            doomed = doomed if click.confirm(f"Remove these {len(doomed)}?", err=True) else []
+        except click.Abort:
+            if sys.stdin.isatty():
+                raise
+            raise click.UsageError("there is nobody to ask whether to remove these: give --yes") from None
     removed = cache_gc(choice.root, [entry["fingerprint"] for entry in doomed])
     if given["as_json"]:
         print_json(removed)
-    screen.note(f"Removed {len(removed)} of {len(doomed)}")
+    screen.note(f"Removed {len(removed)} sets of embeddings")
 
 
 @cache_group.command("export")

@@ -281,7 +281,12 @@ def test_gc_asks(small_demo: Path, tmp_path: Path) -> None:
         assert CliRunner().invoke(app, ["extract", "--backbone", "tiny", *data, "--decode", decode]).exit_code == 0
     kept, other = sorted(path.name for path in (tmp_path / "cache").iterdir())
     gc = ["cache", "gc", *data[4:], "--fingerprint", kept]
-    assert "Remove these 1? [y/N]" in CliRunner().invoke(app, gc, input="n\n").stderr
+    refused = CliRunner().invoke(app, [*gc, "--json"], input="n\n")
+    assert (refused.exit_code, json.loads(refused.stdout)) == (0, [])
+    assert "Remove these 1? [y/N]" in refused.stderr
+    nobody = CliRunner().invoke(app, gc, input="")
+    assert nobody.exit_code == 2
+    assert "nobody to ask" in nobody.stderr
     assert (tmp_path / "cache" / other).is_dir()
     assert CliRunner().invoke(app, gc, input="y\n").exit_code == 0
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [kept]
