@@ -46,6 +46,7 @@ PACKAGES = (
 )
 SOURCES = ("consistency", "embedcache", "heads", "finetune", "demo", "workflows")
 UNFINISHED = ".unfinished"
+UNANSWERED = ("extract", "paper")  # commands whose own folder holds no predictions
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,6 +302,9 @@ def read_info(path: Path) -> dict[str, Any]:
 def read_run(path: Path) -> Run:
     """Read a finished run folder. Raises InputError where it is none, or where a file of it is damaged."""
     info = read_info(path)
+    if info["command"] in UNANSWERED:
+        inside = ": name one of the runs in it" if info["command"] == "paper" else ""
+        raise InputError(f"{path} is a run of {info['command']}, which holds no predictions of its own{inside}")
     try:
         entries = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
         with (path / "predictions.csv").open(encoding="utf-8", newline="") as file:

@@ -21,6 +21,7 @@ from consistency.pairs import PairTable, Skipped
 from consistency.runs import Predictions, Result, RunFolder, evaluate_predictions, read_run, read_split, slug, to_csv
 from consistency.splits import make_split
 from tests import recompute_metrics
+from workflows.report import read_runs
 
 NASTY = [
     "#맛집",
@@ -71,9 +72,12 @@ def make_result(
     )
 
 
-def write_run(path: Path, results: Sequence[Result], *, config: dict[str, object] | None = None) -> Path:
-    folder = RunFolder.create(path, runs=path.parent, command="heads", backbone="tiny")
-    folder.write_results(list(results))
+def write_run(
+    path: Path, results: Sequence[Result], *, config: dict[str, object] | None = None, command: str = "heads"
+) -> Path:
+    folder = RunFolder.create(path, runs=path.parent, command=command, backbone="tiny")
+    if results:
+        folder.write_results(list(results))
     folder.finish(
         config or {}, seeds={"seed": 42, "bootstrap": 42}, data_digest="ab", fingerprint=None, timings={"fit": 1.5}
     )
@@ -208,6 +212,17 @@ def test_what_is_no_run_is_one_clear_line(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message) as caught:
             read_run(folder)
         assert "\n" not in str(caught.value)
+
+
+def test_runs_without_predictions_are_told_and_passed_over(tmp_path: Path) -> None:
+    inside = write_run(tmp_path / "all" / "heads", [make_result()])
+    extracted = write_run(tmp_path / "all" / "extract", [], command="extract")
+    table = write_run(tmp_path / "all" / "paper", [], command="paper")
+    with pytest.raises(InputError, match="is a run of extract, which holds no predictions of its own"):
+        read_run(extracted)
+    with pytest.raises(InputError, match="is a run of paper, .*: name one of the runs in it"):
+        read_run(table)
+    assert [run.path for run in read_runs([tmp_path / "all"])] == [inside]
 
 
 def test_split_csv_has_every_row_and_skipped_csv_only_what_was_skipped(tmp_path: Path) -> None:
