@@ -916,8 +916,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted; what is finished is kept: run it again (finetune, heads --grid: --resume)", INTERRUPTED)
+    except (click.Abort, KeyboardInterrupt) as error:
+        how = "".join(f" with {option}" for option in getattr(error.__cause__ or error, "__notes__", [])[-1:])
+        _fail(f"interrupted; what is finished is kept: run it again{how}", INTERRUPTED)
     except BrokenPipeError:  # `... --json | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)

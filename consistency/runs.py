@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from consistency.durable import check_folder, make_folder, write_file
+from consistency.durable import check_folder, make_folder, sweep_temp, write_file
 from consistency.errors import InputError, StorageError
 from consistency.pairs import PairTable, Skipped
 
@@ -194,6 +194,7 @@ class RunFolder:
     def reopen(cls, path: Path, *, command: str, backbone: str) -> "RunFolder":
         """The unfinished run of `command` in `path`, to go on with. Raises InputError where there is none."""
         cls.check_unfinished(path, command)
+        sweep_temp(path)
         return cls.at(path, command=command, backbone=backbone)
 
     @classmethod

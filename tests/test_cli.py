@@ -214,7 +214,7 @@ def test_interrupt_exits_130_and_goes_on(run: Run, small_demo: Path, tmp_path: P
     started.send_signal(signal.SIGINT)
     _, said = started.communicate(timeout=60)
     assert started.returncode == 130, said
-    assert said.strip().startswith("Error: interrupted")
+    assert said.strip().endswith(f"interrupted; what is finished is kept: run it again with --resume {folder}")
     assert "\n" not in said.strip()
     assert not (folder / "run.json").exists()
     assert run("report", folder, "-o", tmp_path / "r.html").code == 2  # unfinished: nothing to report yet
@@ -357,6 +357,30 @@ def test_a_place_for_no_run_is_refused_before_any_work(run: Run, small_demo: Pat
         assert (ran.code, ran.stderr.count("\n")) == (2, 1)
         assert "holds no unfinished run" in ran.stderr
     assert not (tmp_path / "cache").exists()
+
+
+def test_the_demo_is_drawn_over_a_drawing_alone(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    (begun / "image").mkdir(parents=True)
+    shutil.copy(small_demo / "image" / "demo_001.png", begun / "image")
+    (begun / "image" / ".writing-1-a").touch()  # as a kill leaves it
+    own = tmp_path / "own"
+    shutil.copytree(small_demo, own)
+    (own / "clean_labels.csv").unlink()
+    other = tmp_path / "other"
+    shutil.copytree(small_demo, other)
+    (other / "image" / "holiday.jpg").touch()
+    for folder in (own, other):
+        before = (folder / "combined_data.csv").read_bytes()
+        ran = run("data", "demo", folder)
+        assert ran.code == 2
+        assert "holds something else than an earlier drawing" in ran.stderr
+        assert (folder / "combined_data.csv").read_bytes() == before
+    ran = run("data", "demo", begun, "--json")
+    assert ran.code == 0, ran.stderr
+    assert ran.json()["pictures"] == 180
+    assert not list(begun.rglob(".writing*"))
+    assert run("data", "demo", begun, "--seed", 7).code == 0
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -14,7 +14,7 @@ from consistency.pairs import Skipped
 from consistency.progress import Progress, silent
 from consistency.runs import split_csv
 from consistency.splits import with_folds
-from demo.dataset import write_demo
+from demo.dataset import is_drawing, write_demo
 from workflows.console import Table
 from workflows.evaluate import leakage_notes, split_table
 from workflows.inputs import read_inputs, read_table, refuse_skipped
@@ -76,8 +76,8 @@ def write_division(
 
 def draw_demo(out: Path, *, seed: int) -> dict[str, Any]:
     """The demo data set in `out`, which must be new, empty, or an earlier drawing."""
-    if out.is_dir() and any(out.iterdir()) and not (out / "combined_data.csv").is_file():
-        raise InputError(f"{out} is not empty and holds no data set: name another folder, or empty it")
+    if out.is_dir() and not is_drawing(out):
+        raise InputError(f"{out} holds something else than an earlier drawing: name another folder, or empty it")
     check_folder(out)
     write_demo(out, seed=seed)
     source = Source(data=out / "combined_data.csv", images=out / "image")

@@ -1,6 +1,7 @@
 """`heads`: one head, a grid of heads, or the published recipe, on cached embeddings."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,7 @@ from workflows.evaluate import (
     controls,
     open_run,
     predictions_of,
+    resumable,
     split_table,
     write_run,
 )
@@ -129,7 +131,8 @@ def run_heads(
     trainer = Trainer(recipe, configs, inner_folds, ensemble, evaluation.seed, split, inputs, encoded, progress, live)
     train, test = encoded.side(split, "train"), encoded.side(split, "test")
     folder = open_run(evaluation, "heads", encoding.backbone)
-    fitted = trainer.fit(train, test, state=folder.path / "grid_state.json" if recipe == "grid" else None)
+    with resumable("--resume", folder.path) if recipe == "grid" else nullcontext():
+        fitted = trainer.fit(train, test, state=folder.path / "grid_state.json" if recipe == "grid" else None)
     clock.lap("train")
     said = fitted.head.predict(encoded.at(test))
     results = controls(inputs, split, train, test, encoding, encoded)
@@ -149,7 +152,8 @@ def run_heads(
     clock.lap("evaluate")
     if folds:
         split = with_folds(split, folds)
-        pooled, fold_curves = _cross_validate(trainer, split, encoding, folds)
+        with resumable("--resume", folder.path) if recipe == "grid" else nullcontext():
+            pooled, fold_curves = _cross_validate(trainer, split, encoding, folds)
         results += pooled
         curves += fold_curves
         clock.lap("cross-validate")

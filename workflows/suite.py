@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from consistency.runs import Run, RunFolder, read_run
-from workflows.evaluate import BOOTSTRAP_SEED, Outcome
+from workflows.evaluate import BOOTSTRAP_SEED, Outcome, resumable
 
 PLAN = "plan.json"
 
@@ -51,7 +51,8 @@ def run_steps(folder: RunFolder, steps: Sequence[Step], say: Callable[[str], Non
             say(f"[{number}/{len(steps)}] {step.name}: already there")
         else:
             say(f"[{number}/{len(steps)}] {step.name}")
-            step.work(path)
+            with resumable("--out", folder.path):
+                step.work(path)
         done.append(Done(step.name, read_run(path)))
     return done
 
