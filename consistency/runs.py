@@ -244,8 +244,7 @@ class RunFolder:
     def write_skipped(self, skipped: Sequence[Skipped]) -> None:
         """`skipped.csv`, where anything was skipped."""
         if skipped:
-            rows = (("" if s.row is None else s.row, s.image, s.hashtag, s.reason) for s in skipped)
-            self.write_file("skipped.csv", to_csv(SKIPPED_COLUMNS, rows))
+            self.write_file("skipped.csv", skipped_csv(skipped))
 
     def finish(
         self,
@@ -376,6 +375,11 @@ def split_csv(table: PairTable, split: "Split") -> bytes:
         for row, image, hashtag, side, fold in zip(*columns, strict=True)
     )
     return to_csv(SPLIT_COLUMNS, rows)
+
+
+def skipped_csv(skipped: Sequence[Skipped]) -> bytes:
+    """A line for everything that was left out."""
+    return to_csv(SKIPPED_COLUMNS, (("" if s.row is None else s.row, s.image, s.hashtag, s.reason) for s in skipped))
 
 
 def to_json(value: object) -> str:

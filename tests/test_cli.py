@@ -196,6 +196,13 @@ def test_bad_pictures_and_rows_are_skipped_and_told(run: Run, small_demo: Path, 
     assert {names[0], names[1], names[2]} == {row["image"] for row in skipped}
     assert all(row["reason"] and row["row"] for row in skipped)
     assert run("similarity", *options, "--on-error", "allow", "--out", tmp_path / "allowed").code == 0
+    scoring = ["score", "--model", tmp_path / "run", "--system", "similarity-exact", "-o", tmp_path / "scored.csv"]
+    scored = run(*scoring, *options[2:])
+    assert scored.code == 3
+    assert f"; all in {tmp_path / 'scored.skipped.csv'}" in scored.stderr
+    assert rows_of(tmp_path / "scored.skipped.csv") == skipped
+    assert run(*scoring, *data_options(small_demo, tmp_path)).code == 0
+    assert not (tmp_path / "scored.skipped.csv").exists()
     stopped = run("similarity", *options, "--on-error", "abort", "--out", tmp_path / "stopped")
     assert stopped.code == 2
     assert not (tmp_path / "stopped").exists()

@@ -54,6 +54,7 @@ def run_demo(
     results = [line.result for line in distinct_results(done)]
     folder.write_results([result for result in results if result.predictions.split == "test"])
     write_report([step.run for step in done], folder.path / "report.html", images=source.images)
+    folder.write_skipped(skipped_of(done))
     close_suite(folder, plan, seed, done)
     shown = tuple(result for result in results if result.predictions.split == "test")
     return Outcome(folder.path, shown, skipped_of(done))

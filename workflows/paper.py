@@ -117,6 +117,7 @@ def run_paper(
     done = run_steps(folder, steps, screen.note)
     lines = distinct_results(done)
     write_tables(folder, lines, table)
+    folder.write_skipped(skipped_of(done))
     close_suite(folder, plan, seed, done)
     return Outcome(
         folder.path,
