@@ -8,8 +8,8 @@ from workflows.audit import run_audit
 from workflows.console import Screen
 from workflows.evaluate import Outcome
 from workflows.options import Encoding, Evaluation, Source, as_config
-from workflows.paper import QUICK_EPOCHS, distinct_results, skipped_of, system_steps
-from workflows.suite import Step, close_suite, open_suite, run_steps
+from workflows.paper import QUICK_EPOCHS, distinct_results, system_steps
+from workflows.suite import Step, close_suite, open_suite, run_steps, skipped_of
 
 IMAGES, QUICK_IMAGES = 180, 60
 AUDITS = 3  # divisions into folds
@@ -54,7 +54,6 @@ def run_demo(
     results = [line.result for line in distinct_results(done)]
     folder.write_results([result for result in results if result.predictions.split == "test"])
     write_report([step.run for step in done], folder.path / "report.html", images=source.images)
-    folder.write_skipped(skipped_of(done))
     close_suite(folder, plan, seed, done)
     shown = tuple(result for result in results if result.predictions.split == "test")
     return Outcome(folder.path, shown, skipped_of(done))

@@ -9,7 +9,7 @@ from consistency.controls import CONTROLS
 from consistency.figures import METRIC_TITLES, SPLITS, number, with_interval
 from consistency.intervals import LEVEL, RESAMPLES
 from consistency.metrics import METRICS
-from consistency.pairs import PairTable, Skipped
+from consistency.pairs import PairTable
 from consistency.runs import Result, RunFolder, slug, to_csv
 from consistency.splits import Protocol
 from workflows.console import Screen, Table
@@ -22,7 +22,7 @@ from workflows.heads import run_heads
 from workflows.inputs import read_inputs
 from workflows.options import Encoding, Evaluation, Source, as_config
 from workflows.similarity import run_similarity
-from workflows.suite import Done, Step, close_suite, open_suite, run_steps
+from workflows.suite import Done, Step, close_suite, open_suite, run_steps, skipped_of
 
 PROTOCOLS: tuple[Protocol, ...] = ("grouped", "paper")  # of the table, in its order
 QUICK_EPOCHS = 2
@@ -117,7 +117,6 @@ def run_paper(
     done = run_steps(folder, steps, screen.note)
     lines = distinct_results(done)
     write_tables(folder, lines, table)
-    folder.write_skipped(skipped_of(done))
     close_suite(folder, plan, seed, done)
     return Outcome(
         folder.path,
@@ -190,11 +189,6 @@ def backbones_table(results: Sequence[Result]) -> Table | None:
         return None
     shown = [[*row[:2], SPLITS[row[2]], *map(number, row[3:])] for row in rows]
     return Table("Which backbone?", columns, shown, left=3)
-
-
-def skipped_of(done: Sequence[Done]) -> tuple[Skipped, ...]:
-    """What any of the runs left out, once."""
-    return tuple(dict.fromkeys(skipped for step in done for skipped in step.run.skipped))
 
 
 def _csv(lines: Sequence[Line]) -> bytes:

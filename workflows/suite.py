@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from consistency.pairs import Skipped
 from consistency.runs import Run, RunFolder, read_run
 from workflows.evaluate import BOOTSTRAP_SEED, Outcome, resumable
 
@@ -57,8 +58,14 @@ def run_steps(folder: RunFolder, steps: Sequence[Step], say: Callable[[str], Non
     return done
 
 
+def skipped_of(done: Sequence[Done]) -> tuple[Skipped, ...]:
+    """What any of the runs left out, once."""
+    return tuple(dict.fromkeys(skipped for step in done for skipped in step.run.skipped))
+
+
 def close_suite(folder: RunFolder, plan: Mapping[str, Any], seed: int, done: Sequence[Done]) -> None:
-    """run.json of the suite: its plan, and the seconds of each run."""
+    """skipped.csv and run.json of the suite: what its runs left out, its plan, and the seconds of each run."""
+    folder.write_skipped(skipped_of(done))
     info = done[0].run.info
     folder.finish(
         plan,
