@@ -250,13 +250,13 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
 
 
-def close(skipped: "Sequence[Skipped]", on_error: str, screen: "Screen", where: Path | None = None) -> None:
-    """Say what was left out; exit 3 for it unless it was allowed."""
+def close(skipped: "Sequence[Skipped]", on_error: str, screen: "Screen", table: Path | None = None) -> None:
+    """Say what was left out (all of it is in `table`); exit 3 for it unless it was allowed."""
     if not skipped:
         return
     first = skipped[0]
     place = f"row {first.row}" if first.row else first.image
-    listed = f"; all in {where / 'skipped.csv'}" if where else ""
+    listed = f"; all in {table}" if table else ""
     screen.note(f"Left out {len(skipped)}: {place} ({first.image}): {first.reason}{listed}")
     if on_error == "skip":
         sys.exit(SKIPPED_ROWS)
@@ -273,7 +273,7 @@ def show(outcome: "Outcome", given: dict[str, Any], screen: "Screen", title: str
     for note in outcome.notes:
         screen.note(note)
     screen.note(f"Run folder: {outcome.path}")
-    close(outcome.skipped, given["on_error"], screen, outcome.path)
+    close(outcome.skipped, given["on_error"], screen, outcome.path / "skipped.csv")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -407,7 +407,7 @@ def extract_command(**given: Any) -> None:
     for note in filter(None, (extracted.speed_note, extracted.precision_note)):
         screen.note(note)
     screen.note(f"Run folder: {done.path}")
-    close(extracted.skipped, given["on_error"], screen, done.path)
+    close(extracted.skipped, given["on_error"], screen, done.path / "skipped.csv")
 
 
 @app.command("similarity")
@@ -697,7 +697,7 @@ def audit_command(**given: Any) -> None:
         screen.note(describe_precision(audit.precision))
     screen.note(f"Report: {audit.outcome.path / 'report.html'}")
     screen.note(f"Run folder: {audit.outcome.path}")
-    close(audit.outcome.skipped, given["on_error"], screen, audit.outcome.path)
+    close(audit.outcome.skipped, given["on_error"], screen, audit.outcome.path / "skipped.csv")
 
 
 @app.command("rerun")
@@ -769,7 +769,7 @@ def compare_command(run_dirs: tuple[Path, ...], seed: int, as_json: bool, quiet:
 @screen_options
 def score_command(**given: Any) -> None:
     """Score new pictures and hashtags with a trained run, or with the published classifier or fine_tuned .pth."""
-    from workflows.score import load_scorer, score_image, score_table, scores_table
+    from workflows.score import load_scorer, score_image, score_table, scores_table, skipped_beside
 
     screen = screen_of(given)
     one = given["image"] is not None
@@ -795,7 +795,7 @@ def score_command(**given: Any) -> None:
         print_json(scored)
     elif one:
         screen.table(scores_table(scorer.system, scored))
-    close(skipped, given["on_error"], screen)
+    close(skipped, given["on_error"], screen, None if one else skipped_beside(given["output"]))
 
 
 @app.command("report")
@@ -877,13 +877,19 @@ def cache_gc_command(**given: Any) -> None:
     if not choice.backbone and not choice.fingerprint:
         raise click.UsageError("name the model to keep with --backbone or --fingerprint")
     doomed = others(choice)
-    screen.table(info_table(choice.root, doomed))
+    if doomed:
+        screen.table(info_table(choice.root, doomed))
     if doomed and not given["yes"]:
-        click.confirm(f"Remove these {len(doomed)}?", abort=True, err=True)
+        try:
+            doomed = doomed if click.confirm(f"Remove these {len(doomed)}?", err=True) else []
+        except click.Abort:
+            if sys.stdin.isatty():
+                raise
+            raise click.UsageError("there is nobody to ask whether to remove these: give --yes") from None
     removed = cache_gc(choice.root, [entry["fingerprint"] for entry in doomed])
     if given["as_json"]:
         print_json(removed)
-    screen.note(f"Removed {len(removed)} of {len(doomed)}")
+    screen.note(f"Removed {len(removed)} sets of embeddings")
 
 
 @cache_group.command("export")
@@ -912,8 +918,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted; what is finished is kept: run it again (finetune, heads --grid: --resume)", INTERRUPTED)
+    except (click.Abort, KeyboardInterrupt) as error:
+        how = "".join(f" with {option}" for option in getattr(error.__cause__ or error, "__notes__", [])[-1:])
+        _fail(f"interrupted; what is finished is kept: run it again{how}", INTERRUPTED)
     except BrokenPipeError:  # `... --json | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)

@@ -62,7 +62,7 @@ def compare_runs(
     InputError where the runs tested on different rows.
     """
     if len(runs) < 2:
-        raise InputError(f"{len(runs)} run was named, expected at least two to compare")
+        raise InputError(f"{len(runs)} of the runs named tested something, expected at least two to compare")
     chosen = [_systems(run, system) for run in runs]
     reference = chosen[0][-1]
     protocol, split = reference.predictions.protocol, reference.predictions.split

@@ -68,8 +68,19 @@ def check_output(path: Path) -> None:
     """Raises InputError where `path` cannot become a file; asked before the work whose result goes there."""
     if path.is_dir():
         raise InputError(f"{path} is a folder, expected the name of a file")
-    if not path.parent.is_dir():
+    if not path.parent.exists():
         raise InputError(f"{path} cannot be written: the folder {path.parent} does not exist; make it, or name another")
+    check_folder(path.parent)
+
+
+def check_folder(path: Path) -> None:
+    """Raises InputError where the folder `path` cannot be made, or nothing can be written into it."""
+    while not path.exists():
+        path = path.parent
+    if not path.is_dir():
+        raise InputError(f"{path} is a file, expected a folder: name another one")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InputError(f"{path} cannot be written to (read-only, or not permitted): name another folder")
 
 
 def write_with_digest(path: Path, data: bytes) -> None:
@@ -179,5 +190,5 @@ def _sidecar(path: Path) -> Path:
 
 
 def _storage_error(path: Path, error: OSError) -> StorageError:
-    reason = error.strerror or str(error)
-    return StorageError(f"{path} was not written ({reason}); free space or choose another folder, then run it again")
+    cure = "free space or choose" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "choose"
+    return StorageError(f"{path} was not written ({error.strerror or error}); {cure} another folder, then run it again")

@@ -153,7 +153,7 @@ def _refuse_impossible(name: str) -> None:
         close = difflib.get_close_matches(path.name, siblings, n=1)
         hint = f"; did you mean {path.parent / close[0]}?" if close else ""
         raise BackboneError(f"there is no folder {name} (looked for {path.absolute()}){hint}")
-    if "/" not in name and (close := difflib.get_close_matches(name, ALIASES, n=1)):
+    if "/" not in name and (close := difflib.get_close_matches(name, ALIASES, n=1, cutoff=0.5)):
         raise BackboneError(
             f"there is no backbone {name!r}; did you mean {close[0]}? "
             "Expected clip, koclip, tiny, a folder or a Hugging Face id"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from consistency.durable import make_folder, write_file
+from consistency.durable import check_folder, make_folder, sweep_temp, write_file
 from consistency.errors import InputError, StorageError
 from consistency.pairs import PairTable, Skipped
 
@@ -47,6 +47,7 @@ PACKAGES = (
 )
 SOURCES = ("consistency", "embedcache", "heads", "finetune", "demo", "workflows")
 UNFINISHED = ".unfinished"
+UNANSWERED = ("extract", "paper")  # commands whose own folder holds no predictions
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +160,7 @@ class RunFolder:
         An `out` that holds an earlier run, finished or not, is moved aside to OUT.1, OUT.2, ...; raises
         InputError where it is anything else that is not an empty folder.
         """
+        cls.check_new(out, runs=runs)
         now = datetime.now().astimezone()
         try:
             path = _claim(out) if out is not None else _default_folder(runs, now, command, backbone)
@@ -167,15 +169,33 @@ class RunFolder:
         write_file(path / UNFINISHED, f"{command}\nrun.json is not written yet: this run is not complete\n".encode())
         return cls(path, command, backbone, now.isoformat(timespec="seconds"))
 
-    @classmethod
-    def reopen(cls, path: Path, *, command: str, backbone: str) -> "RunFolder":
-        """The unfinished run of `command` in `path`, to go on with. Raises InputError where there is none."""
+    @staticmethod
+    def check_new(out: Path | None, *, runs: Path) -> None:
+        """Raises InputError where `create` could make no folder; asked before the work whose result goes there."""
+        if out is not None and out.is_file():
+            raise InputError(f"--out {out} is a file, expected a folder: name another one")
+        if out is not None and out.is_dir() and any(out.iterdir()):
+            if not any((out / name).exists() for name in ("run.json", UNFINISHED)):
+                raise InputError(f"--out {out} is not empty and holds no run: name another folder, or empty it")
+            check_folder(out.parent)  # where the earlier run is moved aside
+        check_folder(out or runs)
+
+    @staticmethod
+    def check_unfinished(path: Path, command: str) -> None:
+        """Raises InputError unless `path` holds an unfinished run of `command`."""
         if (path / "run.json").is_file():
             raise InputError(f"{path} is a finished run: there is nothing to resume")
         if not (path / UNFINISHED).is_file():
             raise InputError(f"{path} holds no unfinished run: name the folder of the interrupted {command}")
         if (began := (path / UNFINISHED).read_text(encoding="utf-8").split("\n")[0]) != command:
             raise InputError(f"{path} is an unfinished run of {began}, not of {command}: resume it with {began}")
+        check_folder(path)
+
+    @classmethod
+    def reopen(cls, path: Path, *, command: str, backbone: str) -> "RunFolder":
+        """The unfinished run of `command` in `path`, to go on with. Raises InputError where there is none."""
+        cls.check_unfinished(path, command)
+        sweep_temp(path)
         return cls.at(path, command=command, backbone=backbone)
 
     @classmethod
@@ -232,8 +252,7 @@ class RunFolder:
     def write_skipped(self, skipped: Sequence[Skipped]) -> None:
         """`skipped.csv`, where anything was skipped."""
         if skipped:
-            rows = (("" if s.row is None else s.row, s.image, s.hashtag, s.reason) for s in skipped)
-            self.write_file("skipped.csv", to_csv(SKIPPED_COLUMNS, rows))
+            self.write_file("skipped.csv", skipped_csv(skipped))
 
     def finish(
         self,
@@ -291,6 +310,9 @@ def read_info(path: Path) -> dict[str, Any]:
 def read_run(path: Path) -> Run:
     """Read a finished run folder. Raises InputError where it is none, or where a file of it is damaged."""
     info = read_info(path)
+    if info["command"] in UNANSWERED:
+        inside = ": name one of the runs in it" if info["command"] == "paper" else ""
+        raise InputError(f"{path} is a run of {info['command']}, which holds no predictions of its own{inside}")
     try:
         entries = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
         with (path / "predictions.csv").open(encoding="utf-8", newline="") as file:
@@ -361,6 +383,11 @@ def split_csv(table: PairTable, split: "Split") -> bytes:
         for row, image, hashtag, side, fold in zip(*columns, strict=True)
     )
     return to_csv(SPLIT_COLUMNS, rows)
+
+
+def skipped_csv(skipped: Sequence[Skipped]) -> bytes:
+    """A line for everything that was left out."""
+    return to_csv(SKIPPED_COLUMNS, (("" if s.row is None else s.row, s.image, s.hashtag, s.reason) for s in skipped))
 
 
 def to_json(value: object) -> str:
@@ -482,11 +509,7 @@ def _read_skipped(path: Path) -> tuple[Skipped, ...]:
 
 
 def _claim(out: Path) -> Path:
-    if out.is_file():
-        raise InputError(f"--out {out} is a file, expected a folder: name another one")
     if out.is_dir() and any(out.iterdir()):
-        if not any((out / name).exists() for name in ("run.json", UNFINISHED)):
-            raise InputError(f"--out {out} is not empty and holds no run: name another folder, or empty it")
         aside = next(path for n in count(1) if not (path := out.with_name(f"{out.name}.{n}")).exists())
         out.rename(aside)
     make_folder(out)

@@ -6,12 +6,13 @@ Its shape is the published data set's: about 11 rows a picture, 43 % fives, 11 %
 import csv
 import io
 import random
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
-from consistency.durable import make_folder, write_file
+from consistency.durable import TEMP_PREFIX, make_folder, sweep_temp, write_file
 from demo.scenes import draw
 from demo.vocabulary import CONCEPTS, Picture, clean_score, sample_hashtag, sample_picture
 
@@ -21,6 +22,7 @@ HASHTAGS_PER_PICTURE = 10
 SCORE_WEIGHTS = {1: 4, 2: 9, 3: 15, 4: 32, 5: 42}
 # What people add to anything: so many times as often as hashtags of other concepts that fit as well (None: generic).
 POPULAR = {None: 4, "food": 5, "cafe": 5, "bag": 5, "lipstick": 5}
+FILES = rf"combined_data\.csv|clean_labels\.csv|image(/demo_\d+\.(png|jpg))?|(image/)?{re.escape(TEMP_PREFIX)}.*"
 MOVED = 0.15
 REPEATED = 0.11
 
@@ -42,6 +44,8 @@ def write_demo(out: Path, *, seed: int = 42, images: int = 180) -> None:
     Raises StorageError where something cannot be written.
     """
     make_folder(out / "image")
+    for folder in (out, out / "image"):
+        sweep_temp(folder)
     rng = random.Random(f"demo/{seed}/table")
     rows: list[Row] = []
     for number in range(images):
@@ -56,6 +60,14 @@ def write_demo(out: Path, *, seed: int = 42, images: int = 180) -> None:
     write_file(out / "clean_labels.csv", _csv(("row", "clean_score"), clean))
     table = [(row.image, row.hashtag, row.score) for row in rows]
     write_file(out / "combined_data.csv", _csv(("Image Filename", "Hashtag", "Score"), table))
+
+
+def is_drawing(folder: Path) -> bool:
+    """Whether `folder` holds nothing but what `write_demo` leaves, finished or interrupted."""
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    # The table comes last: one without its clean labels is somebody's own.
+    own = "combined_data.csv" in names and "clean_labels.csv" not in names
+    return not own and all(re.fullmatch(FILES, name) for name in names)
 
 
 def sample_hashtags(picture: Picture, rng: random.Random) -> list[tuple[str, int]]:

@@ -34,7 +34,7 @@ class Record:
         if recorded is None:
             complete = b""
         elif recorded != digest:
-            raise InputError(f"{path} records another grid or other data: remove it, or name another file")
+            raise InputError(f"{path} records another grid or other data: resume it with the same, or begin anew")
         self.curves |= known
         if len(complete) < len(data):
             os.truncate(path, len(complete))

@@ -196,6 +196,13 @@ def test_bad_pictures_and_rows_are_skipped_and_told(run: Run, small_demo: Path, 
     assert {names[0], names[1], names[2]} == {row["image"] for row in skipped}
     assert all(row["reason"] and row["row"] for row in skipped)
     assert run("similarity", *options, "--on-error", "allow", "--out", tmp_path / "allowed").code == 0
+    scoring = ["score", "--model", tmp_path / "run", "--system", "similarity-exact", "-o", tmp_path / "scored.csv"]
+    scored = run(*scoring, *options[2:])
+    assert scored.code == 3
+    assert f"; all in {tmp_path / 'scored.skipped.csv'}" in scored.stderr
+    assert rows_of(tmp_path / "scored.skipped.csv") == skipped
+    assert run(*scoring, *data_options(small_demo, tmp_path)).code == 0
+    assert not (tmp_path / "scored.skipped.csv").exists()
     stopped = run("similarity", *options, "--on-error", "abort", "--out", tmp_path / "stopped")
     assert stopped.code == 2
     assert not (tmp_path / "stopped").exists()
@@ -214,7 +221,7 @@ def test_interrupt_exits_130_and_goes_on(run: Run, small_demo: Path, tmp_path: P
     started.send_signal(signal.SIGINT)
     _, said = started.communicate(timeout=60)
     assert started.returncode == 130, said
-    assert said.strip().startswith("Error: interrupted")
+    assert said.strip().endswith(f"interrupted; what is finished is kept: run it again with --resume {folder}")
     assert "\n" not in said.strip()
     assert not (folder / "run.json").exists()
     assert run("report", folder, "-o", tmp_path / "r.html").code == 2  # unfinished: nothing to report yet
@@ -281,7 +288,12 @@ def test_gc_asks(small_demo: Path, tmp_path: Path) -> None:
         assert CliRunner().invoke(app, ["extract", "--backbone", "tiny", *data, "--decode", decode]).exit_code == 0
     kept, other = sorted(path.name for path in (tmp_path / "cache").iterdir())
     gc = ["cache", "gc", *data[4:], "--fingerprint", kept]
-    assert "Remove these 1? [y/N]" in CliRunner().invoke(app, gc, input="n\n").stderr
+    refused = CliRunner().invoke(app, [*gc, "--json"], input="n\n")
+    assert (refused.exit_code, json.loads(refused.stdout)) == (0, [])
+    assert "Remove these 1? [y/N]" in refused.stderr
+    nobody = CliRunner().invoke(app, gc, input="")
+    assert nobody.exit_code == 2
+    assert "nobody to ask" in nobody.stderr
     assert (tmp_path / "cache" / other).is_dir()
     assert CliRunner().invoke(app, gc, input="y\n").exit_code == 0
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [kept]
@@ -316,6 +328,7 @@ def test_no_output_into_a_folder_that_is_not_there(run: Run, small_demo: Path, t
     missing = tmp_path / "nowhere"
     for command in (
         ["cache", "export", missing / "out.npz", *data],
+        ["data", "split", *data[:4], "-o", missing / "split.csv"],
         ["report", trained, "-o", missing / "report.html"],
         ["score", "--model", trained, *data, "-o", missing / "scores.csv"],
     ):
@@ -324,6 +337,70 @@ def test_no_output_into_a_folder_that_is_not_there(run: Run, small_demo: Path, t
         assert f"the folder {missing} does not exist" in ran.stderr
         assert ran.stderr.count("\n") == 1
     assert not missing.exists()
+
+
+COMMANDS = ["extract", "similarity", "heads", "finetune", "audit", "paper"]
+
+
+def test_a_place_for_no_run_is_refused_before_any_work(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    data = data_options(small_demo, tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").touch()
+    places = {
+        "file": "is a file, expected a folder",
+        "other": "is not empty and holds no run",
+        "file/run": "is a file, expected a folder",
+    }
+    for command in COMMANDS:
+        options = data[:4] if command == "finetune" else data
+        for name, said in places.items():
+            ran = run(command, "--backbone", "tiny", *options, "--out", tmp_path / name)
+            assert ran.code == 2, ran.stderr
+            assert said in ran.stderr
+            assert ran.stderr.count("\n") == 1
+    for command in ("heads", "finetune"):
+        ran = run(command, "--backbone", "tiny", *data[:4], "--resume", tmp_path / "other")
+        assert (ran.code, ran.stderr.count("\n")) == (2, 1)
+        assert "holds no unfinished run" in ran.stderr
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_demo_is_drawn_over_a_drawing_alone(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    (begun / "image").mkdir(parents=True)
+    shutil.copy(small_demo / "image" / "demo_001.png", begun / "image")
+    (begun / "image" / ".writing-1-a").touch()  # as a kill leaves it
+    own = tmp_path / "own"
+    shutil.copytree(small_demo, own)
+    (own / "clean_labels.csv").unlink()
+    other = tmp_path / "other"
+    shutil.copytree(small_demo, other)
+    (other / "image" / "holiday.jpg").touch()
+    for folder in (own, other):
+        before = (folder / "combined_data.csv").read_bytes()
+        ran = run("data", "demo", folder)
+        assert ran.code == 2
+        assert "holds something else than an earlier drawing" in ran.stderr
+        assert (folder / "combined_data.csv").read_bytes() == before
+    ran = run("data", "demo", begun, "--json")
+    assert ran.code == 0, ran.stderr
+    assert ran.json()["pictures"] == 180
+    assert not list(begun.rglob(".writing*"))
+    assert run("data", "demo", begun, "--seed", 7).code == 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_only_be_read(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    data = data_options(small_demo, tmp_path)
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    for command in (["extract", "--backbone", "tiny", *data, "--out", closed / "run"],
+                    ["data", "split", *data[:4], "-o", closed / "split.csv"],
+                    ["data", "demo", closed / "data"]):  # fmt: skip
+        ran = run(*command)
+        assert (ran.code, ran.stderr.count("\n")) == (2, 1)
+        assert f"{closed} cannot be written to" in ran.stderr
 
 
 def test_data_check_without_pictures(run: Run, small_demo: Path, tmp_path: Path) -> None:

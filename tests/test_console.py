@@ -1,22 +1,86 @@
-"""What a person sees is whole, however narrow the screen."""
+"""What a person sees, in terminals of any width: nothing is cut, columns stand below each other."""
+
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from workflows.console import Screen, Table
 
-
-def test_a_narrow_screen_cuts_no_figure(capsys: pytest.CaptureFixture[str]) -> None:
-    screen = Screen()
-    screen.console.width = 30
-    screen.table(Table("Figures", ("system", "accuracy", "MAE"), [["바다-best", ".42 .37–.48", "1.10 .96–1.24"]]))
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[2].split("  ") == ["바다-best", ".42 .37–.48", "1.10 .96–1.24"]
+Shown = Callable[[int], Screen]
+NAMES = ("accuracy", "macro_f1", "mae", "qwk")
 
 
-def test_long_text_folds(capsys: pytest.CaptureFixture[str]) -> None:
-    screen = Screen()
-    screen.console.width = 40
-    screen.table(Table("Rows", ("row", "why", "n"), [[1, "x" * 90, 0.5]], left=2))
-    lines = capsys.readouterr().err.splitlines()
-    assert sum(line.count("x") for line in lines) == 90
-    assert max(map(len, lines)) <= 40
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Shown:
+    def of_width(columns: int) -> Screen:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        return Screen()
+
+    return of_width
+
+
+def entries(*backbones: str, **more: Any) -> list[dict[str, Any]]:
+    low, high = dict.fromkeys(NAMES, (-0.11, 0.29)), dict.fromkeys(NAMES, (0.73, 0.91))
+    return [
+        {
+            "system": system,
+            "backbone": backbone,
+            "protocol": "paper",
+            "split": "test",
+            "n": 60,
+            "metrics": dict.fromkeys(NAMES, 1.726),
+            "ci95": interval,
+            **more,
+        }
+        for system, interval in (("majority", low), ("similarity-search", high))
+        for backbone in backbones
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "backbones", "seconds", "intervals"),
+    [
+        (120, ("tiny",), True, True),
+        (90, ("tiny",), True, True),
+        (80, ("tiny",), False, True),
+        (120, ("clip", "koclip"), True, True),
+        (80, ("clip", "koclip"), True, False),
+        (40, ("tiny",), True, False),  # too narrow for anything: over the edge, but whole
+    ],
+)
+def test_results_are_never_cut(
+    screen: Shown,
+    capsys: pytest.CaptureFixture[str],
+    columns: int,
+    backbones: tuple[str, ...],
+    seconds: bool,
+    intervals: bool,
+) -> None:
+    screen(columns).results("Title", entries(*backbones, seconds=23.7))
+    heading, header, *rows = capsys.readouterr().err.splitlines()
+    assert ("no room for the 95 % intervals" in heading) == (not intervals)
+    assert header.split() == [
+        "system", *["backbone"] * (len(backbones) > 1), "accuracy", "macro-F1", "MAE", "QWK", *["seconds"] * seconds,
+    ]  # fmt: skip
+    assert len(rows) == 2 * len(backbones) + 1  # an empty line ends a table
+    for row in rows[:-1]:
+        assert row.count("1.73" if columns < 100 and intervals else "1.726") == 4
+        assert row.count("-.11–.29") + row.count(".73–.91") == 4 * intervals
+        assert row.endswith("23.7") == seconds
+        assert columns == 40 or len(row) <= columns
+
+
+def test_a_table_too_wide_is_whole(screen: Shown, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [[f"{'long-name' * 8}-{n}", f"{n}{'7' * 40}"] for n in range(3)]
+    screen(60).table(Table("Title", ("name", "figure"), rows))
+    shown = capsys.readouterr().err
+    assert all(name in shown and figure in shown for name, figure in rows)
+
+
+def test_long_text_folds(screen: Shown, capsys: pytest.CaptureFixture[str]) -> None:
+    words = "one two three four five six seven eight nine ten eleven twelve"
+    screen(40).table(Table("Title", ("", "what", "n"), [["row 1", words, 7]], left=2))
+    shown = capsys.readouterr().err
+    assert all(len(line) <= 40 for line in shown.splitlines())
+    assert words.split() == [word for line in shown.splitlines()[2:] for word in line.split() if word.isalpha()][1:]

@@ -13,6 +13,7 @@ from consistency.durable import (
     TEMP_PREFIX,
     System,
     check_digest,
+    check_folder,
     check_output,
     make_folder,
     remove_replaced,
@@ -105,7 +106,7 @@ def test_order_of_the_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"nowhere/file was not written \(No such file or directory\); free space"):
+    with pytest.raises(StorageError, match=r"nowhere/file was not written \(No such file or directory\); choose"):
         write_file(tmp_path / "nowhere" / "file", b"x")
 
 
@@ -113,10 +114,14 @@ def test_where_an_output_cannot_go_is_told_beforehand(tmp_path: Path) -> None:
     check_output(tmp_path / "file")
     with pytest.raises(InputError, match="is a folder, expected the name of a file"):
         check_output(tmp_path)
-    for folder in ("nowhere", "file"):
-        (tmp_path / "file").touch()
-        with pytest.raises(InputError, match=f"the folder .*/{folder} does not exist; make it, or name another"):
-            check_output(tmp_path / folder / "out.csv")
+    with pytest.raises(InputError, match="the folder .*/nowhere does not exist; make it, or name another"):
+        check_output(tmp_path / "nowhere" / "out.csv")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="/file is a file, expected a folder"):
+        check_output(tmp_path / "file" / "out.csv")
+    with pytest.raises(InputError, match="/file is a file, expected a folder"):
+        check_folder(tmp_path / "file" / "a" / "b")
+    check_folder(tmp_path / "a" / "b")
 
 
 def test_folders_are_made_durable_from_the_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

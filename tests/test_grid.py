@@ -201,7 +201,7 @@ def test_the_record_of_another_grid_is_refused(data, tmp_path):
     state = tmp_path / "state.jsonl"
     embeddings, labels, groups = data
     run_grid(SMALL[:1], embeddings, labels, groups, repeats=1, state=state)
-    with pytest.raises(InputError, match="records another grid or other data: remove it"):
+    with pytest.raises(InputError, match="records another grid or other data: resume it with the same"):
         run_grid(SMALL[:2], embeddings, labels, groups, repeats=1, state=state)
     with pytest.raises(InputError, match="records another grid or other data"):
         run_grid(SMALL[:1], embeddings, labels[::-1].copy(), groups, repeats=1, state=state)

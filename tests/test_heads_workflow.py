@@ -170,7 +170,7 @@ def test_an_interrupted_grid_goes_on_to_the_same_bytes(
     _, said = process.communicate(timeout=60)
     if how == signal.SIGINT:
         assert process.returncode == 130
-        assert said.strip().startswith("Error: interrupted; what is finished is kept")
+        assert said.strip().endswith(f"what is finished is kept: run it again with --resume {folder}")
         assert "\n" not in said.strip()
     else:
         assert process.returncode == -signal.SIGKILL

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from consistency.pairs import read_pairs
+from consistency.pairs import Skipped, read_pairs
 from consistency.runs import RunFolder, read_run
 from tests import recompute_metrics
 from tests.conftest import Ran
+from tests.test_runs import make_result, write_run
 from workflows.paper import distinct_results, write_tables
-from workflows.suite import Done
+from workflows.suite import Done, close_suite, skipped_of
 
 Run = Callable[..., Ran]
 TINY = Path(__file__).parents[1] / "demo" / "tiny"
@@ -80,6 +81,30 @@ def test_two_backbones_stand_side_by_side(run: Run, small: Path, tmp_path: Path)
         json.loads((tmp_path / "run" / "run.json").read_text())["timings"]
     )
     assert (tmp_path / "run" / "paper.csv").read_bytes() == before
+
+
+def test_what_is_missing_is_told_before_the_first_run(run: Run, small: Path, tmp_path: Path) -> None:
+    options = ["--data", small / "combined_data.csv", "--cache", tmp_path / "cache", "--out", tmp_path / "table"]
+    there = run("paper", "--images", small / "image", "--backbone", "tiny", "--backbone", tmp_path / "gone", *options)
+    assert there.code == 2
+    assert f"there is no folder {tmp_path / 'gone'}" in there.stderr
+    blind = run("paper", "--images", tmp_path, "--backbone", "tiny", *options)
+    assert blind.code == 2
+    assert "put them there, or name their folder with --images" in blind.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_any_run_left_out_is_listed_once(tmp_path: Path) -> None:
+    left_out = (Skipped(3, "a.png", "#a", "broken"), Skipped(4, "b.png", "#b", "missing"))
+    done = []
+    for name, skipped in (("one", left_out[:1]), ("two", left_out)):
+        path = write_run(tmp_path / name, [make_result()])
+        RunFolder.at(path, command="heads", backbone="tiny").write_skipped(skipped)
+        done.append(Done(name, read_run(path)))
+    (tmp_path / "suite").mkdir()
+    close_suite(RunFolder.at(tmp_path / "suite", command="paper", backbone="tiny"), {}, 42, done)
+    assert [row["row"] for row in lines_of(tmp_path / "suite" / "skipped.csv")] == ["3", "4"]
+    assert skipped_of(done) == left_out
 
 
 def test_every_number_of_the_tables_is_recomputed(run: Run, small: Path, tmp_path: Path) -> None:

@@ -161,6 +161,7 @@ def test_a_folder_that_cannot_be_loaded_says_why(model: Path, spoil: Callable[[P
 def test_names_that_cannot_be_meant_are_refused_at_once(made: Path, tmp_path: Path) -> None:
     assert "did you mean koclip?" in refused("kocilp")
     assert "did you mean clip?" in refused("clp")
+    assert "did you mean tiny?" in refused("tyni")
     assert "there is no folder ./nowhere" in refused("./nowhere")
     assert f"did you mean {made}?" in refused(made.parent / "modle")
     assert "is a file" in refused(made / "model.safetensors")

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import classification_report, cohen_kappa_score, f1_score, mean_absolute_error
 
-from consistency.errors import InputError, StorageError
+from consistency.errors import InputError
 from consistency.pairs import PairTable, Skipped
 from consistency.runs import Predictions, Result, RunFolder, evaluate_predictions, read_run, read_split, slug, to_csv
 from consistency.splits import make_split
 from tests import recompute_metrics
+from workflows.report import read_runs
 
 NASTY = [
     "#맛집",
@@ -71,9 +72,12 @@ def make_result(
     )
 
 
-def write_run(path: Path, results: Sequence[Result], *, config: dict[str, object] | None = None) -> Path:
-    folder = RunFolder.create(path, runs=path.parent, command="heads", backbone="tiny")
-    folder.write_results(list(results))
+def write_run(
+    path: Path, results: Sequence[Result], *, config: dict[str, object] | None = None, command: str = "heads"
+) -> Path:
+    folder = RunFolder.create(path, runs=path.parent, command=command, backbone="tiny")
+    if results:
+        folder.write_results(list(results))
     folder.finish(
         config or {}, seeds={"seed": 42, "bootstrap": 42}, data_digest="ab", fingerprint=None, timings={"fit": 1.5}
     )
@@ -209,7 +213,7 @@ def test_folders_that_hold_something_else_are_left_alone(tmp_path: Path) -> None
         RunFolder.create(tmp_path / "notes" / "diary.txt", runs=tmp_path, command="heads", backbone="tiny")
     (tmp_path / "empty").mkdir()
     assert RunFolder.create(tmp_path / "empty", runs=tmp_path, command="x", backbone="y").path.is_dir()
-    with pytest.raises(StorageError, match="cannot make|was not written"):
+    with pytest.raises(InputError, match="diary.txt is a file, expected a folder"):
         RunFolder.create(tmp_path / "notes" / "diary.txt" / "run", runs=tmp_path, command="x", backbone="y")
 
 
@@ -226,6 +230,17 @@ def test_what_is_no_run_is_one_clear_line(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message) as caught:
             read_run(folder)
         assert "\n" not in str(caught.value)
+
+
+def test_runs_without_predictions_are_told_and_passed_over(tmp_path: Path) -> None:
+    inside = write_run(tmp_path / "all" / "heads", [make_result()])
+    extracted = write_run(tmp_path / "all" / "extract", [], command="extract")
+    table = write_run(tmp_path / "all" / "paper", [], command="paper")
+    with pytest.raises(InputError, match="is a run of extract, which holds no predictions of its own"):
+        read_run(extracted)
+    with pytest.raises(InputError, match="is a run of paper, .*: name one of the runs in it"):
+        read_run(table)
+    assert [run.path for run in read_runs([tmp_path / "all"])] == [inside]
 
 
 def test_split_csv_has_every_row_and_skipped_csv_only_what_was_skipped(tmp_path: Path) -> None:

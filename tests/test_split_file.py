@@ -231,7 +231,7 @@ def test_data_split_needs_no_pictures_and_never_writes_over_the_table(
     table = tmp_path / "pairs.csv"
     table.write_bytes((small_demo / "combined_data.csv").read_bytes())
     split = ["data", "split", "--data", table, "--images", tmp_path / "none"]
-    ran = run(*split, "--test-fraction", "0.4", "-o", tmp_path / "out" / "split.csv", "--json")
+    ran = run(*split, "--test-fraction", "0.4", "-o", tmp_path / "split.csv", "--json")
     assert ran.code == 0, ran.stderr
     rows = ran.json()["rows"]
     assert rows["test"] == pytest.approx(0.4 * sum(rows.values()), abs=2)

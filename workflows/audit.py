@@ -22,7 +22,7 @@ from heads.model import TrainedHead
 from heads.train import Job, train_heads
 from workflows.console import Table
 from workflows.encode import encode_pairs
-from workflows.evaluate import Clock, Outcome, open_run, predictions_of, write_run
+from workflows.evaluate import Clock, Outcome, check_run, open_run, predictions_of, write_run
 from workflows.inputs import read_inputs
 from workflows.options import Encoding, Evaluation, Source
 
@@ -103,6 +103,7 @@ def run_audit(
     `row, clean_score`, against which the ranking is measured.
     """
     clock = Clock()
+    check_run(evaluation, "audit")
     inputs = read_inputs(source, near_duplicates=evaluation.near_duplicates, progress=progress)
     table = inputs.table
     truth = read_clean(clean, table) if clean else None

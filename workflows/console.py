@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from rich import table
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
+from rich.console import Console, JustifyMethod, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.text import Text
@@ -15,7 +15,8 @@ from rich.text import Text
 from consistency.figures import METRIC_TITLES, SPLITS, with_interval
 from consistency.progress import Advance, Progress, silent
 
-FOLDED = 30  # characters from which a column of text may fold
+FOLDED, FOLD = 30, 16  # characters from which a column of text may fold, and to which at most
+GAP = 2  # between columns
 NO_BACKBONE = "none"  # of a control
 WIDE = 100  # columns from which figures have three digits beside their intervals
 
@@ -70,7 +71,9 @@ class Screen:
         if self.quiet:
             return
         self.console.print(Text(shown.title, style="bold"), soft_wrap=True)
-        self.console.print(_grid(shown), crop=False)  # too wide a table runs on: a figure cut short is a wrong one
+        # A table too wide runs over the edge: a figure that is cut reads as another one.
+        wide = Console(stderr=True, highlight=False, width=max(self.console.width, _least_width(shown)))
+        wide.print(_grid(shown))
         self.console.print()
 
     def live(self, shown: Table) -> None:
@@ -81,21 +84,35 @@ class Screen:
     def results(self, title: str, entries: Sequence[Mapping[str, Any]]) -> None:
         """The entries of metrics.json, a line each with 95 % intervals, in a table for each set of rows.
 
-        An entry may also tell `seconds`, what its run took.
+        An entry may also tell `seconds`, what its run took. Where the screen is narrow these are left out, then the
+        intervals.
         """
-        several = len({entry["backbone"] for entry in entries if entry["backbone"] != NO_BACKBONE}) > 1
-        digits = 3 if self.console.width >= WIDE else 2
         timed = any("seconds" in entry for entry in entries)
-        columns = ["system", *["backbone"] * several, *METRIC_TITLES.values(), *["seconds"] * timed]
+        for seconds, intervals in ((timed, True), (False, True), (timed, False)):
+            tables = self._results(title, entries, seconds=seconds, intervals=intervals)
+            if all(_least_width(shown) <= self.console.width for shown in tables):
+                break
+        for shown in tables:
+            self.table(shown)
+
+    def _results(
+        self, title: str, entries: Sequence[Mapping[str, Any]], *, seconds: bool, intervals: bool
+    ) -> list[Table]:
+        several = len({entry["backbone"] for entry in entries if entry["backbone"] != NO_BACKBONE}) > 1
+        digits = 2 if intervals and self.console.width < WIDE else 3
+        columns = ["system", *["backbone"] * several, *METRIC_TITLES.values(), *["seconds"] * seconds]
         sections: dict[tuple[str, str, int], list[list[object]]] = {}
         for entry in entries:
-            figures = [with_interval(entry["metrics"][key], entry["ci95"][key], digits) for key in METRIC_TITLES]
+            known = entry["ci95"] if intervals else dict.fromkeys(METRIC_TITLES)
+            figures = [with_interval(entry["metrics"][key], known[key], digits) for key in METRIC_TITLES]
             row = [entry["system"], *[entry["backbone"]] * several, *figures]
-            row += [f"{entry['seconds']:.1f}"] if timed else []
+            row += [f"{entry['seconds']:.1f}"] if seconds else []
             sections.setdefault((entry["protocol"], entry["split"], entry["n"]), []).append(row)
-        for (protocol, split, n), rows in sections.items():
-            heading = f"{title}: protocol {protocol}, {SPLITS[split]}, {n} rows"
-            self.table(Table(heading, columns, rows, left=1 + several))
+        narrow = "" if intervals else " (no room for the 95 % intervals: see metrics.json)"
+        return [
+            Table(f"{title}: protocol {protocol}, {SPLITS[split]}, {n} rows{narrow}", columns, rows, left=1 + several)
+            for (protocol, split, n), rows in sections.items()
+        ]
 
     @property
     def progress(self) -> Progress:
@@ -126,15 +143,26 @@ class Screen:
                 self._running = None
 
 
+def _column_width(shown: Table, i: int) -> int:
+    return max(cell_len(str(line[i])) for line in (shown.columns, *shown.rows))
+
+
+def _folds(shown: Table, i: int) -> bool:
+    """Whether column i may stand on several lines: a long text that is not the first."""
+    return 0 < i < shown.left and _column_width(shown, i) > FOLDED
+
+
+def _least_width(shown: Table) -> int:
+    """Columns of the screen without which the table would be cut."""
+    widths = [FOLD if _folds(shown, i) else _column_width(shown, i) for i in range(len(shown.columns))]
+    return sum(widths) + GAP * (len(widths) - 1)
+
+
 def _grid(shown: Table) -> table.Table:
-    grid = table.Table(header_style="dim", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    grid = table.Table(header_style="dim", box=None, padding=(0, GAP, 0, 0), pad_edge=False)
     for i, name in enumerate(shown.columns):
-        text = i < shown.left
-        widest = max(cell_len(str(cell)) for cell in (name, *(row[i] for row in shown.rows)))
-        folds = bool(text and i) and widest > FOLDED
-        least = None if folds else widest
-        side: Literal["left", "right"] = "left" if text else "right"
-        grid.add_column(name, justify=side, overflow="fold", no_wrap=not folds, min_width=least)
+        justify: JustifyMethod = "left" if i < shown.left else "right"
+        grid.add_column(name, justify=justify, overflow="fold", no_wrap=not _folds(shown, i))
     for row in shown.rows:
         grid.add_row(*(Text(str(cell)) for cell in row))
     return grid

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from consistency.durable import make_folder, write_file
+from consistency.durable import check_folder, check_output, write_file
 from consistency.errors import InputError
 from consistency.figures import METRIC_TITLES, number
 from consistency.health import CONTROL_METRICS, Health, check
@@ -14,7 +14,7 @@ from consistency.pairs import Skipped
 from consistency.progress import Progress, silent
 from consistency.runs import split_csv
 from consistency.splits import with_folds
-from demo.dataset import write_demo
+from demo.dataset import is_drawing, write_demo
 from workflows.console import Table
 from workflows.evaluate import division_notes, split_table
 from workflows.inputs import read_inputs, read_table, refuse_skipped
@@ -56,11 +56,11 @@ def write_division(
     """
     if out.exists() and source.data.exists() and out.samefile(source.data):
         raise InputError(f"-o {out} is the pair table itself: name another file")
+    check_output(out)
     inputs = read_inputs(source, near_duplicates=evaluation.near_duplicates, pictures_needed=False, progress=progress)
     split = split_table(inputs, source, evaluation)
     if folds:
         split = with_folds(split, folds)
-    make_folder(out.parent)
     write_file(out, split_csv(inputs.table, split))
     blind = ("no picture was found: pictures are told apart by name",) * inputs.none_found
     return Division(
@@ -76,10 +76,9 @@ def write_division(
 
 def draw_demo(out: Path, *, seed: int) -> dict[str, Any]:
     """The demo data set in `out`, which must be new, empty, or an earlier drawing."""
-    if out.is_file():
-        raise InputError(f"{out} is a file, expected a folder to draw into: name another one")
-    if out.is_dir() and any(out.iterdir()) and not (out / "combined_data.csv").is_file():
-        raise InputError(f"{out} is not empty and holds no data set: name another folder, or empty it")
+    if out.is_dir() and not is_drawing(out):
+        raise InputError(f"{out} holds something else than an earlier drawing: name another folder, or empty it")
+    check_folder(out)
     write_demo(out, seed=seed)
     source = Source(data=out / "combined_data.csv", images=out / "image")
     table = read_table(source)

@@ -8,8 +8,8 @@ from workflows.audit import run_audit
 from workflows.console import Screen
 from workflows.evaluate import Outcome
 from workflows.options import Encoding, Evaluation, Source, as_config
-from workflows.paper import QUICK_EPOCHS, distinct_results, skipped_of, system_steps
-from workflows.suite import Step, close_suite, open_suite, run_steps, suite_notes
+from workflows.paper import QUICK_EPOCHS, distinct_results, system_steps
+from workflows.suite import Step, close_suite, open_suite, run_steps, skipped_of, suite_notes
 
 IMAGES, QUICK_IMAGES = 180, 60
 AUDITS = 3  # divisions into folds

@@ -1,7 +1,8 @@
 """From predictions to a finished run folder: the same steps for every system, controls always beside it."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,11 +70,29 @@ def split_table(inputs: Inputs, source: Source, evaluation: Evaluation, *, valid
     return split if len(split.rows("val")) else hold_out_validation(split, seed=seed)
 
 
+def check_run(evaluation: Evaluation, command: str) -> None:
+    """Raises InputError for what `open_run` would refuse, before the work whose results go there."""
+    if evaluation.resume is not None:
+        RunFolder.check_unfinished(evaluation.resume, command)
+    else:
+        RunFolder.check_new(evaluation.out, runs=evaluation.runs)
+
+
 def open_run(evaluation: Evaluation, command: str, backbone: str) -> RunFolder:
     """The run folder: a new one, or the unfinished one of `--resume`."""
     if evaluation.resume is not None:
         return RunFolder.reopen(evaluation.resume, command=command, backbone=backbone)
     return RunFolder.create(evaluation.out, runs=evaluation.runs, command=command, backbone=backbone)
+
+
+@contextmanager
+def resumable(option: str, path: Path) -> Iterator[None]:
+    """What is interrupted inside can go on: the interruption carries with which option."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.add_note(f"{option} {path}")
+        raise
 
 
 def predictions_of(

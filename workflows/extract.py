@@ -26,6 +26,7 @@ def run_extract(
     Backbone and device are looked for before the data: they are quick to be missing. No vector is kept in memory,
     however many there are. The run folder is made last: an interrupted extraction has its rows in the cache.
     """
+    RunFolder.check_new(out, runs=runs)
     resolved, fields = resolve(encoding)
     clock = Clock()
     inputs = read_inputs(source, require_scores=False)

@@ -20,7 +20,17 @@ from finetune.train import FinetuneResult, Prepared, finetune, prepare
 from heads.model import TrainedHead, load_head
 from heads.train import train_head
 from workflows.encode import set_threads
-from workflows.evaluate import Clock, Outcome, controls, open_run, predictions_of, split_table, write_run
+from workflows.evaluate import (
+    Clock,
+    Outcome,
+    check_run,
+    controls,
+    open_run,
+    predictions_of,
+    resumable,
+    split_table,
+    write_run,
+)
 from workflows.inputs import read_inputs, refuse_skipped
 from workflows.options import Encoding, Evaluation, Source
 
@@ -57,6 +67,7 @@ def run_finetune(
         chosen |= {"head": load_head(like).config, "warm_start": False}
     config = replace(config, **chosen)
     config = replace(config, head=replace(config.head, **(head_changes or {})))
+    check_run(evaluation, "finetune")
     inputs = read_inputs(source, near_duplicates=evaluation.near_duplicates, progress=progress)
     split = split_table(inputs, source, evaluation, validation=recipe == "default")
     resolved = resolve_backbone(encoding.backbone, revision=encoding.revision)
@@ -82,14 +93,15 @@ def run_finetune(
     refuse_skipped(unusable, source.on_error)
     clock.lap("decode")
     folder = open_run(evaluation, "finetune", encoding.backbone)
-    tuned = finetune(
-        prepared,
-        out=folder.path,
-        head=None if like is None else _trained(prepared, device=backbone.device),
-        resume=evaluation.resume is not None,
-        cadence=cadence,
-        progress=progress,
-    )
+    with resumable("--resume", folder.path):
+        tuned = finetune(
+            prepared,
+            out=folder.path,
+            head=None if like is None else _trained(prepared, device=backbone.device),
+            resume=evaluation.resume is not None,
+            cadence=cadence,
+            progress=progress,
+        )
     clock.lap("train")
     test = tuned.rows["test"]
     # Controls validate nothing, so they learn from the validation rows too: the same controls as beside heads.

@@ -1,6 +1,7 @@
 """`heads`: one head, a grid of heads, or the published recipe, on cached embeddings."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,9 +26,11 @@ from workflows.encode import Encoded, encode_pairs
 from workflows.evaluate import (
     Clock,
     Outcome,
+    check_run,
     controls,
     open_run,
     predictions_of,
+    resumable,
     split_table,
     write_run,
 )
@@ -123,6 +126,7 @@ def run_heads(
     configs = _configs(recipe, grid_file)
     if export_pth:
         _check_export(configs, ensemble)
+    check_run(evaluation, "heads")
     inputs = read_inputs(source, near_duplicates=evaluation.near_duplicates, progress=progress)
     split = split_table(inputs, source, evaluation)
     encoded = encode_pairs(inputs, encoding, source, progress=progress)
@@ -144,7 +148,8 @@ def run_heads(
     )
     train, test = encoded.side(split, "train"), encoded.side(split, "test")
     folder = open_run(evaluation, "heads", encoding.backbone)
-    fitted = trainer.fit(train, test, state=folder.path / "grid_state.json" if recipe == "grid" else None)
+    with resumable("--resume", folder.path) if recipe == "grid" else nullcontext():
+        fitted = trainer.fit(train, test, state=folder.path / "grid_state.json" if recipe == "grid" else None)
     clock.lap("train")
     said = fitted.head.predict(encoded.at(test))
     results = controls(inputs, split, train, test, encoding, encoded)
@@ -164,7 +169,8 @@ def run_heads(
     clock.lap("evaluate")
     if folds:
         split = with_folds(split, folds)
-        pooled, fold_curves = _cross_validate(trainer, split, encoding, folds)
+        with resumable("--resume", folder.path) if recipe == "grid" else nullcontext():
+            pooled, fold_curves = _cross_validate(trainer, split, encoding, folds)
         results += pooled
         curves += fold_curves
         clock.lap("cross-validate")

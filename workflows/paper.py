@@ -9,20 +9,21 @@ from consistency.controls import CONTROLS
 from consistency.figures import METRIC_TITLES, SPLITS, number, with_interval
 from consistency.intervals import LEVEL, RESAMPLES
 from consistency.metrics import METRICS
-from consistency.pairs import PairTable, Skipped
+from consistency.pairs import PairTable
 from consistency.report import write_report
 from consistency.runs import Result, RunFolder, slug, to_csv
 from consistency.splits import Protocol
 from workflows.console import Screen, Table
+from workflows.encode import resolve
 from workflows.evaluate import Outcome
 from workflows.finetune import Recipe as FinetuneRecipe
 from workflows.finetune import run_finetune
 from workflows.heads import PAPER_FOLDS, run_heads
 from workflows.heads import Recipe as HeadRecipe
-from workflows.inputs import read_table
+from workflows.inputs import read_inputs
 from workflows.options import Encoding, Evaluation, Source, as_config
 from workflows.similarity import run_similarity
-from workflows.suite import Done, Step, close_suite, open_suite, run_steps, suite_notes
+from workflows.suite import Done, Step, close_suite, open_suite, run_steps, skipped_of, suite_notes
 
 PROTOCOLS: tuple[Protocol, ...] = ("grouped", "paper")  # of the table, in its order
 QUICK_EPOCHS = 2
@@ -92,7 +93,9 @@ def run_paper(
 
     The same command with the same --out goes on where it stopped.
     """
-    table = read_table(source)
+    for encoding in encodings:
+        resolve(encoding)  # of several the last may be missing: it would be told after hours with the others
+    table = read_inputs(source).table
     plan = as_config(
         source=source, encodings=list(encodings), seed=seed, finetune=finetune, quick=quick, data_digest=table.digest
     )
@@ -190,11 +193,6 @@ def backbones_table(results: Sequence[Result]) -> Table | None:
         return None
     shown = [[*row[:2], SPLITS[row[2]], *map(number, row[3:])] for row in rows]
     return Table("Which backbone?", columns, shown, left=3)
-
-
-def skipped_of(done: Sequence[Done]) -> tuple[Skipped, ...]:
-    """What any of the runs left out, once."""
-    return tuple(dict.fromkeys(skipped for step in done for skipped in step.run.skipped))
 
 
 def _csv(lines: Sequence[Line]) -> bytes:

@@ -8,7 +8,7 @@ from consistency.compare import RESAMPLES, Difference, compare_runs
 from consistency.durable import check_output
 from consistency.figures import METRIC_TITLES, number, signed
 from consistency.report import write_report
-from consistency.runs import Run, read_run
+from consistency.runs import UNANSWERED, Run, read_info, read_run
 from workflows.console import Table
 
 
@@ -17,8 +17,9 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     runs = []
     for folder in folders:
         inside = sorted(folder.glob("**/run.json"), key=lambda path: path.stat().st_mtime)
-        inside = [path for path in inside if path.parent != folder]
-        runs += [read_run(path.parent) for path in inside] if inside else [read_run(folder)]
+        inside = [path.parent for path in inside if path.parent != folder]
+        answered = [path for path in inside if read_info(path)["command"] not in UNANSWERED]
+        runs += [read_run(path) for path in answered or [folder]]
     return runs
 
 

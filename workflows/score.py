@@ -17,7 +17,7 @@ from consistency.images import find_images
 from consistency.pairs import PairTable, Skipped, hashtag_fault
 from consistency.progress import Progress, silent
 from consistency.resolve import resolve_backbone
-from consistency.runs import Run, read_run, to_csv
+from consistency.runs import Run, read_run, skipped_csv, to_csv
 from heads.model import HeadEnsemble, TrainedHead, load_head
 from heads.published import import_published, read_state
 from heads.similarity import SimilarityModel
@@ -215,14 +215,26 @@ def score_image(
 
 
 def score_table(scorer: Scorer, source: Source, out: Path) -> tuple[list[dict[str, Any]], tuple[Skipped, ...]]:
-    """Scores of every row of a CSV, written to `out`; its score column may be missing."""
+    """Scores of every row of a CSV, written to `out`; its score column may be missing.
+
+    Rows that cannot be scored are listed in a file beside it.
+    """
     check_output(out)
     inputs = read_inputs(source, require_scores=False)
     answers = scorer.answer(inputs, source)
     records = _records(inputs, answers)
     rows = (["" if record.get(name) is None else record[name] for name in COLUMNS] for record in records)
     write_file(out, to_csv(COLUMNS, rows))
+    if answers.skipped:
+        write_file(skipped_beside(out), skipped_csv(answers.skipped))
+    else:
+        skipped_beside(out).unlink(missing_ok=True)  # of an earlier scoring
     return records, answers.skipped
+
+
+def skipped_beside(out: Path) -> Path:
+    """The list of the rows without a score."""
+    return out.with_name(f"{out.stem}.skipped.csv")
 
 
 def _records(inputs: Inputs, answers: Answers) -> list[dict[str, Any]]:

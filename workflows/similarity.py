@@ -7,7 +7,7 @@ from consistency.splits import with_folds
 from heads.similarity import METHODS, Method, SimilarityModel, fit
 from heads.thresholds import Objective
 from workflows.encode import encode_pairs
-from workflows.evaluate import Clock, Outcome, controls, open_run, predictions_of, split_table, write_run
+from workflows.evaluate import Clock, Outcome, check_run, controls, open_run, predictions_of, split_table, write_run
 from workflows.folds import Answers, Rows, cross_validate
 from workflows.inputs import read_inputs
 from workflows.options import Encoding, Evaluation, Source
@@ -30,6 +30,7 @@ def run_similarity(
     With `folds`, also for every row out of fold.
     """
     clock = Clock()
+    check_run(evaluation, "similarity")
     inputs = read_inputs(source, near_duplicates=evaluation.near_duplicates, progress=progress)
     split = split_table(inputs, source, evaluation)
     encoded = encode_pairs(inputs, encoding, source, progress=progress)

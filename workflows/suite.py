@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from consistency.pairs import Skipped
 from consistency.runs import Run, RunFolder, read_run
 from consistency.splits import Protocol, with_folds
-from workflows.evaluate import BOOTSTRAP_SEED, Outcome, division_notes, split_table
+from workflows.evaluate import BOOTSTRAP_SEED, Outcome, division_notes, resumable, split_table
 from workflows.inputs import read_inputs
 from workflows.options import Evaluation, Source
 
@@ -54,7 +55,8 @@ def run_steps(folder: RunFolder, steps: Sequence[Step], say: Callable[[str], Non
             say(f"[{number}/{len(steps)}] {step.name}: already there")
         else:
             say(f"[{number}/{len(steps)}] {step.name}")
-            step.work(path)
+            with resumable("--out", folder.path):
+                step.work(path)
         done.append(Done(step.name, read_run(path)))
     return done
 
@@ -74,8 +76,14 @@ def suite_notes(
     return tuple(dict.fromkeys(notes))
 
 
+def skipped_of(done: Sequence[Done]) -> tuple[Skipped, ...]:
+    """What any of the runs left out, once."""
+    return tuple(dict.fromkeys(skipped for step in done for skipped in step.run.skipped))
+
+
 def close_suite(folder: RunFolder, plan: Mapping[str, Any], seed: int, done: Sequence[Done]) -> None:
-    """run.json of the suite: its plan, and the seconds of each run."""
+    """skipped.csv and run.json of the suite: what its runs left out, its plan, and the seconds of each run."""
+    folder.write_skipped(skipped_of(done))
     info = done[0].run.info
     folder.finish(
         plan,
