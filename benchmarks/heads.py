@@ -32,6 +32,7 @@ from consistency.splits import make_folds
 from heads.config import HeadConfig
 from heads.grid import default_grid, run_grid
 from heads.losses import OUTPUTS
+from heads.model import pair_features
 from heads.thresholds import Ints
 from heads.train import Job, train_heads
 
@@ -147,24 +148,30 @@ def time_scikit_learn(dim: int, *, rounds: int) -> None:
     from sklearn.neural_network import MLPClassifier
 
     embeddings, labels = make_pairs(2_000, dim)
-    rows, epochs, together = np.arange(1_600), 2, 16
-    images, hashtags = embeddings.images[embeddings.image_index], embeddings.hashtags[embeddings.hashtag_index]
-    x = np.concatenate([images, hashtags], axis=1)[rows]
-    for batch in (32, 128):
-        theirs = MLPClassifier((256,), batch_size=batch, max_iter=epochs, learning_rate_init=5e-5, alpha=1e-4)
-        config = replace(HeadConfig.paper(), batch_size=batch, epochs=epochs)
-        jobs = [Job(config, rows, SEED)] * together
+    rows, epochs = np.arange(1_600), 2
+    tables = torch.from_numpy(embeddings.images), torch.from_numpy(embeddings.hashtags)
+    pairs = [
+        table[index] for table, index in zip(tables, (embeddings.image_index, embeddings.hashtag_index), strict=True)
+    ]
+    grid = next(config for config in default_grid() if config.hidden == (64,) and config.features == "full")
+    paper = HeadConfig.paper()
+    for config, together in ((paper, 16), (replace(paper, batch_size=128), 16), (grid, 24)):
+        x = pair_features(config.features, images, hashtags).numpy()
+        theirs = MLPClassifier(
+            config.hidden, batch_size=config.batch_size, max_iter=epochs, learning_rate_init=config.lr, alpha=1e-4
+        )
+        jobs = [Job(replace(config, epochs=epochs), rows, SEED)] * together
         variants = {
             "ours": lambda jobs=jobs: train_heads(jobs, embeddings, labels),
-            "theirs": lambda theirs=theirs: theirs.fit(x, labels[rows]),
+            "theirs": lambda theirs=theirs, x=x: theirs.fit(x, labels[rows]),
         }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it says that two epochs are few
             best = alternate(variants, rounds=rounds)
         ours, other = best["ours"] / together / epochs, best["theirs"] / epochs
         print(
-            f"{2 * dim}->256->5, batch {batch}: scikit-learn's MLPClassifier {other * 1e3:.0f} ms a head-epoch, "
-            f"stacked {ours * 1e3:.1f} ms: {other / ours:.1f}x",
+            f"{x.shape[1]}->{config.hidden[0]}->5, batch {config.batch_size}: scikit-learn's MLPClassifier "
+            f"{other * 1e3:.0f} ms a head-epoch, {together} stacked {ours * 1e3:.1f} ms: {other / ours:.1f}x",
             flush=True,
         )
 

@@ -7,7 +7,8 @@ slice per group of neighbours that share rate and weight decay. Outputs and loss
 loss. Initial weights and dropout come from the seed and a head's own shape alone, so that company changes nothing
 but rounding.
 
-On a CPU one part a stack is quickest; a GPU, where a step's cost is its number of calls, takes all of them at once.
+A step's cost is its arithmetic and its number of calls. On a GPU calls are all that counts, and a stack holds every
+part; on a CPU wide products do, and parts are put together only where their heads are few.
 
 Activations are (parts, heads, width, n), and the way back from the losses is written out: every product then reads and
 writes memory as it lies, and gradients stay where they were allocated.

@@ -24,6 +24,8 @@ from heads.thresholds import Ints, confusion
 
 # Of one stack, by kind of device: bounds memory, and on a processor stays near its caches.
 STACK_PARAMETERS = {"cpu": 9 << 18, "cuda": 1 << 27}
+# Parts in one stack. On a processor more of them save calls, but leave fewer stacks for its threads.
+STACK_PARTS = {"cpu": 3, "cuda": 1 << 10}
 
 Epoch = dict[str, float]
 History = list[Epoch]
@@ -175,8 +177,8 @@ def train_stacks(
 def stacks(jobs: Sequence[Job], embed_dim: int, *, device: str = "cpu") -> list[list[int]]:
     """Numbers of the jobs that train together, stack by stack: same shape and batch size, neighbours alike.
 
-    Jobs of one part see the same batches: they have the same seed and share their arrays of rows. On a CPU a stack is
-    one part; on a GPU parts that have the same configurations and as many batches an epoch are put together.
+    Jobs of one part see the same batches: they have the same seed and share their arrays of rows. Parts that have the
+    same configurations and as many batches an epoch are put together, as far as the stack's size allows.
     """
     parts: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for number, job in enumerate(jobs):
@@ -200,12 +202,11 @@ def stacks(jobs: Sequence[Job], embed_dim: int, *, device: str = "cpu") -> list[
         for some in np.array_split(np.array(numbers), -(-len(numbers) // size)):
             heads = tuple((jobs[number].config, jobs[number].epochs) for number in some)
             steps = -(-len(first.rows) // first.config.batch_size)
-            together = kind != "cpu" and first.config.optimizer != "ridge"
-            own = () if together else (len(alike),)
-            alike[(heads, steps, first.validation is None, size // len(some), *own)].append(some.tolist())
+            most = 1 if first.config.optimizer == "ridge" else min(STACK_PARTS[kind], size // len(some))
+            alike[heads, steps, first.validation is None, most].append(some.tolist())
     return [
         [number for numbers in several[start : start + most] for number in numbers]
-        for (_, _, _, most, *_), several in alike.items()
+        for (*_, most), several in alike.items()
         for start in range(0, len(several), most)
     ]
 
