@@ -149,10 +149,8 @@ def time_scikit_learn(dim: int, *, rounds: int) -> None:
 
     embeddings, labels = make_pairs(2_000, dim)
     rows, epochs = np.arange(1_600), 2
-    tables = torch.from_numpy(embeddings.images), torch.from_numpy(embeddings.hashtags)
-    pairs = [
-        table[index] for table, index in zip(tables, (embeddings.image_index, embeddings.hashtag_index), strict=True)
-    ]
+    images = torch.from_numpy(embeddings.images[embeddings.image_index[rows]])
+    hashtags = torch.from_numpy(embeddings.hashtags[embeddings.hashtag_index[rows]])
     grid = next(config for config in default_grid() if config.hidden == (64,) and config.features == "full")
     paper = HeadConfig.paper()
     for config, together in ((paper, 16), (replace(paper, batch_size=128), 16), (grid, 24)):
