@@ -321,7 +321,7 @@ class Training:
         rates = sorted({group["rate"] for group in self.optimizer.param_groups})
         raise DivergenceError(
             f"training diverged at step {self.at.step + 1}, epoch {self.at.epoch} ({what}) with learning rates from "
-            f"{rates[0]:.1e} to {rates[-1]:.1e}: lower lr and head_lr, or clip the gradient (clip_norm)"
+            f"{rates[0]:.1e} to {rates[-1]:.1e}: lower --lr and --head-lr"
         )
 
 

@@ -161,7 +161,8 @@ def run_grid(
     ]
     record = Record(state, _digest(configs, embeddings, labels, held_out, seed))
     pairs = Pairs.of(embeddings, labels, dtype=torch.float32, device=device)
-    waiting = [numbers for numbers in stacks(jobs, embeddings.dim, device=device) if numbers[0] not in record.curves]
+    together = stacks(jobs, embeddings.dim, device=device)  # by device, and another one may go on
+    waiting = [numbers for numbers in together if not all(number in record.curves for number in numbers)]
     with progress("Training heads", len(jobs)) as advance:
         advance(len(record.curves))
         for numbers, outcomes in train_stacks(waiting, jobs, pairs):
