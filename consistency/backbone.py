@@ -72,9 +72,11 @@ class Backbone:
         if self.device.startswith("cuda"):
             return 256, 1024
         # On a CPU small batches are quicker: activations stay in its caches, and in memory that malloc keeps.
-        vision = self.model.config.vision_config
-        one = 4 * vision.intermediate_size * ((vision.image_size // vision.patch_size) ** 2 + 1)
-        return min(64, max(2, CPU_ACTIVATIONS * torch.get_num_threads() // one)), 128
+        vision, text = self.model.config.vision_config, self.model.config.text_config
+        patches, tokens = (vision.image_size // vision.patch_size) ** 2 + 1, 16  # of a rather long hashtag
+        room = CPU_ACTIVATIONS * torch.get_num_threads() // 4
+        image_size = room // (vision.intermediate_size * patches)
+        return min(64, max(2, image_size)), min(128, max(16, room // (text.intermediate_size * tokens)))
 
     def in_fp32(self) -> "Backbone":
         """The same model loaded once more, to measure what a lower precision costs."""
