@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Hashtags have about 9 tokens, a picture 50 to 256 patches: more of them fit.
 HASHTAGS_PER_IMAGE = 4
 SAMPLE = 16  # pictures, and as many hashtags, by which a lower precision is judged
-TOKENISED = 4096  # hashtags at once: tokens take kilobytes each, and only their numbers are needed
+TOKENISED = 1024  # hashtags at once: tokens take kilobytes each, and only their numbers are needed
 NOT_FINITE = "the model gives no finite vector for it"
 
 
