@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ processes = multiprocessing.get_context("forkserver")
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # one that runs has not imported what these need
     processes.set_forkserver_preload(["tests.test_finetune_resume"])
     return make_case(tmp_path_factory.mktemp("resume"))
 
