@@ -77,7 +77,7 @@ class Backbone:
             return 256, 1024
         # On a CPU small batches are quicker: activations stay in its caches, and in memory that malloc keeps.
         vision, text = self.model.config.vision_config, self.model.config.text_config
-        patches, tokens = (vision.image_size // vision.patch_size) ** 2 + 1, 16  # of a rather long hashtag
+        patches, tokens = (vision.image_size // vision.patch_size) ** 2 + 1, 32  # hashtags in small batches pad less
         room = CPU_ACTIVATIONS * torch.get_num_threads() // 4
         image_size = room // (vision.intermediate_size * patches)
         return min(64, max(2, image_size)), min(128, max(16, room // (text.intermediate_size * tokens)))

@@ -58,13 +58,13 @@ def compare_runs(
     """Every learned system of the later runs against one of the first run.
 
     `system` names one and the same system in every run; without it the reference is the last system of the
-    first run, and the later runs are compared with all of theirs. Controls take part only by name. Raises
-    InputError where the runs tested on different rows.
+    first run, and the later runs are compared with all of theirs. Controls take part only by name, answers out of
+    fold only where the first run has no others. Raises InputError where the runs tested on different rows.
     """
     if len(runs) < 2:
         raise InputError(f"{len(runs)} of the runs named tested something, expected at least two to compare")
     chosen = [_systems(run, system) for run in runs]
-    reference = chosen[0][-1]
+    reference = ([result for result in chosen[0] if result.predictions.split == "test"] or chosen[0])[-1]
     protocol, split = reference.predictions.protocol, reference.predictions.split
     others, names = [], [_name(runs[0], reference)]
     for run, results in zip(runs[1:], chosen[1:], strict=True):

@@ -41,8 +41,8 @@ def fold_quick_gelu(model: nn.Module) -> None:
     The factor goes into the weights before the activation and out of those after it, which changes their rounding.
     """
     for module in model.modules():
-        first, last = getattr(module, "fc1", None), getattr(module, "fc2", None)
-        if type(getattr(module, "activation_fn", None)) is QuickGELUActivation and type(first) is type(last) is nn.Linear:
+        first, activation, last = (getattr(module, name, None) for name in ("fc1", "activation_fn", "fc2"))
+        if type(activation) is QuickGELUActivation and isinstance(first, nn.Linear) and isinstance(last, nn.Linear):
             with torch.no_grad():
                 for tensor in first.parameters():
                     tensor.mul_(QUICK_GELU)

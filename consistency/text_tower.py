@@ -1,7 +1,7 @@
 """CLIP's text tower without what nothing reads, and with what a batch's texts share done once; for encoding alone."""
 
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,14 +25,14 @@ def trim_text_tower(model: nn.Module) -> None:
 def _forward(tower: CLIPTextModel, input_ids: Tensor, *_: Any, **__: Any) -> BaseModelOutputWithPooling:
     """`CLIPTextModel.forward` for (n, length) token ids, padded after their ends if at all."""
     n, length = input_ids.shape
-    ends = _ends(input_ids, tower.eos_token_id)
+    ends = _ends(input_ids, cast(int, tower.eos_token_id))
     same = (input_ids == input_ids[0]).all(dim=0).cumprod(dim=0).sum()
     shared = int(torch.minimum(same, ends.min()))  # an end is never among the shared tokens
     own, places = length - shared, torch.arange(length, device=ends.device)
 
     embedded = tower.embeddings(input_ids=input_ids)
     tokens = torch.cat([embedded[0, :shared], embedded[:, shared:].flatten(0, 1)])  # (shared + n * own, width)
-    *layers, last = tower.encoder.layers
+    *layers, last = cast("list[CLIPEncoderLayer]", list(tower.encoder.layers))
     for layer in layers:
         tokens = _layer(layer, tokens, n, shared, places <= places[shared:, None])
     rows = shared + torch.arange(n, device=ends.device) * own + (ends - shared)
@@ -70,7 +70,8 @@ def _last_layer(layer: CLIPEncoderLayer, tokens: Tensor, n: int, shared: int, ro
 def _keys_and_values(layer: CLIPEncoderLayer, normed: Tensor, n: int, shared: int) -> tuple[Tensor, ...]:
     """(n, heads, length, head_dim) each: those of the shared tokens, then a text's own."""
     attention = layer.self_attn
-    split = [_by_head(project(normed), attention.head_dim, n, shared) for project in (attention.k_proj, attention.v_proj)]
+    projected = [attention.k_proj(normed), attention.v_proj(normed)]
+    split = [_by_head(tokens, attention.head_dim, n, shared) for tokens in projected]
     return tuple(torch.cat([first.expand(n, -1, -1, -1), own], dim=2) for first, own in split)
 
 

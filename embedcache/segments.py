@@ -4,16 +4,19 @@ docs/cache-format.md describes the format.
 """
 
 import errno
+import functools
 import hashlib
 import io
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import h5py
 import numpy as np
 import numpy.typing as npt
+from h5py import h5a, h5d, h5f, h5p, h5s
 
 from consistency.errors import CacheError
 from embedcache.fingerprint import SCHEMA_VERSION
@@ -89,23 +92,27 @@ class Segment:
 
     @classmethod
     def _read(cls, path: Path, fingerprint: str) -> "Segment":
-        with h5py.File(path, "r", locking=False) as file:
-            kind, written_for = _text(file, "kind"), _text(file, "fingerprint")
-            keyed, vectors = file["keys"], file["vectors"]
-            keys = keyed[()]
-            segment = cls(
-                path, _kind(kind), keys, vectors.shape[1], vectors.dtype, vectors.id.get_offset(),
-                _text(vectors, "sha256"),
-            )  # fmt: skip
-            if written_for != fingerprint:
-                raise ValueError(f"fingerprint {written_for[:12]}, not {fingerprint[:12]}")
-            if keys.shape != (len(vectors), KEY_BYTES) or keys.dtype != np.uint8 or segment.dtype.kind != "f":
-                raise ValueError(f"keys {keys.shape} {keys.dtype}, vectors {vectors.shape} {vectors.dtype}")
-            if hashlib.sha256(keys).hexdigest() != _text(keyed, "sha256"):
-                raise ValueError("the digest of the keys differs")
-            # Mapping beyond the end of a file would kill the process at the first touch.
-            if segment.offset is None or segment.offset + segment.nbytes > path.stat().st_size:
-                raise ValueError("the vectors reach beyond the end of the file")
+        # By h5py's low-level interface: a cache of many segments opens in half the time.
+        file = h5f.open(os.fsencode(path), h5f.ACC_RDONLY, _access())
+        try:
+            kind, written_for = _text(file, b"kind"), _text(file, b"fingerprint")
+            keyed, vectors = h5d.open(file, b"keys"), h5d.open(file, b"vectors")
+            keys: Keys = np.empty(keyed.shape, keyed.dtype)
+            keyed.read(h5s.ALL, h5s.ALL, keys)
+            keys_digest, digest = _text(keyed, b"sha256"), _text(vectors, b"sha256")
+            shape, dtype, offset = vectors.shape, vectors.dtype, vectors.get_offset()
+        finally:
+            file.close()
+        segment = cls(path, _kind(kind), keys, shape[1], dtype, offset, digest)
+        if written_for != fingerprint:
+            raise ValueError(f"fingerprint {written_for[:12]}, not {fingerprint[:12]}")
+        if keys.shape != (shape[0], KEY_BYTES) or keys.dtype != np.uint8 or dtype.kind != "f":
+            raise ValueError(f"keys {keys.shape} {keys.dtype}, vectors {shape} {dtype}")
+        if hashlib.sha256(keys.data).hexdigest() != keys_digest:
+            raise ValueError("the digest of the keys differs")
+        # Mapping beyond the end of a file would kill the process at the first touch.
+        if offset is None or offset + segment.nbytes > path.stat().st_size:
+            raise ValueError("the vectors reach beyond the end of the file")
         return segment
 
     def __len__(self) -> int:
@@ -161,8 +168,20 @@ def _digest(path: Path, offset: int, nbytes: int) -> str:
     return digest.hexdigest()
 
 
-def _text(item: Any, attribute: str) -> str:
-    return item.attrs[attribute].decode("ascii")
+@functools.cache
+def _access() -> h5p.PropFAID:
+    """How segments are opened to be read: unlocked, since they never change, and whole when closed."""
+    access = h5p.create(h5p.FILE_ACCESS)
+    access.set_file_locking(False, False)
+    access.set_fclose_degree(h5f.CLOSE_STRONG)
+    return access
+
+
+def _text(item: h5f.FileID | h5d.DatasetID, attribute: bytes) -> str:
+    stored = h5a.open(item, attribute)
+    value = np.empty(stored.shape, stored.dtype)
+    stored.read(value)
+    return value.item().decode("ascii")
 
 
 def _kind(text: str) -> Kind:

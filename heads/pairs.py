@@ -45,7 +45,7 @@ class Pairs:
     def moments(self, kind: str, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation of every feature over `rows`, (feature_dim,) each; a constant feature gets 1."""
         total = square = torch.zeros((), dtype=torch.float64, device=rows.device)
-        for part in rows.split(8192):
+        for part in rows.split(2048):
             x = self.features(kind, part).double()
             total, square = total + x.sum(0), square + x.square().sum(0)
         mean = total / len(rows)

@@ -121,10 +121,11 @@ class Stack:
 
     def measure(self, held: Batch) -> dict[str, Floats]:
         """Loss, accuracy, macro-F1 and QWK of every head on the rows held out, (parts, n_heads) each."""
-        widest = max([*self.configs[0].hidden, CLASSES])
+        of_heads = len(self) * max([*self.configs[0].hidden, CLASSES])
+        widest = len(self.class_weights) * max(of_heads, feature_dim(self.kind, self.embed_dim))
         totals, masses = [], []
         confusions = torch.zeros(*self.class_weights.shape[:2], CLASSES**2, dtype=torch.int64, device=held.rows.device)
-        for part in held.split(max(64, ACTIVATIONS // (self.class_weights[..., 0].numel() * widest))):
+        for part in held.split(max(64, ACTIVATIONS // widest)):
             last = self._activations(self._inputs(part.rows))[-1]
             labels, counts = self.pairs.labels[part.rows][:, None], part.counts()
             answers, terms = [], []

@@ -100,6 +100,17 @@ def test_runs_are_compared_with_the_last_system_of_the_first(tmp_path: Path) -> 
     assert {d.difference for d in chosen} == {0}
 
 
+def test_answers_out_of_fold_stand_back_for_those_on_test_rows(tmp_path: Path) -> None:
+    tested, folds = make_result(), make_result(seed=1)
+    folds = evaluate_predictions(replace(folds.predictions, split="cv"))
+    with_folds = read_run(write_run(tmp_path / "folds", [tested, folds]))
+    plain = read_run(write_run(tmp_path / "plain", [make_result(seed=2)]))
+    (gap,) = compare_runs([with_folds, plain], metrics=["mae"], resamples=50)
+    assert gap.reference_value == tested.metrics["mae"] != folds.metrics["mae"]
+    (gap,) = compare_runs([plain, with_folds], metrics=["mae"], resamples=50)
+    assert gap.value == tested.metrics["mae"]
+
+
 def test_an_imported_split_compares_with_the_protocol_it_came_from(tmp_path: Path) -> None:
     drawn = read_run(write_run(tmp_path / "drawn", [make_result()]))
     imported = read_run(write_run(tmp_path / "imported", [make_result(seed=1, protocol="file")]))
