@@ -359,6 +359,7 @@ def data_check_command(**given: Any) -> None:
 def data_split_command(**given: Any) -> None:
     """Write who is in which split to a file, for --split; runs nothing (needs no pictures)."""
     from workflows.data import write_division
+    from workflows.inputs import skipped_beside
 
     screen = screen_of(given)
     evaluation = evaluation_of({**given, "runs": Path("runs"), "out": None})
@@ -370,7 +371,7 @@ def data_split_command(**given: Any) -> None:
     for note in written.notes:
         screen.note(note)
     screen.note(f"Split: {written.rows['train']} rows of train, {written.rows['test']} of test: {written.path}")
-    close(written.skipped, given["on_error"], screen)
+    close(written.skipped, given["on_error"], screen, skipped_beside(written.path))
 
 
 @data_group.command("demo")
@@ -769,7 +770,8 @@ def compare_command(run_dirs: tuple[Path, ...], seed: int, as_json: bool, quiet:
 @screen_options
 def score_command(**given: Any) -> None:
     """Score new pictures and hashtags with a trained run, or with the published classifier or fine_tuned .pth."""
-    from workflows.score import load_scorer, score_image, score_table, scores_table, skipped_beside
+    from workflows.inputs import skipped_beside
+    from workflows.score import load_scorer, score_image, score_table, scores_table
 
     screen = screen_of(given)
     one = given["image"] is not None
@@ -900,13 +902,14 @@ def cache_gc_command(**given: Any) -> None:
 def cache_export_command(out: Path, **given: Any) -> None:
     """Write the stored vectors of a data set to one plain file."""
     from workflows.cache import cache_export
+    from workflows.inputs import skipped_beside
 
     screen = screen_of(given)
     written, skipped = cache_export(source_of(given), out, choice_of(given))
     if given["as_json"]:
         print_json(written)
     screen.note(f"Exported {written['images']} pictures and {written['hashtags']} hashtags: {out}")
-    close(skipped, given["on_error"], screen)
+    close(skipped, given["on_error"], screen, skipped_beside(out))
 
 
 def main() -> None:

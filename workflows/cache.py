@@ -14,7 +14,7 @@ from embedcache.fingerprint import explain
 from embedcache.maintenance import gc
 from embedcache.store import EmbeddingCache, list_caches
 from workflows.console import Table
-from workflows.inputs import read_table, refuse_skipped
+from workflows.inputs import list_skipped, read_table, refuse_skipped
 from workflows.options import CacheChoice, Source
 
 
@@ -131,6 +131,7 @@ def cache_export(source: Source, out: Path, choice: CacheChoice) -> tuple[dict[s
     cache = only_one(choice)
     files = find_images(table.images, source.images)
     images, hashtags = export(cache, table, files, out)
+    list_skipped(out, table.skipped)
     written = {"out": str(out), "fingerprint": cache.fingerprint, "images": images, "hashtags": hashtags}
     return written, table.skipped
 

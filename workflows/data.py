@@ -17,7 +17,7 @@ from consistency.splits import with_folds
 from demo.dataset import is_drawing, write_demo
 from workflows.console import Table
 from workflows.evaluate import division_notes, split_table
-from workflows.inputs import read_inputs, read_table, refuse_skipped
+from workflows.inputs import list_skipped, read_inputs, read_table, refuse_skipped
 from workflows.options import Evaluation, Source
 
 SHOWN_FAULTS = 20
@@ -62,6 +62,7 @@ def write_division(
     if folds:
         split = with_folds(split, folds)
     write_file(out, split_csv(inputs.table, split))
+    list_skipped(out, inputs.skipped)
     blind = ("no picture was found: pictures are told apart by name",) * inputs.none_found
     return Division(
         path=out,

@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from consistency.durable import write_file
 from consistency.errors import DataError
 from consistency.images import ImageFile, find_images, image_identity
 from consistency.pairs import PairTable, Skipped, read_pairs
 from consistency.progress import Progress, silent
+from consistency.runs import skipped_csv
 from workflows.options import OnError, Source
 
 if TYPE_CHECKING:
@@ -96,3 +99,16 @@ def refuse_skipped(skipped: Sequence[Skipped], on_error: OnError) -> None:
         first = skipped[0]
         where = f"row {first.row}" if first.row else first.image
         raise DataError(f"{where}: {first.reason} ({len(skipped)} such; --on-error skip leaves them out and goes on)")
+
+
+def skipped_beside(out: Path) -> Path:
+    """The list of what `out` leaves out."""
+    return out.with_name(f"{out.stem}.skipped.csv")
+
+
+def list_skipped(out: Path, skipped: Sequence[Skipped]) -> None:
+    """Write that list, or remove that of an earlier `out` where nothing is left out."""
+    if skipped:
+        write_file(skipped_beside(out), skipped_csv(skipped))
+    else:
+        skipped_beside(out).unlink(missing_ok=True)

@@ -17,14 +17,14 @@ from consistency.images import find_images
 from consistency.pairs import PairTable, Skipped, hashtag_fault
 from consistency.progress import Progress, silent
 from consistency.resolve import resolve_backbone
-from consistency.runs import Run, read_run, skipped_csv, to_csv
+from consistency.runs import Run, read_run, to_csv
 from heads.model import HeadEnsemble, TrainedHead, load_head
 from heads.published import import_published, read_state
 from heads.similarity import SimilarityModel
 from workflows.console import Table
 from workflows.encode import Encoded, encode_pairs, set_threads
 from workflows.evaluate import CLASSES
-from workflows.inputs import Inputs, read_inputs
+from workflows.inputs import Inputs, list_skipped, read_inputs
 from workflows.options import Encoding, Source
 
 if TYPE_CHECKING:
@@ -225,16 +225,8 @@ def score_table(scorer: Scorer, source: Source, out: Path) -> tuple[list[dict[st
     records = _records(inputs, answers)
     rows = (["" if record.get(name) is None else record[name] for name in COLUMNS] for record in records)
     write_file(out, to_csv(COLUMNS, rows))
-    if answers.skipped:
-        write_file(skipped_beside(out), skipped_csv(answers.skipped))
-    else:
-        skipped_beside(out).unlink(missing_ok=True)  # of an earlier scoring
+    list_skipped(out, answers.skipped)
     return records, answers.skipped
-
-
-def skipped_beside(out: Path) -> Path:
-    """The list of the rows without a score."""
-    return out.with_name(f"{out.stem}.skipped.csv")
 
 
 def _records(inputs: Inputs, answers: Answers) -> list[dict[str, Any]]:
