@@ -551,6 +551,11 @@ def heads_command(**given: Any) -> None:
 )
 @click.option("--patience", type=click.IntRange(min=1), help="Epochs without a better validation score.  [default: 4]")
 @click.option(
+    "--refit/--no-refit",
+    default=None,
+    help="Then train as long on all of train, validation rows and all.  [default: refit; no-refit with --preset paper]",
+)
+@click.option(
     "--crop",
     type=click.FloatRange(0, 1, min_open=True),
     metavar="SHARE",
@@ -588,6 +593,7 @@ def finetune_command(**given: Any) -> None:
         "micro_batch",
         "average",
         "patience",
+        "refit",
         "crop",
         "flip",
         "freeze",

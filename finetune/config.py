@@ -44,6 +44,8 @@ class FinetuneConfig:
     epochs, max_steps: where training ends at the latest. select: the score on the validation rows, if there are any;
     the latest epoch is kept whose score is not lower than the best by more than such scores scatter (see `loop`).
     patience: epochs with lower scores after which training ends.
+    refit: then train once more from the beginning, on train and validation rows, for as many epochs of the same
+    schedule as validation chose.
     average: "ema" validates and keeps the exponential average of the weights, of decay `ema_decay`; "interpolate" moves
     the kept weights back towards those before training as far as validation likes it, half the way without validation
     (WiSE-FT: Wortsman et al., Robust fine-tuning of zero-shot models, arXiv:2109.01903).
@@ -77,6 +79,7 @@ class FinetuneConfig:
     max_steps: int | None = None
     patience: int | None = 4
     select: Literal["qwk", "macro_f1"] = "qwk"
+    refit: bool = True
     average: Literal["none", "ema", "interpolate"] = "ema"
     ema_decay: float = 0.98
     crop: float = 1.0
@@ -140,6 +143,7 @@ class FinetuneConfig:
             drop_incomplete=True,
             epochs=20,
             patience=None,
+            refit=False,
             average="none",
             autocast="fp16",
         )

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -53,6 +53,31 @@ class Rows:
         return ("test", self.test) if self.val is None else ("val", self.val)
 
 
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """What a training came to, before the refit on all rows that may follow.
+
+    epochs, share: of the weights it kept (see `Training.keep`). best_epoch: with the highest score. temperature: of the
+    head. probabilities: (n_val, 5) float64 for the validation rows, None where there are none.
+    """
+
+    epochs: int
+    share: float
+    best_epoch: int
+    temperature: float
+    history: History
+    probabilities: Floats | None
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """As a checkpoint keeps it: plain values, and tensors."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values, {"probabilities": torch.from_numpy(values.pop("probabilities"))}
+
+    @classmethod
+    def of(cls, values: dict[str, Any], tensors: dict[str, Tensor]) -> "Chosen":
+        return cls(**values, probabilities=tensors["probabilities"].numpy())
+
+
 @dataclass
 class Position:
     """How far a training has come. done: steps of the epoch under way; losses: of those, summed."""
@@ -71,7 +96,10 @@ class Position:
 
 
 class Training:
-    """A classifier on its way. `run` takes it to the end, `keep` gives it the weights that are kept."""
+    """A classifier on its way. `run` takes it to the end, `keep` gives it the weights that are kept.
+
+    chosen: by an earlier training. This one then takes as many epochs, measures nothing, and keeps the last weights.
+    """
 
     def __init__(
         self,
@@ -84,9 +112,10 @@ class Training:
         out: Path,
         checkpoints: Checkpoints,
         warm: bool,
+        chosen: Chosen | None = None,
     ) -> None:
         self.classifier, self.data, self.rows, self.config = classifier, data, rows, config
-        self.seed, self.out, self.checkpoints, self.warm = seed, out, checkpoints, warm
+        self.seed, self.out, self.checkpoints, self.warm, self.chosen = seed, out, checkpoints, warm, chosen
         self.device = torch.device(classifier.backbone.device)
         self.learning = choose_weights(classifier, config)
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
@@ -100,7 +129,9 @@ class Training:
         self.share = 1.0
         self.at = Position(micro_batch=None if config.micro_batch == "auto" else config.micro_batch)
         self.row_weights = rows.class_weights[rows.labels]
-        self.total = min(config.epochs * len(self._steps(1)), config.max_steps or sys.maxsize)
+        steps = len(self._steps(1))
+        self.total = min(config.epochs * steps, config.max_steps or sys.maxsize)
+        self.planned = self.total if chosen is None else min(self.total, chosen.epochs * steps)
         if not self.total:
             raise InputError(f"{len(rows.train)} train rows make no step of {config.accumulation} batches: add rows")
         self.labels = torch.from_numpy(rows.labels).to(self.device)
@@ -114,20 +145,21 @@ class Training:
 
     def run(self, progress: Progress, on_epoch: Callable[[dict[str, Any]], None]) -> None:
         at, begun = self.at, time.monotonic() - self.at.seconds
-        with progress("Fine-tuning", self.total) as advance:
+        name = "Fine-tuning" if self.chosen is None else "The same on all train rows"
+        with progress(name, self.planned) as advance:
             advance(at.step, epoch=at.epoch)
             if at.epoch == 0:
                 if self.warm:
                     self._end_epoch(on_epoch)
                 at.epoch = 1
-            while (at.done or at.step < self.total) and not self._out_of_patience():
-                steps = self._steps(at.epoch)[at.done :][: self.total - at.step]
+            while (at.done or at.step < self.planned) and not self._out_of_patience():
+                steps = self._steps(at.epoch)[at.done :][: self.planned - at.step]
                 for step, numbers, pictures in with_pictures(self.data, steps):
                     at.losses += self.update(step, numbers, pictures)
                     at.step, at.done, at.seconds = at.step + 1, at.done + 1, time.monotonic() - begun
                     advance(1, epoch=at.epoch, loss=f"{at.losses / at.done:.3f}")
                     if self.checkpoints.due(at.step):
-                        self._checkpoint()
+                        self.checkpoint()
                 self._end_epoch(on_epoch)
                 at.epoch, at.done, at.losses = at.epoch + 1, 0, 0.0
 
@@ -137,7 +169,7 @@ class Training:
         for name, value in self.kept.items():
             self.learning[name].copy_(value)
         if self.config.average == "interpolate" and self.kept:
-            self.share = self._best_share()
+            self.share = self._best_share() if self.chosen is None else self.chosen.share
             self._mix(self.share)
 
     def _best_share(self) -> float:
@@ -179,7 +211,7 @@ class Training:
         if "best_test" in parts:
             self.best_test = parts["best_test"]["probabilities"].numpy()
 
-    def _checkpoint(self) -> None:
+    def checkpoint(self) -> None:
         self._require_finite()
         optimizer = {
             f"{name}/{entry}": value
@@ -194,6 +226,8 @@ class Training:
         if self.best_test is not None:
             parts["best_test"] = {"probabilities": torch.from_numpy(self.best_test)}
         state = {"position": asdict(self.at), "scaler": self.scaler.state_dict()}
+        if self.chosen is not None:
+            state["chosen"], parts["chosen"] = self.chosen.state()
         self.checkpoints.write(self.at.step, state, parts)
 
     def _steps(self, epoch: int) -> list[Step]:
@@ -276,6 +310,10 @@ class Training:
         """Measure, record, and keep the weights if they are to be kept."""
         self._require_finite()
         at, (side, rows) = self.at, self.rows.watched
+        if self.chosen is not None:
+            with holding(self.learning, self.average):
+                self.kept, at.kept_epoch = self._copy("cpu"), at.epoch
+            return
         with holding(self.learning, self.average):
             probabilities = self._probabilities(rows)
             record = self._record(side, rows, probabilities)

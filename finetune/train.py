@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from consistency.backbone import Backbone
+from consistency.backbone import Backbone, load_backbone
 from consistency.durable import make_folder
 from consistency.errors import BackboneError, DivergenceError, InputError
 from consistency.images import ImageFile, ImageLimits
 from consistency.pairs import PairTable
 from consistency.preprocess import squash
 from consistency.progress import Progress, silent
-from finetune.checkpoint import Cadence, Checkpoints
+from finetune.checkpoint import Cadence, Checkpoints, Parts
 from finetune.classifier import PairClassifier, check_choice, embed, merge_adapters
 from finetune.config import FinetuneConfig
 from finetune.dataset import Floats, Ints, PairData, read_pair_data
-from finetune.loop import History, Rows, Training
+from finetune.loop import Chosen, History, Rows, Training
 from finetune.model import Finetuned, save_finetuned
 from finetune.probe import probe_head
 from heads.losses import CLASSES, balanced_weights
@@ -33,11 +33,12 @@ class FinetuneResult:
     """What a fine-tuning made.
 
     model: with the weights that are kept. rows, probabilities: by "val" and "test", the usable rows of each, (m,)
-    int64, and the model's probabilities for them, (m, 5) float64. history: a record per epoch, 0 being the warm-started
-    head; `measured_on` says whose metrics it holds: val, or test where nothing is validated, as published.
-    kept_epoch: whose weights the model has; share: how far towards them it went, 1 unless it interpolates. best_epoch:
-    with the highest `select` score of the history; best_test: where that was measured on the test rows, their
-    probabilities then.
+    int64, and the model's probabilities for them, (m, 5) float64; those for validation rows are from before a refit,
+    which learns from them. history: a record per epoch, 0 being the warm-started head, without the refit's;
+    `measured_on` says whose metrics it holds: val, or test where nothing is validated, as published.
+    kept_epoch: whose weights the model has, or after how many the refit ended; share: how far towards them it went, 1
+    unless it interpolates. best_epoch: with the highest `select` score of the history; best_test: where that was
+    measured on the test rows, their probabilities then.
     """
 
     model: Finetuned
@@ -55,12 +56,14 @@ class Prepared:
     """Everything that training needs, checked, before anything is trained or written.
 
     data: pictures and hashtags, and in `data.skipped` the rows without a usable picture. rows: the usable ones.
+    refit: the same with the validation rows among those to train on; None where there is to be no refit.
     identity: what a checkpoint must have in common with the training that goes on from it.
     """
 
     backbone: Backbone
     data: PairData
     rows: Rows
+    refit: Rows | None
     config: FinetuneConfig
     seed: int
     identity: Mapping[str, Any]
@@ -102,13 +105,19 @@ def prepare(
     data = read_pair_data(backbone, table, files, config, limits=limits, progress=progress)
     sides = {"train": train, "test": test} | ({} if val is None else {"val": val})
     usable = {side: data.usable(rows) for side, rows in sides.items()}
-    for side, rows in usable.items():
-        if not len(rows):
+    for side, there in usable.items():
+        if not len(there):
             raise InputError(f"none of the {len(sides[side])} {side} rows has a picture that can be used")
-    weights = class_weights(config, labels[usable["train"]] if class_weights_from is None else class_weights_from)
-    identity = _identity(backbone, table, labels, usable, weights, config, seed)
-    kept = Rows(labels, usable["train"], usable.get("val"), usable["test"], weights)
-    return Prepared(backbone, data, kept, config, seed, identity)
+
+    def rows_of(train: Ints, val: Ints | None) -> Rows:
+        counted = labels[train] if class_weights_from is None else class_weights_from
+        return Rows(labels, train, val, usable["test"], class_weights(config, counted))
+
+    rows, refit = rows_of(usable["train"], usable.get("val")), None
+    if config.refit and rows.val is not None:
+        refit = rows_of(np.sort(np.concatenate([rows.train, rows.val])), None)
+    identity = _identity(backbone, table, labels, usable, rows.class_weights, config, seed)
+    return Prepared(backbone, data, rows, refit, config, seed, identity)
 
 
 def finetune(
@@ -121,8 +130,9 @@ def finetune(
     progress: Progress = silent,
     on_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
 ) -> FinetuneResult:
-    """Fine-tune the backbone, whose weights change in place; `out` gets history.csv and, meanwhile, checkpoint/.
+    """Fine-tune the backbone; `out` gets history.csv and, meanwhile, checkpoint/.
 
+    The backbone's weights change in place, and with a refit those of another that is loaded again; the result has it.
     head: to begin with, of the kind `config.head`, trained on embeddings of this backbone; without it
     `config.warm_start` decides. resume: go on from the last checkpoint in `out`, to the result that an uninterrupted
     training has (to the bit on a CPU); from the beginning where there is none yet. The caller's random state stays as
@@ -130,25 +140,29 @@ def finetune(
 
     Raises InputError, DivergenceError, OutOfMemory, StorageError.
     """
-    backbone, config, seed = prepared.backbone, prepared.config, prepared.seed
-    make_folder(out)
     checkpoints = Checkpoints(out, prepared.identity, cadence or Cadence())
-    with torch.random.fork_rng(devices=_cuda(backbone.device), device_type="cuda"):
-        torch.manual_seed(seed)
-        started = checkpoints.read() if resume else None
-        first = _first_head(prepared, head, probe=started is None)
+    make_folder(out)
+
+    def trained(
+        backbone: Backbone, rows: Rows, started: tuple[dict[str, Any], Parts] | None, chosen: Chosen | None = None
+    ) -> Training:
+        torch.manual_seed(prepared.seed)
+        first = _first_head(prepared, backbone, rows, head, probe=started is None)
         training = Training(
-            PairClassifier(backbone, first, config.head.features),
+            PairClassifier(backbone, first, prepared.config.head.features),
             prepared.data,
-            prepared.rows,
-            config,
-            seed=seed,
+            rows,
+            prepared.config,
+            seed=prepared.seed,
             out=out,
             checkpoints=checkpoints,
-            warm=config.warm_start or head is not None,
+            warm=prepared.config.warm_start or head is not None,
+            chosen=chosen,
         )
         if started is not None:
             training.restore(*started)
+        elif chosen is not None:
+            training.checkpoint()  # so that a kill from now on does not lose what was chosen
         try:
             training.run(progress, on_epoch)
         except DivergenceError as error:
@@ -157,32 +171,54 @@ def finetune(
             save_finetuned(out, _finish(training))
             kept = f"the weights of epoch {training.at.kept_epoch} are kept in {out / 'model'}"
             raise DivergenceError(f"{error}; {kept}") from error
-    rows = prepared.rows
-    model = _calibrated(_finish(training), prepared.data, rows)
-    asked = {"test": rows.test} | ({} if rows.val is None else {"val": rows.val})
+        return training
+
+    rows, data, best_test = prepared.rows, prepared.data, None
+    with torch.random.fork_rng(devices=_cuda(prepared.backbone.device), device_type="cuda"):
+        started = checkpoints.read() if resume else None
+        chosen = None if started is None or "chosen" not in started[0] else Chosen.of(*(x["chosen"] for x in started))
+        if chosen is None:
+            training = trained(prepared.backbone, rows, started)
+            model, at, best_test = _calibrated(_finish(training), data, rows), training.at, training.best_test
+            answers = None if rows.val is None else model.probabilities(data, rows.val)
+            chosen = Chosen(at.kept_epoch, training.share, at.best_epoch, model.head.temperature, at.history, answers)
+            started = None
+        if prepared.refit is not None:
+            training = model = None  # type: ignore[assignment]  # and the memory they hold
+            training = trained(_loaded_again(prepared.backbone), prepared.refit, started, chosen)
+            model = _finish(training)
+            model = replace(model, head=replace(model.head, temperature=chosen.temperature))
+    probabilities = {"test": model.probabilities(data, rows.test)}
+    if chosen.probabilities is not None:
+        probabilities["val"] = chosen.probabilities
     return FinetuneResult(
         model=model,
-        rows=asked,
-        probabilities={side: model.probabilities(prepared.data, asked[side]) for side in asked},
-        history=training.at.history,
-        kept_epoch=training.at.kept_epoch,
-        share=training.share,
-        best_epoch=training.at.best_epoch,
-        best_test=training.best_test,
+        rows={side: getattr(rows, side) for side in probabilities},
+        probabilities=probabilities,
+        history=chosen.history,
+        kept_epoch=chosen.epochs,
+        share=chosen.share,
+        best_epoch=chosen.best_epoch,
+        best_test=best_test,
     )
 
 
-def _first_head(prepared: Prepared, given: TrainedHead | None, *, probe: bool) -> Head:
+def _loaded_again(backbone: Backbone) -> Backbone:
+    fresh = load_backbone(backbone.resolved, device=backbone.device, precision="fp32", decode=backbone.decode)
+    fresh.spec = backbone.spec
+    return fresh
+
+
+def _first_head(prepared: Prepared, backbone: Backbone, rows: Rows, given: TrainedHead | None, *, probe: bool) -> Head:
     """The head that training begins with. probe: train it first where the configuration says so."""
-    backbone, config, rows = prepared.backbone, prepared.config, prepared.rows
+    config = prepared.config
     if given is not None:
         return deepcopy(given.head)
     if not (config.warm_start and probe):
         return Head(config.head, backbone.embed_dim, seed=prepared.seed)
-    embeddings = embed(backbone, prepared.data, rows.train)
     return probe_head(
         config.head,
-        embeddings,
+        embed(backbone, prepared.data, rows.train),
         rows.labels[rows.train],
         rows.class_weights,
         seed=prepared.seed,

@@ -99,9 +99,9 @@ def make_case(folder: Path, *, pictures: int = 12, size: int = 40) -> Case:
 
 
 def quick(**changes: Any) -> FinetuneConfig:
-    """The default recipe, short, with a small head."""
+    """The default recipe, short, with a small head and without a refit."""
     head = HeadConfig(hidden=(16,), epochs=5, batch_size=16, dropout=0.3, class_weights="balanced", lr=1e-3)
-    return replace(FinetuneConfig.default(), **{"head": head, "epochs": 3, "patience": None, **changes})
+    return replace(FinetuneConfig.default(), **{"head": head, "epochs": 3, "patience": None, "refit": False, **changes})
 
 
 class PublishedLoop:

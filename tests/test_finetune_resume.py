@@ -36,6 +36,7 @@ CONFIG = quick(
 )
 PAPER = replace(FinetuneConfig.paper(), epochs=3)
 INTERPOLATED = replace(CONFIG, average="interpolate")
+REFIT = replace(INTERPOLATED, refit=True)
 
 processes = multiprocessing.get_context("forkserver")
 
@@ -65,8 +66,8 @@ def train(case: Case, config: FinetuneConfig, out: Path, resume: bool, kill_at: 
     Training._backward = ticking(Training._backward)  # type: ignore[method-assign]
     for name in ("open", "write", "fsync", "replace", "unlink"):
         setattr(durable.system, name, ticking(getattr(durable.System, name)))
-    # Nothing is validated, so that the last weights are kept and every step counts.
-    result = case.run(config, out, validate=False, resume=resume, cadence=Cadence(steps=2, minutes=None))
+    # Without a refit nothing is validated, so that the last weights are kept and every step counts.
+    result = case.run(config, out, validate=config.refit, resume=resume, cadence=Cadence(steps=2, minutes=None))
     (out / "events").write_text(str(next(events)))
     save_finetuned(out, result.model)
     history = [{**record, "seconds": None} for record in result.history]
@@ -97,7 +98,7 @@ def kill_and_resume(case: Case, config: FinetuneConfig, out: Path, *, events: in
     return 3
 
 
-@pytest.mark.parametrize("config", [CONFIG, PAPER, INTERPOLATED], ids=["ema", "paper", "interpolate"])
+@pytest.mark.parametrize("config", [CONFIG, PAPER, INTERPOLATED, REFIT], ids=["ema", "paper", "interpolate", "refit"])
 @pytest.mark.parametrize(
     "seeds", [range(1), pytest.param(range(100, 110), marks=pytest.mark.slow)], ids=["once", "ten"]
 )

@@ -141,6 +141,33 @@ def test_early_stopping(case: Case, tmp_path: Path) -> None:
     assert same(weights_of(result.model.backbone.model), weights_of(case.backbone().model))
 
 
+def everything(case: Case) -> Case:
+    return replace(case, train=np.sort(np.concatenate([case.train, case.val])))
+
+
+def test_a_refit_trains_as_long_on_all_rows_and_measures_nothing(case: Case, tmp_path: Path) -> None:
+    """As a training does that is told the number of epochs and has no rows to validate on."""
+    config = quick(epochs=6, warm_start=False, schedule="step", warmup=0.0, lr=1e-2, head_lr=3e-2)
+    chosen, refit = (case.run(replace(config, refit=again), tmp_path / str(again)) for again in (False, True))
+    assert 0 < refit.kept_epoch == chosen.kept_epoch
+    plain = everything(case).run(replace(config, epochs=chosen.kept_epoch), tmp_path / "plain", validate=False)
+    assert same(weights_of(refit.model.backbone.model), weights_of(plain.model.backbone.model))
+    assert same(weights_of(refit.model.head.head), weights_of(plain.model.head.head))
+    assert not same(weights_of(refit.model.head.head), weights_of(chosen.model.head.head))
+    assert refit.model.head.temperature == chosen.model.head.temperature != 1
+    assert [{**record, "seconds": 0} for record in refit.history] == [{**r, "seconds": 0} for r in chosen.history]
+    np.testing.assert_array_equal(refit.probabilities["val"], chosen.probabilities["val"])
+    assert refit.rows.keys() == {"val", "test"}
+
+
+def test_where_no_epoch_is_better_a_refit_trains_the_head_alone(case: Case, tmp_path: Path) -> None:
+    config = quick(epochs=2, lr=0.5, head_lr=0.5, average="none", warmup=0.0, refit=True)
+    config = replace(config, head=HeadConfig(hidden=(), epochs=300, lr=0.05, batch_size=16))
+    result = replace(case, val=case.train).run(config, tmp_path)
+    assert result.kept_epoch == 0
+    assert same(weights_of(result.model.backbone.model), weights_of(case.backbone().model))
+
+
 def test_max_steps(case: Case, tmp_path: Path) -> None:
     result = case.run(quick(max_steps=4, batch_size=5), tmp_path)
     assert [record["step"] for record in result.history] == [0, 3, 4]

@@ -53,10 +53,11 @@ def run_finetune(
 ) -> Outcome:
     """Fine-tune on the train rows, answer for the test rows, keep the tuned backbone in `model/`.
 
-    The default recipe stops early on rows split off train. The published one has no such rows: it keeps its last
-    epoch, and the epoch that was best on the test rows stands beside it under a name that says so. `changes` are
-    settings of FinetuneConfig that replace the recipe's, `head_changes` of its HeadConfig. like: a run of `heads`
-    whose kind of head to begin with, trained here: the run's own may have learned from rows that are validated here.
+    The default recipe stops early on rows split off train, then trains as long on all of train. The published one has
+    no such rows: it keeps its last epoch, and the epoch that was best on the test rows stands beside it under a name
+    that says so. `changes` are settings of FinetuneConfig that replace the recipe's, `head_changes` of its HeadConfig.
+    like: a run of `heads` whose kind of head to begin with, trained here: the run's own may have learned from rows that
+    are validated here.
     """
     clock = Clock()
     config = FinetuneConfig.paper() if recipe == "paper" else FinetuneConfig.default()
@@ -152,7 +153,10 @@ def _trained(prepared: Prepared, *, device: str) -> TrainedHead:
 
 
 def _notes(prepared: Prepared, tuned: FinetuneResult) -> tuple[str, ...]:
-    kept = f"kept the weights of epoch {tuned.kept_epoch} of {tuned.history[-1]['epoch']}"
+    epoch = f"epoch {tuned.kept_epoch} of {tuned.history[-1]['epoch']}"
+    kept = f"kept the weights of {epoch}"
+    if prepared.refit is not None:
+        kept = f"{epoch} chosen on the validation rows, then as many trained anew on all train rows"
     if prepared.config.average == "interpolate":
         kept = f"{kept}, {tuned.share:.0%} of the way from the weights before training"
     if prepared.rows.val is None:
