@@ -31,7 +31,7 @@ def test_every_choice_arrives(run: Run, small_demo: Path, folder: Path) -> None:
     words = ["finetune", "--backbone", "tiny", *of(small_demo), "--max-steps", 2, "--out", folder / "chosen"]
     batches = ["--batch-by", "row", "--batch-size", 6, "--accumulation", 2, "--micro-batch", 3]
     weights = ["--average", "interpolate", "--class-weights", "balanced", "--loss", "corn", "--freeze", 1]
-    rest = ["--patience", 2, "--crop", 0.8, "--flip", "--gradient-checkpointing", "--checkpoint-steps", 1]
+    rest = ["--patience", 2, "--no-refit", "--crop", 0.8, "--flip", "--gradient-checkpointing", "--checkpoint-steps", 1]
     ran = run(*words, *batches, *weights, *rest, "--lr", 1e-3, "--head-lr", 1e-2)
     assert ran.code == 0, ran.stderr
     assert "of the way from the weights before training" in ran.stderr
@@ -46,6 +46,7 @@ def test_every_choice_arrives(run: Run, small_demo: Path, folder: Path) -> None:
         "average": "interpolate",
         "freeze": 1,
         "patience": 2,
+        "refit": False,
         "crop": 0.8,
         "flip": True,
         "gradient_checkpointing": True,
