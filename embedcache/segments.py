@@ -123,9 +123,13 @@ class Segment:
         return self.path.name
 
     @property
+    def row_bytes(self) -> int:
+        return self.dim * self.dtype.itemsize
+
+    @property
     def nbytes(self) -> int:
         """Size of the vectors alone."""
-        return len(self.keys) * self.dim * self.dtype.itemsize
+        return len(self.keys) * self.row_bytes
 
     def check_vectors(self) -> None:
         """Raises DamagedSegment unless the vectors have the digest that was written with them."""

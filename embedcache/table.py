@@ -2,17 +2,17 @@
 
 import functools
 import resource
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from embedcache.segments import KEY_BYTES, Keys, Segment, Vectors
 
-FEW = 8  # rows per segment, on average, up to which a view of each row is quicker than a call for each segment
 DESCRIPTORS = 8192
+UNMAPPED = -1
 
 Rows = npt.NDArray[np.int64]
 
@@ -39,6 +39,9 @@ class Table:
         self.segment = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)[order]  # (n,) of each row
         self.row = order - starts[self.segment]  # (n,) int64 inside its segment
         self._maps: dict[int, npt.NDArray[np.floating]] = {}
+        self._addresses = np.full(len(lengths), UNMAPPED)  # of each segment's first vector
+        self._bytes = np.zeros(0, np.void)
+        self._mapping = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -78,25 +81,63 @@ class Table:
 
     def take(self, rows: Rows) -> Vectors:
         """The vectors (m, d) float32 of `rows`; raises FileNotFoundError where a compaction removed a file."""
-        out = np.empty((len(rows), self.dim or 0), self.segments[0].dtype if self.segments else np.float32)
         segment, row = self.segment[rows], self.row[rows]
-        if 0 < len(rows) <= FEW * len(self.segments) and len(self.segments) <= open_maps():
-            vectors = [self._map(index)[at] for index, at in zip(segment.tolist(), row.tolist(), strict=True)]
-            np.concatenate(vectors, out=out.reshape(-1))
-            return as_float32(out)
-        order = np.argsort(segment, kind="stable")
-        for start, stop in pairwise(np.flatnonzero(np.diff(segment[order], prepend=-1, append=-1))):
-            chosen = order[start:stop]
-            out[chosen] = self._map(int(segment[chosen[0]])).take(row[chosen], axis=0, mode="clip")  # "raise" is slower
-        return as_float32(out)
+        if not len(rows):
+            return np.empty((0, self.dim or 0), np.float32)
+        used = np.flatnonzero(np.bincount(segment, minlength=len(self.segments)))
+        if len(used) <= open_maps():
+            return as_float32(self._gather(used, segment, row))
+        out = np.empty((len(rows), self.dim or 0), np.float32)
+        for some in np.array_split(used, -(-len(used) // open_maps())):
+            chosen = (some[0] <= segment) & (segment <= some[-1])
+            out[chosen] = self._gather(some, segment[chosen], row[chosen])
+        return out
 
-    def _map(self, index: int) -> npt.NDArray[np.floating]:
-        found = self._maps.get(index)
-        if found is None:
-            if len(self._maps) >= open_maps():
-                del self._maps[next(iter(self._maps))]
-            found = self._maps[index] = self.segments[index].map()
-        return found
+    def _gather(self, used: Rows, segment: npt.NDArray[np.integer], row: Rows) -> npt.NDArray[np.floating]:
+        """The vectors (m, d), as stored, of rows of the segments `used`, at most `open_maps()` of them.
+
+        One indexing of all the memory that the maps lie in: a call for each segment, or a view of each row, takes as
+        long as reading the rows.
+        """
+        dtype, width = self.segments[0].dtype, self.segments[0].row_bytes
+        with self._mapping:  # what is mapped stays so until all is read
+            self._map(used)
+            first = self._bytes.__array_interface__["data"][0]
+            found = self._bytes[self._addresses[segment] - first + row * width]
+        return found.view(dtype).reshape(len(row), -1)
+
+    def _map(self, used: Rows) -> None:
+        """Map segments, and let `_bytes` reach over all that are mapped: a row begins at any byte of it."""
+        missing = used[self._addresses[used] == UNMAPPED]
+        if not len(missing):
+            return
+        if len(self._maps) + len(missing) > open_maps():
+            self._maps.clear()
+            self._addresses[:] = UNMAPPED
+            missing = used
+        mapped = {index: self.segments[index].map() for index in missing.tolist()}  # all or, where one is gone, none
+        self._maps |= mapped
+        for index, vectors in mapped.items():
+            self._addresses[index] = vectors.__array_interface__["data"][0]
+        first = min(self._addresses[list(self._maps)])
+        end = max(self._addresses[index] + vectors.nbytes for index, vectors in self._maps.items())
+        self._bytes = np.asarray(_Memory(int(first), int(end), self.segments[0].row_bytes))
+
+
+class _Memory:
+    """The process's memory from one address to another, as an array that has an element of `width` bytes at each byte.
+
+    It keeps nothing alive: only what is known to be mapped may be read.
+    """
+
+    def __init__(self, start: int, end: int, width: int) -> None:
+        self.__array_interface__ = {
+            "version": 3,
+            "typestr": f"|V{width}",
+            "data": (start, True),
+            "shape": (end - start - width + 1,),
+            "strides": (1,),
+        }
 
 
 @functools.cache

@@ -242,6 +242,43 @@ def test_more_segments_than_may_be_mapped_at_once(cache: EmbeddingCache, monkeyp
         assert (cache.vectors("image", keys_of(*range(8))) == expected).all()
 
 
+@pytest.mark.parametrize("dtype", ["fp32", "fp16"])
+@pytest.mark.parametrize("dim", [1, 3, 64])
+@pytest.mark.parametrize("maps", [1, 2, 100])
+def test_gathers_are_plain_indexing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, dim: int, maps: int
+) -> None:
+    """Any rows in any order, of segments of any size, mapped before or not, all together or some at a time."""
+    monkeypatch.setattr(table, "open_maps", lambda: maps)
+    cache = EmbeddingCache.open(tmp_path, FIELDS | {"store": dtype})
+    rng, start = np.random.default_rng(dim), 0
+    parts = []
+    for rows in (1, 40, 7, 300, 2):
+        parts.append(rng.standard_normal((rows, dim), np.float32).astype(cache.dtype))
+        cache.append("image", keys_of(*range(start, start + rows)), parts[-1].astype(np.float32))
+        start += rows
+    vectors = np.concatenate(parts).astype(np.float32)
+    view, places = cache.find("image", keys_of(*range(start)))
+    for size in (1, 5, 0, 64, 350, 700):
+        asked = rng.integers(0, start, size)
+        assert (view.take(places[asked]) == vectors[asked]).all()
+
+
+def test_a_segment_that_is_gone_spoils_no_other(cache: EmbeddingCache) -> None:
+    for number in range(3):
+        cache.append("image", keys_of(number), vectors_of(1, seed=number))
+    view, rows = cache.find("image", keys_of(*range(3)))
+    away = {number: view.segments[view.segment[rows[number]]].path for number in range(3)}[1]
+    content = away.read_bytes()
+    view.take(rows[:1])
+    away.unlink()
+    with pytest.raises(FileNotFoundError):
+        view.take(rows)
+    assert (view.take(rows[[2, 0]]) == np.concatenate([vectors_of(1, seed=2), vectors_of(1, seed=0)])).all()
+    away.write_bytes(content)
+    assert (view.take(rows) == np.concatenate([vectors_of(1, seed=number) for number in range(3)])).all()
+
+
 PARTS = st.lists(st.binary(min_size=16, max_size=17).map(lambda part: b"\0" * 14 + part[14:]), max_size=30)
 
 
