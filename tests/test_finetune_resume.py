@@ -35,8 +35,7 @@ CONFIG = quick(
     crop=0.8,
 )
 PAPER = replace(FinetuneConfig.paper(), epochs=3)
-INTERPOLATED = replace(CONFIG, average="interpolate")
-REFIT = replace(INTERPOLATED, refit=True)
+REFIT = replace(CONFIG, average="interpolate", refit=True)
 
 processes = multiprocessing.get_context("forkserver")
 
