@@ -97,7 +97,7 @@ def kill_and_resume(case: Case, config: FinetuneConfig, out: Path, *, events: in
     return 3
 
 
-@pytest.mark.parametrize("config", [CONFIG, PAPER, INTERPOLATED, REFIT], ids=["ema", "paper", "interpolate", "refit"])
+@pytest.mark.parametrize("config", [CONFIG, PAPER, REFIT], ids=["ema", "paper", "refit"])
 @pytest.mark.parametrize(
     "seeds", [range(1), pytest.param(range(100, 110), marks=pytest.mark.slow)], ids=["once", "ten"]
 )
