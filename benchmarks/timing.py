@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
+
+from consistency.environment import processor
 
 
 def alternate(variants: Mapping[str, Callable[[], Any]], *, rounds: int) -> dict[str, float]:
@@ -30,15 +31,7 @@ def machine(*packages: str) -> str:
         except PackageNotFoundError:
             versions.append(f"{package} absent")
     python = f"Python {platform.python_version()}"
-    return ", ".join([str(date.today()), _processor(), f"{os.cpu_count()} cores", python, *versions])
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()
+    return ", ".join([str(date.today()), processor(), f"{os.cpu_count()} cores", python, *versions])
 
 
 def peak_memory() -> float:

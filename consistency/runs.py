@@ -1,17 +1,12 @@
 """A run folder: what was asked, what came out, and everything needed to recompute and repeat it."""
 
 import csv
-import hashlib
 import json
 import math
-import os
-import platform
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
-from importlib import metadata
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.durable import check_folder, make_folder, sweep_temp, write_file
+from consistency.environment import code_digest, computer, versions
 from consistency.errors import InputError, StorageError
 from consistency.pairs import PairTable, Skipped
 
@@ -32,20 +28,6 @@ SPLIT_COLUMNS = ("row", "image", "hashtag", "split", "fold")
 AUDIT_COLUMNS = ("rank", "row", "image", "hashtag", "score", "suggested", "doubt", *CHANCES, "repeats")
 SCORE_COLUMNS = ("system", "split", "score", "precision", "recall", "f1", "rows")
 SKIPPED_COLUMNS = ("row", "image", "hashtag", "reason")
-PACKAGES = (
-    "koclip-consistency",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "pandas",
-    "pillow",
-    "h5py",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "safetensors",
-)
-SOURCES = ("consistency", "embedcache", "heads", "finetune", "demo", "workflows")
 UNFINISHED = ".unfinished"
 UNANSWERED = ("extract", "paper")  # commands whose own folder holds no predictions
 
@@ -407,48 +389,6 @@ def to_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
 
     lines = [",".join(columns), *(",".join(map(cell, row)) for row in rows)]
     return ("\n".join(lines) + "\n").encode()
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of what results depend on; an absent package is left out."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def code_digest() -> str:
-    """SHA-256 in hex of this program's own sources: a checkout changes more often than its version."""
-    folder, digest = Path(__file__).parents[1], hashlib.sha256()
-    for package in SOURCES:
-        for file in sorted((folder / package).rglob("*.py")):
-            digest.update(f"{file.relative_to(folder).as_posix()}\0".encode() + file.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-def computer() -> dict[str, Any]:
-    """What results may depend on beside the versions. threads: torch's; None where the run needed no torch."""
-    torch = sys.modules.get("torch")
-    return {
-        "system": platform.platform(),
-        "machine": platform.machine(),
-        "processor": processor(),
-        "accelerator": torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None,
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads() if torch else None,
-    }
-
-
-def processor() -> str:
-    """The processor's model name where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def slug(name: str) -> str:
