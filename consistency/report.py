@@ -17,10 +17,11 @@ from consistency.controls import CONTROLS
 from consistency.durable import make_folder, write_file
 from consistency.errors import InputError
 from consistency.figures import FURTHER_TITLES, LOWER_IS_BETTER, METRIC_TITLES, SPLITS, interval_text, number
+from consistency.finished import read_audit, read_split
 from consistency.gallery import competes, data_uri, main_result, make_gallery, merit, thumbnails
 from consistency.leakage import Leakage, seen_before
 from consistency.metrics import calibration_bins, confusion, per_score
-from consistency.runs import Audited, Result, Run, read_audit, read_split
+from consistency.runs import Audited, Result, Run
 
 SHOWN_DOUBTS = 24
 PROTOCOLS = {

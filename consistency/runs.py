@@ -1,6 +1,5 @@
 """A run folder: what was asked, what came out, and everything needed to recompute and repeat it."""
 
-import csv
 import json
 import math
 import re
@@ -29,7 +28,6 @@ AUDIT_COLUMNS = ("rank", "row", "image", "hashtag", "score", "suggested", "doubt
 SCORE_COLUMNS = ("system", "split", "score", "precision", "recall", "f1", "rows")
 SKIPPED_COLUMNS = ("row", "image", "hashtag", "reason")
 UNFINISHED = ".unfinished"
-UNANSWERED = ("extract", "paper")  # commands whose own folder holds no predictions
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,89 +272,6 @@ class RunFolder:
         (self.path / UNFINISHED).unlink(missing_ok=True)
 
 
-def read_info(path: Path) -> dict[str, Any]:
-    """The `run.json` of a finished run folder. Raises InputError where it is none, or where the file is damaged."""
-    if not (path / "run.json").is_file():
-        state = "an unfinished run" if (path / UNFINISHED).exists() else "no run folder"
-        raise InputError(f"{path} is {state} (it has no run.json): name the folder that a finished command printed")
-    try:
-        return {"command": "", "config": {}, **json.loads((path / "run.json").read_text(encoding="utf-8"))}
-    except OSError as error:
-        raise InputError(f"{path / 'run.json'} cannot be read: {error.strerror or error}") from error
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{path} holds a damaged run ({type(error).__name__}: {error}): run its command again"
-        ) from error
-
-
-def read_run(path: Path) -> Run:
-    """Read a finished run folder. Raises InputError where it is none, or where a file of it is damaged."""
-    info = read_info(path)
-    if info["command"] in UNANSWERED:
-        inside = ": name one of the runs in it" if info["command"] == "paper" else ""
-        raise InputError(f"{path} is a run of {info['command']}, which holds no predictions of its own{inside}")
-    try:
-        entries = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
-        with (path / "predictions.csv").open(encoding="utf-8", newline="") as file:
-            predicted = _read_predictions(csv.DictReader(file))
-        results = []
-        for entry in entries:
-            columns = predicted[entry["system"], entry["split"]]
-            names = {key: entry[key] for key in ("system", "backbone", "protocol", "split")}
-            intervals = {name: tuple(ci) if ci else None for name, ci in entry["ci95"].items()}
-            results.append(Result(Predictions(**names, **columns), entry["metrics"], intervals))
-        return Run(path, info, tuple(results), _read_skipped(path / "skipped.csv"))
-    except OSError as error:
-        raise InputError(f"{path} lacks a file of a run: {error.strerror}: {error.filename}") from error
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise InputError(
-            f"{path} holds a damaged run ({type(error).__name__}: {error}): run its command again"
-        ) from error
-
-
-def read_split(path: Path) -> dict[str, npt.NDArray[np.object_]] | None:
-    """The columns of a run's `split.csv`, (n,) object str each; None where the run has none.
-
-    Raises InputError where it is damaged.
-    """
-    try:
-        with (path / "split.csv").open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return {name: np.array([row[name] for row in rows], dtype=object) for name in SPLIT_COLUMNS}
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, csv.Error) as error:
-        raise InputError(
-            f"{path / 'split.csv'} is damaged ({type(error).__name__}: {error}): run its command again"
-        ) from error
-
-
-def read_audit(path: Path) -> list[Audited] | None:
-    """The lines of a run's `audit.csv`; None where the run has none. Raises InputError where it is damaged."""
-    try:
-        with (path / "audit.csv").open(encoding="utf-8", newline="") as file:
-            return [
-                Audited(
-                    rank=int(line["rank"]),
-                    row=int(line["row"]),
-                    image=line["image"],
-                    hashtag=line["hashtag"],
-                    score=int(line["score"]),
-                    suggested=int(line["suggested"]),
-                    doubt=float(line["doubt"]),
-                    chances=tuple(float(line[name]) for name in CHANCES),
-                    repeats=tuple(map(int, line["repeats"].split())),
-                )
-                for line in csv.DictReader(file)
-            ]
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
-        raise InputError(
-            f"{path / 'audit.csv'} is damaged ({type(error).__name__}: {error}): run its command again"
-        ) from error
-
-
 def split_csv(table: PairTable, split: "Split") -> bytes:
     """A line for every row of the table; `--split` reads it again."""
     columns = (table.rows, table.images, table.hashtags, split.side, split.fold)
@@ -415,37 +330,6 @@ def _score_rows(results: Sequence[Result]) -> Iterable[tuple[object, ...]]:
     for p in (result.predictions for result in results):
         for score, figures in enumerate(per_score(p.scores, p.predicted), start=1):
             yield (p.system, p.split, score, *figures)
-
-
-def _read_predictions(reader: "csv.DictReader[str]") -> dict[tuple[str, str], dict[str, Any]]:
-    if tuple(reader.fieldnames or ()) != PREDICTION_COLUMNS:
-        raise ValueError(f"predictions.csv has columns {reader.fieldnames}")
-    grouped: dict[tuple[str, str], list[dict[str, str]]] = {}
-    for row in reader:
-        grouped.setdefault((row["system"], row["split"]), []).append(row)
-    found = {}
-    for key, rows in grouped.items():
-        chances = None if rows[0]["p1"] == "" else np.array([[float(row[name]) for name in CHANCES] for row in rows])
-        found[key] = {
-            "rows": np.array([int(row["row"]) for row in rows], dtype=np.int64),
-            "images": np.array([row["image"] for row in rows], dtype=object),
-            "hashtags": np.array([row["hashtag"] for row in rows], dtype=object),
-            "scores": np.array([int(row["score"]) for row in rows], dtype=np.int64),
-            "predicted": np.array([int(row["predicted"]) for row in rows], dtype=np.int64),
-            "values": np.array([float(row["value"]) for row in rows], dtype=np.float64),
-            "probabilities": chances,
-        }
-    return found
-
-
-def _read_skipped(path: Path) -> tuple[Skipped, ...]:
-    if not path.is_file():
-        return ()
-    with path.open(encoding="utf-8", newline="") as file:
-        return tuple(
-            Skipped(int(line["row"]) if line["row"] else None, line["image"], line["hashtag"], line["reason"])
-            for line in csv.DictReader(file)
-        )
 
 
 def _claim(out: Path) -> Path:

@@ -14,8 +14,8 @@ from scipy import stats
 from consistency.audit import doubts, precision_at_moved, ranking
 from consistency.embeddings import PairEmbeddings
 from consistency.errors import DataError
+from consistency.finished import read_audit
 from consistency.pairs import read_pairs
-from consistency.runs import read_audit
 from tests.conftest import Ran
 from workflows.audit import out_of_fold, read_clean
 

@@ -10,7 +10,8 @@ from sklearn.metrics import cohen_kappa_score
 
 from consistency.compare import compare, compare_runs, holm
 from consistency.errors import InputError
-from consistency.runs import Result, evaluate_predictions, read_run
+from consistency.finished import read_run
+from consistency.runs import Result, evaluate_predictions
 from tests.test_runs import make_result, write_run
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from consistency.finished import read_run
 from consistency.pairs import Skipped, read_pairs
-from consistency.runs import RunFolder, read_run
+from consistency.runs import RunFolder
 from tests import recompute_metrics
 from tests.conftest import Ran
 from tests.test_runs import make_result, write_run

@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 
 from consistency.errors import InputError
+from consistency.finished import read_audit, read_run
 from consistency.gallery import competes
 from consistency.leakage import fold_leakage
 from consistency.report import write_report
-from consistency.runs import Audited, Result, Run, RunFolder, evaluate_predictions, read_audit, read_run
+from consistency.runs import Audited, Result, Run, RunFolder, evaluate_predictions
 from consistency.splits import make_split, with_folds
 from tests.test_runs import make_result, pair_table, write_run
 

@@ -17,8 +17,9 @@ from PIL import Image
 from sklearn.metrics import classification_report, cohen_kappa_score, f1_score, mean_absolute_error
 
 from consistency.errors import InputError
+from consistency.finished import read_run, read_split
 from consistency.pairs import PairTable, Skipped
-from consistency.runs import Predictions, Result, RunFolder, evaluate_predictions, read_run, read_split, slug, to_csv
+from consistency.runs import Predictions, Result, RunFolder, evaluate_predictions, slug, to_csv
 from consistency.splits import make_split
 from tests import recompute_metrics
 from workflows.report import read_runs

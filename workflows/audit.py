@@ -12,10 +12,11 @@ from consistency.audit import Precision, doubts, precision_at_moved, ranking
 from consistency.embeddings import PairEmbeddings
 from consistency.errors import DataError
 from consistency.figures import number
+from consistency.finished import read_run
 from consistency.pairs import PairTable, merge_repeats
 from consistency.progress import Progress, silent
 from consistency.report import write_report
-from consistency.runs import Audited, read_run
+from consistency.runs import Audited
 from consistency.splits import Split, make_folds
 from heads.config import HeadConfig
 from heads.model import TrainedHead

@@ -7,8 +7,9 @@ from typing import Any
 from consistency.compare import RESAMPLES, Difference, compare_runs
 from consistency.durable import check_output
 from consistency.figures import METRIC_TITLES, number, signed
+from consistency.finished import UNANSWERED, read_info, read_run
 from consistency.report import write_report
-from consistency.runs import UNANSWERED, Run, read_info, read_run
+from consistency.runs import Run
 from workflows.console import Table
 
 

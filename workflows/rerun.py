@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from consistency.errors import DataError, InputError
-from consistency.runs import read_info
+from consistency.finished import read_info
 from workflows.audit import Audit, run_audit
 from workflows.console import Screen, Table
 from workflows.demo import run_demo

@@ -12,12 +12,13 @@ import numpy.typing as npt
 from consistency.controls import CONTROLS
 from consistency.durable import check_output, write_file
 from consistency.errors import CacheError, InputError
+from consistency.finished import read_run
 from consistency.gallery import PEEKED
 from consistency.images import find_images
 from consistency.pairs import PairTable, Skipped, hashtag_fault
 from consistency.progress import Progress, silent
 from consistency.resolve import resolve_backbone
-from consistency.runs import Run, read_run, to_csv
+from consistency.runs import Run, to_csv
 from heads.model import HeadEnsemble, TrainedHead, load_head
 from heads.published import import_published, read_state
 from heads.similarity import SimilarityModel

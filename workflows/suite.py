@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from consistency.finished import read_run
 from consistency.pairs import Skipped
-from consistency.runs import Run, RunFolder, read_run
+from consistency.runs import Run, RunFolder
 from consistency.splits import Protocol, with_folds
 from workflows.evaluate import BOOTSTRAP_SEED, Outcome, division_notes, resumable, split_table
 from workflows.inputs import read_inputs
