@@ -156,15 +156,12 @@ def open_maps() -> int:
 
 
 def as_float32(vectors: npt.NDArray[np.floating]) -> Vectors:
-    """`vectors` float32 or finite float16, exactly; numpy's own conversion of float16 takes several times as long."""
+    """`vectors` float32 or float16 as float32; torch's conversion, since numpy's takes ten times as long."""
     if vectors.dtype != np.float16:
         return vectors.astype(np.float32, copy=False)
-    bits = vectors.view(np.int16).astype(np.int32)
-    bits <<= 13  # exponent and fraction are now where float32 has them, below four copies of the sign
-    bits &= ~0x70000000
-    wide = bits.view(np.float32)
-    wide *= np.float32(2.0**112)  # the difference of the two exponents' biases
-    return wide
+    import torch  # only here: reading single precision needs none
+
+    return torch.from_numpy(vectors).float().numpy()
 
 
 def sort_rows(keys: Keys) -> Rows:
