@@ -21,7 +21,7 @@ import numpy.typing as npt
 from scipy.stats import norm, t
 
 from benchmarks.timing import machine
-from consistency.intervals import LEVEL, RESAMPLES, UNCORRECTED, counted_metrics, effective_pictures, interval
+from consistency.intervals import LEVEL, RESAMPLES, UNCORRECTED, counted_metrics, effective_clusters, interval
 from consistency.metrics import METRICS
 
 SHARES = (0.043, 0.109, 0.160, 0.268, 0.420)  # of the scores 1..5 among the 1,792 published pairs
@@ -187,7 +187,7 @@ def simulate(
         times = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
         blocks = np.ones((1, pictures)), 1 - np.eye(pictures), times
         figures = figures_of(test, np.concatenate(blocks).astype(np.float64), names)
-        m = effective_pictures(test.picture.astype(object))
+        m = effective_clusters(test.picture.astype(object))
         for key, found in figures.items():
             all_rows, left_out, resampled = np.split(found, [1, 1 + pictures])
             sample = Sample(all_rows[0], resampled, left_out, pictures, m, key[1] not in UNCORRECTED)

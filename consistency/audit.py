@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from consistency.intervals import RESAMPLES, effective_pictures, interval
+from consistency.intervals import RESAMPLES, effective_clusters, interval, numbered, resampled
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -78,17 +78,15 @@ def precision_at_moved(
     order = ranking(doubt)
     hits = moved[order].astype(np.float64)
     found = int(hits[:count].sum())
-    _, picture = np.unique(images.astype(str), return_inverse=True)
-    rng = np.random.default_rng(seed)
-    pictures = int(picture.max()) + 1
+    picture = numbered(images)[order]
     precisions = []
-    for _ in range(resamples):
-        times = np.bincount(rng.integers(0, pictures, pictures), minlength=pictures)[picture[order]]
+    for (drawn,) in resampled(int(picture.max()) + 1, resamples, seed=seed, chunk=1):
+        times = drawn[picture]
         cut = times @ hits
         inside = np.clip(cut - (np.cumsum(times) - times), 0, times)
         if cut:
             precisions.append((inside @ hits) / cut)
-    m = effective_pictures(images)
+    m = effective_clusters(images)
     ends = interval(found / count, np.array(precisions), m) if m > 1 else None
     if ends is None:
         raise ValueError("one picture has no interval")

@@ -1,9 +1,9 @@
-"""Is one system better than another? Paired differences on the same test rows, bootstrapped over pictures.
+"""Is one system better than another? Paired differences on the same test rows, bootstrapped over clusters of them.
 
-Both systems answer on the same resampled pictures, and `consistency.intervals` makes the interval of their difference,
-and a p-value, as it makes a metric's. They say how much of a difference these test pictures could have made by chance.
-They leave out that training the same system again with another seed gives another model: several runs with different
-seeds show that.
+Both systems answer on the same resampled pictures (or hashtags), and `consistency.intervals` makes the interval of
+their difference, and a p-value, as it makes a metric's. They say how much of a difference these test pictures could
+have made by chance. They leave out that training the same system again with another seed gives another model: several
+runs with different seeds show that.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from consistency.controls import CONTROLS
+from consistency.controls import competes
 from consistency.errors import InputError
-from consistency.intervals import UNCORRECTED, bootstrap_metrics, effective_pictures, interval, p_value
+from consistency.intervals import UNCORRECTED, Clusters, bootstrap_metrics, effective_clusters, interval, p_value
 from consistency.runs import Predictions, Result, Run
 from consistency.split_file import PROTOCOL as IMPORTED
 
@@ -28,7 +28,7 @@ class Difference:
     """`metric` of `name` minus that of `reference`, over n rows, with its 95 % interval.
 
     p: two-sided, below 0.05 exactly where the interval leaves 0 out. p_holm: the same after Holm's correction over the
-    systems compared on this metric. None where the metric is undefined for either; no interval and no p of one picture.
+    systems compared on this metric. None where the metric is undefined for either; no interval and no p of one cluster.
     """
 
     name: str
@@ -50,20 +50,18 @@ class Difference:
 def compare_runs(
     runs: Sequence[Run],
     *,
-    system: str | None = None,
     metrics: Sequence[str] = COMPARED,
     resamples: int = RESAMPLES,
     seed: int = 42,
 ) -> list[Difference]:
-    """Every learned system of the later runs against one of the first run.
+    """Every system of the later runs against the last system of the first run.
 
-    `system` names one and the same system in every run; without it the reference is the last system of the
-    first run, and the later runs are compared with all of theirs. Controls take part only by name, answers out of
-    fold only where the first run has no others. Raises InputError where the runs tested on different rows.
+    Controls, and what was picked on the test rows, take no part; answers out of fold only where the first run has no
+    others. Raises InputError where the runs tested on different rows.
     """
     if len(runs) < 2:
         raise InputError(f"{len(runs)} of the runs named tested something, expected at least two to compare")
-    chosen = [_systems(run, system) for run in runs]
+    chosen = [_systems(run) for run in runs]
     reference = ([result for result in chosen[0] if result.predictions.split == "test"] or chosen[0])[-1]
     protocol, split = reference.predictions.protocol, reference.predictions.split
     others, names = [], [_name(runs[0], reference)]
@@ -93,7 +91,7 @@ def compare(
     resamples: int = RESAMPLES,
     seed: int = 42,
 ) -> list[Difference]:
-    """Every result after the first against the first, with the same resamples of pictures for all."""
+    """Every result after the first against the first, with the same resamples of the first one's clusters for all."""
     reference = results[0].predictions
     draws = [
         bootstrap_metrics(
@@ -101,7 +99,7 @@ def compare(
             p.predicted,
             p.values,
             p.probabilities,
-            p.images,
+            reference.clusters,
             resamples=resamples,
             seed=seed,
             names=metrics,
@@ -116,7 +114,7 @@ def compare(
                 name,
                 names[0],
                 metric,
-                reference.images,
+                reference.clusters,
                 result.metrics[metric],
                 base,
                 drawn[metric] - draws[0][metric],
@@ -132,13 +130,13 @@ def _difference(
     name: str,
     reference: str,
     metric: str,
-    images: npt.NDArray[np.object_],
+    clusters: Clusters,
     value: float | None,
     base: float | None,
     gaps: npt.NDArray[np.float64],
 ) -> Difference:
-    n, gap = len(images), None if value is None or base is None else value - base
-    m, corrected = effective_pictures(images), metric not in UNCORRECTED
+    n, gap = len(clusters), None if value is None or base is None else value - base
+    m, corrected = effective_clusters(clusters), metric not in UNCORRECTED
     found = interval(gap, gaps, m, corrected=corrected) if m > 1 else None
     if gap is None or found is None:
         return Difference(name, reference, metric, n, value, base, gap, None, None, None, None)
@@ -156,16 +154,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _systems(run: Run, system: str | None) -> list[Result]:
-    """What of `run` takes part: the system named, or every one that is no control."""
-    there = [result.predictions.system for result in run.results]
-    chosen = [
-        result
-        for result, name in zip(run.results, there, strict=True)
-        if (name == system if system else name not in CONTROLS)
-    ]
+def _systems(run: Run) -> list[Result]:
+    """What of `run` takes part."""
+    chosen = [result for result in run.results if competes(result.predictions.system)]
     if not chosen:
-        raise InputError(f"{run.path} has no {system or 'learned system'}; it has {', '.join(dict.fromkeys(there))}")
+        there = ", ".join(dict.fromkeys(result.predictions.system for result in run.results))
+        raise InputError(f"{run.path} has no learned system; it has {there}")
     return chosen
 
 

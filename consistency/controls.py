@@ -16,6 +16,7 @@ from consistency.splits import make_folds
 
 TEXT_EMBEDDING = "text-embedding"
 CONTROLS = ("majority", "median", "text-only", "name-and-text", TEXT_EMBEDDING)
+PEEKED = "-best"  # ends systems whose epoch was picked on the test rows, as published; their weights are not kept
 CLASSES = 5
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)  # C of scikit-learn: the smaller, the smoother
 FOLDS = 5
@@ -23,6 +24,11 @@ FOLDS = 5
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Objects = npt.NDArray[np.object_]
+
+
+def competes(system: str) -> bool:
+    """Whether a system takes part in rankings: no control, and nothing that was picked on the rows it answers for."""
+    return system not in CONTROLS and not system.endswith(PEEKED)
 
 
 def control_predictions(

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from consistency.errors import InputError
 from consistency.pairs import Skipped
-from consistency.runs import CHANCES, PREDICTION_COLUMNS, SPLIT_COLUMNS, UNFINISHED, Audited, Predictions, Result, Run
+from consistency.runs import CHANCES, PREDICTION_COLUMNS, UNFINISHED, Audited, Predictions, Result, Run
 
 UNANSWERED = ("extract", "paper")  # commands whose own folder holds no predictions
 
@@ -52,23 +51,6 @@ def read_run(path: Path) -> Run:
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise InputError(
             f"{path} holds a damaged run ({type(error).__name__}: {error}): run its command again"
-        ) from error
-
-
-def read_split(path: Path) -> dict[str, npt.NDArray[np.object_]] | None:
-    """The columns of a run's `split.csv`, (n,) object str each; None where the run has none.
-
-    Raises InputError where it is damaged.
-    """
-    try:
-        with (path / "split.csv").open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return {name: np.array([row[name] for row in rows], dtype=object) for name in SPLIT_COLUMNS}
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, csv.Error) as error:
-        raise InputError(
-            f"{path / 'split.csv'} is damaged ({type(error).__name__}: {error}): run its command again"
         ) from error
 
 
@@ -115,6 +97,7 @@ def _read_predictions(reader: "csv.DictReader[str]") -> dict[tuple[str, str], di
             "predicted": np.array([int(row["predicted"]) for row in rows], dtype=np.int64),
             "values": np.array([float(row["value"]) for row in rows], dtype=np.float64),
             "probabilities": chances,
+            "clusters": np.array([int(row["cluster"]) for row in rows], dtype=np.int64),
         }
     return found
 

@@ -8,13 +8,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from consistency.controls import CONTROLS
+from consistency.controls import competes
 from consistency.errors import ConsistencyError
 from consistency.images import decode_image, find_images
 from consistency.runs import Result
 
 MAX_PICTURES = 60
-PEEKED = "-best"  # of systems whose epoch was picked on the test rows, as published; its weights are not kept
 THUMBNAIL = 200  # pixels of the longer side
 
 
@@ -52,7 +51,8 @@ class Gallery:
 
 def main_result(results: Sequence[Result]) -> Result:
     """The system of highest merit; a control only where there is nothing else."""
-    return max(filter(competes, results), key=merit, default=results[0])
+    learned = (result for result in results if competes(result.predictions.system))
+    return max(learned, key=merit, default=results[0])
 
 
 def make_gallery(results: Sequence[Result], main: Result, images: Path | None) -> Gallery:
@@ -106,12 +106,6 @@ def thumbnails(names: Sequence[str], folder: Path) -> dict[str, str]:
         picture.save(buffer, "JPEG", quality=80, optimize=True)
         sources[name] = data_uri("image/jpeg", buffer.getvalue())
     return sources
-
-
-def competes(result: Result) -> bool:
-    """Whether a system takes part in rankings: no control, and nothing that was picked on the rows it answers for."""
-    system = result.predictions.system
-    return system not in CONTROLS and not system.endswith(PEEKED)
 
 
 def merit(result: Result) -> float:

@@ -1,24 +1,28 @@
-"""95 % intervals of metrics and of their differences: a bias-corrected bootstrap over pictures.
+"""95 % intervals of metrics and of their differences: a bias-corrected bootstrap over clusters of rows.
+
+A cluster is what may not be taken for independent: all rows of a picture or, where whole hashtags were tested, of a
+hashtag. `predictions.csv` names it in its last column.
 
 The recipe, for whoever recomputes an interval from `predictions.csv` (rows of one system and split, in file order):
 
-1. `names` are the n distinct pictures in order of first appearance; `rng = numpy.random.default_rng(seed)`; a resample
-   is `rng.integers(0, n, n)` and holds all rows of every picture drawn, as often as it was drawn. 2,000 resamples; the
+1. `names` are the n distinct clusters in order of first appearance; `rng = numpy.random.default_rng(seed)`; a resample
+   is `rng.integers(0, n, n)` and holds all rows of every cluster drawn, as often as it was drawn. 2,000 resamples; the
    seed is 42, whatever the run's. Resamples in which the metric is undefined are left out.
 2. `share` is the share of resampled figures below the metric's own figure, those within 1e-9 of it counting half,
    kept within 1 / (B + 1) .. B / (B + 1); `z0 = norm.ppf(share)`. For ECE `z0 = 0`.
-3. `m = sum(rows)**2 / sum(rows**2)` over the pictures' numbers of rows; `z = t.ppf(0.975, m - 1) * sqrt(m / (m - 1))`.
+3. `m = sum(rows)**2 / sum(rows**2)` over the clusters' numbers of rows; `z = t.ppf(0.975, m - 1) * sqrt(m / (m - 1))`.
 4. The interval is `numpy.percentile(resampled, 100 * norm.cdf([2 * z0 - z, 2 * z0 + z]))`.
 
 Step 2 is Efron's bias correction (Better Bootstrap Confidence Intervals, JASA 82, 1987, section 2): macro-F1 of a
 resample is lower on average than that of the rows, because a resample misses some rare scores. ECE goes without: it
 is a sum of absolute values, and the correction overshoots. Step 3 widens the percentiles to what Student's t has where
-there are few pictures (Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69, 2015,
-section 5.2); m is the number of equally large pictures that say as much as these (Kish, Survey Sampling, 1965; Carter,
+there are few clusters (Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69, 2015,
+section 5.2); m is the number of equally large clusters that say as much as these (Kish, Survey Sampling, 1965; Carter,
 Schnepel & Steigerwald, Review of Economics and Statistics 99, 2017). `benchmarks/coverage.py` measures the coverage.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,42 +36,58 @@ TIE = 1e-9  # figures nearer than this are one figure: they differ by rounding a
 UNCORRECTED = ("ece",)
 _CHUNK = 4_000_000  # numbers held at once per intermediate array
 
+Clusters = npt.NDArray[Any]
+
 
 def bootstrap_intervals(
     scores: Ints,
     predicted: Ints,
     values: Floats,
     probabilities: Floats | None,
-    images: npt.NDArray[np.object_],
+    clusters: Clusters,
     *,
     resamples: int = RESAMPLES,
     seed: int = 42,
     level: float = LEVEL,
 ) -> dict[str, tuple[float, float] | None]:
-    """The interval of every metric over resampled pictures; None where the metric is undefined.
+    """The interval of every metric over resampled clusters; None where the metric is undefined.
 
-    Columns as `evaluate` takes them; images: (n,) names. Rows of one picture share its difficulty, so pictures are
-    drawn, not rows. With a single picture there is nothing to resample and every interval is None. The recipe is in
-    the head of this module.
+    Columns as `evaluate` takes them; clusters: (n,), equal where rows belong together. Rows of one picture share its
+    difficulty, so pictures are drawn, not rows. With a single cluster there is nothing to resample and every interval
+    is None. The recipe is in the head of this module.
     """
-    if len(set(images)) < 2:
+    if (m := effective_clusters(clusters)) == 1:
         return dict.fromkeys(METRICS)
     figures = evaluate(scores, predicted, values, probabilities)
-    draws = bootstrap_metrics(scores, predicted, values, probabilities, images, resamples=resamples, seed=seed)
-    m = effective_pictures(images)
+    draws = bootstrap_metrics(scores, predicted, values, probabilities, clusters, resamples=resamples, seed=seed)
     return {name: interval(figures[name], draws[name], m, level, corrected=name not in UNCORRECTED) for name in METRICS}
 
 
-def effective_pictures(images: npt.NDArray[np.object_]) -> float:
-    """How many pictures of equal numbers of rows say as much as these: (sum of rows)² / (sum of rows²)."""
-    rows = np.unique(images.astype(str), return_counts=True)[1].astype(np.float64)
+def effective_clusters(clusters: Clusters) -> float:
+    """How many clusters of equal numbers of rows say as much as these: (sum of rows)² / (sum of rows²)."""
+    rows = np.bincount(numbered(clusters)).astype(np.float64)
     return float(rows.sum() ** 2 / (rows**2).sum())
+
+
+def numbered(clusters: Clusters) -> Ints:
+    """(n,) int64: clusters as 0, 1, ... in order of first appearance."""
+    order: dict[object, int] = {}
+    return np.array([order.setdefault(cluster, len(order)) for cluster in clusters.tolist()], dtype=np.int64)
+
+
+def resampled(clusters: int, resamples: int, *, seed: int, chunk: int) -> Iterator[Ints]:
+    """How often each of the `clusters` is drawn, (at most `chunk`, clusters) int64 at a time, `resamples` in all."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, resamples, chunk):
+        drawn = rng.integers(0, clusters, size=(min(chunk, resamples - start), clusters))
+        offsets = np.arange(len(drawn))[:, None] * clusters
+        yield np.bincount((drawn + offsets).ravel(), minlength=drawn.size).reshape(drawn.shape)
 
 
 def interval(
     figure: float | None, draws: Floats, m: float, level: float = LEVEL, *, corrected: bool = True
 ) -> tuple[float, float] | None:
-    """Steps 2 to 4 of the recipe: `figure` with its (B,) resampled figures, over m > 1 effective pictures."""
+    """Steps 2 to 4 of the recipe: `figure` with its (B,) resampled figures, over m > 1 effective clusters."""
     defined = draws[~np.isnan(draws)]
     if figure is None or len(defined) == 0:
         return None
@@ -81,13 +101,16 @@ def p_value(difference: float, draws: Floats, m: float, *, corrected: bool = Tru
     """Two-sided p-value of no difference: the largest 1 - level whose interval of `difference` still holds 0."""
     defined = draws[~np.isnan(draws)]
     shift = 2 * _below(defined, difference) if corrected else 0.0
-    return float(2 * t.sf(abs(_below(defined, 0.0) - shift) / np.sqrt(m / (m - 1)), m - 1))
+    # An end of the interval may lie on draws of 0, and the interval then holds 0: for the lower end they count as
+    # below 0, for the upper end as above.
+    z = max(shift - _below(defined, 0.0, ties=1), _below(defined, 0.0, ties=0) - shift, 0.0)
+    return float(2 * t.sf(z / np.sqrt(m / (m - 1)), m - 1))
 
 
-def _below(draws: Floats, figure: float) -> float:
-    """The normal quantile of the share of `draws` below `figure`, ties half; finite."""
+def _below(draws: Floats, figure: float, *, ties: float = 0.5) -> float:
+    """The normal quantile of the share of `draws` below `figure`, of those level with it the share `ties`; finite."""
     gap = draws - figure
-    share = ((gap < -TIE).sum() + 0.5 * (np.abs(gap) <= TIE).sum()) / len(draws)
+    share = ((gap < -TIE).sum() + ties * (np.abs(gap) <= TIE).sum()) / len(draws)
     edge = 1 / (len(draws) + 1)
     return float(norm.ppf(np.clip(share, edge, 1 - edge)))
 
@@ -97,7 +120,7 @@ def bootstrap_metrics(
     predicted: Ints,
     values: Floats,
     probabilities: Floats | None,
-    images: npt.NDArray[np.object_],
+    clusters: Clusters,
     *,
     resamples: int,
     seed: int,
@@ -106,22 +129,15 @@ def bootstrap_metrics(
     """The metrics `names` on every resample, (resamples,) float64 each, NaN where undefined.
 
     What `evaluate` gives on the rows of each resample, computed without touching rows: a metric of a resample
-    needs only how often each picture was drawn and the confusion counts of each picture. Equal seeds and
-    equal pictures draw equal resamples, so that two systems on the same rows can be compared draw by draw.
+    needs only how often each cluster was drawn and the confusion counts of each cluster. Equal seeds and
+    equal clusters draw equal resamples, so that two systems on the same rows can be compared draw by draw.
     """
     check_columns(scores, predicted, values, probabilities)
-    order: dict[object, int] = {}
-    index = np.array([order.setdefault(name, len(order)) for name in images], dtype=np.int64)
-    pictures = len(order)
+    index = numbered(clusters)
+    count = int(index.max()) + 1
     measure = counted_metrics(scores, predicted, values, probabilities, index, names=names)
-    rng = np.random.default_rng(seed)
-    chunk = max(1, _CHUNK // max(pictures, len(scores)))
-    parts: list[dict[str, Floats]] = []
-    for start in range(0, resamples, chunk):
-        drawn = rng.integers(0, pictures, size=(min(chunk, resamples - start), pictures))
-        offsets = np.arange(len(drawn))[:, None] * pictures
-        times = np.bincount((drawn + offsets).ravel(), minlength=drawn.size).reshape(drawn.shape)
-        parts.append(measure(times.astype(np.float64)))
+    chunk = max(1, _CHUNK // max(count, len(scores)))
+    parts = [measure(times.astype(np.float64)) for times in resampled(count, resamples, seed=seed, chunk=chunk)]
     return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
@@ -134,18 +150,18 @@ def counted_metrics(
     *,
     names: Collection[str] = METRICS,
 ) -> Callable[[Floats], dict[str, Floats]]:
-    """A function from how often each picture is counted, (B, pictures) float64, to the metrics, (B,) float64 each.
+    """A function from how often each cluster is counted, (B, clusters) float64, to the metrics, (B,) float64 each.
 
-    index: (n,) int64, the picture of each row, 0..pictures-1. NaN where a metric is undefined. names: those wanted; of
+    index: (n,) int64, the cluster of each row, 0..clusters-1. NaN where a metric is undefined. names: those wanted; of
     all the time Spearman takes nine tenths.
     """
-    pictures = int(index.max()) + 1
-    cells = np.zeros((pictures, 25))
+    clusters = int(index.max()) + 1
+    cells = np.zeros((clusters, 25))
     np.add.at(cells, (index, (scores - 1) * 5 + predicted - 1), 1)
     gaps: Floats | None = None
     if probabilities is not None:
         bins, gap = calibration_gaps(scores, probabilities)
-        gaps = np.zeros((pictures, ECE_BINS))
+        gaps = np.zeros((clusters, ECE_BINS))
         np.add.at(gaps, (index, bins), gap)
     spearman = _spearman_of(scores, values, index) if "spearman" in names else None
 
@@ -189,9 +205,7 @@ def _from_confusion(matrices: Floats) -> dict[str, Floats]:
 
 
 def _spearman_of(scores: Ints, values: Floats, index: Ints) -> Callable[[Floats], Floats]:
-    """A function from (B, pictures) times each picture was drawn to (B,) rank correlations of scores and
-    values.
-    """
+    """A function from (B, clusters) times each cluster was drawn to (B,) rank correlations of scores and values."""
     by_value = np.argsort(values, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(values[by_value]) != 0])
     value_of = np.empty(len(values), dtype=np.int64)

@@ -25,6 +25,13 @@ class Leakage:
     hashtag: int
     near: int | None = None
 
+    def __str__(self) -> str:
+        near = "" if self.near is None else f", {self.near:,} their picture or a near-duplicate of it"
+        return (
+            f"of {self.n:,} test rows {self.image:,} have their picture in train, "
+            f"{self.pair:,} their exact pair, {self.hashtag:,} their hashtag{near}"
+        )
+
 
 def leakage(
     split: Split,

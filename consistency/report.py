@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -13,13 +13,13 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from consistency.controls import CONTROLS
+from consistency.controls import CONTROLS, competes
 from consistency.durable import make_folder, write_file
 from consistency.errors import InputError
 from consistency.figures import FURTHER_TITLES, LOWER_IS_BETTER, METRIC_TITLES, SPLITS, interval_text, number
-from consistency.finished import read_audit, read_split
-from consistency.gallery import competes, data_uri, main_result, make_gallery, merit, thumbnails
-from consistency.leakage import Leakage, seen_before
+from consistency.finished import read_audit
+from consistency.gallery import data_uri, main_result, make_gallery, merit, thumbnails
+from consistency.leakage import Leakage
 from consistency.metrics import calibration_bins, confusion, per_score
 from consistency.runs import Audited, Result, Run
 
@@ -159,8 +159,10 @@ def _groups(results: Sequence[tuple[Run, Result]]) -> list[list[tuple[Run, Resul
     return sorted(groups.values(), key=lambda group: _honesty(group[0][1]))
 
 
-def _honesty(result: Result) -> tuple[bool, bool]:
-    return result.predictions.protocol != "grouped", result.predictions.split != "test"
+def _honesty(result: Result) -> tuple[int, bool]:
+    """Sorts by PROTOCOLS, whose first leaks least; test rows before answers out of fold."""
+    protocol, order = result.predictions.protocol, list(PROTOCOLS)
+    return order.index(protocol) if protocol in order else len(order), result.predictions.split != "test"
 
 
 def _table(members: Sequence[tuple[Run, Result]], several: bool) -> Table:
@@ -202,7 +204,9 @@ def _column(results: Sequence[Result], name: str) -> list[Cell]:
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
     margin = 0.06 * (high - low) or 0.5
     low, high = low - margin, high + margin
-    ranked = [v for v, result in zip(values, results, strict=True) if v is not None and competes(result)]
+    ranked = [
+        v for v, result in zip(values, results, strict=True) if v is not None and competes(result.predictions.system)
+    ]
     best = (min if name in LOWER_IS_BETTER else max)(ranked) if ranked else None
 
     def place(value: float | None) -> float | None:
@@ -215,40 +219,24 @@ def _column(results: Sequence[Result], name: str) -> list[Cell]:
             at=place(value),
             low=place(ci[0]) if ci else None,
             high=place(ci[1]) if ci else None,
-            best=value is not None and value == best and competes(result) and len(results) > 1,
+            best=value is not None and value == best and competes(result.predictions.system) and len(results) > 1,
         )
         for result, value, ci in zip(results, values, intervals, strict=True)
     ]
 
 
 def _leakage(run: Run, result: Result) -> str:
-    """What of the tested rows was in train, told from `split.csv` (by file name: contents are not in it)."""
-    rows = read_split(run.path)
-    p = result.predictions
-    if rows is None or p.split not in ("test", "cv"):
-        return ""
-    part = rows["split"] == "test" if p.split == "test" else rows["fold"]  # what is tested together
-    part_of = dict(zip(rows["row"], part, strict=True))
-    tested = np.array([part_of[str(row)] for row in p.rows], dtype=object)
-    leak = Leakage(0, 0, 0, 0)
-    used = np.ones(len(part), dtype=bool) if p.split == "test" else part != ""  # no fold: no picture that could be used
-    for name in dict.fromkeys(tested):
-        mine, rest = tested == name, used & (part != name)
-        seen = seen_before((p.images[mine], p.hashtags[mine]), (rows["image"][rest], rows["hashtag"][rest]))
-        leak = Leakage(*(a + b for a, b in zip(astuple(leak)[:4], astuple(seen)[:4], strict=True)))
-    what = "test rows" if p.split == "test" else "rows tested out of fold"
-    return (
-        f"Of {leak.n:,} {what}, {leak.image:,} ({_percent(leak.image, leak.n)}) have their picture "
-        f"in train, {leak.pair:,} ({_percent(leak.pair, leak.n)}) their exact pair, "
-        f"{leak.hashtag:,} ({_percent(leak.hashtag, leak.n)}) their hashtag."
-    )
+    """What of the rows answered was in train, as the run tells it."""
+    told = run.config.get("division", {}).get("leakage", {}).get(result.predictions.split)
+    text = str(Leakage(**told)) if told else ""
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def _headline(groups: Sequence[Sequence[tuple[Run, Result]]]) -> dict[str, str] | None:
     """The learned system of highest merit under the most honest protocol there is, beside the best control."""
     for members in groups:
         group = [result for _, result in members]
-        learned = [result for result in group if competes(result)]
+        learned = [result for result in group if competes(result.predictions.system)]
         if learned:
             break
     else:
@@ -341,7 +329,3 @@ def _template() -> jinja2.Template:
     return environment.from_string(
         package_files("consistency").joinpath("templates", "report.html.j2").read_text(encoding="utf-8")
     )
-
-
-def _percent(part: int, whole: int) -> str:
-    return f"{part / whole:.0%}" if whole else "–"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # scikit-learn takes a second to import, and reading a run ne
     from consistency.splits import Split
 
 CHANCES = ("p1", "p2", "p3", "p4", "p5")
-PREDICTION_COLUMNS = ("system", "row", "image", "hashtag", "score", "predicted", "value", *CHANCES, "split")
+PREDICTION_COLUMNS = ("system", "row", "image", "hashtag", "score", "predicted", "value", *CHANCES, "split", "cluster")
 SPLIT_COLUMNS = ("row", "image", "hashtag", "split", "fold")
 AUDIT_COLUMNS = ("rank", "row", "image", "hashtag", "score", "suggested", "doubt", *CHANCES, "repeats")
 SCORE_COLUMNS = ("system", "split", "score", "precision", "recall", "f1", "rows")
@@ -37,7 +37,7 @@ class Predictions:
     backbone: "none" for a control. split: "test", "cv" (out of fold), "val" or "train". rows: (n,) int64,
     1-based data rows of the CSV. images, hashtags: (n,) object str as in the CSV. scores, predicted: (n,)
     int64 1..5. values: (n,) float64, the expected score or the similarity. probabilities: (n, 5) float64 or
-    None.
+    None. clusters: (n,) int64, equal where rows may not be taken for independent (see `consistency.intervals`).
     """
 
     system: str
@@ -51,6 +51,7 @@ class Predictions:
     predicted: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
     probabilities: npt.NDArray[np.float64] | None
+    clusters: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -115,13 +116,13 @@ class Audited:
 
 
 def evaluate_predictions(predictions: Predictions, *, seed: int = 42) -> Result:
-    """Metrics, and intervals from a bootstrap over pictures."""
+    """Metrics, and intervals from a bootstrap over clusters."""
     from consistency.intervals import bootstrap_intervals
     from consistency.metrics import evaluate
 
     p = predictions
     columns = (p.scores, p.predicted, p.values, p.probabilities)
-    return Result(p, evaluate(*columns), bootstrap_intervals(*columns, p.images, seed=seed))
+    return Result(p, evaluate(*columns), bootstrap_intervals(*columns, p.clusters, seed=seed))
 
 
 @dataclass(frozen=True)
@@ -319,9 +320,9 @@ def _result_name(result: Result) -> str:
 def _prediction_rows(p: Predictions) -> Iterable[tuple[object, ...]]:
     none = [("",) * 5] * len(p)
     probabilities = none if p.probabilities is None else p.probabilities.tolist()
-    columns = (p.rows, p.images, p.hashtags, p.scores, p.predicted, p.values, probabilities)
-    for *start, chances in zip(*columns, strict=True):
-        yield (p.system, *start, *chances, p.split)
+    columns = (p.rows, p.images, p.hashtags, p.scores, p.predicted, p.values, probabilities, p.clusters)
+    for *start, chances, cluster in zip(*columns, strict=True):
+        yield (p.system, *start, *chances, p.split, cluster)
 
 
 def _score_rows(results: Sequence[Result]) -> Iterable[tuple[object, ...]]:

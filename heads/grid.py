@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from consistency.embeddings import PairEmbeddings
-from consistency.errors import InputError
+from consistency.errors import DivergenceError, InputError
 from consistency.progress import Progress, silent
 from consistency.splits import make_folds
 from heads.config import HeadConfig, parameter_count
@@ -109,8 +109,9 @@ def _choices(name: str, value: Any) -> list[Any]:
 
 @dataclass(frozen=True, eq=False)
 class GridResult:
-    """entries: of all configurations, in their order. chosen: index of the winner. trained: its refit, or those of
-    the best as an ensemble.
+    """entries: of all configurations that trained, in their order. chosen: index of the winner. trained: its refit, or
+    those of the best as an ensemble. diverged: how many configurations had a head whose loss was no finite number; they
+    take no part.
 
     rows: those of leaderboard.csv, best first.
     """
@@ -118,6 +119,7 @@ class GridResult:
     entries: tuple[Entry, ...]
     chosen: int
     trained: TrainedHead | HeadEnsemble
+    diverged: int
     rows: list[dict[str, Any]]
 
 
@@ -146,7 +148,7 @@ def run_grid(
 
     labels: (n,) int64, 0..4. groups: (n,) object, whose rows stay together (pictures), or None. state: a file that
     keeps finished folds, so that the same call continues after an interruption. watch: told of the best five
-    so far after every stack.
+    so far after every stack. Raises DivergenceError where no configuration can be trained.
     """
     configs = list(dict.fromkeys(configs))
     divisions = [make_folds(labels, groups, folds=folds, seed=seed + repeat) for repeat in range(repeats)]
@@ -170,15 +172,22 @@ def run_grid(
             entries = _entries(configs, record.curves, embeddings.dim)
             leaders = [entries[index] for index in ranking(entries)[:5]]
             watch(leaders)
-            advance(len(numbers), best=f"{leaders[0].mean:.3f}")
+            advance(len(numbers), best=f"{leaders[0].mean:.3f}" if leaders else "none")
     entries = _entries(configs, record.curves, embeddings.dim)
+    if not entries:
+        raise DivergenceError(f"all {len(configs)} configurations diverged: give the grid file a lower lr")
     chosen = [choose(entries)] if ensemble == 1 else ranking(entries)[:ensemble]
     members, answers = [], []
     for number in chosen:
         config, epochs = entries[number].config, entries[number].epochs
-        repeated = [replace(job, stop=epochs) for job in jobs[number :: len(configs)]]
+        repeated = [replace(job, stop=epochs) for job in jobs if job.config == config]
         final = Job(config, np.arange(len(labels)), seed, stop=epochs)
         *outcomes, refit = train_heads([*repeated, final], embeddings, labels, device=device)
+        if any(outcome.diverged for outcome in (*outcomes, refit)):
+            raise DivergenceError(
+                f"the head chosen ({config.features} features, {config.shape}, {config.loss}, lr {config.lr:g}) "
+                "diverged when trained again: leave so high an lr out of the grid"
+            )
         trained = TrainedHead(config, refit.head, embeddings.dim, seed, fingerprint=fingerprint)
         held_out_outputs = torch.cat(
             [
@@ -190,7 +199,8 @@ def run_grid(
         answers.append(members[-1].answer(held_out_outputs).probabilities)
     power = best_power(np.mean(answers, axis=0), held_out_labels)
     answering = replace(members[0], power=power) if ensemble == 1 else HeadEnsemble(tuple(members), power)
-    return GridResult(tuple(entries), chosen[0], answering, leaderboard(entries, chosen, folds))
+    diverged = len(configs) - len(entries)
+    return GridResult(tuple(entries), chosen[0], answering, diverged, leaderboard(entries, chosen, folds))
 
 
 def calibrated(trained: TrainedHead, outputs: Tensor, labels: Ints) -> TrainedHead:
@@ -205,18 +215,23 @@ def calibrated(trained: TrainedHead, outputs: Tensor, labels: Ints) -> TrainedHe
 
 
 def _entries(configs: Sequence[HeadConfig], curves: dict[int, Curves], embed_dim: int) -> list[Entry]:
-    """One for every configuration that has finished a fold. curves: by job number, as `run_grid` counts."""
+    """One for every configuration that has finished a fold and diverged in none.
+
+    curves: by job number, as `run_grid` counts.
+    """
     entries = []
     for number, config in enumerate(configs):
         done = [curves[job] for job in sorted(curves) if job % len(configs) == number]
-        if done:
+        if done and all(curve["qwk"] for curve in done):
             held = {metric: np.array([_held(curve[metric], config.epochs) for curve in done]) for metric in METRICS}
             entries.append(Entry(config, parameter_count(config, embed_dim), held))
     return entries
 
 
 def _curves(outcome: Outcome) -> Curves:
-    return {metric: [epoch[metric] for epoch in outcome.history] for metric in METRICS}
+    """By metric, the values after each epoch; none of a head that diverged."""
+    epochs = [] if outcome.diverged else outcome.history
+    return {metric: [epoch[metric] for epoch in epochs] for metric in METRICS}
 
 
 def _held(values: list[float], epochs: int) -> list[float]:

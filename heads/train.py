@@ -55,7 +55,7 @@ class Outcome:
 
     head: with the weights of the last epoch, or of the best one where that was asked for. history: for every epoch
     its number, lr, train_loss and, with validation rows, val_loss and accuracy, macro_f1, qwk on them. best_epoch:
-    the first with the highest `validation_score`. diverged: a loss was no finite number, and training ended.
+    the first with the highest `validation_score`. diverged: a loss or a weight was no finite number.
     """
 
     head: Head
@@ -317,6 +317,7 @@ def _descend(
                     ready.append((run, place))
         for (run, _), head in zip(ready, stack.heads([(run.part, place) for run, place in ready]), strict=True):
             run.head = head
+            run.diverged |= not all(bool(parameter.isfinite().all()) for parameter in head.parameters())
         staying = [place for place, number in enumerate(training) if not all(of[number].finished for of in runs)]
         if len(staying) < len(training):
             training = [training[place] for place in staying]

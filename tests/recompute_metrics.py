@@ -20,14 +20,14 @@ LEVEL = 0.95
 
 
 def read(path):
-    """{(system, split): columns} with scores, predictions, values, probabilities and pictures."""
+    """{(system, split): columns} with scores, predictions, values, probabilities and clusters."""
     systems = {}
     with open(path, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             systems.setdefault((row["system"], row["split"]), []).append(row)
     return {
         key: {
-            "image": [row["image"] for row in rows],
+            "cluster": [row["cluster"] for row in rows],
             "true": np.array([int(row["score"]) for row in rows]),
             "predicted": np.array([int(row["predicted"]) for row in rows]),
             "value": np.array([float(row["value"]) for row in rows]),
@@ -79,18 +79,18 @@ def measure(true, predicted, value, p):
 
 
 def intervals(columns, seed):
-    """Bias-corrected percentiles over resampled pictures, as the head of consistency/intervals.py tells the world."""
-    pictures = list(dict.fromkeys(columns["image"]))
-    rows_of = {name: [] for name in pictures}
-    for i, name in enumerate(columns["image"]):
+    """Bias-corrected percentiles over resampled clusters, as the head of consistency/intervals.py tells the world."""
+    clusters = list(dict.fromkeys(columns["cluster"]))
+    rows_of = {name: [] for name in clusters}
+    for i, name in enumerate(columns["cluster"]):
         rows_of[name].append(i)
-    rows_of = [np.array(rows_of[name]) for name in pictures]
-    if len(pictures) < 2:
+    rows_of = [np.array(rows_of[name]) for name in clusters]
+    if len(clusters) < 2:
         return None
     rng = np.random.default_rng(seed)
     draws = []
     for _ in range(RESAMPLES):
-        rows = np.concatenate([rows_of[i] for i in rng.integers(0, len(pictures), len(pictures))])
+        rows = np.concatenate([rows_of[i] for i in rng.integers(0, len(clusters), len(clusters))])
         p = None if columns["p"] is None else columns["p"][rows]
         draws.append(measure(columns["true"][rows], columns["predicted"][rows], columns["value"][rows], p))
     sizes = [len(rows) for rows in rows_of]

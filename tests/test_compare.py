@@ -64,7 +64,7 @@ def test_row_order_does_not_matter() -> None:
     a, b = make_result("heads"), make_result("finetune", seed=1)
     p = b.predictions
     order = np.random.default_rng(0).permutation(len(p))
-    columns = ("rows", "images", "hashtags", "scores", "predicted", "values", "probabilities")
+    columns = ("rows", "images", "hashtags", "scores", "predicted", "values", "probabilities", "clusters")
     shuffled = replace(b, predictions=replace(p, **{name: getattr(p, name)[order] for name in columns}))
     arguments = {"names": ["a", "b"], "resamples": 200}
     assert compare([a, b], **arguments) == compare([a, shuffled], **arguments)  # type: ignore[arg-type]
@@ -79,7 +79,7 @@ def test_holm_by_hand() -> None:
 def test_one_picture_tells_nothing_of_a_difference() -> None:
     base = make_result()
     p = base.predictions
-    one = evaluate_predictions(replace(p, images=np.full(len(p), "a.png", dtype=object)))
+    one = evaluate_predictions(replace(p, clusters=np.zeros(len(p), dtype=np.int64)))
     (gap,) = compare([one, better(one)], names=["a", "b"], metrics=["accuracy"], resamples=50)
     assert gap.difference == 1 - (base.metrics["accuracy"] or 0)
     assert (gap.low, gap.high, gap.p, gap.p_holm) == (None, None, None, None)
@@ -97,8 +97,15 @@ def test_runs_are_compared_with_the_last_system_of_the_first(tmp_path: Path) -> 
     found = compare_runs([first, second], resamples=100)
     assert {(d.reference, d.name) for d in found} == {("first/heads", "second/finetune")}
     assert [d.metric for d in found] == ["accuracy", "macro_f1", "mae", "qwk"]
-    chosen = compare_runs([first, second], system="majority", resamples=100)
-    assert {d.difference for d in chosen} == {0}
+
+
+def test_a_system_picked_on_the_test_rows_takes_no_part(tmp_path: Path) -> None:
+    results = [make_result("finetune-paper", seed=1), make_result("finetune-paper-best", seed=2)]
+    published = read_run(write_run(tmp_path / "published", results))
+    ours = read_run(write_run(tmp_path / "ours", [make_result("finetune", seed=3)]))
+    for runs in ([published, ours], [ours, published]):
+        found = compare_runs(runs, resamples=50)
+        assert {name for d in found for name in (d.reference, d.name)} == {"published/finetune-paper", "ours/finetune"}
 
 
 def test_answers_out_of_fold_stand_back_for_those_on_test_rows(tmp_path: Path) -> None:
@@ -137,5 +144,6 @@ def test_what_cannot_be_compared_is_one_clear_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="at least two"):
         compare_runs([first])
-    with pytest.raises(InputError, match="it has heads"):
-        compare_runs([first, first], system="finetune")
+    blind = read_run(write_run(tmp_path / "blind", [make_result("majority", backbone="none")]))
+    with pytest.raises(InputError, match="has no learned system; it has majority"):
+        compare_runs([first, blind])

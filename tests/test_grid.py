@@ -7,7 +7,7 @@ from head_data import make_pairs
 from scipy.stats import t
 from sklearn.metrics import cohen_kappa_score, f1_score, log_loss
 
-from consistency.errors import InputError
+from consistency.errors import DivergenceError, InputError
 from consistency.splits import make_folds
 from heads import train as train_module
 from heads.grid import default_grid, read_grid, run_grid
@@ -38,6 +38,18 @@ def entry(*folds, parameters=10, epochs=1, **settings):
     """An entry with these scores per fold after its last epoch, and worse ones before."""
     curve = np.array(folds, dtype=float)[:, None] - np.arange(epochs)[::-1]
     return Entry(HeadConfig(**settings), parameters, dict.fromkeys(("qwk", "macro_f1", "accuracy"), curve))
+
+
+def test_heads_that_diverge_take_no_part(data):
+    calm = SMALL[0]
+    wild = replace(calm, loss="regression", lr=1e30, class_weights="none")
+    found = run_grid([wild, calm], *data, repeats=1, seed=3)
+    assert [entry.config for entry in found.entries] == [calm]
+    assert (found.chosen, found.diverged, len(found.rows)) == (0, 1, 1)
+    assert found.trained.config == calm
+    assert np.isfinite(found.trained.predict_proba(data[0])).all()
+    with pytest.raises(DivergenceError, match="all 1 configurations diverged"):
+        run_grid([wild], *data, repeats=1, seed=3)
 
 
 def test_scores_are_those_of_heads_trained_on_the_folds_one_by_one(data, result):

@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from benchmarks.coverage import METHODS, population, simulate
-from consistency.intervals import bootstrap_intervals, bootstrap_metrics, effective_pictures, interval, p_value
+from consistency.intervals import bootstrap_intervals, bootstrap_metrics, effective_clusters, interval, p_value
 from consistency.metrics import METRICS, evaluate
 from tests.test_metrics import random_rows
 
@@ -91,27 +91,37 @@ def test_one_picture_has_no_interval() -> None:
 def test_a_picture_with_nearly_all_rows_leaves_the_widest_interval() -> None:
     draws = np.random.default_rng(0).normal(0.5, 0.1, 2000)
     images = np.array(["a"] * 100_000 + ["b"], dtype=object)
-    m = effective_pictures(images)
+    m = effective_clusters(images)
     assert m == pytest.approx(1.00002, abs=1e-9)
     assert interval(0.5, draws, m) == (draws.min(), draws.max())
     assert p_value(0.5, draws, m) == pytest.approx(1, abs=1e-3)
-    assert effective_pictures(np.array(["a", "b", "c"], dtype=object)) == pytest.approx(3)
+    assert effective_clusters(np.array(["a", "b", "c"], dtype=object)) == pytest.approx(3)
 
 
 @settings(deadline=None)
-@given(seed=st.integers(0, 10**6), shift=st.floats(-3, 3), m=st.floats(1.5, 200), corrected=st.booleans())
+@given(
+    seed=st.integers(0, 10**6),
+    shift=st.floats(-3, 3),
+    m=st.floats(1.5, 200),
+    corrected=st.booleans(),
+    step=st.sampled_from([0.0, 0.2, 1.0]),
+)
 def test_p_value_is_small_exactly_where_the_interval_leaves_zero_out(
-    seed: int, shift: float, m: float, corrected: bool
+    seed: int, shift: float, m: float, corrected: bool, step: float
 ) -> None:
+    """Also where many draws are level with 0, as differences in accuracy are (step > 0)."""
     draws = np.random.default_rng(seed).gamma(3.0, 1.0, 999) - 3 + shift
+    if step:
+        draws, shift = np.round(draws / step) * step, round(shift / step) * step
     p = p_value(shift, draws, m, corrected=corrected)
     wider, narrower = (interval(shift, draws, m, level, corrected=corrected) for level in (1 - p / 1.2, 1 - p * 1.1))
     assert wider is not None
     assert narrower is not None
     # Near the ends one draw is more than the tenth by which the levels differ.
-    if p < 0.9 and 10 <= (draws < 0).sum() <= len(draws) - 10:
-        assert wider[0] <= 0 <= wider[1]
-        assert not narrower[0] < 0 < narrower[1]
+    if p < 0.9 and all(10 <= count <= len(draws) - 10 for count in ((draws < 0).sum(), (draws <= 0).sum())):
+        assert wider[0] <= 1e-9
+        assert wider[1] >= -1e-9
+        assert not narrower[0] <= 0 <= narrower[1]
 
 
 def test_no_difference_has_p_value_one() -> None:

@@ -5,7 +5,7 @@ import hashlib
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from consistency.controls import competes
 from consistency.errors import InputError
 from consistency.finished import read_audit, read_run
-from consistency.gallery import competes
-from consistency.leakage import fold_leakage
+from consistency.leakage import Leakage
 from consistency.report import write_report
 from consistency.runs import Audited, Result, Run, RunFolder, evaluate_predictions
-from consistency.splits import make_split, with_folds
-from tests.test_runs import make_result, pair_table, write_run
+from tests.test_runs import make_result, write_run
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
 
@@ -183,7 +182,7 @@ def test_controls_and_what_was_picked_on_the_test_rows_are_not_ranked(tmp_path: 
         Result(replace(p, system="finetune-paper-best"), perfect.metrics, perfect.ci95),
         weak,
     ]
-    assert [competes(result) for result in results] == [False, False, True]
+    assert [competes(result.predictions.system) for result in results] == [False, False, True]
     page = make_page([read_run(write_run(tmp_path / "run", results))], tmp_path / "report.html")
     assert "heads on tiny does best" in page.text
     assert "The best control that never sees a picture is name-and-text" in page.text
@@ -236,26 +235,26 @@ def test_doubtful_labels_stand_in_the_report(tmp_path: Path) -> None:
         make_page([read_run(path)], tmp_path / "report.html")
 
 
-def test_leakage_is_told_from_the_split(tmp_path: Path) -> None:
-    table = pair_table(["a", "a", "b", "c", "d", "e"] * 5, [f"#{i % 7}" for i in range(30)], [1, 2, 3, 4, 5, 5] * 5)
-    split = with_folds(make_split(table, table.images, protocol="paper"), 3)
-    result = make_result("heads", n=len(split.rows("test")), protocol="paper")
-    out_of_fold = make_result("heads", n=30, protocol="paper", split="cv")
-    for p, rows in ((result.predictions, split.rows("test")), (out_of_fold.predictions, np.arange(30))):
-        for name in ("rows", "images", "hashtags", "scores"):
-            getattr(p, name)[:] = getattr(table, name)[rows]
+def test_leakage_is_told_as_the_run_tells_it(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", runs=tmp_path, command="heads", backbone="tiny")
-    folder.write_results([result, out_of_fold])
-    folder.write_split(table, split)
+    folder.write_results([make_result("heads", protocol="paper"), make_result("heads", protocol="paper", split="cv")])
     folder.write_file("training_results.png", (folder.path / "confusion_matrix.png").read_bytes())
-    folder.finish({}, seeds={}, data_digest="", fingerprint=None, timings={})
+    found = {"test": Leakage(6, 5, 4, 3), "cv": Leakage(3000, 30, 20, 10, near=40)}
+    config = {"division": {"leakage": {split: asdict(leak) for split, leak in found.items()}}}
+    folder.finish(config, seeds={}, data_digest="", fingerprint=None, timings={})
     page = make_page([read_run(folder.path)], tmp_path / "report.html")
-    assert "Of 6 test rows, 6 (100%) have their picture in train" in page.text
-    seen = fold_leakage(split, table.images, table.hashtags)
-    assert seen.hashtag > 0
-    assert f"Of 30 rows tested out of fold, {seen.image} (" in page.text
-    assert f"{seen.pair} ({seen.pair / 30:.0%}) their exact pair, {seen.hashtag} (" in page.text
+    assert "Of 6 test rows 5 have their picture in train, 4 their exact pair, 3 their hashtag." in page.text
+    assert "Of 3,000 test rows 30 have" in page.text
+    assert "10 their hashtag, 40 their picture or a near-duplicate of it." in page.text
     assert "Training" in page.text
+
+
+def test_protocols_that_leak_least_come_first(tmp_path: Path) -> None:
+    protocols = ["paper", "file", "hashtag", "grouped"]
+    runs = [read_run(write_run(tmp_path / name, [make_result(protocol=name)])) for name in protocols]
+    page = make_page(runs, tmp_path / "report.html")
+    places = [page.text.index(f"Protocol {name}") for name in protocols]
+    assert places == sorted(places, reverse=True)
 
 
 def test_undefined_figures_and_missing_intervals_are_dashes(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from sklearn.metrics import classification_report, cohen_kappa_score, f1_score, mean_absolute_error
 
 from consistency.errors import InputError
-from consistency.finished import read_run, read_split
+from consistency.finished import read_run
 from consistency.pairs import PairTable, Skipped
 from consistency.runs import Predictions, Result, RunFolder, evaluate_predictions, slug, to_csv
 from consistency.splits import make_split
@@ -53,7 +53,8 @@ def make_result(
     """Random answers for the same n pairs of 12 pictures, whatever the seed."""
     pairs, answers = np.random.default_rng(99), np.random.default_rng(seed)
     scores = pairs.integers(1, 6, n)
-    images = np.array([f"그림 {picture}.png" for picture in pairs.integers(0, 12, n)], dtype=object)
+    pictures = pairs.integers(0, 12, n)
+    images = np.array([f"그림 {picture}.png" for picture in pictures], dtype=object)
     chances = answers.dirichlet(np.ones(5), n) + 0.4 * np.eye(5)[scores - 1]
     chances /= chances.sum(axis=1, keepdims=True)
     return evaluate_predictions(
@@ -69,6 +70,7 @@ def make_result(
             predicted=chances.argmax(axis=1) + 1,
             values=chances @ np.arange(1, 6),
             probabilities=chances if probabilities else None,
+            clusters=pictures,
         )
     )
 
@@ -101,7 +103,7 @@ def test_a_run_comes_back_as_it_was_written(tmp_path: Path) -> None:
         p, q = before.predictions, after.predictions
         for name in ("system", "backbone", "protocol", "split"):
             assert getattr(p, name) == getattr(q, name)
-        for name in ("rows", "images", "hashtags", "scores", "predicted", "values"):
+        for name in ("rows", "images", "hashtags", "scores", "predicted", "values", "clusters"):
             assert getattr(p, name).tolist() == getattr(q, name).tolist()
         assert (p.probabilities is None) == (q.probabilities is None)
         if p.probabilities is not None:
@@ -113,7 +115,7 @@ def test_metrics_are_recomputed_from_predictions_csv_alone(tmp_path: Path) -> No
     results = [make_result("heads"), make_result("finetune", seed=1), make_result("heads", seed=2, split="cv")]
     folder = write_run(tmp_path / "run", results)
     rows = read_rows(folder / "predictions.csv")
-    expected_columns = "system,row,image,hashtag,score,predicted,value,p1,p2,p3,p4,p5,split"
+    expected_columns = "system,row,image,hashtag,score,predicted,value,p1,p2,p3,p4,p5,split,cluster"
     assert ",".join(rows[0]) == expected_columns
     for entry in json.loads((folder / "metrics.json").read_text(encoding="utf-8")):
         mine = [row for row in rows if (row["system"], row["split"]) == (entry["system"], entry["split"])]
@@ -258,9 +260,6 @@ def test_split_csv_has_every_row_and_skipped_csv_only_what_was_skipped(tmp_path:
     assert [row["hashtag"] for row in rows] == table.hashtags.tolist()
     assert [row["split"] for row in rows] == split.side.tolist()
     assert {row["fold"] for row in rows} == {""}
-    read = read_split(folder.path)
-    assert read is not None
-    assert read["split"].tolist() == split.side.tolist()
     assert [row["row"] for row in read_rows(folder.path / "skipped.csv")] == ["", "7"]
 
 

@@ -158,6 +158,7 @@ def run_audit(
         split,
         [result],
         encoded.skipped,
+        encoded.position >= 0,
         options={
             "source": source,
             "encoding": encoding,

@@ -16,7 +16,7 @@ from consistency.runs import split_csv
 from consistency.splits import with_folds
 from demo.dataset import is_drawing, write_demo
 from workflows.console import Table
-from workflows.evaluate import division_notes, split_table
+from workflows.evaluate import describe_division, split_table
 from workflows.inputs import list_skipped, read_inputs, read_table, refuse_skipped
 from workflows.options import Evaluation, Source
 
@@ -70,7 +70,7 @@ def write_division(
         rows={side: len(split.rows(side)) for side in ("train", "test")},
         folds=folds,
         leakage=leakage(split, inputs.identity, inputs.table.hashtags, inputs.scenes),
-        notes=(*division_notes(split, inputs), *blind),
+        notes=(*describe_division(split, inputs).notes, *blind),
         skipped=inputs.skipped,
     )
 

@@ -9,7 +9,7 @@ from workflows.console import Screen
 from workflows.evaluate import Outcome
 from workflows.options import Encoding, Evaluation, Source, as_config
 from workflows.paper import QUICK_EPOCHS, distinct_results, system_steps
-from workflows.suite import Step, close_suite, open_suite, run_steps, skipped_of, suite_notes
+from workflows.suite import Step, close_suite, notes_of, open_suite, run_steps, skipped_of
 
 IMAGES, QUICK_IMAGES = 180, 60
 AUDITS = 3  # divisions into folds
@@ -56,4 +56,4 @@ def run_demo(
     write_report([step.run for step in done], folder.path / "report.html", images=source.images)
     close_suite(folder, plan, seed, done)
     shown = tuple(result for result in results if result.predictions.split == "test")
-    return Outcome(folder.path, shown, skipped_of(done), notes=suite_notes(source, ("grouped",), seed))
+    return Outcome(folder.path, shown, skipped_of(done), notes=notes_of(done[:1]))

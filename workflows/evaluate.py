@@ -29,7 +29,7 @@ CLASSES = np.arange(1, 6)
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 SHOWN_GROUPS = 3
-FEW_PICTURES = 20  # the fewest for which docs/evaluation.md tells how often intervals hold
+FEW_CLUSTERS = 20  # the fewest pictures for which docs/evaluation.md tells how often intervals hold
 BOOTSTRAP_SEED = 42  # whatever --seed is: intervals of two runs share their resamples
 
 
@@ -130,9 +130,24 @@ def predictions_of(
             predicted=predicted,
             values=values,
             probabilities=probabilities,
+            clusters=clusters(split, inputs)[rows],
         ),
         seed=BOOTSTRAP_SEED,
     )
+
+
+def clusters(split: Split, inputs: Inputs) -> Rows:
+    """(n,) int64: for every row of the table the first row, as the CSV counts, of what intervals draw as one.
+
+    That is what the split keeps together: pictures, or hashtags under protocol hashtag. Where it keeps nothing together
+    it is pictures.
+    """
+    together = split.groups
+    if together is None:
+        together = inputs.identity if inputs.scenes is None else inputs.scenes
+    first: dict[object, int] = {}
+    rows = zip(together, inputs.table.rows.tolist(), strict=True)
+    return np.array([first.setdefault(cluster, row) for cluster, row in rows], dtype=np.int64)
 
 
 def control_probabilities(
@@ -175,56 +190,52 @@ def controls(
     ]
 
 
-def division_notes(split: Split, inputs: Inputs) -> tuple[str, ...]:
-    """What of the test rows, and of the rows tested in folds, was in train; whether few pictures are tested; and which
-    pictures are near-duplicates.
+@dataclass(frozen=True)
+class Division:
+    """What `run.json` says of who was tested on what.
+
+    leakage: of the rows that were answered, by "test" and "cv" (out of fold), in those that were there to learn from.
+    notes: the same in words, and whether few are tested, and which pictures are near-duplicates.
     """
+
+    leakage: dict[str, Leakage]
+    notes: tuple[str, ...]
+
+
+def describe_division(split: Split, inputs: Inputs, usable: npt.NDArray[np.bool_] | None = None) -> Division:
+    """usable: (n,) bool, the rows whose pictures could be used; all where it is None."""
+    if usable is not None:
+        split = replace(split, kept=split.kept & usable)
     columns = (split, inputs.identity, inputs.table.hashtags, inputs.scenes)
-    shared = " (pictures may be on both sides)" if split.protocol == "hashtag" else ""
-    notes = []
-    if (tested := leakage(*columns)).n:
-        leaks = ": this split leaks" if split.protocol == "file" and tested.image else ""
-        notes.append(f"protocol {split.protocol}{shared}: {describe_leakage(tested)}{leaks}")
+    over = "hashtags" if split.protocol == "hashtag" else "pictures"
+    shared = " (pictures may be on both sides; intervals are over hashtags)" if over == "hashtags" else ""
+    found, notes = {}, []
+    if len(tested := split.rows("test")):
+        found["test"] = leakage(*columns)
+        leaks = ": this split leaks" if split.protocol == "file" and found["test"].image else ""
+        notes.append(f"protocol {split.protocol}{shared}: {found['test']}{leaks}")
     if (split.fold >= 0).any():
-        folds = f"protocol {split.protocol}, {split.fold.max() + 1} folds{shared}"
-        notes.append(f"{folds}: {describe_leakage(fold_leakage(*columns))}")
-    if tested.n and (pictures := len(set(inputs.identity[split.rows("test")]))) < FEW_PICTURES:
-        notes.append(describe_few_pictures(pictures))
+        found["cv"] = fold_leakage(*columns)
+        notes.append(f"protocol {split.protocol}, {split.fold.max() + 1} folds{shared}: {found['cv']}")
+    if len(tested) and (drawn := len(set(clusters(split, inputs)[tested].tolist()))) < FEW_CLUSTERS:
+        notes.append(describe_few(drawn, over))
     if inputs.near is not None:
         notes.append(describe_near_duplicates(inputs.near))
-    return tuple(notes)
+    return Division(found, tuple(notes))
 
 
-def describe_leakage(leak: Leakage) -> str:
-    near = "" if leak.near is None else f", {leak.near} their picture or a near-duplicate of it"
-    return (
-        f"of {leak.n} test rows {leak.image} have their picture in train, "
-        f"{leak.pair} their exact pair, {leak.hashtag} their hashtag{near}"
-    )
-
-
-def describe_few_pictures(pictures: int) -> str:
-    if pictures == 1:
-        return "a single picture is tested: nothing says how other pictures would do, and no figure has an interval"
-    return (
-        f"only {pictures} pictures are tested: intervals are wide, and how often they hold was measured down to "
-        f"{FEW_PICTURES} pictures"
-    )
+def describe_few(count: int, over: str) -> str:
+    one = over.removesuffix("s")
+    if count == 1:
+        return f"a single {one} is tested: nothing says how other {over} would do, and no figure has an interval"
+    few = f"only {count} {over} are tested: intervals are wide"
+    return f"{few}, and how often they hold was measured down to {FEW_CLUSTERS} pictures"
 
 
 def describe_near_duplicates(near: "NearDuplicates") -> str:
     joined = f"{near.joined} pictures in {len(near.groups)} groups"
     examples = "; ".join(" = ".join(names[:2]) for names in near.groups[:SHOWN_GROUPS])
     return f"near-duplicates, at most {near.limit} of 64 bits apart: {joined}{examples and ': '}{examples}"
-
-
-def division_config(split: Split, inputs: Inputs) -> dict[str, Any]:
-    """What `run.json` says of a division beside the options: the digest of its file, the pictures taken for one."""
-    near = inputs.near
-    return {
-        **({"split_digest": split.digest} if split.digest else {}),
-        **({"near_duplicates": {"joined": near.joined, "groups": near.groups}} if near else {}),
-    }
 
 
 @dataclass
@@ -246,6 +257,7 @@ def write_run(
     split: Split,
     results: Sequence[Result],
     skipped: Sequence[Skipped],
+    usable: npt.NDArray[np.bool_],
     *,
     options: Mapping[str, Any],
     seed: int,
@@ -253,13 +265,23 @@ def write_run(
     clock: Clock,
     notes: Sequence[str] = (),
 ) -> Outcome:
-    """Everything but the weights; run.json last, so that a folder without it is known to be unfinished."""
+    """Everything but the weights; run.json last, so that a folder without it is known to be unfinished.
+
+    usable: (n,) bool, the rows of the table whose pictures could be used.
+    """
+    division = describe_division(split, inputs, usable)
+    near = inputs.near
+    divided = {
+        "division": division,
+        **({"split_digest": split.digest} if split.digest else {}),
+        **({"near_duplicates": {"joined": near.joined, "groups": near.groups}} if near else {}),
+    }
     folder.write_results(list(results))
     folder.write_split(inputs.table, split)
     folder.write_skipped(list(skipped))
     clock.lap("write")
     folder.finish(
-        as_config(**options, **division_config(split, inputs)),
+        as_config(**options, **divided),
         seeds={"seed": seed, "bootstrap": BOOTSTRAP_SEED},
         data_digest=inputs.table.digest,
         pictures_digest=inputs.pictures_digest,
@@ -267,4 +289,4 @@ def write_run(
         fields=fields,
         timings=clock.seconds,
     )
-    return Outcome(folder.path, tuple(results), tuple(skipped), (*division_notes(split, inputs), *notes))
+    return Outcome(folder.path, tuple(results), tuple(skipped), (*division.notes, *notes))

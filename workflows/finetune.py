@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from consistency.backbone import load_backbone
-from consistency.gallery import PEEKED
+from consistency.controls import PEEKED
 from consistency.plots import training_png
 from consistency.progress import Progress, silent
 from consistency.resolve import fingerprint_fields, resolve_backbone
@@ -124,6 +124,7 @@ def run_finetune(
         split,
         results,
         inputs.skipped + unusable,
+        prepared.data.image_index >= 0,
         options={
             "source": source,
             "encoding": encoding,

@@ -192,6 +192,7 @@ def run_heads(
         split,
         results,
         encoded.skipped,
+        encoded.position >= 0,
         options={
             "source": source,
             "encoding": encoding,
@@ -276,7 +277,8 @@ def _notes(grid: GridResult | None) -> tuple[str, ...]:
     config = chosen.config
     ridge = config.optimizer == "ridge"
     training = f"ridge {config.weight_decay:g}" if ridge else f"rate {config.lr:g}, {chosen.epochs} epochs"
+    diverged = f"; {grid.diverged} more diverged" if grid.diverged else ""
     return (
         f"chosen of {len(grid.entries)} configurations by inner folds of train: {config.features} features, "
-        f"{config.shape}, {config.loss}, {training} (all in leaderboard.csv)",
+        f"{config.shape}, {config.loss}, {training} (all in leaderboard.csv){diverged}",
     )

@@ -18,12 +18,12 @@ from workflows.encode import resolve
 from workflows.evaluate import Outcome
 from workflows.finetune import Recipe as FinetuneRecipe
 from workflows.finetune import run_finetune
-from workflows.heads import PAPER_FOLDS, run_heads
 from workflows.heads import Recipe as HeadRecipe
+from workflows.heads import run_heads
 from workflows.inputs import read_inputs
 from workflows.options import Encoding, Evaluation, Source, as_config
 from workflows.similarity import run_similarity
-from workflows.suite import Done, Step, close_suite, open_suite, run_steps, skipped_of, suite_notes
+from workflows.suite import Done, Step, close_suite, notes_of, open_suite, run_steps, skipped_of
 
 PROTOCOLS: tuple[Protocol, ...] = ("grouped", "paper")  # of the table, in its order
 QUICK_EPOCHS = 2
@@ -95,9 +95,15 @@ def run_paper(
     """
     for encoding in encodings:
         resolve(encoding)  # of several the last may be missing: it would be told after hours with the others
-    table = read_inputs(source).table
+    inputs = read_inputs(source)
     plan = as_config(
-        source=source, encodings=list(encodings), seed=seed, finetune=finetune, quick=quick, data_digest=table.digest
+        source=source,
+        encodings=list(encodings),
+        seed=seed,
+        finetune=finetune,
+        quick=quick,
+        data_digest=inputs.table.digest,
+        pictures_digest=inputs.pictures_digest,
     )
     label = "+".join(encoding.backbone for encoding in encodings)
     folder = open_suite(out, runs=runs, command="paper", backbone=label, plan=plan)
@@ -117,8 +123,8 @@ def run_paper(
             )
     done = run_steps(folder, steps, screen.note)
     lines = distinct_results(done)
-    notes = suite_notes(source, PROTOCOLS, seed, folds=PAPER_FOLDS)
-    write_tables(folder, lines, table, notes)
+    notes = notes_of(done)
+    write_tables(folder, lines, inputs.table, notes)
     write_report([step.run for step in done], folder.path / "report.html", images=source.images)
     close_suite(folder, plan, seed, done)
     return Outcome(

@@ -14,12 +14,12 @@ from workflows.console import Table
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Finished runs; a folder of several (of `demo` or `paper`) stands for the runs in it, in the order written."""
+    """Finished runs; a folder of several (of `demo` or `paper`) stands for the runs in it, in the order they ended."""
     runs = []
     for folder in folders:
-        inside = sorted(folder.glob("**/run.json"), key=lambda path: path.stat().st_mtime)
-        inside = [path.parent for path in inside if path.parent != folder]
-        answered = [path for path in inside if read_info(path)["command"] not in UNANSWERED]
+        inside = {path.parent: read_info(path.parent) for path in folder.glob("**/run.json") if path.parent != folder}
+        answered = [path for path, info in inside.items() if info["command"] not in UNANSWERED]
+        answered.sort(key=lambda path: (str(inside[path].get("finished")), path))
         runs += [read_run(path) for path in answered or [folder]]
     return runs
 
@@ -42,7 +42,8 @@ def comparison_notes(differences: Sequence[Difference]) -> tuple[str, str]:
     systems = len({d.name for d in differences})
     corrected = f", corrected (Holm) for the {systems} systems compared on a metric" if systems > 1 else ""
     return (
-        f"intervals and p over {RESAMPLES:,} resamples of the test pictures, the same for both systems{corrected}",
+        f"intervals and p over {RESAMPLES:,} resamples of the test pictures (hashtags under protocol hashtag), "
+        f"the same for both systems{corrected}",
         "they leave out what training again would change: run both with several --seed, and --split RUN_DIR/split.csv",
     )
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from consistency.controls import CONTROLS
+from consistency.controls import competes
 from consistency.durable import check_output, write_file
 from consistency.errors import CacheError, InputError
 from consistency.finished import read_run
-from consistency.gallery import PEEKED
 from consistency.images import find_images
 from consistency.pairs import PairTable, Skipped, hashtag_fault
 from consistency.progress import Progress, silent
@@ -97,7 +96,7 @@ def _trained_systems(run: Run) -> list[str]:
         return list(_thresholds(run))
     if (run.path / "head.json").is_file():
         systems = dict.fromkeys(result.predictions.system for result in run.results)
-        return [name for name in systems if name not in CONTROLS and not name.endswith(PEEKED)]
+        return list(filter(competes, systems))
     return []
 
 

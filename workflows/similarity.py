@@ -65,6 +65,7 @@ def run_similarity(
         split,
         results,
         encoded.skipped,
+        encoded.position >= 0,
         options={
             "source": source,
             "encoding": encoding,

@@ -9,10 +9,7 @@ from typing import Any
 from consistency.finished import read_run
 from consistency.pairs import Skipped
 from consistency.runs import Run, RunFolder
-from consistency.splits import Protocol, with_folds
-from workflows.evaluate import BOOTSTRAP_SEED, Outcome, division_notes, resumable, split_table
-from workflows.inputs import read_inputs
-from workflows.options import Evaluation, Source
+from workflows.evaluate import BOOTSTRAP_SEED, Outcome, resumable
 
 PLAN = "plan.json"
 
@@ -62,19 +59,9 @@ def run_steps(folder: RunFolder, steps: Sequence[Step], say: Callable[[str], Non
     return done
 
 
-def suite_notes(
-    source: Source, protocols: Sequence[Protocol], seed: int, *, folds: int | None = None
-) -> tuple[str, ...]:
-    """What of the test rows was in train, by protocol: all runs of a suite divide the table alike.
-
-    folds: those of its cross-validated runs. Told even where every run was there already.
-    """
-    inputs = read_inputs(source)
-    notes: list[str] = []
-    for protocol in protocols:
-        split = split_table(inputs, source, Evaluation(protocol, seed))
-        notes += division_notes(with_folds(split, folds) if folds else split, inputs)
-    return tuple(dict.fromkeys(notes))
+def notes_of(done: Sequence[Done]) -> tuple[str, ...]:
+    """What the runs say of who was tested on what, once: all of a suite divide the table alike."""
+    return tuple(dict.fromkeys(note for step in done for note in step.run.config["division"]["notes"]))
 
 
 def skipped_of(done: Sequence[Done]) -> tuple[Skipped, ...]:
