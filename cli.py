@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from workflows.options import CacheChoice, Encoding, Evaluation, Source
 
 FAILED, USAGE, SKIPPED_ROWS, INTERRUPTED = 1, 2, 3, 130
+INNER_FOLDS = 5
 NEAR_DUPLICATES = 8  # consistency/near_duplicates.py says why
 Command = Callable[..., Any]
 
@@ -405,10 +406,10 @@ def extract_command(**given: Any) -> None:
     if given["as_json"]:
         print_json({"fingerprint": extracted.fingerprint, **extracted.report.as_dict()})
     screen.table(extraction_table(extracted))
-    for note in filter(None, (extracted.speed_note, extracted.precision_note)):
+    for note in filter(None, (extracted.speed_note, extracted.precision_note, *done.folder.notes)):
         screen.note(note)
-    screen.note(f"Run folder: {done.path}")
-    close(extracted.skipped, given["on_error"], screen, done.path / "skipped.csv")
+    screen.note(f"Run folder: {done.folder.path}")
+    close(extracted.skipped, given["on_error"], screen, done.folder.path / "skipped.csv")
 
 
 @app.command("similarity")
@@ -464,7 +465,7 @@ def similarity_command(**given: Any) -> None:
 @click.option("--grid-file", type=PATH, help="Your own grid, in TOML (with --grid).")
 @folds_option
 @click.option("--resume", type=PATH, metavar="RUN_DIR", help="Continue an interrupted grid.")
-@click.option("--inner-folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of the grid's choice.")
+@click.option("--inner-folds", type=click.IntRange(min=2), metavar="K", help="Of the grid's choice.  [default: 5]")
 @click.option(
     "--ensemble",
     type=click.IntRange(min=1),
@@ -491,6 +492,8 @@ def heads_command(**given: Any) -> None:
         raise click.UsageError("--grid and --preset paper are two recipes: give one")
     if given["grid_file"] and not given["grid"]:
         raise click.UsageError("--grid-file goes with --grid")
+    if given["inner_folds"] and not given["grid"]:
+        raise click.UsageError("--inner-folds goes with --grid")
     if given["ensemble"] > 1 and not given["grid"]:
         raise click.UsageError("--ensemble goes with --grid")
     screen = screen_of(given)
@@ -501,7 +504,7 @@ def heads_command(**given: Any) -> None:
         recipe=given["preset"] or ("grid" if given["grid"] else "default"),
         grid_file=given["grid_file"],
         folds=given["folds"],
-        inner_folds=given["inner_folds"],
+        inner_folds=given["inner_folds"] or INNER_FOLDS,
         ensemble=given["ensemble"],
         export_pth=given["export_pth"],
         progress=screen.progress,
@@ -940,7 +943,9 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    from consistency.figures import visible
+
+    click.echo(f"Error: {visible(' '.join(message.split()))}", err=True)
     sys.exit(code)
 
 

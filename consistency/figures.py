@@ -1,5 +1,6 @@
 """How figures, metrics and splits are called and written, on screen and on paper alike."""
 
+import re
 from collections.abc import Sequence
 
 SPLITS = {"test": "test", "cv": "out of fold", "val": "validation", "train": "train"}
@@ -38,3 +39,8 @@ def with_interval(value: float | None, interval: Sequence[float] | None, digits:
 def signed(value: float | None) -> str:
     text = number(value)
     return text if value is None or text.startswith("-") else f"+{text}"
+
+
+def visible(value: object) -> str:
+    """As text in which control characters are spelled out: data must not break a line, or steer the terminal."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], str(value))

@@ -49,6 +49,8 @@ class Pictures:
 class Health:
     """What `check` found. Counts are of usable rows; `skipped` are the rows of the CSV that cannot be used.
 
+    rows_with_picture: those of `rows` whose picture can be used too, which is what other commands work with.
+
     pairs: distinct (picture, hashtag) after NFC and stripping; repeats: rows beyond the first of their pair;
     conflicts: pairs whose rows have different scores. with_hash, not_nfc: rows. published_leakage: of the
     published row split, None where the table is too small for it; the others likewise of their protocols.
@@ -61,6 +63,7 @@ class Health:
     digest: str
     encoding: str
     rows: int
+    rows_with_picture: int
     skipped: tuple[Skipped, ...]
     images: int
     hashtags: int
@@ -103,11 +106,14 @@ def check(
     merged = merge_repeats(table, identity, "first")
     disagrees = table.scores != table.scores[merged.first]
     leaks, not_drawn = leakage_by_protocol(table, identity)
+    pictures = check_pictures(files, limits or ImageLimits(), progress)
+    without = {name for name, _ in pictures.missing + pictures.broken}
     return Health(
         path=table.path,
         digest=table.digest,
         encoding=_encoding(table.path),
         rows=len(table),
+        rows_with_picture=sum(image not in without for image in table.images),
         skipped=table.skipped,
         images=len(set(table.images)),
         hashtags=len(set(table.hashtags)),
@@ -117,7 +123,7 @@ def check(
         score_counts={int(score): int((table.scores == score).sum()) for score in SCORES},
         with_hash=sum(tag.lstrip().startswith("#") for tag in table.hashtags),
         not_nfc=sum(not unicodedata.is_normalized("NFC", tag) for tag in table.hashtags),
-        pictures=check_pictures(files, limits or ImageLimits(), progress),
+        pictures=pictures,
         published_leakage=leaks.get("paper"),
         grouped_leakage=leaks.get("grouped"),
         hashtag_leakage=leaks.get("hashtag"),

@@ -89,8 +89,9 @@ def perceptual_hash(image: Image.Image) -> int:
 
     The grey picture at 32x32, of its discrete cosine transform the 8x8 lowest frequencies without row and column 0,
     each a bit: above their median or not (Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions,
-    2010, section 3.2.1; the resampling filter takes the place of the mean filter). Two hashes differ in an even number
-    of bits. Pictures of a single colour are all alike.
+    2010, section 3.2.1; the resampling filter takes the place of the mean filter). Where most frequencies are nothing
+    few bits tell: pictures of a single colour or of bars are all alike, and of different pictures that are symmetric in
+    both axes every second pair is within 8 bits.
     """
     grey = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     low = dctn(np.asarray(grey, dtype=np.float64))[1 : _LOW + 1, 1 : _LOW + 1].round(6)  # a flat picture's are noise

@@ -133,6 +133,7 @@ class RunFolder:
     command: str
     backbone: str
     started: str
+    aside: Path | None = None  # where the run is now that was here before
 
     @classmethod
     def create(cls, out: Path | None, *, runs: Path, command: str, backbone: str) -> "RunFolder":
@@ -143,12 +144,16 @@ class RunFolder:
         """
         cls.check_new(out, runs=runs)
         now = datetime.now().astimezone()
+        aside = None
         try:
-            path = _claim(out) if out is not None else _default_folder(runs, now, command, backbone)
+            if out is None:
+                path = _default_folder(runs, now, command, backbone)
+            else:
+                path, aside = out, _claim(out)
         except OSError as error:
             raise StorageError(f"cannot make the run folder {out or runs}: {error.strerror or error}") from error
         write_file(path / UNFINISHED, f"{command}\nrun.json is not written yet: this run is not complete\n".encode())
-        return cls(path, command, backbone, now.isoformat(timespec="seconds"))
+        return cls(path, command, backbone, now.isoformat(timespec="seconds"), aside)
 
     @staticmethod
     def check_new(out: Path | None, *, runs: Path) -> None:
@@ -187,6 +192,11 @@ class RunFolder:
     @staticmethod
     def is_unfinished(path: Path) -> bool:
         return (path / UNFINISHED).is_file()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to tell of the folder."""
+        return () if self.aside is None else (f"the run that was in {self.path} is now {self.aside}",)
 
     def write_file(self, name: str, data: bytes) -> None:
         write_file(self.path / name, data)
@@ -333,12 +343,14 @@ def _score_rows(results: Sequence[Result]) -> Iterable[tuple[object, ...]]:
             yield (p.system, p.split, score, *figures)
 
 
-def _claim(out: Path) -> Path:
+def _claim(out: Path) -> Path | None:
+    """Make `out`; what it held before is now in the folder that is returned."""
+    aside = None
     if out.is_dir() and any(out.iterdir()):
         aside = next(path for n in count(1) if not (path := out.with_name(f"{out.name}.{n}")).exists())
         out.rename(aside)
     make_folder(out)
-    return out
+    return aside
 
 
 def _default_folder(runs: Path, now: datetime, command: str, backbone: str) -> Path:

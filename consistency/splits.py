@@ -222,7 +222,8 @@ def _choose_rows(labels: npt.NDArray[np.int64], fraction: float, seed: int, what
         counts = {int(score): int((labels == score - 1).sum()) for score in np.unique(labels) + 1}
         raise DataError(
             f"{what} cannot be drawn from {len(labels)} rows with score counts {counts}: expected two rows or more "
-            "of every score; add rows, or use the grouped protocol"
+            f"of every score, and so many that {fraction:.0%} of them hold every score; add rows, or use the grouped "
+            "protocol"
         ) from error
     return np.asarray(chosen, dtype=np.int64)
 

@@ -84,3 +84,18 @@ def test_long_text_folds(screen: Shown, capsys: pytest.CaptureFixture[str]) -> N
     shown = capsys.readouterr().err
     assert all(len(line) <= 40 for line in shown.splitlines())
     assert words.split() == [word for line in shown.splitlines()[2:] for word in line.split() if word.isalpha()][1:]
+
+
+def test_data_cannot_break_a_line_or_steer_the_terminal(screen: Shown, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = screen(80)
+    shown.table(Table("Title", ("hashtag", "score"), [["a\nb\x1b[2J", 5], ["여행", 1]]))
+    shown.note("a\rb")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.rstrip() for line in lines] == [
+        "Title",
+        "hashtag      score",
+        r"a\nb\x1b[2J      5",
+        "여행             1",
+        "",
+        r"a\rb",
+    ]

@@ -58,14 +58,6 @@ def test_what_is_no_hashtag_cannot_be_scored(run: Run, finished: Path, small_dem
     assert "cannot be scored: the hashtag is" in ran.stderr
 
 
-def test_a_damaged_split_is_named(run: Run, finished: Path, tmp_path: Path) -> None:
-    shutil.copytree(finished / "run", tmp_path / "run")
-    (tmp_path / "run" / "split.csv").write_bytes(b"row\n1\n")
-    ran = run("report", tmp_path / "run", "-o", tmp_path / "report.html")
-    assert ran.code == 2
-    assert "split.csv is damaged" in ran.stderr
-
-
 @pytest.mark.parametrize("side", ["train", "test"])
 @pytest.mark.parametrize("command", ["similarity", "heads"])
 def test_a_side_without_pictures(

@@ -65,6 +65,8 @@ def test_pictures_are_decoded_and_compared(health: Health) -> None:
     assert [name for name, _ in pictures.broken] == ["d.png"]
     assert all(reason and "\n" not in reason for _, reason in pictures.missing + pictures.broken)
     assert pictures.duplicates == (("b.png", "c.png"),)
+    assert health.rows_with_picture == 6
+    assert health_tables(health)[0].rows[0][1] == "8 usable, 1 not; 2 of them without a usable picture"
 
 
 def test_pictures_beyond_the_limits_are_broken(tmp_path: Path) -> None:

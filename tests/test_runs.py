@@ -197,7 +197,8 @@ def test_default_names_tell_time_command_and_backbone_and_never_meet(tmp_path: P
 def test_an_earlier_run_is_moved_aside_finished_or_not(tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = write_run(out, [make_result()])
-    RunFolder.create(out, runs=tmp_path, command="heads", backbone="tiny")  # interrupted: never finished
+    interrupted = RunFolder.create(out, runs=tmp_path, command="heads", backbone="tiny")  # never finished
+    assert interrupted.notes == (f"the run that was in {out} is now {out}.1",)
     write_run(out, [make_result(seed=3)])
     assert first == out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.1", "out.2"]

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from consistency.figures import METRIC_TITLES, SPLITS, with_interval
+from consistency.figures import METRIC_TITLES, SPLITS, visible, with_interval
 from consistency.progress import Advance, Progress, silent
 
 FOLDED, FOLD = 30, 16  # characters from which a column of text may fold, and to which at most
@@ -58,14 +58,9 @@ class Screen:
         self.quiet = quiet
         self._running: _Bars | None = None
 
-    def error(self, message: str) -> None:
-        self.console.print(
-            Text(f"Error: {message}", style="bold red" if self.console.is_terminal else ""), soft_wrap=True
-        )
-
     def note(self, message: str) -> None:
         if not self.quiet:
-            self.console.print(message, soft_wrap=True, markup=False)
+            self.console.print(visible(message), soft_wrap=True, markup=False)
 
     def table(self, shown: Table) -> None:
         if self.quiet:
@@ -144,7 +139,7 @@ class Screen:
 
 
 def _column_width(shown: Table, i: int) -> int:
-    return max(cell_len(str(line[i])) for line in (shown.columns, *shown.rows))
+    return max(cell_len(visible(line[i])) for line in (shown.columns, *shown.rows))
 
 
 def _folds(shown: Table, i: int) -> bool:
@@ -164,5 +159,5 @@ def _grid(shown: Table) -> table.Table:
         justify: JustifyMethod = "left" if i < shown.left else "right"
         grid.add_column(name, justify=justify, overflow="fold", no_wrap=not _folds(shown, i))
     for row in shown.rows:
-        grid.add_row(*(Text(str(cell)) for cell in row))
+        grid.add_row(*(Text(visible(cell)) for cell in row))
     return grid

@@ -96,11 +96,13 @@ def health_tables(health: Health) -> list[Table]:
     """What `data check` shows: the counts, the leakage of each protocol, the controls where they were asked for."""
     pictures = health.pictures
     if pictures.none_found:
-        seen = "not found: what follows comes from the CSV alone"
+        seen, lost = "not found: what follows comes from the CSV alone", ""
     else:
+        lacking = health.rows - health.rows_with_picture
+        lost = f"; {lacking} of them without a usable picture" if lacking else ""
         seen = f"{pictures.usable} usable, {len(pictures.missing)} missing, {len(pictures.broken)} broken"
     counts: list[list[object]] = [
-        ["rows", f"{health.rows} usable, {len(health.skipped)} not"],
+        ["rows", f"{health.rows} usable, {len(health.skipped)} not{lost}"],
         ["encoding", health.encoding],
         ["images", health.images],
         ["pictures", seen],

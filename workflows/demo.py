@@ -56,4 +56,4 @@ def run_demo(
     write_report([step.run for step in done], folder.path / "report.html", images=source.images)
     close_suite(folder, plan, seed, done)
     shown = tuple(result for result in results if result.predictions.split == "test")
-    return Outcome(folder.path, shown, skipped_of(done), notes=notes_of(done[:1]))
+    return Outcome(folder.path, shown, skipped_of(done), notes=notes_of(done[:1]) + folder.notes)

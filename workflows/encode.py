@@ -47,7 +47,7 @@ class Extracted:
         r = self.report
         return (
             f"embeddings: {r.images_encoded} of {r.images} pictures and {r.hashtags_encoded} of {r.hashtags} hashtags "
-            "encoded now, the others were in the cache"
+            f"encoded now, {r.images_cached} and {r.hashtags_cached} were in the cache"
         ) + (f"; {self.precision_note}" if self.precision_note else "")
 
     @property

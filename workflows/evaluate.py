@@ -289,4 +289,4 @@ def write_run(
         fields=fields,
         timings=clock.seconds,
     )
-    return Outcome(folder.path, tuple(results), tuple(skipped), (*division.notes, *notes))
+    return Outcome(folder.path, tuple(results), tuple(skipped), (*division.notes, *notes, *folder.notes))

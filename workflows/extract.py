@@ -15,7 +15,7 @@ from workflows.options import Encoding, Source, as_config
 @dataclass(frozen=True, eq=False)
 class Extraction:
     extracted: Extracted
-    path: Path
+    folder: RunFolder
 
 
 def run_extract(
@@ -44,7 +44,7 @@ def run_extract(
         fields=extracted.cache.fields,
         timings=clock.seconds,
     )
-    return Extraction(extracted, folder.path)
+    return Extraction(extracted, folder)
 
 
 def extraction_table(extracted: Extracted) -> Table:

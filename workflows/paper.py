@@ -131,7 +131,7 @@ def run_paper(
         folder.path,
         tuple(line.result for line in lines),
         skipped_of(done),
-        notes=notes,
+        notes=notes + folder.notes,
         seconds=tuple(line.seconds for line in lines),
     )
 
@@ -242,7 +242,8 @@ def _caption(table: PairTable) -> str:
         f"cross-validation, pooled. n: rows answered. After each figure its {LEVEL:.0%} interval: bias-corrected "
         f"bootstrap over pictures, {RESAMPLES:,} resamples. seconds: of the run that made the row, all its systems "
         "and controls together. finetune-paper-best is the epoch that was best on the test rows, as published: no fair "
-        f"figure. The controls never look at a picture: {', '.join(CONTROLS)}.\n"
+        "figure. heads-paper and finetune-paper count the scores of all rows for their class weights, as published. "
+        f"The controls never look at a picture: {', '.join(CONTROLS)}.\n"
     )
 
 
