@@ -347,6 +347,25 @@ def test_files_that_cannot_be_used_end_in_one_line(
     assert not (tmp_path / "ran.txt").exists()
 
 
+@pytest.mark.parametrize("call", ["load_file", "MODEL_MAPPING", "AutoTokenizer.from_pretrained"])
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_a_lack_of_memory_is_no_fault_of_the_files(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: Exception
+) -> None:
+    class Full:
+        def __call__(self, *arguments: object, **options: object) -> None:
+            raise error
+
+        def __getitem__(self, config: type) -> "Full":
+            return self
+
+        from_pretrained = __call__
+
+    monkeypatch.setattr(f"consistency.loading.{call}", Full())
+    with pytest.raises(type(error)):
+        load(clip)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_of_transformers_reaches_the_user(
     kind: str, folders: Callable[[str], Path], capfd: pytest.CaptureFixture[str]

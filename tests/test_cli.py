@@ -78,6 +78,21 @@ def test_wrong_usage_exits_2(run: Run, arguments: list[str], said: str) -> None:
     assert ran.stdout == ""
 
 
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), torch.OutOfMemoryError("CUDA out of memory.\nTried"), RuntimeError("can't allocate memory")],
+)
+def test_a_lack_of_memory_is_one_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(choice: object) -> None:
+        raise error
+
+    monkeypatch.setattr("workflows.cache.cache_info", full)
+    ran = run("cache", "info", "--cache", tmp_path)
+    assert (ran.code, ran.stderr) == (1, "Error: out of memory: use a smaller --batch-size, or fewer rows\n")
+
+
 def test_missing_data_is_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     ran = run("similarity", "--backbone", "tiny")
