@@ -33,7 +33,7 @@ Vectors = npt.NDArray[np.float32]
 
 
 class DamagedSegment(CacheError):
-    """The file's content is not what its name says."""
+    """The file's content is not what its name or its digests say."""
 
 
 def build(kind: Kind, fingerprint: str, keys: Keys, vectors: npt.NDArray[np.floating]) -> bytes:

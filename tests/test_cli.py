@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from cli import app
 from embedcache.fingerprint import fingerprint
+from embedcache.store import EmbeddingCache
 from tests.conftest import Ran
 
 ROOT = Path(__file__).parents[1]
@@ -292,6 +293,7 @@ def test_one_set_of_embeddings_among_several(run: Run, small_demo: Path, tmp_pat
     assert [entry["fingerprint"] for entry in shown.json()] == [kept]
     assert re.search(r"tiny (ours|published) fp32 +60 +\d+ +0\.\d MB +(now|\d+ min)\n", shown.stderr)
     assert f"{kept[:12]}: schema 1, model local, revision sha256:" in shown.stderr
+    assert re.search(r", libraries pillow \d+, tokenizers [\d.]+, transformers \d+, precision fp32,", shown.stderr)
     export = ["cache", "export", tmp_path / "out.h5", *data]
     several = run(*export)
     assert several.code == 2
@@ -300,6 +302,16 @@ def test_one_set_of_embeddings_among_several(run: Run, small_demo: Path, tmp_pat
     assert run(*export, "--fingerprint", "xyz").code == 2
     assert run("cache", "gc", *cache, "--fingerprint", kept[:8], "--yes", "--json").json() == [other]
     assert [entry["fingerprint"] for entry in run("cache", "info", *cache, "--json").json()] == [kept]
+
+
+def test_embeddings_that_another_program_described(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    """Their fields are none that we know: all the same they are shown, and pass for no backbone of ours."""
+    EmbeddingCache.open(tmp_path, {"model of": "somebody"})
+    shown = run("cache", "info", "--cache", tmp_path)
+    assert shown.code == 0
+    assert "?@? ? ?" in shown.stderr
+    for backbone in ("tiny", "koclip"):
+        assert run("cache", "info", "--cache", tmp_path, "--backbone", backbone, "--json").json() == []
 
 
 def test_gc_asks(small_demo: Path, tmp_path: Path) -> None:

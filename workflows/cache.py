@@ -25,9 +25,9 @@ def chosen(choice: CacheChoice) -> list[EmbeddingCache]:
         return caches
     if backbone in PUBLISHED or not (backbone == "tiny" or Path(backbone).exists()):
         model_id = PUBLISHED.get(backbone, backbone)  # named in the fields: the hub need not be asked
-        return [cache for cache in caches if cache.fields["model"] == model_id]
+        return [cache for cache in caches if cache.fields.get("model") == model_id]
     revision = resolve_backbone(backbone).revision
-    return [cache for cache in caches if cache.fields["revision"] == revision]
+    return [cache for cache in caches if cache.fields.get("revision") == revision]
 
 
 def only_one(choice: CacheChoice) -> EmbeddingCache:
@@ -145,9 +145,11 @@ def _age(seconds: float) -> str:
 
 
 def _model(fields: dict[str, str]) -> str:
-    """Enough of a fingerprint's fields to tell one from another."""
-    revision = fields["revision"]
-    packaged = fields["model"] == "local" and revision == resolve_backbone("tiny").revision
-    name = "tiny" if packaged else f"{fields['model']}@{revision.removeprefix('sha256:')[:8]}"
-    decoding = next((key for key, text in DECODING.items() if text == fields["decoding"]), "?")
-    return " ".join([name, decoding, fields["precision"], *(["kept as fp16"] if fields.get("store") == "fp16" else [])])
+    """Enough of a fingerprint's fields to tell one from another; other programs may have put in others."""
+    model, revision, decoding, precision = (
+        fields.get(name, "?") for name in ("model", "revision", "decoding", "precision")
+    )
+    packaged = model == "local" and revision == resolve_backbone("tiny").revision
+    name = "tiny" if packaged else f"{model}@{revision.removeprefix('sha256:')[:8]}"
+    decoding = next((key for key, text in DECODING.items() if text == decoding), "?")
+    return " ".join([name, decoding, precision, *(["kept as fp16"] if fields.get("store") == "fp16" else [])])
