@@ -15,7 +15,7 @@ from pathlib import Path
 from consistency.errors import InputError, StorageError
 
 TEMP_PREFIX = ".writing-"
-NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # of file systems without flock
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)  # of file systems without flock
 
 
 def _fsync(fd: int) -> None:

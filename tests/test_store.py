@@ -1,5 +1,6 @@
 """The cache through its public face: identity, rows, readers beside a compaction, damage, upkeep, export."""
 
+import errno
 import fcntl
 import hashlib
 import io
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from consistency import durable
 from consistency.durable import System
-from consistency.errors import CacheError, InputError
+from consistency.errors import CacheError, InputError, StorageError
 from consistency.images import ImageFile
 from consistency.pairs import PairTable
 from embedcache import maintenance, store, table
@@ -420,6 +421,16 @@ def test_compactions_exclude_one_another(cache: EmbeddingCache) -> None:
     ):
         reopened(cache).compact()
     cache.compact()
+
+
+def test_no_compaction_without_locks(cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    cache.append("image", keys_of(1), vectors_of(1))
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(StorageError, match=r"cannot be compacted: its file system has no locks \(Function not impl"):
+        cache.compact()
 
 
 def test_a_cache_that_is_gone(cache: EmbeddingCache) -> None:
