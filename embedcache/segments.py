@@ -82,7 +82,7 @@ class Segment:
         _check_size(path)
         try:
             return cls._read(path, fingerprint)
-        except FileNotFoundError:
+        except (FileNotFoundError, MemoryError):
             raise
         except Exception as error:  # libhdf5 raises about anything over a damaged header
             check_file(path)
