@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from consistency.errors import ConsistencyError
+from consistency.errors import ConsistencyError, is_out_of_memory
 
 if TYPE_CHECKING:
     from consistency.pairs import Skipped
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workflows.evaluate import Outcome
     from workflows.options import CacheChoice, Encoding, Evaluation, Source
 
-FAILED, USAGE, SKIPPED_ROWS, INTERRUPTED = 1, 2, 3, 130
+FAILED, SKIPPED_ROWS, INTERRUPTED = 1, 3, 130
 INNER_FOLDS = 5
 NEAR_DUPLICATES = 8  # consistency/near_duplicates.py says why
 Command = Callable[..., Any]
@@ -917,6 +917,8 @@ def cache_export_command(out: Path, **given: Any) -> None:
     written, skipped = cache_export(source_of(given), out, choice_of(given))
     if given["as_json"]:
         print_json(written)
+    for damage in written["damaged"]:
+        screen.note(damage)
     screen.note(f"Exported {written['images']} pictures and {written['hashtags']} hashtags: {out}")
     close(skipped, given["on_error"], screen, skipped_beside(out))
 
@@ -938,7 +940,9 @@ def main() -> None:
         sys.exit(FAILED)
     except OSError as error:
         _fail(f"{error.strerror or error}: {error.filename or 'a file'}", FAILED)
-    except MemoryError:
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
         _fail("out of memory: use a smaller --batch-size, or fewer rows", FAILED)
 
 

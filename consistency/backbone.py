@@ -62,11 +62,15 @@ class Backbone:
         self.tokenizer = load_tokenizer(resolved)
         self.spec = PreprocessSpec.from_config(processor_config(resolved.folder))
         self._processor = None if self.spec else load_image_processor(resolved)
-        self.text_length = min(self.tokenizer.model_max_length, self.model.config.text_config.max_position_embeddings)
+        self.text_length = min(self.tokenizer.model_max_length, _positions(self.model))
+        text = self.model.config.text_config
+        # CLIP's tower reads nothing behind the end; but where it finds that by the largest id, padding must be none.
+        by_largest = text.model_type == "clip_text_model" and text.eos_token_id == 2
+        self._padding = 0 if by_largest else self.tokenizer.pad_token_id or 0
         self._trimmed = self.model.config.model_type in TRIMMED
         # A tokenizer that gives no mask belongs to a model that attends to its padding.
         self._masked = self._trimmed or "attention_mask" in self.tokenizer.model_input_names
-        if max(self.token_ids([""])[0]) >= self.model.config.text_config.vocab_size:
+        if max(self.token_ids([""])[0]) >= text.vocab_size:
             raise BackboneError(f"{resolved.folder} holds another model's tokenizer: its ids go beyond the vocabulary")
         self.embed_dim = self.encode_texts([""]).shape[1]
 
@@ -77,7 +81,9 @@ class Backbone:
             return 256, 1024
         # On a CPU small batches are quicker: activations stay in its caches, and in memory that malloc keeps.
         vision, text = self.model.config.vision_config, self.model.config.text_config
-        patches, tokens = (vision.image_size // vision.patch_size) ** 2 + 1, 32  # hashtags in small batches pad less
+        # Of both sizes, configurations give one number, or one of each side.
+        sides = np.broadcast_to(vision.image_size, 2) // np.broadcast_to(vision.patch_size, 2)
+        patches, tokens = int(sides.prod()) + 1, 32  # hashtags in small batches pad less
         room = CPU_ACTIVATIONS * torch.get_num_threads() // 4
         image_size = room // (vision.intermediate_size * patches)
         return min(64, max(2, image_size)), min(128, max(16, room // (text.intermediate_size * tokens)))
@@ -135,7 +141,7 @@ class Backbone:
         Padded to the longest of `ids` where that is exact (see `model_folder.TRIMMED`), else to `text_length`.
         """
         length = max(map(len, ids)) if self._trimmed else self.text_length
-        tokens = torch.full((len(ids), length), self.tokenizer.pad_token_id or 0)
+        tokens = torch.full((len(ids), length), self._padding)
         mask = torch.full_like(tokens, 0 if self._masked else 1)
         for row, text in enumerate(ids):
             tokens[row, : len(text)] = torch.tensor(text)
@@ -160,6 +166,17 @@ class Backbone:
     def encode_texts(self, texts: Iterable[str]) -> npt.NDArray[np.float32]:
         """(m, d) float32 of unit norm."""
         return self.text_embeds(*self.text_batch(self.token_ids(texts))).cpu().numpy()
+
+
+def _positions(model: torch.nn.Module) -> int:
+    """How many tokens the text tower has places for: RoBERTa's begin behind that of the padding token."""
+    text_model: Any = model.text_model
+    skipped = [
+        table.padding_idx + 1
+        for name, table in text_model.named_modules()
+        if name.endswith("position_embeddings") and getattr(table, "padding_idx", None) is not None
+    ]
+    return int(text_model.config.max_position_embeddings) - sum(skipped)
 
 
 def _unit(embeddings: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ from pathlib import Path
 from consistency.errors import InputError, StorageError
 
 TEMP_PREFIX = ".writing-"
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)  # of file systems without flock
 
 
 def _fsync(fd: int) -> None:
@@ -43,7 +44,8 @@ system = System()
 def write_file(path: Path, data: bytes, *, temp: Path | None = None) -> None:
     """Writes `data` to `path`, replacing what was there; `temp` is a folder of the same file system.
 
-    When this returns, the file outlives a kill and a power cut; StorageError leaves what was there before.
+    When this returns, the file outlives a kill and a power cut. After StorageError what was there before is there, or
+    all of `data`, which a power cut may then undo.
     """
     writing: Path | None = None
     try:
@@ -95,8 +97,8 @@ def write_with_digest(path: Path, data: bytes) -> None:
         write_file(sidecar, line.encode())
 
 
-def check_digest(path: Path) -> None:
-    """Raises StorageError unless the file has the content that `write_with_digest` wrote."""
+def check_digest(path: Path) -> str:
+    """The file's SHA-256 in hex; raises StorageError unless it has the content that `write_with_digest` wrote."""
     try:
         digests = [line.split()[0] for line in _sidecar(path).read_text().splitlines() if line.strip()]
         with path.open("rb") as file:
@@ -108,6 +110,7 @@ def check_digest(path: Path) -> None:
             f"{path} is damaged: its SHA-256 is {found[:12]}..., {_sidecar(path).name} says "
             f"{', '.join(f'{digest[:12]}...' for digest in digests) or 'nothing'}; restore it or make it again"
         )
+    return found
 
 
 def make_folder(path: Path) -> None:
@@ -163,12 +166,19 @@ def sweep_temp(folder: Path) -> int:
 
 
 def _create(folder: Path) -> tuple[int, Path]:
-    """A new locked file: the lock tells a sweep that its writer lives."""
+    """A new file, locked where that is possible: the lock tells a sweep that its writer lives.
+
+    Without locks no sweep removes anything.
+    """
     while True:
         path = folder / f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
         fd = system.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
-            system.flock(fd, fcntl.LOCK_EX)
+            try:
+                system.flock(fd, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
             if os.fstat(fd).st_nlink:
                 return fd, path
         except BaseException:

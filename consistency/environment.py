@@ -20,6 +20,7 @@ PACKAGES = (
     "transformers",
     "tokenizers",
     "safetensors",
+    "peft",
 )
 SOURCES = ("consistency", "embedcache", "heads", "finetune", "demo", "workflows")
 

@@ -53,3 +53,12 @@ class OutOfMemory(RunError):
 
 class DivergenceError(RunError):
     pass
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` is Python's, or torch's, word for too little memory of the machine or of a device."""
+    # By name, since torch need not be there; a CPU says it in a RuntimeError's text.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)

@@ -4,6 +4,7 @@ import hashlib
 import io
 import logging
 import os
+import re
 import stat
 import unicodedata
 import warnings
@@ -16,13 +17,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from consistency.errors import DataError, ImageError
 
 Decode = Literal["ours", "fast", "published"]
 # EPS would start Ghostscript, and dozens of rare formats are rarely what a file is meant to be.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_BYTES = 400_000_000  # 50 megapixels of 16-bit RGBA, not compressed
+MAX_SCANS = 100  # of a JPEG: each is a pass over the whole picture, even of a few bytes; ten are usual
+_MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")  # of a JPEG's segment, with a length behind it, or its end
+_SCAN, _END = b"\xda", b"\xd9"
+_TILE = 322, 323  # TIFF's tags for a tile's width and length
 # Pillow warns about large pictures, and refuses very large ones, by a rule of its own; ours is ImageLimits.
 Image.MAX_IMAGE_PIXELS = None
 # Pillow's blocks of 16 MB would stay with each decoding thread after use; so large ones go back to the system.
@@ -101,14 +107,14 @@ def decode_image(
         raise ImageError("the file is empty")
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
-            _check_size(*image.size, limits or ImageLimits())
+            _check_cost(image, data, limits or ImageLimits())
             _reduce(image, decode, target)
             image.load()  # opening reads the header only
             if decode == "published":
                 image.info.pop("transparency", None)  # or processors would put that colour on white
                 return _in_rgb(image)
             return _upright(_to_rgb(image), image)
-    except ImageError:
+    except (ImageError, MemoryError):  # a lack of memory says nothing about the picture
         raise
     except UnidentifiedImageError:
         raise ImageError(_looks_like(data)) from None
@@ -118,13 +124,20 @@ def decode_image(
 
 
 def count_pixels(path: Path, *, decode: Decode = "ours", target: int | None = None) -> int:
-    """How many pixels `decode_image` would decode, by the header; 0 where there is no good one."""
+    """How many pixels `decode_image` would decode, by the header; at least what the file's own bytes, all read, take.
+
+    A pixel counts as 4 bytes. 0 where there is no such file.
+    """
+    try:
+        in_file = path.stat().st_size // 4
+    except OSError:
+        return 0
     try:
         with Image.open(path, formats=_formats()) as image:
             _reduce(image, decode, target)
-            return image.width * image.height
+            return max(in_file, image.width * image.height)
     except Exception:  # as in `decode_image`, which says what is wrong
-        return 0
+        return in_file
 
 
 def _reduce(image: Image.Image, decode: Decode, target: int | None) -> None:
@@ -180,11 +193,30 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _check_size(width: int, height: int, limits: ImageLimits) -> None:
+def _check_cost(image: Image.Image, data: bytes, limits: ImageLimits) -> None:
+    """Refuse what a small file may ask for: too many pixels, a tile larger than its picture, pass after pass."""
+    width, height = image.size
     if width * height > limits.max_pixels:
         raise ImageError(f"{width}x{height} is over {limits.max_pixels / 1e6:g} megapixels")
     if max(width, height) > limits.max_aspect * min(width, height):
         raise ImageError(f"{width}x{height} is longer than {limits.max_aspect:g}:1")
+    if isinstance(image, TiffImageFile):
+        wide, long = (int(image.tag_v2.get(tag, 1)) for tag in _TILE)
+        if wide * long > limits.max_pixels:  # a tile is decoded whole
+            raise ImageError(f"its tiles of {wide}x{long} are over {limits.max_pixels / 1e6:g} megapixels")
+    if isinstance(image, JpegImageFile) and (scans := _scans(data)) > MAX_SCANS:
+        raise ImageError(f"its {scans} scans are over {MAX_SCANS}")
+
+
+def _scans(data: bytes) -> int:
+    """How many scans a JPEG has at most; exact where there may be more than MAX_SCANS."""
+    if (scans := data.count(b"\xff" + _SCAN)) <= MAX_SCANS:
+        return scans
+    at = scans = 0  # walked: metadata, and the film that a phone puts behind the end, may hold the same bytes
+    while (marker := _MARKER.search(data, at)) and marker[1] != _END:
+        scans += marker[1] == _SCAN
+        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
+    return scans
 
 
 def _looks_like(data: bytes) -> str:
@@ -230,6 +262,8 @@ def _upright(rgb: Image.Image, image: Image.Image) -> Image.Image:
     """`rgb` turned as the camera's EXIF orientation says."""
     try:
         turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except MemoryError:
+        raise
     except Exception:  # broken EXIF is no reason to lose a good picture
         return rgb
     return rgb if turn is None else rgb.transpose(turn)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import MODEL_MAPPING, AutoConfig, AutoImageProcessor, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from consistency.errors import BackboneError
+from consistency.errors import BackboneError, is_out_of_memory
 from consistency.model_folder import one_line
 from consistency.quiet import quiet
 from consistency.resolve import ResolvedBackbone
@@ -34,6 +34,8 @@ def load_model(resolved: ResolvedBackbone, dtype: torch.dtype) -> Any:
                 None, config=config, state_dict=state, dtype=dtype, output_loading_info=True
             )
         except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, ImportError) as error:
+            if is_out_of_memory(error):  # says nothing about the files
+                raise
             raise BackboneError(
                 f"the weights of {resolved.folder} do not fit their config.json: {one_line(error)[:200]}"
             ) from error
@@ -68,6 +70,8 @@ def _load(resolved: ResolvedBackbone, part: str, load: Callable[..., T], **optio
                 f"the {part} of {resolved.folder} needs a package that is not installed: {one_line(error)[:200]}"
             ) from error
         except Exception as error:  # transformers raises anything at all for files it cannot read
+            if is_out_of_memory(error):
+                raise
             raise BackboneError(
                 f"the {part} of {resolved.folder} cannot be loaded: {one_line(error)[:200]}; fetch the model again"
             ) from error
@@ -85,6 +89,8 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
             "use a safetensors file, or fetch the model again"
         ) from error
     except Exception as error:  # a damaged pickle can raise anything
+        if is_out_of_memory(error):
+            raise
         raise BackboneError(
             f"{path} cannot be read as weights ({one_line(error)[:200]}); fetch the model again"
         ) from error

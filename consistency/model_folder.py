@@ -105,11 +105,12 @@ def digest(folder: Path, weights: tuple[Path, ...]) -> str:
     for path in sorted(small | set(weights)):
         if path in weights and path.with_name(path.name + ".sha256").is_file():
             try:
-                check_digest(path)
+                found = check_digest(path)
             except StorageError as error:
                 raise BackboneError(str(error)) from error
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        else:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
         whole.update(f"{len(path.name.encode())}:{path.name}:{found}\n".encode())
     return whole.hexdigest()
 

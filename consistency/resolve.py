@@ -1,10 +1,12 @@
 """Finds a backbone by its name, and says all that decides its embeddings, before anything heavy is imported."""
 
 import difflib
+import functools
 import importlib.util
 import json
 import os
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from consistency.errors import BackboneError
@@ -20,6 +22,9 @@ from consistency.model_folder import (
 PUBLISHED = {"clip": "openai/clip-vit-base-patch32", "koclip": "Bingsu/clip-vit-large-patch14-ko"}
 ALIASES = (*PUBLISHED, "tiny")
 
+# Others' code between a file and the model's input. torch is none of them: its versions differ in the last bits only,
+# as processors do.
+LIBRARIES = ("pillow", "tokenizers", "transformers")
 SCHEMA = "1"  # to be raised whenever the same fields would give other vectors
 DECODING = {
     "ours": "EXIF orientation applied; transparency on white; 16 bit scaled to 8; first frame; RGB",
@@ -76,6 +81,7 @@ def fingerprint_fields(resolved: ResolvedBackbone, *, decode: str, precision: st
         "preprocessing": json.dumps(processor, sort_keys=True, ensure_ascii=False, separators=(",", ":")),
         "decoding": DECODING[decode],
         "text": f"as in the table; truncated to the model's length, its end kept; padded to {padding}",
+        "libraries": _libraries(),
         "precision": precision,
         "pooling": "the model's projected image_embeds and text_embeds, L2-normalised in fp32",
     }
@@ -110,6 +116,13 @@ def choose_precision(requested: str, device: str) -> str:
     import torch
 
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+
+
+@functools.cache
+def _libraries() -> str:
+    """Versions as far as results may differ between them: up to the first number that is not 0."""
+    numbers = [(name, metadata.version(name).split(".")) for name in LIBRARIES]
+    return ", ".join(f"{name} {'.'.join(parts[: 2 if parts[0] == '0' else 1])}" for name, parts in numbers)
 
 
 def _packaged(name: str) -> Path:

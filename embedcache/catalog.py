@@ -5,15 +5,23 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from consistency.durable import write_file
+from consistency.durable import make_folder, write_file
 from consistency.errors import InputError
 from embedcache.fingerprint import SCHEMA_VERSION, difference, fingerprint, shorten
+
+
+def temp_folder(path: Path) -> Path:
+    """Where files of the cache folder `path` are written; made for the first: copies for reading may lack it."""
+    temp = path / "tmp"
+    if not temp.is_dir():
+        make_folder(temp)
+    return temp
 
 
 def write_fields(path: Path, fields: Mapping[str, str]) -> None:
     content = {"format": "embedding cache", "schema": SCHEMA_VERSION, "fields": dict(fields)}
     text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
-    write_file(path / "format.json", text.encode(), temp=path / "tmp")
+    write_file(path / "format.json", text.encode(), temp=temp_folder(path))
 
 
 def read_fields(path: Path) -> dict[str, str] | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
-from consistency.errors import CacheError, ImageError, InputError
+from consistency.errors import CacheError, ImageError, InputError, is_out_of_memory
 from consistency.images import Decode, ImageFile, ImageLimits
 from consistency.pairs import PairTable, Skipped
 from consistency.progress import Progress, silent
@@ -37,7 +37,7 @@ class ExtractReport:
     of the table. images_per_second, encoder_busy (0 to 1): of the encoding alone, None where nothing was encoded.
     batch_size: of pictures, after backing off; None where nothing was encoded. cosine_to_fp32: of a sample of the
     pictures and hashtags, the least cosine between their vectors and those computed in fp32; None where that is the
-    precision. quarantined: damage found.
+    precision, or memory is too short for a second model. quarantined: damage found.
     """
 
     images: int
@@ -153,7 +153,11 @@ class _Work:
             self.busy = (encoder.busy + text_encoder.busy) / (time.perf_counter() - started)
         self.batch_size = encoder.batch_size
         if backbone.precision != "fp32":
-            self.cosine_to_fp32 = self._measure_precision(backbone, texts)
+            try:
+                self.cosine_to_fp32 = self._measure_precision(backbone, texts)
+            except Exception as error:  # all is stored: not worth failing for
+                if not is_out_of_memory(error):
+                    raise
 
     def _measure_precision(self, backbone: "Backbone", texts: Sequence[str]) -> dict[str, float]:
         exact = backbone.in_fp32()

@@ -4,8 +4,8 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +14,8 @@ import numpy as np
 
 from consistency.durable import remove_replaced, sweep_temp
 from consistency.errors import CacheError, StorageError
-from embedcache.catalog import list_fields
-from embedcache.segments import KINDS, SEGMENT_BYTES, Segment, check_file
+from embedcache.catalog import list_fields, temp_folder
+from embedcache.segments import KINDS, SEGMENT_BYTES, Kind, Segment, check_file
 from embedcache.table import Table
 
 if TYPE_CHECKING:
@@ -53,7 +53,10 @@ class VerifyReport:
 
 def info(cache: "EmbeddingCache") -> CacheInfo:
     cache.refresh()
-    stats = [path.stat() for path in cache.listed()]
+    stats = []
+    for path in cache.listed():
+        with suppress(FileNotFoundError):  # a compaction has replaced it meanwhile
+            stats.append(path.stat())
     times = [stat.st_mtime for stat in stats]
     return CacheInfo(
         fingerprint=cache.fingerprint,
@@ -71,60 +74,70 @@ def info(cache: "EmbeddingCache") -> CacheInfo:
 
 
 def verify(cache: "EmbeddingCache") -> VerifyReport:
-    before, segments = len(cache.quarantined), 0
+    before = len(cache.quarantined)
     for path in cache.listed():
         with cache.handling(path):
             check_file(path)
-            segments += 1
     cache.refresh()
-    rows = sum(len(cache.table(kind)) for kind in KINDS)
-    return VerifyReport(segments, rows, tuple(cache.quarantined[before:]))
+    rows = sum(len(cache.sound_table(kind)) for kind in KINDS)
+    return VerifyReport(len(cache.listed()), rows, tuple(cache.quarantined[before:]))
 
 
 @dataclass(frozen=True)
 class CompactReport:
-    """Segments before and after, and bytes they take less."""
+    """Numbers of segments."""
 
     before: int
     after: int
-    bytes_freed: int
 
 
 def compact(cache: "EmbeddingCache") -> CompactReport:
     """Merges small segments into larger ones; one process at a time, readers and writers go on meanwhile.
 
     Sources go only once the merged segment is durable, and a reader that finds one gone lists again. Damaged
-    segments go to quarantine and are left out.
+    segments go to quarantine and are left out. Of a key that is there twice the same vector counts before and after.
     """
     with _locked(cache.path):
         sweep_temp(cache.path / "tmp")
         before = cache.listed()
-        size_before = sum(path.stat().st_size for path in before)
         for kind in KINDS:
-            table = cache.sound_table(kind)
-            for group in _groups(table):
-                rows = np.flatnonzero(np.isin(table.segment, group))
-                sources = {table.segments[index].path for index in group}
-                try:
-                    if len(rows):
-                        # A compaction that was killed may have left the very segment that this one makes.
-                        sources.discard(cache.publish(kind, table.keys[rows], table.take(rows)))
-                except FileNotFoundError as error:
-                    raise CacheError(f"{error.filename} was removed meanwhile; run compact again") from error
-                remove_replaced(sources, cache.path)
+            # A merged segment may sort behind one that had a key of it, too: so first every key is in one segment only.
+            for groups in (_overlapping, _small):
+                cache.refresh()
+                table = cache.sound_table(kind)
+                for group in groups(table):
+                    _merge(cache, kind, table, group)
         cache.refresh()
-        after = cache.listed()
-        return CompactReport(len(before), len(after), size_before - sum(path.stat().st_size for path in after))
+        return CompactReport(len(before), len(cache.listed()))
 
 
-def _groups(table: Table) -> Iterator[list[int]]:
-    """The segments to merge with one another, and those that others have made superfluous."""
+def _merge(cache: "EmbeddingCache", kind: Kind, table: Table, group: Sequence[int]) -> None:
+    """Puts one segment of the rows that count in place of the segments of `group`, or none where there are no rows."""
+    rows = np.flatnonzero(np.isin(table.segment, group))
+    sources = {table.segments[index].path for index in group}
+    try:
+        if len(rows):
+            # A compaction that was killed may have left the very segment that this one makes.
+            sources.discard(cache.publish(kind, table.keys[rows], table.take(rows)))
+    except FileNotFoundError as error:
+        raise CacheError(f"{error.filename} was removed meanwhile; run compact again") from error
+    remove_replaced(sources, cache.path)
+
+
+def _overlapping(table: Table) -> Iterator[list[int]]:
+    """Segments with keys that count in an earlier one, the last first: what is left of each is then nowhere else."""
     counts = np.bincount(table.segment, minlength=len(table.segments))
-    yield from ([int(index)] for index in np.flatnonzero(counts == 0))
+    for index in reversed(range(len(table.segments))):
+        if counts[index] < len(table.segments[index]):
+            yield [index]
+
+
+def _small(table: Table) -> Iterator[list[int]]:
+    """The segments to merge with one another."""
     group: list[int] = []
     size = 0
-    for index in map(int, np.flatnonzero(counts)):
-        nbytes = _nbytes(table.segments[index])
+    for index, segment in enumerate(table.segments):
+        nbytes = _nbytes(segment)
         if nbytes > SEGMENT_BYTES // 2:
             continue
         if size + nbytes > SEGMENT_BYTES:
@@ -144,13 +157,15 @@ def _nbytes(segment: Segment) -> int:
 def _locked(path: Path) -> Iterator[None]:
     """The only compaction in this cache, until the block ends or the process dies."""
     try:
-        fd = os.open(path / "tmp" / "compaction.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = os.open(temp_folder(path) / "compaction.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise StorageError(f"{path} cannot be compacted ({error.strerror})") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise CacheError(f"{path} is being compacted by another process; try again later") from None
+    except OSError as error:
+        raise StorageError(f"{path} cannot be compacted: its file system has no locks ({error.strerror})") from error
     else:
         yield
     finally:

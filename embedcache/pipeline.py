@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from consistency.errors import OutOfMemory, StorageError
+from consistency.errors import OutOfMemory, StorageError, is_out_of_memory
 from embedcache.segments import Keys, Kind, Vectors
 from embedcache.store import EmbeddingCache
 
@@ -37,7 +37,7 @@ class Encoder:
                 parts = range(0, len(batch), self.batch_size)
                 return np.concatenate([encode(batch[start : start + self.batch_size]) for start in parts])
             except Exception as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 if self.batch_size == 1:
                     raise OutOfMemory(
@@ -47,14 +47,6 @@ class Encoder:
                 self.busy += time.perf_counter() - started
             self.batch_size = max(1, min(self.batch_size, len(batch)) // 2)
             _free_memory()  # out here: the traceback kept the failed batch alive
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # By name, since torch need not be there; a CPU says it in a RuntimeError's text.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
 
 
 def _free_memory() -> None:
@@ -125,11 +117,11 @@ class Writer:
     def _commit(self) -> None:
         pending, self._pending, self._bytes = self._pending, {}, 0
         for kind, parts in pending.items():
-            keys, vectors = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
             try:
                 if self._error is None:
+                    keys, vectors = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
                     self._cache.append(kind, keys, vectors)
                     continue
             except Exception as error:
                 self._error = error
-            self._lost += len(keys)
+            self._lost += sum(len(keys) for keys, _ in parts)

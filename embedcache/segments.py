@@ -33,7 +33,7 @@ Vectors = npt.NDArray[np.float32]
 
 
 class DamagedSegment(CacheError):
-    """The file's content is not what its name says."""
+    """The file's content is not what its name or its digests say."""
 
 
 def build(kind: Kind, fingerprint: str, keys: Keys, vectors: npt.NDArray[np.floating]) -> bytes:
@@ -82,7 +82,7 @@ class Segment:
         _check_size(path)
         try:
             return cls._read(path, fingerprint)
-        except FileNotFoundError:
+        except (FileNotFoundError, MemoryError):
             raise
         except Exception as error:  # libhdf5 raises about anything over a damaged header
             check_file(path)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from consistency.durable import make_folder, sweep_temp, write_file
 from consistency.embeddings import PairEmbeddings
 from consistency.errors import CacheError, StorageError
 from embedcache import fingerprint as identity
-from embedcache.catalog import check_root, list_fields, no_cache, read_fields, write_fields
+from embedcache.catalog import check_root, list_fields, no_cache, read_fields, temp_folder, write_fields
 from embedcache.maintenance import CacheInfo, CompactReport, VerifyReport, compact, info, verify
 from embedcache.segments import (
     KEY_BYTES,
@@ -88,8 +89,6 @@ class EmbeddingCache:
             return cache
         check_root(root)
         make_folder(cache.path)
-        for name in ("tmp", "quarantine"):
-            make_folder(cache.path / name)
         if read_fields(cache.path) != cache.fields:
             write_fields(cache.path, cache.fields)
         sweep_temp(cache.path / "tmp")
@@ -170,7 +169,7 @@ class EmbeddingCache:
         """Makes one segment of `keys` (n, 32) uint8, sorted and distinct, durable; returns where it is."""
         data = build(kind, self.fingerprint, keys, vectors.astype(self.dtype, copy=False))
         name = name_of(data)
-        write_file(self.path / name, data, temp=self.path / "tmp")
+        write_file(self.path / name, data, temp=temp_folder(self.path))
         self._damaged.discard(name)
         return self.path / name
 
@@ -226,8 +225,9 @@ class EmbeddingCache:
                 if path.name not in self._segments:
                     with self.handling(path):
                         self._segments[path.name] = Segment.open(path, self.fingerprint)
+            self._set_misfits_aside()
             if all(path.name in self._segments for path in listed):
-                break  # else one was damaged, or a compaction won: list again
+                break  # else one was damaged or does not fit, or a compaction won: list again
         self._segments = {path.name: self._segments[path.name] for path in listed}
         if list(self._segments) == before:
             return False
@@ -270,21 +270,42 @@ class EmbeddingCache:
         except OSError as error:
             raise StorageError(f"{path} cannot be read ({error.strerror or error})") from error
 
+    def _set_misfits_aside(self) -> None:
+        """All vectors of a cache are as wide, and of its type; where widths differ, the one of most rows counts."""
+        dtype, rows = self.dtype.newbyteorder("<"), Counter[int]()
+        for segment in self._segments.values():
+            if segment.dtype == dtype:
+                rows[segment.dim] += len(segment)
+        for segment in list(self._segments.values()):
+            width = rows.most_common(1)[0][0] if rows else segment.dim
+            if (segment.dtype, segment.dim) != (dtype, width):
+                found, expected = f"{segment.dtype}, {segment.dim} wide", f"{dtype}, {width} wide"
+                self._quarantine(segment.path, f"{segment.path} holds vectors of {found}; this cache keeps {expected}")
+
     def _set_aside(self, path: Path, error: DamagedSegment) -> None:
+        self._forget(path)
+        with suppress(FileNotFoundError):  # another process set it aside
+            try:  # another process may have set it aside and written the same rows again: then it is sound
+                check_file(path)
+                Segment.open(path, self.fingerprint).check_vectors()
+            except DamagedSegment:
+                self._quarantine(path, str(error))
+
+    def _quarantine(self, path: Path, why: str) -> None:
+        self._forget(path)
+        self.quarantined.append(f"{why}; it was put in quarantine/, run extract to make its rows again")
+        try:
+            make_folder(self.path / "quarantine")
+            os.replace(path, self.path / "quarantine" / path.name)
+        except FileNotFoundError:  # another process set it aside
+            pass
+        except (OSError, StorageError):  # a cache that may only be read: it stays, unused
+            self._damaged.add(path.name)
+
+    def _forget(self, path: Path) -> None:
         self._tables = None
         self._segments.pop(path.name, None)
         self._sound.discard(path.name)
-        with suppress(FileNotFoundError):  # another process set it aside
-            try:
-                check_file(path)  # another process set it aside and has written the same rows again: it is sound
-            except DamagedSegment:
-                self.quarantined.append(f"{error}; it was put in quarantine/, run extract to make its rows again")
-                try:
-                    os.replace(path, self.path / "quarantine" / path.name)
-                except FileNotFoundError:
-                    raise
-                except OSError:  # a cache that may only be read: it stays, unused
-                    self._damaged.add(path.name)
 
     def _check_rows(self, keys: Keys, vectors: Vectors) -> None:
         if vectors.ndim != 2 or len(vectors) != len(keys) or vectors.shape[1] != (self.dim or vectors.shape[1]):

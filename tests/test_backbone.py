@@ -38,8 +38,13 @@ def make_other_folder(path: Path, kind: str) -> Path:
     texts: dict[str, Any] = Tower().config() | {"vocab_size": 1000, "pad_token_id": 1, "max_position_embeddings": 77}
     pictures: dict[str, Any] = Tower().config() | {"image_size": 32, "patch_size": 16}
     config: Any
-    if kind == "vision-text-dual-encoder":
-        towers = transformers.CLIPVisionConfig(**pictures), transformers.BertConfig(**texts)
+    if kind in ("vision-text-dual-encoder", "roberta", "vit"):
+        towers = (
+            transformers.ViTConfig(**pictures | {"image_size": [32, 32]})
+            if kind == "vit"
+            else transformers.CLIPVisionConfig(**pictures),
+            transformers.RobertaConfig(**texts) if kind == "roberta" else transformers.BertConfig(**texts),
+        )
         config = transformers.VisionTextDualEncoderConfig.from_vision_text_configs(*towers, projection_dim=32)
     else:
         texts |= {"metaclip_2": {"eos_token_id": end}, "altclip": {"project_dim": 32}}.get(kind, {})
@@ -226,6 +231,41 @@ def test_only_a_model_that_is_not_trained_is_packed(kind: str, folders: Callable
         assert "Linear" not in packed
 
 
+def test_a_padding_token_of_the_highest_id_is_not_taken_for_the_end(tmp_path: Path) -> None:
+    """By old configurations the end of a text is its largest id. A text alone needs no padding."""
+    folder = make_clip_folder(tmp_path / "model", legacy_eos=True, vocab_size=2000)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(folder)
+    assert tokenizer.pad_token_id > tokenizer.eos_token_id
+    model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        alone = [model.get_text_features(**tokenizer(text, return_tensors="pt")).pooler_output for text in HASHTAGS]
+    expected = torch.nn.functional.normalize(torch.cat(alone)).numpy()
+    for trainable in (True, False):
+        np.testing.assert_allclose(load(folder, trainable=trainable).encode_texts(HASHTAGS), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["roberta", "altclip"])
+def test_texts_are_cut_to_the_places_that_a_tower_has(tmp_path: Path, kind: str) -> None:
+    """Of RoBERTa's, those up to the padding token's are never used; a tokenizer need not tell a length."""
+    folder = make_other_folder(tmp_path / "model", kind)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    del config["model_max_length"]
+    write_json(folder / "tokenizer_config.json", config)
+    backbone = load(folder)
+    assert backbone.text_length == backbone.model.config.text_config.max_position_embeddings - 2
+    assert np.isfinite(backbone.encode_texts([LONG, "#바다"])).all()
+
+
+def test_a_model_that_gives_its_size_by_sides(tmp_path: Path, pictures: list[Image.Image]) -> None:
+    folder = make_other_folder(tmp_path / "model", "vit")
+    backbone = load(folder)
+    assert backbone.model.config.vision_config.image_size == [32, 32]
+    assert backbone.batch_sizes == (64, 128)
+    np.testing.assert_allclose(encode(backbone, pictures), expected(folder, pictures, HASHTAGS)[0], atol=1e-5)
+
+
 def test_batches_are_small_on_a_cpu(folders: Callable[[str], Path]) -> None:
     threads = torch.get_num_threads()
     backbone = load(folders("clip"))
@@ -345,6 +385,25 @@ def test_files_that_cannot_be_used_end_in_one_line(
     assert str(clip) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "ran.txt").exists()
+
+
+@pytest.mark.parametrize("call", ["load_file", "MODEL_MAPPING", "AutoTokenizer.from_pretrained"])
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_a_lack_of_memory_is_no_fault_of_the_files(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: Exception
+) -> None:
+    class Full:
+        def __call__(self, *arguments: object, **options: object) -> None:
+            raise error
+
+        def __getitem__(self, config: type) -> "Full":
+            return self
+
+        from_pretrained = __call__
+
+    monkeypatch.setattr(f"consistency.loading.{call}", Full())
+    with pytest.raises(type(error)):
+        load(clip)
 
 
 @pytest.mark.parametrize("kind", KINDS)

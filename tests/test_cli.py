@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from cli import app
 from embedcache.fingerprint import fingerprint
+from embedcache.store import EmbeddingCache
 from tests.conftest import Ran
 
 ROOT = Path(__file__).parents[1]
@@ -76,6 +77,21 @@ def test_wrong_usage_exits_2(run: Run, arguments: list[str], said: str) -> None:
     assert ran.code == 2
     assert said in ran.stderr
     assert ran.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), torch.OutOfMemoryError("CUDA out of memory.\nTried"), RuntimeError("can't allocate memory")],
+)
+def test_a_lack_of_memory_is_one_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(choice: object) -> None:
+        raise error
+
+    monkeypatch.setattr("workflows.cache.cache_info", full)
+    ran = run("cache", "info", "--cache", tmp_path)
+    assert (ran.code, ran.stderr) == (1, "Error: out of memory: use a smaller --batch-size, or fewer rows\n")
 
 
 def test_missing_data_is_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,15 +271,31 @@ def test_cache_commands(run: Run, small_demo: Path, tmp_path: Path) -> None:
     assert run("cache", "export", tmp_path / "out.npz", *data).code == 0
     assert run("cache", "compact", *cache).code == 0
     assert run("cache", "verify", *cache).code == 0
-    segment = next((tmp_path / "cache").glob("*/seg-*.h5"))
-    content = bytearray(segment.read_bytes())
-    content[-1000] ^= 1
-    segment.write_bytes(content)
+    whole = run("cache", "export", tmp_path / "out.npz", *data, "--json").json()
+
+    def damage() -> None:
+        segment = next((tmp_path / "cache").glob("*/seg-*.h5"))
+        content = bytearray(segment.read_bytes())
+        content[-1000] ^= 1
+        segment.write_bytes(content)
+
+    damage()
     damaged = run("cache", "verify", *cache)
     assert damaged.code == 1
     assert "quarantine" in damaged.stderr
     assert run("extract", "--backbone", "tiny", *data).code == 0  # fills the hole
     assert run("cache", "verify", *cache).code == 0
+    damage()
+    partly = run("cache", "export", tmp_path / "out.npz", *data, "--json")
+    assert partly.code == 3
+    assert len(partly.json()["damaged"]) == 1
+    assert "quarantine" in partly.stderr
+    assert "run extract" in (tmp_path / "out.skipped.csv").read_text(encoding="utf-8")
+    assert re.search(r"quarantined segments\n.* [12] *\n", run("cache", "info", *cache).stderr)
+    assert run("extract", "--backbone", "tiny", *data).code == 0
+    again = run("cache", "export", tmp_path / "out.npz", *data, "--json")
+    assert (again.code, again.json()) == (0, whole)
+    assert not (tmp_path / "out.skipped.csv").exists()
 
 
 def test_one_set_of_embeddings_among_several(run: Run, small_demo: Path, tmp_path: Path) -> None:
@@ -277,6 +309,7 @@ def test_one_set_of_embeddings_among_several(run: Run, small_demo: Path, tmp_pat
     assert [entry["fingerprint"] for entry in shown.json()] == [kept]
     assert re.search(r"tiny (ours|published) fp32 +60 +\d+ +0\.\d MB +(now|\d+ min)\n", shown.stderr)
     assert f"{kept[:12]}: schema 1, model local, revision sha256:" in shown.stderr
+    assert re.search(r", libraries pillow \d+, tokenizers [\d.]+, transformers \d+, precision fp32,", shown.stderr)
     export = ["cache", "export", tmp_path / "out.h5", *data]
     several = run(*export)
     assert several.code == 2
@@ -285,6 +318,16 @@ def test_one_set_of_embeddings_among_several(run: Run, small_demo: Path, tmp_pat
     assert run(*export, "--fingerprint", "xyz").code == 2
     assert run("cache", "gc", *cache, "--fingerprint", kept[:8], "--yes", "--json").json() == [other]
     assert [entry["fingerprint"] for entry in run("cache", "info", *cache, "--json").json()] == [kept]
+
+
+def test_embeddings_that_another_program_described(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    """Their fields are none that we know: all the same they are shown, and pass for no backbone of ours."""
+    EmbeddingCache.open(tmp_path, {"model of": "somebody"})
+    shown = run("cache", "info", "--cache", tmp_path)
+    assert shown.code == 0
+    assert "?@? ? ?" in shown.stderr
+    for backbone in ("tiny", "koclip"):
+        assert run("cache", "info", "--cache", tmp_path, "--backbone", backbone, "--json").json() == []
 
 
 def test_gc_asks(small_demo: Path, tmp_path: Path) -> None:

@@ -51,6 +51,21 @@ def test_a_damaged_run_cannot_score(
     assert name in ran.stderr
 
 
+def test_a_run_on_other_embeddings_says_what_differs(
+    run: Run, finished: Path, small_demo: Path, tmp_path: Path
+) -> None:
+    """Those of an older Pillow, for one: its run folder scores no pictures that a new one prepares."""
+    shutil.copytree(finished / "run", tmp_path / "run")
+    info = json.loads((tmp_path / "run" / "run.json").read_text())
+    info["fingerprint"] = "0" * 64
+    info["fingerprint_fields"]["libraries"] = "pillow 12, tokenizers 0.22, transformers 5"
+    (tmp_path / "run" / "run.json").write_text(json.dumps(info))
+    ran = score(run, tmp_path / "run", small_demo)
+    assert ran.code == 1
+    assert ran.stderr.count("\n") == 1
+    assert "they differ in libraries: use the same, or train again" in ran.stderr
+
+
 @pytest.mark.parametrize("hashtag", ["", " # ", "\udcff"])
 def test_what_is_no_hashtag_cannot_be_scored(run: Run, finished: Path, small_demo: Path, hashtag: str) -> None:
     ran = score(run, finished / "run", small_demo, hashtag)

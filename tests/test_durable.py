@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -168,6 +169,26 @@ def test_sweep_takes_what_no_living_writer_holds(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]
 
 
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """Files are written all the same, and no sweep removes what it cannot lock."""
+
+    class Lockless(System):
+        @staticmethod
+        def flock(fd: int, operation: int) -> None:
+            raise OSError(code, os.strerror(code))
+
+        @staticmethod
+        def fsync(fd: int) -> None:
+            assert sweep_temp(tmp_path) == 0  # by another process, while this one writes
+            os.fsync(fd)
+
+    install(monkeypatch, Lockless())
+    write_file(tmp_path / "file", b"x")
+    assert (tmp_path / "file").read_bytes() == b"x"
+    assert os.listdir(tmp_path) == ["file"]
+
+
 def test_a_sweep_between_create_and_lock_costs_only_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Swept(System):
         swept = False
@@ -186,7 +207,7 @@ def test_a_sweep_between_create_and_lock_costs_only_a_name(tmp_path: Path, monke
 def test_digest_tells_damage(tmp_path: Path) -> None:
     path = tmp_path / "weights"
     write_with_digest(path, b"content")
-    check_digest(path)
+    assert check_digest(path) == hashlib.sha256(b"content").hexdigest()
     assert (tmp_path / "weights.sha256").read_text().endswith("  weights\n")
     path.write_bytes(b"c0ntent")
     with pytest.raises(StorageError, match=r"weights is damaged: its SHA-256 is .* restore it or make it again"):

@@ -404,6 +404,24 @@ def test_memory_running_out_halves_the_batch(tmp_path: Path, cache: EmbeddingCac
         run(table, files, cache, Counting(fail=lambda batch: fail(9)))
 
 
+def test_no_memory_for_a_second_model_loses_nothing(tmp_path: Path, cache: EmbeddingCache) -> None:
+    class Half(Toy):
+        precision = "bf16"
+
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+        def in_fp32(self) -> Any:
+            raise self.error
+
+    table, files = made_up(tmp_path / "pictures", 5)
+    report = run(table, files, cache, Half(torch.OutOfMemoryError("CUDA out of memory.")))
+    assert (report.images_encoded, report.hashtags_encoded, report.cosine_to_fp32) == (5, 10, None)
+    table, files = made_up(tmp_path / "pictures", 6)
+    with pytest.raises(RuntimeError, match="odd"):
+        run(table, files, cache, Half(RuntimeError("the model is odd")))
+
+
 def test_what_counts_as_out_of_memory() -> None:
     for error in (MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 1 bytes")):
         failures = [error]
@@ -484,6 +502,23 @@ def test_the_writer_commits_in_time(cache: EmbeddingCache, monkeypatch: pytest.M
         while reader.missing("image", hashtag_keys(["a"])).all() and time.monotonic() < deadline:
             time.sleep(0.005)
         assert not reader.missing("image", hashtag_keys(["a"])).any()
+
+
+def test_rows_that_are_lost_are_an_error(cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those lost before the disk is reached."""
+
+    def full(arrays: Any) -> Any:
+        raise MemoryError
+
+    def write() -> None:
+        with Writer(cache) as writer:
+            writer.put("image", hashtag_keys(["a", "b"]), np.ones((2, 3), np.float32))
+            monkeypatch.setattr(np, "concatenate", full)
+
+    with pytest.raises(MemoryError):
+        write()
+    monkeypatch.undo()
+    assert cache.missing("image", hashtag_keys(["a", "b"])).all()
 
 
 def test_the_writer_commits_by_size(cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch) -> None:

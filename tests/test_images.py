@@ -65,6 +65,22 @@ def png(width: int, height: int, *, depth: int, colour: int, row: int, extra: by
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
+def tiled_tiff(tile: int) -> bytes:
+    """A TIFF of 16x16 whose one tile is of `tile` on both sides; a large one is not all there."""
+    data = zlib.compress(bytes(min(tile, 256) ** 2))
+    tags = [(256, 16), (257, 16), (258, 8), (259, 8), (262, 1), (277, 1), (322, tile), (323, tile)]
+    tags += [(324, 200), (325, len(data))]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return (b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)).ljust(200, b"\0") + data
+
+
+def with_scans(extra: int) -> bytes:
+    """A progressive JPEG whose last scan comes `extra` times more."""
+    data = encode(SMALL, "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xc4") : -2]  # its Huffman table, and the scan
+    return data[:-2] + last * extra + data[-2:]
+
+
 def turned(orientation: int, kind: str) -> bytes:
     """A file that shows SMALL upright where the orientation is applied."""
     exif = Image.Exif()
@@ -233,14 +249,19 @@ def test_pixels_are_counted_by_the_header(tmp_path: Path, how: Decode, pixels: i
     assert count_pixels(path, decode=how, target=224) == pixels
 
 
-def test_pixels_of_what_is_no_picture_are_none(tmp_path: Path) -> None:
-    (tmp_path / "text.png").write_text("no picture")
-    assert [count_pixels(tmp_path / name) for name in ("text.png", "gone.png", ".")] == [0, 0, 0]
+def test_the_bytes_of_a_file_count_too(tmp_path: Path) -> None:
+    """All of it is read, a picture or not: at 4 bytes a pixel."""
+    for name, data in (("text.png", b"no picture"), ("padded.png", encode(SMALL, "PNG"))):
+        (tmp_path / name).write_bytes(data)
+        os.truncate(tmp_path / name, 40_000_000)
+    assert [count_pixels(tmp_path / name) for name in ("text.png", "padded.png")] == [10_000_000] * 2
+    assert count_pixels(tmp_path / "gone.png") == 0
 
 
 # Files that are none
 
 BMP, GIF, JPEG, PNG, WEBP = (encode(SMALL, kind) for kind in ("BMP", "GIF", "JPEG", "PNG", "WEBP"))
+JPEG_SCANS = with_scans(0).count(b"\xff\xda")
 BOMB = png(30_000, 30_000, depth=1, colour=0, row=3750)  # 109 KB
 WIDE = png(10_000, 10_000, depth=1, colour=0, row=1250)  # 12 KB
 BROKEN = "broken or truncated: "
@@ -275,6 +296,8 @@ BAD = {
     "bomb": (BOMB, "30000x30000 is over 50 megapixels"),
     "100 megapixels": (WIDE, "10000x10000 is over 50 megapixels"),
     "1x20000": (png(1, 20_000, depth=1, colour=0, row=1), "1x20000 is longer than 50:1"),
+    "tile": (tiled_tiff(40_000), "its tiles of 40000x40000 are over 50 megapixels"),
+    "scans": (with_scans(500), f"its {JPEG_SCANS + 500} scans are over 100"),
     "51:1": (encode(Image.new("L", (408, 8)), "JPEG"), "408x8 is longer than 50:1"),
 }  # fmt: skip
 
@@ -283,6 +306,48 @@ BAD = {
 def test_what_is_no_picture_has_one_reason(data: bytes, expected: str) -> None:
     for how in ("ours", "fast", "published"):
         assert reason(data, how, target=8).startswith(expected)
+
+
+@pytest.mark.parametrize("how", ["ours", "fast", "published"])
+def test_many_scans_are_told_from_bytes_that_look_like_them(how: Decode) -> None:
+    """In metadata, and behind the end, where phones put a film."""
+    look_alike = b"\xff\xda\0\0" * 200
+    comment = b"\xff\xfe" + struct.pack(">H", len(look_alike) + 2) + look_alike
+    data = with_scans(100 - JPEG_SCANS)
+    np.testing.assert_array_equal(decode(data[:2] + comment + data[2:] + look_alike, how), decode(data, how))
+    # The end inside of metadata is none.
+    hidden = data[:-2] + b"\xff\xfe\0\4\xff\xd9" + with_scans(500)[2:]
+    assert "scans are over 100" in reason(hidden, how)
+
+
+def test_a_tile_may_be_larger_than_its_picture() -> None:
+    assert decode(tiled_tiff(256)).shape == (16, 16, 3)
+    assert reason(tiled_tiff(256), limits=ImageLimits(max_pixels=256**2 - 1)).startswith(
+        "its tiles of 256x256 are over"
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is set by what /proc tells")
+@pytest.mark.parametrize("how", ["ours", "published"])
+def test_a_lack_of_memory_is_no_fault_of_the_picture(tmp_path: Path, how: Decode) -> None:
+    (tmp_path / "large.jpg").write_bytes(encode(Image.new("RGB", (8000, 6000)), "JPEG"))
+    program = """
+import resource
+import sys
+from pathlib import Path
+from consistency.images import decode_image
+data = Path(sys.argv[1]).read_bytes()
+decode_image(data, decode=sys.argv[2])
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 60_000_000,) * 2)
+try:
+    decode_image(data, decode=sys.argv[2])
+except MemoryError:
+    print("no memory")
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "large.jpg"), how]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (ran.stdout, ran.stderr) == ("no memory\n", "")
 
 
 def test_limits_are_options() -> None:

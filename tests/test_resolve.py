@@ -96,6 +96,7 @@ def test_everything_that_decides_a_vector_is_in_the_fingerprint(model: Path) -> 
         "preprocessing",
         "decoding",
         "text",
+        "libraries",
         "precision",
         "pooling",
     } <= (set(ours))
@@ -104,6 +105,32 @@ def test_everything_that_decides_a_vector_is_in_the_fingerprint(model: Path) -> 
     assert all("\n" not in text and str(model) not in text for text in ours.values())
     assert len({tuple(fields(model, decode).values()) for decode in DECODING}) == len(DECODING)
     assert len({fields(model, precision=precision)["precision"] for precision in ("fp32", "bf16", "fp16")}) == 3
+
+
+def test_a_new_version_of_what_prepares_pictures_and_texts_changes_the_fingerprint(model: Path) -> None:
+    """In a process of its own, which finds the metadata of other versions first."""
+
+    def libraries(**versions: str) -> str:
+        for name, version in versions.items():
+            info = model.parent / "site" / f"{name}-0.dist-info"
+            info.mkdir(parents=True, exist_ok=True)
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        code = (
+            "import sys; from consistency.resolve import *;"
+            "print(fingerprint_fields(resolve_backbone(sys.argv[1]), decode='ours', precision='fp32')['libraries'])"
+        )
+        environment = os.environ | {"PYTHONPATH": f"{model.parent / 'site'}:{ROOT}"}
+        command = [sys.executable, "-c", code, str(model)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    before = libraries(pillow="12.1.0", tokenizers="0.22.1", transformers="5.24.0")
+    assert before == "pillow 12, tokenizers 0.22, transformers 5"
+    assert libraries(pillow="12.2.0", tokenizers="0.22.2", transformers="5.25.1") == before
+    for name, version in (("pillow", "13.0.0"), ("tokenizers", "0.23.0"), ("transformers", "6.0.0.dev0")):
+        after = libraries(**{name: version})
+        assert after != before
+        before = after
 
 
 def test_the_nested_processor_configuration_counts_as_transformers_reads_it(model: Path) -> None:
@@ -120,9 +147,9 @@ def test_safetensors_come_before_pickles(model: Path) -> None:
 
 def test_damaged_weights_are_found_by_the_digest_beside_them(model: Path) -> None:
     weights = model / "model.safetensors"
-    data = weights.read_bytes()
+    data, before = weights.read_bytes(), resolve_backbone(str(model))
     write_with_digest(weights, data)
-    resolve_backbone(str(model))
+    assert resolve_backbone(str(model)) == before
     weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     assert "model.safetensors is damaged" in refused(model)
 

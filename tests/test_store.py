@@ -1,30 +1,37 @@
 """The cache through its public face: identity, rows, readers beside a compaction, damage, upkeep, export."""
 
+import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from unicodedata import normalize
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consistency.errors import CacheError, InputError
+from consistency import durable
+from consistency.durable import System
+from consistency.errors import CacheError, InputError, StorageError
 from consistency.images import ImageFile
 from consistency.pairs import PairTable
 from embedcache import maintenance, store, table
 from embedcache.export import export
 from embedcache.fingerprint import difference, explain, fingerprint
 from embedcache.maintenance import gc
-from embedcache.segments import Keys, Vectors
+from embedcache.segments import NAME, Keys, Kind, Vectors, build, name_of
 from embedcache.store import EmbeddingCache, hashtag_keys, image_key, list_caches
 from tests.crash_workers import pair_table
+from tests.faults import Killed
 
 FIELDS = {"model": "openai/clip-vit-base-patch32", "revision": "3d74acf", "precision": "fp32"}
 
@@ -323,7 +330,6 @@ def test_a_reader_across_compactions(cache: EmbeddingCache) -> None:
     view.take(rows)
     report = cache.compact()
     assert (report.before, report.after, len(segments(cache))) == (6, 1, 1)
-    assert report.bytes_freed > 0
     for reader in (opened, checked, mapped):
         assert (reader.vectors("image", keys_of(*range(6))) == expected).all()
     assert (view.take(rows) == expected).all()
@@ -336,8 +342,49 @@ def test_compaction_keeps_kinds_apart_and_is_done_once(cache: EmbeddingCache) ->
     cache.compact()
     names = segments(cache)
     assert len(names) == 2
-    assert cache.compact() == maintenance.CompactReport(2, 2, 0)
+    assert cache.compact() == maintenance.CompactReport(2, 2)
     assert segments(cache) == names
+
+
+OVERLAPPING = st.lists(  # segments: which of ten keys each has, and how many rows of its own
+    st.tuples(st.sets(st.integers(0, 9), max_size=6), st.integers(1, 9)), min_size=2, max_size=8
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(made=OVERLAPPING, store=st.sampled_from(["fp32", "fp16"]), killed=st.none() | st.integers(0, 6))
+def test_the_same_vectors_count_before_and_after_a_compaction(
+    tmp_path: Path, made: list[tuple[set[int], int]], store: str, killed: int | None
+) -> None:
+    """Whatever keys segments share, small or too large to be merged; and when it is killed on its way."""
+    cache = EmbeddingCache.open(tmp_path / os.urandom(4).hex(), {**FIELDS, "store": store})
+    names: set[object] = set()
+    for number, (shared, own) in enumerate(made):
+        here = [*shared, *(f"{number} {row}" for row in range(own))]
+        cache.append("image", keys_of(*here), vectors_of(len(here), seed=number))
+        names.update(here)
+    before = reopened(cache).vectors("image", keys_of(*names))
+
+    class Dying(System):
+        removals = 0
+
+        @classmethod
+        def unlink(cls, path: Path) -> None:  # type: ignore[override]
+            if cls.removals == killed and NAME.fullmatch(path.name):
+                raise Killed
+            cls.removals += 1
+            os.unlink(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(maintenance, "SEGMENT_BYTES", 20 * (32 + 4 * cache.dtype.itemsize))
+        with suppress(Killed), patch.context() as dying:
+            dying.setattr(durable, "system", Dying())
+            cache.compact()
+        assert (reopened(cache).vectors("image", keys_of(*names)) == before).all()
+        reopened(cache).compact()
+    after = reopened(cache)
+    assert (after.vectors("image", keys_of(*names)) == before).all()
+    assert sum(map(len, after.table("image").segments)) == len(names)
 
 
 def test_compaction_leaves_large_segments(cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,6 +421,16 @@ def test_compactions_exclude_one_another(cache: EmbeddingCache) -> None:
     ):
         reopened(cache).compact()
     cache.compact()
+
+
+def test_no_compaction_without_locks(cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    cache.append("image", keys_of(1), vectors_of(1))
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(StorageError, match=r"cannot be compacted: its file system has no locks \(Function not impl"):
+        cache.compact()
 
 
 def test_a_cache_that_is_gone(cache: EmbeddingCache) -> None:
@@ -441,6 +498,59 @@ def test_compaction_leaves_damage_out(cache: EmbeddingCache) -> None:
     assert other.missing("image", keys_of(0, 1, 2)).sum() == 1
 
 
+def foreign(cache: EmbeddingCache, keys: Keys, vectors: npt.NDArray[np.floating], digest: str | None = None) -> str:
+    """A segment under its right name that this program would not write; its name."""
+    order = table.sort_rows(keys)
+    data = build("image", cache.fingerprint, keys[order], vectors[order])
+    if digest:
+        right = hashlib.sha256(np.ascontiguousarray(vectors[order]).data).hexdigest()
+        with h5py.File(buffer := io.BytesIO(data), "r+", libver=("v110", "v110")) as file:
+            assert file["vectors"].attrs["sha256"] == right.encode()
+            file["vectors"].attrs["sha256"] = np.bytes_(digest)
+        data = buffer.getvalue()
+    (cache.path / name_of(data)).write_bytes(data)
+    return name_of(data)
+
+
+@pytest.mark.parametrize("look", ["missing", "verify", "compact"])
+def test_vectors_that_never_had_their_digest(cache: EmbeddingCache, look: str) -> None:
+    """In a file whose name is right."""
+    cache.append("image", keys_of(1), vectors_of(1))
+    bad = foreign(cache, keys_of(1, 2, 3), vectors_of(3), digest="0" * 64)
+    reader = reopened(cache)
+    if look != "missing":
+        getattr(reader, look)()
+    assert reader.missing("image", keys_of(1, 2, 3)).tolist() == [False, True, True]
+    assert os.listdir(cache.path / "quarantine") == [bad]
+    assert "the digest of its vectors differs; it was put in quarantine/" in reader.quarantined[0]
+
+
+@pytest.mark.parametrize(
+    ("vectors", "found"),
+    [
+        (vectors_of(3).astype(np.float16), "float16, 4 wide; this cache keeps float32, 4 wide"),
+        (vectors_of(3, dim=8), "float32, 8 wide; this cache keeps float32, 4 wide"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["image", "hashtag"])
+def test_vectors_that_do_not_fit_the_cache(
+    cache: EmbeddingCache, vectors: npt.NDArray[np.floating], found: str, kind: Kind
+) -> None:
+    """Of two widths that of most rows counts, of either kind, whichever segment comes first."""
+    for number in range(4):
+        cache.append(kind, keys_of(number), vectors_of(1, seed=number))
+    bad = foreign(cache, keys_of("a", "b", "c"), vectors)
+    reader = reopened(cache)
+    assert reader.missing("image", keys_of("a", "b", "c")).all()
+    expected = np.concatenate([vectors_of(1, seed=number) for number in range(4)])
+    assert (reader.vectors(kind, keys_of(*range(4))) == expected).all()
+    assert os.listdir(cache.path / "quarantine") == [bad]
+    assert len(segments(cache)) == 4
+    assert reader.quarantined == [
+        f"{cache.path / bad} holds vectors of {found}; it was put in quarantine/, run extract to make its rows again"
+    ]
+
+
 def test_a_repair_by_another_process_is_not_set_aside(cache: EmbeddingCache) -> None:
     cache.append("image", keys_of(1), vectors_of(1))
     path = cache.path / segments(cache)[0]
@@ -460,7 +570,6 @@ def test_a_repair_by_another_process_is_not_set_aside(cache: EmbeddingCache) -> 
 def test_damage_that_cannot_be_set_aside(cache: EmbeddingCache) -> None:
     cache.append("image", keys_of(1), vectors_of(1))
     damage(cache.path / segments(cache)[0])
-    (cache.path / "quarantine").rmdir()
     (cache.path / "quarantine").touch()
     reader = reopened(cache)
     assert reader.missing("image", keys_of(1)).all()
@@ -480,6 +589,38 @@ def test_info(cache: EmbeddingCache) -> None:
     assert (info.images, info.hashtags, info.dim, info.segments) == (2, 3, 4, 2)
     assert info.bytes == sum((cache.path / name).stat().st_size for name in segments(cache))
     assert json.loads(json.dumps(info.as_dict()))["fields"] == FIELDS
+
+
+def test_info_beside_a_compaction(cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        cache.append("image", keys_of(number), vectors_of(1, seed=number))
+    reader = reopened(cache)
+    assert not reader.missing("image", keys_of(*range(3))).any()
+    looks = [reader.listed(), reader.listed()]
+    cache.compact()
+    monkeypatch.setattr(reader, "listed", lambda: looks.pop())  # what was there a moment ago
+    assert (reader.info().images, looks) == (3, [])
+
+
+def test_a_complete_cache_needs_no_folders_to_be_read(cache: EmbeddingCache) -> None:
+    """As copying may leave empty ones out, and make all of it read-only."""
+    cache.append("image", keys_of(1), vectors_of(1))
+    for name in ("tmp", "quarantine"):
+        if (cache.path / name).exists():
+            (cache.path / name).rmdir()
+    there = sorted(os.listdir(cache.path))
+    reader = EmbeddingCache.open(cache.path.parent, FIELDS)
+    assert (reader.vectors("image", keys_of(1)) == vectors_of(1)).all()
+    assert reader.info().images == 1
+    assert reader.verify().segments == 1
+    assert sorted(os.listdir(cache.path)) == there
+    reader.append("image", keys_of(2), vectors_of(1, seed=2))
+    assert not cache.missing("image", keys_of(1, 2)).any()
+    (cache.path / "tmp").rmdir()
+    reader.compact()
+    damage(cache.path / segments(cache)[0])
+    assert reopened(cache).missing("image", keys_of(1, 2)).all()
+    assert len(os.listdir(cache.path / "quarantine")) == 1
 
 
 def test_gc(cache: EmbeddingCache) -> None:

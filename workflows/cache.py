@@ -4,6 +4,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from consistency.durable import check_output
 from consistency.errors import InputError
 from consistency.images import find_images
@@ -17,6 +19,8 @@ from workflows.console import Table
 from workflows.inputs import list_skipped, read_table, refuse_skipped
 from workflows.options import CacheChoice, Source
 
+NOT_STORED = "the cache lacks its picture or its hashtag: run extract"
+
 
 def chosen(choice: CacheChoice) -> list[EmbeddingCache]:
     caches = [cache for cache in list_caches(choice.root) if cache.fingerprint.startswith(choice.fingerprint or "")]
@@ -25,9 +29,9 @@ def chosen(choice: CacheChoice) -> list[EmbeddingCache]:
         return caches
     if backbone in PUBLISHED or not (backbone == "tiny" or Path(backbone).exists()):
         model_id = PUBLISHED.get(backbone, backbone)  # named in the fields: the hub need not be asked
-        return [cache for cache in caches if cache.fields["model"] == model_id]
+        return [cache for cache in caches if cache.fields.get("model") == model_id]
     revision = resolve_backbone(backbone).revision
-    return [cache for cache in caches if cache.fields["revision"] == revision]
+    return [cache for cache in caches if cache.fields.get("revision") == revision]
 
 
 def only_one(choice: CacheChoice) -> EmbeddingCache:
@@ -66,7 +70,10 @@ def info_table(root: Path, entries: list[dict[str, Any]]) -> Table:
         ]
         for entry in entries
     ]
-    columns = ("fingerprint", "model", "images", "hashtags", "size", "age")
+    columns = ["fingerprint", "model", "images", "hashtags", "size", "age"]
+    if any(entry["quarantined"] for entry in entries):
+        columns.append("quarantined segments")
+        rows = [[*row, entry["quarantined"]] for row, entry in zip(rows, entries, strict=True)]
     return Table(f"Embeddings in {root}", columns, rows, left=2)
 
 
@@ -127,13 +134,26 @@ def cache_export(source: Source, out: Path, choice: CacheChoice) -> tuple[dict[s
         raise InputError(f"{out} ends in {out.suffix or 'nothing'}: expected .npz or .h5")
     check_output(out)
     table = read_table(source, require_scores=False)
-    refuse_skipped(table.skipped, source.on_error)
     cache = only_one(choice)
     files = find_images(table.images, source.images)
+    _, complete = cache.features(table, files)
+    lacking = tuple(
+        Skipped(int(table.rows[row]), image, table.hashtags[row], files[image].problem or NOT_STORED)
+        for row in np.flatnonzero(~complete)
+        for image in [table.images[row]]
+    )
+    skipped = table.skipped + lacking
+    refuse_skipped(skipped, source.on_error)
     images, hashtags = export(cache, table, files, out)
-    list_skipped(out, table.skipped)
-    written = {"out": str(out), "fingerprint": cache.fingerprint, "images": images, "hashtags": hashtags}
-    return written, table.skipped
+    list_skipped(out, skipped)
+    written = {
+        "out": str(out),
+        "fingerprint": cache.fingerprint,
+        "images": images,
+        "hashtags": hashtags,
+        "damaged": cache.quarantined,
+    }
+    return written, skipped
 
 
 def _age(seconds: float) -> str:
@@ -145,9 +165,11 @@ def _age(seconds: float) -> str:
 
 
 def _model(fields: dict[str, str]) -> str:
-    """Enough of a fingerprint's fields to tell one from another."""
-    revision = fields["revision"]
-    packaged = fields["model"] == "local" and revision == resolve_backbone("tiny").revision
-    name = "tiny" if packaged else f"{fields['model']}@{revision.removeprefix('sha256:')[:8]}"
-    decoding = next((key for key, text in DECODING.items() if text == fields["decoding"]), "?")
-    return " ".join([name, decoding, fields["precision"], *(["kept as fp16"] if fields.get("store") == "fp16" else [])])
+    """Enough of a fingerprint's fields to tell one from another; other programs may have put in others."""
+    model, revision, decoding, precision = (
+        fields.get(name, "?") for name in ("model", "revision", "decoding", "precision")
+    )
+    packaged = model == "local" and revision == resolve_backbone("tiny").revision
+    name = "tiny" if packaged else f"{model}@{revision.removeprefix('sha256:')[:8]}"
+    decoding = next((key for key, text in DECODING.items() if text == decoding), "?")
+    return " ".join([name, decoding, precision, *(["kept as fp16"] if fields.get("store") == "fp16" else [])])

@@ -240,7 +240,12 @@ def largest_difference(old: Cells, new: Cells) -> float:
         elif np.shape(before) != np.shape(after):
             raise ValueError(f"{place}: shape {np.shape(before)} then, {np.shape(after)} now")
         elif np.size(before):
-            largest = max(largest, float(np.abs(np.subtract(before, after, dtype=np.float64)).max()))
+            with np.errstate(invalid="ignore"):  # of two infinite numbers
+                gap = np.abs(np.subtract(before, after, dtype=np.float64))
+            gap = np.where(np.equal(before, after) | (np.isnan(before) & np.isnan(after)), 0, gap)
+            if np.isnan(gap).any():
+                raise ValueError(f"{place}: NaN in one of them only")
+            largest = max(largest, float(gap.max()))
     return largest
 
 

@@ -18,6 +18,7 @@ from consistency.pairs import PairTable, Skipped, hashtag_fault
 from consistency.progress import Progress, silent
 from consistency.resolve import resolve_backbone
 from consistency.runs import Run, to_csv
+from embedcache.fingerprint import difference
 from heads.model import HeadEnsemble, TrainedHead, load_head
 from heads.published import import_published, read_state
 from heads.similarity import SimilarityModel
@@ -133,10 +134,11 @@ def _on_embeddings(
     def answer(inputs: Inputs, source: Source) -> Answers:
         encoded = encode_pairs(inputs, encoding, source, progress=progress)
         if encoded.fingerprint != run.info["fingerprint"]:
+            differing = ", ".join(difference(run.info.get("fingerprint_fields") or {}, encoded.cache.fields))
             raise CacheError(
                 f"{run.path} was trained on other embeddings of {encoding.backbone} (fingerprint "
-                f"{run.info['fingerprint'][:12]}) than are at hand now ({encoded.fingerprint[:12]}): "
-                "use the same weights, or train again"
+                f"{run.info['fingerprint'][:12]}) than are at hand now ({encoded.fingerprint[:12]}); they differ in "
+                f"{differing}: use the same, or train again"
             )
         if head is not None:
             return _by_head(head, encoded)
