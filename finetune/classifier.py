@@ -19,7 +19,8 @@ from heads.model import Head, pair_features
 
 ENCODE_BATCH = 64
 RATE_TIMES_WIDTH, ADAPTERS_FASTER = 0.04, 10
-LORA_TARGETS = r".*\.layers\.\d+\..*(q_proj|k_proj|v_proj|out_proj)"
+# The attention's projections, as CLIP and as BERT call them.
+LORA_TARGETS = r".*\.layers?\.\d+\..*(q_proj|k_proj|v_proj|out_proj|query|key|value|attention\.output\.dense)"
 
 
 class PairClassifier(nn.Module):
@@ -89,7 +90,7 @@ def place(model: Any, name: str) -> Place:
         return Place("", 1, 0)  # the scale of the contrastive loss: no gradient reaches it
     config = model.config.vision_config if tower == "image" else model.config.text_config
     top = config.num_hidden_layers + 1
-    if layer := re.search(r"\blayers\.(\d+)\.", name):
+    if layer := re.search(r"\blayers?\.(\d+)\.", name):
         depth = int(layer[1]) + 1
     else:
         depth = 0 if re.search("embeddings|pre_layrnorm", name) else top
@@ -97,7 +98,7 @@ def place(model: Any, name: str) -> Place:
 
 
 def check_choice(model: Any, config: FinetuneConfig) -> None:
-    """Raises InputError where the model has too few layers to freeze, or adapters are asked for without peft."""
+    """Raises InputError where the model has too few layers to freeze, or no place for adapters, or peft is missing."""
     deepest = max(place(model, name).depth for name, _ in model.named_parameters())
     if isinstance(config.freeze, int) and config.freeze >= deepest:
         raise InputError(
@@ -110,6 +111,13 @@ def check_choice(model: Any, config: FinetuneConfig) -> None:
             raise InputError(
                 "lora needs the package peft, which is not here: pip install 'koclip-consistency[lora]'"
             ) from error
+        adapted = {place(model, name).tower for name, _ in model.named_modules() if re.fullmatch(LORA_TARGETS, name)}
+        for tower in ("image", "text"):
+            if tower not in adapted:
+                raise InputError(
+                    f"lora finds no attention in the {tower} tower that it knows (q_proj or query, ...): "
+                    "fine-tune this model without lora"
+                )
 
 
 def choose_weights(classifier: PairClassifier, config: FinetuneConfig) -> dict[str, nn.Parameter]:
@@ -122,7 +130,7 @@ def choose_weights(classifier: PairClassifier, config: FinetuneConfig) -> dict[s
         if config.lora is not None:
             learns = "lora_" in name
         elif isinstance(config.freeze, int):
-            learns = config.freeze == 0 or at.depth > config.freeze
+            learns = config.freeze == 0 or at.depth > config.freeze or at.below == 0
         else:
             learns = at.tower != config.freeze
         parameter.requires_grad_(learns and at.tower != "")

@@ -51,7 +51,8 @@ class FinetuneConfig:
     (WiSE-FT: Wortsman et al., Robust fine-tuning of zero-shot models, arXiv:2109.01903).
     crop: least share of a picture's area that a training crop keeps, 1 for none; flip: mirror half of the pictures
     (text in pictures does not survive it).
-    freeze: the lowest N layers of both towers and all below them, or the "image" or "text" tower, do not learn.
+    freeze: the lowest N layers of both towers (all of a tower that has fewer) and what is below them do not learn, or
+    the "image" or "text" tower does not; with a number the last norm and the projection of both towers always learn.
     lora: rank of the adapters that learn in place of the encoders. gradient_checkpointing: less memory, more time.
     autocast: half precision on a GPU; master weights stay fp32.
     picture_memory: bytes of prepared pictures to keep; those beyond it are decoded whenever they are used.
