@@ -62,17 +62,24 @@ def embed(backbone: Backbone, data: PairData, rows: Ints) -> PairEmbeddings:
     return PairEmbeddings(np.concatenate([none, *images]), vectors, image_index, hashtag_index)
 
 
-def augment(pixels: Tensor, *, crop: float, flip: bool) -> Tensor:
-    """Random crops of at least `crop` of each picture's area, at the same size; half of them mirrored with `flip`."""
+def draw_views(n: int, *, crop: float, flip: bool) -> Tensor | None:
+    """Affine maps (n, 2, 3) onto random crops of at least `crop` of a picture's area, half of them mirrored with `flip`.
+
+    None where all pictures stay as they are.
+    """
     if crop == 1 and not flip:
-        return pixels
-    n, device = len(pixels), pixels.device
-    side = torch.empty(n, device=device).uniform_(crop, 1).sqrt()
-    shift = (torch.rand(n, 2, device=device) * 2 - 1) * (1 - side)[:, None]
-    mirror = 1 - 2 * (torch.rand(n, device=device) < 0.5 * flip).float()
-    theta = torch.zeros(n, 2, 3, device=device)
-    theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = side * mirror, side, shift
-    grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)
+        return None
+    side = torch.empty(n).uniform_(crop, 1).sqrt()
+    shift = (torch.rand(n, 2) * 2 - 1) * (1 - side)[:, None]
+    mirror = 1 - 2 * (torch.rand(n) < 0.5 * flip).float()
+    views = torch.zeros(n, 2, 3)
+    views[:, 0, 0], views[:, 1, 1], views[:, :, 2] = side * mirror, side, shift
+    return views
+
+
+def seen(pixels: Tensor, views: Tensor) -> Tensor:
+    """What `views` show of the pictures (n, 3, h, w), at the same size."""
+    grid = F.affine_grid(views.to(pixels.device), list(pixels.shape), align_corners=False)
     return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
 
 

@@ -23,7 +23,16 @@ from consistency.resolve import choose_precision
 from consistency.runs import to_csv
 from consistency.schedule import rate_share
 from finetune.checkpoint import Checkpoints, Parts
-from finetune.classifier import PairClassifier, augment, choose_weights, embed, holding, parameter_groups, top_rate
+from finetune.classifier import (
+    PairClassifier,
+    choose_weights,
+    draw_views,
+    embed,
+    holding,
+    parameter_groups,
+    seen,
+    top_rate,
+)
 from finetune.config import FinetuneConfig
 from finetune.dataset import Floats, Ints, PairData, Step, epoch_steps, with_pictures
 from heads.losses import CLASSES, row_losses
@@ -199,6 +208,8 @@ class Training:
 
     def restore(self, state: dict[str, Any], parts: Parts) -> None:
         self.at = Position(**state["position"])
+        if self.config.micro_batch != "auto":  # it may be another now
+            self.at.micro_batch = self.config.micro_batch
         self.scaler.load_state_dict(state["scaler"])
         for name, parameter in self.learning.items():
             parameter.data.copy_(parts["weights"][name])
@@ -271,22 +282,27 @@ class Training:
         while True:
             self.optimizer.zero_grad()
             torch.manual_seed(int(np.random.SeedSequence([self.seed, 2, self.at.step]).generate_state(1)[0]))
+            views = draw_views(len(numbers), crop=self.config.crop, flip=self.config.flip)
             try:
                 parts = step.parts(self.data, self.at.micro_batch)
-                return float(sum(self._backward(part, numbers, pictures) for part in parts))
+                return float(sum(self._backward(part, numbers, pictures, views) for part in parts))
             except RuntimeError as error:
                 if not _lacks_memory(error):
                     raise
             self._shrink(len(numbers))  # outside the handler, whose error holds on to the step's tensors
 
-    def _backward(self, part: Step, numbers: Ints, pictures: npt.NDArray[Any]) -> Tensor:
+    def _backward(self, part: Step, numbers: Ints, pictures: npt.NDArray[Any], views: Tensor | None) -> Tensor:
+        """The gradient of a part. numbers, pictures, views: of the step's distinct pictures."""
         classifier, backbone = self.classifier.train(), self.classifier.backbone
         distinct, image_index = np.unique(self.data.image_index[part.rows], return_inverse=True)
         hashtags, hashtag_index = np.unique(self.data.hashtag_index[part.rows], return_inverse=True)
-        pixels = backbone.pixels(pictures[np.searchsorted(numbers, distinct)])
+        shown = np.searchsorted(numbers, distinct)
+        pixels = backbone.pixels(pictures[shown])
+        if views is not None:
+            pixels = seen(pixels, views[shown])
         with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
             outputs = classifier(
-                augment(pixels, crop=self.config.crop, flip=self.config.flip),
+                pixels,
                 torch.from_numpy(image_index).to(self.device),
                 *backbone.text_batch([self.data.tokens[number] for number in hashtags]),
                 torch.from_numpy(hashtag_index).to(self.device),

@@ -13,13 +13,13 @@ import torch
 from consistency.backbone import Backbone, load_backbone
 from consistency.durable import make_folder
 from consistency.errors import BackboneError, DivergenceError, InputError
-from consistency.images import ImageFile, ImageLimits
+from consistency.images import ImageFile, ImageLimits, image_identity
 from consistency.pairs import PairTable
 from consistency.preprocess import squash
 from consistency.progress import Progress, silent
 from finetune.checkpoint import Cadence, Checkpoints, Parts
 from finetune.classifier import PairClassifier, check_choice, embed, merge_adapters
-from finetune.config import FinetuneConfig
+from finetune.config import ONLY_MEMORY, FinetuneConfig
 from finetune.dataset import Floats, Ints, PairData, read_pair_data
 from finetune.loop import Chosen, History, Rows, Training
 from finetune.model import Finetuned, save_finetuned
@@ -116,7 +116,7 @@ def prepare(
     rows, refit = rows_of(usable["train"], usable.get("val")), None
     if config.refit and rows.val is not None:
         refit = rows_of(np.sort(np.concatenate([rows.train, rows.val])), None)
-    identity = _identity(backbone, table, labels, usable, rows.class_weights, config, seed)
+    identity = _identity(backbone, table, files, labels, usable, rows.class_weights, config, seed)
     return Prepared(backbone, data, rows, refit, config, seed, identity)
 
 
@@ -251,6 +251,7 @@ def class_weights(config: FinetuneConfig, labels: Ints) -> Floats:
 def _identity(
     backbone: Backbone,
     table: PairTable,
+    files: Mapping[str, ImageFile],
     labels: Ints,
     usable: Mapping[str, Ints],
     weights: Floats,
@@ -263,10 +264,11 @@ def _identity(
     return {
         "backbone": backbone.resolved.revision,
         "data": table.digest,
+        "pictures": hashlib.sha256("\n".join(image_identity(table.images, files)).encode()).hexdigest(),
         "split": split.hexdigest(),
         "class weights": weights.tolist(),
         "seed": seed,
-        **{f"config.{name}": value for name, value in config.as_dict().items()},
+        **{f"config.{name}": value for name, value in config.as_dict().items() if name not in ONLY_MEMORY},
     }
 
 

@@ -11,7 +11,15 @@ from sklearn.metrics import cohen_kappa_score
 from consistency.backbone import load_backbone
 from consistency.errors import BackboneError, DivergenceError, InputError, OutOfMemory
 from consistency.resolve import resolve_backbone
-from finetune.classifier import PairClassifier, augment, choose_weights, embed, parameter_groups, top_rate
+from finetune.classifier import (
+    PairClassifier,
+    choose_weights,
+    draw_views,
+    embed,
+    parameter_groups,
+    seen,
+    top_rate,
+)
 from finetune.config import FinetuneConfig
 from finetune.dataset import read_pair_data
 from finetune.model import load_finetuned
@@ -173,10 +181,11 @@ def test_max_steps(case: Case, tmp_path: Path) -> None:
     assert [record["step"] for record in result.history] == [0, 3, 4]
 
 
-def test_micro_batches_change_memory_and_nothing_else(case: Case, tmp_path: Path) -> None:
+@pytest.mark.parametrize("augmentation", [{}, {"crop": 0.5, "flip": True}], ids=["plain", "augmented"])
+def test_micro_batches_change_memory_and_nothing_else(case: Case, tmp_path: Path, augmentation: dict[str, Any]) -> None:
     head = HeadConfig(hidden=(16,), epochs=2, dropout=0.0)
     # Plain gradient descent would tell more, but Adam's first steps are steep enough if the rate is small.
-    config = quick(head=head, batch_size=6, epochs=1, lr=1e-4)
+    config = quick(head=head, batch_size=6, epochs=1, lr=1e-4, **augmentation)
     whole = case.run(config, tmp_path).history
     parts = case.run(replace(config, micro_batch=2), tmp_path).history
     for one, other in zip(whole, parts, strict=True):
@@ -346,13 +355,17 @@ def test_gradient_checkpointing_changes_memory_and_nothing_else(case: Case, tmp_
 
 def test_augmentation(case: Case, tmp_path: Path) -> None:
     pixels = torch.arange(2 * 3 * 8 * 8, dtype=torch.float32).reshape(2, 3, 8, 8)
-    assert augment(pixels, crop=1.0, flip=False) is pixels
+    assert draw_views(2, crop=1.0, flip=False) is None
     torch.manual_seed(0)
-    flipped = augment(pixels, crop=1.0, flip=True)
+    views = draw_views(2, crop=1.0, flip=True)
+    assert views is not None
+    flipped = seen(pixels, views)
     for got, picture in zip(flipped, pixels, strict=True):
         mirrored = torch.allclose(got, picture.flip(-1), atol=1e-3)
         assert mirrored or torch.allclose(got, picture, atol=1e-3)
-    cropped = augment(pixels, crop=0.5, flip=False)
+    views = draw_views(2, crop=0.5, flip=False)
+    assert views is not None
+    cropped = seen(pixels, views)
     assert cropped.shape == pixels.shape
     assert (cropped.amax((1, 2, 3)) <= pixels.amax((1, 2, 3)) + 1e-3).all()
     assert case.run(quick(crop=0.6, flip=True), tmp_path).history
