@@ -66,6 +66,12 @@ class PreprocessSpec:
         assert height != "shortest", "a crop goes with it"
         return height, width
 
+    @property
+    def target(self) -> int:
+        """The size that the shorter side of a picture is brought to, or the longer side of a fixed size."""
+        first, second = self.resize
+        return second if first == "shortest" else max(first, second)
+
     def resize_crop(self, image: Image.Image) -> npt.NDArray[np.uint8]:
         """(h, w, 3) uint8 of an RGB picture."""
         height, width = self._resized(image)

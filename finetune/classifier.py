@@ -63,7 +63,7 @@ def embed(backbone: Backbone, data: PairData, rows: Ints) -> PairEmbeddings:
 
 
 def draw_views(n: int, *, crop: float, flip: bool) -> Tensor | None:
-    """Affine maps (n, 2, 3) onto random crops of at least `crop` of a picture's area, half of them mirrored with `flip`.
+    """Affine maps (n, 2, 3) onto random crops of at least `crop` of a picture's area; with `flip` half are mirrored.
 
     None where all pictures stay as they are.
     """

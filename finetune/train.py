@@ -82,13 +82,14 @@ def prepare(
     seed: int,
     class_weights_from: Ints | None = None,
     limits: ImageLimits | None = None,
+    workers: int | None = None,
     progress: Progress = silent,
 ) -> Prepared:
     """Decode every picture and settle what is trained on what. With `config.squash`, `backbone` squashes from now on.
 
     labels: (n,) int64 0..4, of every row of the table. train, val, test: (k,) int64 rows of the table. Without `val`
     nothing is chosen: the last weights are kept, and the history is measured on the test rows. class_weights_from:
-    labels that balanced class weights count, instead of those of the train rows.
+    labels that balanced class weights count, instead of those of the train rows. limits, workers: see `read_pair_data`.
 
     Raises InputError, BackboneError.
     """
@@ -102,7 +103,7 @@ def prepare(
             )
         backbone.spec = squash(backbone.spec)
     check_choice(backbone.model, config)
-    data = read_pair_data(backbone, table, files, config, limits=limits, progress=progress)
+    data = read_pair_data(backbone, table, files, config, limits=limits, workers=workers, progress=progress)
     sides = {"train": train, "test": test} | ({} if val is None else {"val": val})
     usable = {side: data.usable(rows) for side, rows in sides.items()}
     for side, there in usable.items():

@@ -207,6 +207,17 @@ def test_what_is_accepted_equals_transformers(config: dict[str, Any], change: di
         check(config, picture)
 
 
+@pytest.mark.parametrize(
+    ("config", "target"),
+    [(CLIP | {"size": {"shortest_edge": 256}}, 256), (SIGLIP | {"size": {"height": 90, "width": 130}}, 130)],
+)
+def test_target_is_before_the_crop(config: dict[str, Any], target: int) -> None:
+    spec = PreprocessSpec.from_config(config)
+    assert spec is not None
+    assert spec.target == target
+    assert squash(spec).target == max(spec.size)
+
+
 @pytest.mark.parametrize("config", [CLIP, OLD_CLIP, SIGLIP], ids=["clip", "old clip", "siglip"])
 @pytest.mark.parametrize("size", [(640, 427), (100, 300), (224, 224), (3, 7)])
 def test_squash_is_the_published_resize_before_the_processor(config: dict[str, Any], size: tuple[int, int]) -> None:
