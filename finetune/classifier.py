@@ -33,6 +33,13 @@ class PairClassifier(nn.Module):
         self.head = head.to(backbone.device)
         self.features = features
 
+    def train(self, mode: bool = True) -> "PairClassifier":
+        """As any module's; but a tower that does not learn encodes as it does in use, without dropout."""
+        super().train(mode)
+        for part in self.model.children():
+            part.train(mode and any(parameter.requires_grad for parameter in part.parameters()))
+        return self
+
     def forward(
         self, pixels: Tensor, image_index: Tensor, input_ids: Tensor, attention_mask: Tensor, hashtag_index: Tensor
     ) -> Tensor:

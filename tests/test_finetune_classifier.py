@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import transformers
 from torch import nn
@@ -88,3 +90,14 @@ def test_lora_without_a_place_is_told() -> None:
     model = transformers.VisionTextDualEncoderModel(config)
     with pytest.raises(InputError, match="lora finds no attention in the text tower that it knows"):
         check_choice(model, FinetuneConfig(lora=2))
+
+
+@pytest.mark.parametrize(("freeze", "same"), [("text", True), ("image", False)])
+def test_a_frozen_tower_drops_nothing_out(freeze: Any, same: bool, load: Callable[[str], Backbone]) -> None:
+    backbone, config = load("vision-text-dual-encoder"), FinetuneConfig(freeze=freeze)  # BERT has dropout
+    expected = backbone.encode_texts(["#바다"])
+    classifier = classifier_of(backbone, config)
+    choose_weights(classifier, config)
+    classifier.train()
+    assert classifier.head.training
+    assert np.allclose(backbone.encode_texts(["#바다"]), expected, atol=1e-6) == same
