@@ -327,8 +327,9 @@ class Training:
         self._require_finite()
         at, (side, rows) = self.at, self.rows.watched
         if self.chosen is not None:
-            with holding(self.learning, self.average):
-                self.kept, at.kept_epoch = self._copy("cpu"), at.epoch
+            if at.step == self.planned:
+                with holding(self.learning, self.average):
+                    self.kept, at.kept_epoch = self._copy("cpu"), at.epoch
             return
         with holding(self.learning, self.average):
             probabilities = self._probabilities(rows)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from consistency.backbone import Backbone, load_backbone
+from consistency.backbone import Backbone
 from consistency.durable import make_folder
 from consistency.errors import BackboneError, DivergenceError, InputError
 from consistency.images import ImageFile, ImageLimits, image_identity
+from consistency.loading import load_model
 from consistency.pairs import PairTable
 from consistency.preprocess import squash
 from consistency.progress import Progress, silent
@@ -133,7 +134,8 @@ def finetune(
 ) -> FinetuneResult:
     """Fine-tune the backbone; `out` gets history.csv and, meanwhile, checkpoint/.
 
-    The backbone's weights change in place, and with a refit those of another that is loaded again; the result has it.
+    The backbone's weights change in place. Before a refit, the model that validation chose is saved in `out`, where it
+    stays should the refit diverge.
     head: to begin with, of the kind `config.head`, trained on embeddings of this backbone; without it
     `config.warm_start` decides. resume: go on from the last checkpoint in `out`, to the result that an uninterrupted
     training has (to the bit on a CPU); from the beginning where there is none yet. The caller's random state stays as
@@ -167,11 +169,14 @@ def finetune(
         try:
             training.run(progress, on_epoch)
         except DivergenceError as error:
-            if not training.kept:
+            if chosen is not None:
+                kept = f"of the training before the refit, the weights of epoch {chosen.epochs}"
+            elif training.kept:
+                save_finetuned(out, _finish(training))
+                kept = f"the weights of epoch {training.at.kept_epoch}"
+            else:
                 raise
-            save_finetuned(out, _finish(training))
-            kept = f"the weights of epoch {training.at.kept_epoch} are kept in {out / 'model'}"
-            raise DivergenceError(f"{error}; {kept}") from error
+            raise DivergenceError(f"{error}; {kept} are kept in {out / 'model'}") from error
         return training
 
     rows, data, best_test = prepared.rows, prepared.data, None
@@ -184,9 +189,12 @@ def finetune(
             answers = None if rows.val is None else model.probabilities(data, rows.val)
             chosen = Chosen(at.kept_epoch, training.share, at.best_epoch, model.head.temperature, at.history, answers)
             started = None
+            if prepared.refit is not None:
+                save_finetuned(out, model)
+                del training, model  # and the memory they hold
+                _load_again(prepared.backbone)
         if prepared.refit is not None:
-            training = model = None  # type: ignore[assignment]  # and the memory they hold
-            training = trained(_loaded_again(prepared.backbone), prepared.refit, started, chosen)
+            training = trained(prepared.backbone, prepared.refit, started, chosen)
             model = _finish(training)
             model = replace(model, head=replace(model.head, temperature=chosen.temperature))
     probabilities = {"test": model.probabilities(data, rows.test)}
@@ -204,10 +212,9 @@ def finetune(
     )
 
 
-def _loaded_again(backbone: Backbone) -> Backbone:
-    fresh = load_backbone(backbone.resolved, device=backbone.device, precision="fp32", decode=backbone.decode)
-    fresh.spec = backbone.spec
-    return fresh
+def _load_again(backbone: Backbone) -> None:
+    """Its weights as they were before training."""
+    backbone.model.load_state_dict(load_model(backbone.resolved, torch.float32).state_dict())
 
 
 def _first_head(prepared: Prepared, backbone: Backbone, rows: Rows, given: TrainedHead | None, *, probe: bool) -> Head:

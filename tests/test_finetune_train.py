@@ -22,6 +22,7 @@ from finetune.classifier import (
 )
 from finetune.config import FinetuneConfig
 from finetune.dataset import read_pair_data
+from finetune.loop import Training
 from finetune.model import load_finetuned
 from finetune.probe import probe_head
 from finetune.train import class_weights
@@ -156,7 +157,10 @@ def everything(case: Case) -> Case:
 def test_a_refit_trains_as_long_on_all_rows_and_measures_nothing(case: Case, tmp_path: Path) -> None:
     """As a training does that is told the number of epochs and has no rows to validate on."""
     config = quick(epochs=6, warm_start=False, schedule="step", warmup=0.0, lr=1e-2, head_lr=3e-2)
-    chosen, refit = (case.run(replace(config, refit=again), tmp_path / str(again)) for again in (False, True))
+    chosen = case.run(config, tmp_path / "chosen")
+    backbone = case.backbone()
+    refit = case.run(replace(config, refit=True), tmp_path / "refit", backbone=backbone)
+    assert refit.model.backbone is backbone  # no second model in memory
     assert 0 < refit.kept_epoch == chosen.kept_epoch
     plain = everything(case).run(replace(config, epochs=chosen.kept_epoch), tmp_path / "plain", validate=False)
     assert same(weights_of(refit.model.backbone.model), weights_of(plain.model.backbone.model))
@@ -166,6 +170,27 @@ def test_a_refit_trains_as_long_on_all_rows_and_measures_nothing(case: Case, tmp
     assert [{**record, "seconds": 0} for record in refit.history] == [{**r, "seconds": 0} for r in chosen.history]
     np.testing.assert_array_equal(refit.probabilities["val"], chosen.probabilities["val"])
     assert refit.rows.keys() == {"val", "test"}
+
+
+def test_a_refit_that_diverges_leaves_the_model_that_validation_chose(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Diverging(Training):
+        def update(self, *step: Any) -> float:
+            if self.chosen is not None and self.at.step == 2:
+                self._diverged("the loss is nan")
+            return super().update(*step)
+
+    config = quick(epochs=6, warm_start=False, schedule="step", warmup=0.0, lr=1e-2, head_lr=3e-2)
+    expected = case.run(config, tmp_path / "expected")
+    monkeypatch.setattr("finetune.train.Training", Diverging)
+    kept = f"of the training before the refit, the weights of epoch {expected.kept_epoch} are kept in .*run/model"
+    with pytest.raises(DivergenceError, match=f"diverged at step 3, .*; {kept}$"):
+        case.run(replace(config, refit=True), tmp_path / "run")
+    model = load_finetuned(tmp_path / "run", device="cpu")
+    assert model.head.temperature == expected.model.head.temperature != 1
+    _, probabilities, _ = model.predict_proba(case.table, case.files)
+    np.testing.assert_allclose(probabilities[case.test], expected.probabilities["test"], atol=1e-6)
 
 
 def test_where_no_epoch_is_better_a_refit_trains_the_head_alone(case: Case, tmp_path: Path) -> None:
