@@ -150,12 +150,21 @@ class Step:
 
 
 def epoch_steps(
-    config: FinetuneConfig, data: PairData, rows: Ints, row_weights: Floats, *, seed: int, epoch: int
+    config: FinetuneConfig,
+    data: PairData,
+    rows: Ints,
+    row_weights: Floats,
+    *,
+    row_masses: Floats | None = None,
+    seed: int,
+    epoch: int,
 ) -> list[Step]:
     """The steps of an epoch: a function of seed and epoch alone. row_weights: (n,), of every row of the table.
 
-    A batch's loss is its rows' weighted mean, a step's the mean of its batches'.
+    A batch's loss is its rows' weighted mean, a step's the mean of its batches'. row_masses: (n,), by whose sum such a
+    mean is divided, where that is not the weights' (see `heads.losses.row_masses`).
     """
+    masses = row_weights if row_masses is None else row_masses
     rng = np.random.default_rng([seed, 1, epoch])
     if config.batch_by == "row":
         order = rng.permutation(rows)
@@ -170,7 +179,7 @@ def epoch_steps(
         together = batches[start : start + config.accumulation]
         if config.drop_incomplete and len(together) < config.accumulation:
             break
-        shares = [row_weights[batch] / row_weights[batch].sum() / len(together) for batch in together]
+        shares = [row_weights[batch] / masses[batch].sum() / len(together) for batch in together]
         steps.append(Step(np.concatenate(together), np.concatenate(shares)))
     return steps
 

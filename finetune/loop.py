@@ -35,7 +35,7 @@ from finetune.classifier import (
 )
 from finetune.config import FinetuneConfig
 from finetune.dataset import Floats, Ints, PairData, Step, epoch_steps, with_pictures
-from heads.losses import CLASSES, row_losses
+from heads.losses import CLASSES, row_losses, row_masses
 from heads.model import TrainedHead
 
 # What QWK and macro-F1 on n pictures scatter by from epoch to epoch is about this / sqrt(n). Of epochs that differ by
@@ -138,12 +138,14 @@ class Training:
         self.share = 1.0
         self.at = Position(micro_batch=None if config.micro_batch == "auto" else config.micro_batch)
         self.row_weights = rows.class_weights[rows.labels]
+        labels, weights = torch.from_numpy(rows.labels), torch.from_numpy(self.row_weights)
+        self.row_masses = row_masses(config.head.loss, labels, weights).numpy()
         steps = len(self._steps(1))
         self.total = min(config.epochs * steps, config.max_steps or sys.maxsize)
         self.planned = self.total if chosen is None else min(self.total, chosen.epochs * steps)
         if not self.total:
             raise InputError(f"{len(rows.train)} train rows make no step of {config.accumulation} batches: add rows")
-        self.labels = torch.from_numpy(rows.labels).to(self.device)
+        self.labels = labels.to(self.device)
         watched = np.unique(data.image_index[rows.watched[1]])
         self.scatter = SCATTER / len(watched) ** 0.5
         self.warmup = int(config.warmup * self.total)
@@ -242,7 +244,15 @@ class Training:
         self.checkpoints.write(self.at.step, state, parts)
 
     def _steps(self, epoch: int) -> list[Step]:
-        return epoch_steps(self.config, self.data, self.rows.train, self.row_weights, seed=self.seed, epoch=epoch)
+        return epoch_steps(
+            self.config,
+            self.data,
+            self.rows.train,
+            self.row_weights,
+            row_masses=self.row_masses,
+            seed=self.seed,
+            epoch=epoch,
+        )
 
     def _out_of_patience(self) -> bool:
         patience, at = self.config.patience, self.at

@@ -26,7 +26,7 @@ from finetune.loop import Training
 from finetune.model import load_finetuned
 from finetune.probe import probe_head
 from finetune.train import class_weights
-from heads.losses import row_losses
+from heads.losses import OUTPUTS, loss, row_losses
 from heads.model import Head, HeadConfig, TrainedHead
 from tests.finetuning import Case, make_case, quick
 from tests.models import Tower, make_clip_folder
@@ -362,6 +362,21 @@ def test_interpolation_goes_as_far_as_validation_likes(case: Case, tmp_path: Pat
         for r in (result, straight)
     )
     assert reached >= farthest - 0.25 / np.sqrt(12)
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_steps_loss_is_that_of_heads(case: Case, tmp_path: Path, name: str) -> None:
+    """All train rows in one step, whose loss is measured before anything moves."""
+    head = HeadConfig(hidden=(), loss=name, dropout=0.0, class_weights="balanced")
+    config = quick(head=head, warm_start=False, batch_size=12, max_steps=1)
+    result = case.run(config, tmp_path)
+    backbone = case.backbone()
+    pairs = embed(backbone, read_pair_data(backbone, case.table, case.files, config), case.train)
+    labels = case.table.labels[case.train]
+    outputs = TrainedHead(head, Head(head, pairs.dim, seed=3).eval(), pairs.dim, 3).outputs(pairs)
+    weights = torch.from_numpy(class_weights(config, labels))
+    expected = loss(name, outputs, torch.from_numpy(labels), weights)
+    assert result.history[-1]["train_loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize("loss", ["sord", "emd", "corn", "cumulative-link", "regression"])
