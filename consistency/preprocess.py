@@ -1,4 +1,4 @@
-"""What a checkpoint does to a picture before its model sees it: resize, crop and normalise, as transformers does."""
+"""What a checkpoint does to a picture before its model sees it: resizing and cropping as transformers does it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -83,12 +83,6 @@ class PreprocessSpec:
         if box := self._exact_box(image, (width, height), kept):
             return np.asarray(image.resize(self.crop[::-1], resample, box=box))
         return np.asarray(image.resize((width, height), resample).crop(kept))
-
-    def normalise(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """(n, h, w, 3) uint8 to (n, 3, h, w) float32."""
-        scaled = pictures.astype(np.float32) * np.float32(self.rescale)
-        normal = (scaled - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
-        return np.ascontiguousarray(normal.transpose(0, 3, 1, 2))
 
     def _exact_box(self, image: Image.Image, resized: tuple[int, int], kept: Box) -> Box | None:
         """The part of `image` that becomes `kept` of `resized`, where resampling that part alone gives the same bits.
