@@ -1,4 +1,4 @@
-"""What a checkpoint does to a picture before its model sees it: resizing and cropping as transformers does it."""
+"""What a checkpoint does to a picture before its model sees it; resized and cropped as transformers does it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -210,3 +210,4 @@ def merge_adapters(model: nn.Module) -> None:
             module.merge()
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, module.get_base_layer())
+    del model.peft_config  # by which peft would take the model for an adapted one when a refit adds new ones

@@ -13,7 +13,14 @@ from torch import nn
 from consistency.backbone import Backbone, load_backbone
 from consistency.errors import InputError
 from consistency.resolve import resolve_backbone
-from finetune.classifier import PairClassifier, check_choice, choose_weights, merge_adapters, parameter_groups
+from finetune.classifier import (
+    PairClassifier,
+    add_adapters,
+    check_choice,
+    choose_weights,
+    merge_adapters,
+    parameter_groups,
+)
 from finetune.config import FinetuneConfig
 from heads.model import Head
 from tests.models import KINDS, Tower
@@ -78,6 +85,7 @@ def test_lora_adapts_every_layer_of_both_towers(kind: str, load: Callable[[str],
             assert len(adapters) == 2 * 4  # query, key, value, output
     merge_adapters(backbone.model)
     assert list(backbone.model.state_dict()) == names
+    add_adapters(backbone.model, 2)  # as a refit does; peft warns of a model that has some
 
 
 def test_lora_without_a_place_is_told() -> None:
