@@ -19,8 +19,8 @@ from heads.model import Head, pair_features
 
 ENCODE_BATCH = 64
 RATE_TIMES_WIDTH, ADAPTERS_FASTER = 0.04, 10
-# The attention's projections, as CLIP and as BERT call them.
-LORA_TARGETS = r".*\.layers?\.\d+\..*(q_proj|k_proj|v_proj|out_proj|query|key|value|attention\.output\.dense)"
+# The attention's projections, as CLIP, ViT and BERT call them.
+LORA_TARGETS = r".*\.layers?\.\d+\..*([qkvo]_proj|out_proj|query|key|value|attention\.output\.dense)"
 
 
 class PairClassifier(nn.Module):

@@ -165,8 +165,13 @@ def make_other_folder(path: Path, kind: str) -> Path:
     texts: dict[str, Any] = Tower().config() | {"vocab_size": 1000, "pad_token_id": 1, "max_position_embeddings": 77}
     pictures: dict[str, Any] = Tower().config() | {"image_size": 32, "patch_size": 16}
     config: Any
-    if kind == "vision-text-dual-encoder":
-        towers = transformers.CLIPVisionConfig(**pictures), transformers.BertConfig(**texts)
+    if kind in ("vision-text-dual-encoder", "roberta", "vit"):
+        towers = (
+            transformers.ViTConfig(**pictures | {"image_size": [32, 32]})
+            if kind == "vit"
+            else transformers.CLIPVisionConfig(**pictures),
+            transformers.RobertaConfig(**texts) if kind == "roberta" else transformers.BertConfig(**texts),
+        )
         config = transformers.VisionTextDualEncoderConfig.from_vision_text_configs(*towers, projection_dim=32)
     else:
         texts |= {"metaclip_2": {"eos_token_id": end}, "altclip": {"project_dim": 32}}.get(kind, {})

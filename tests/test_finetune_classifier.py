@@ -23,9 +23,10 @@ from finetune.classifier import (
 )
 from finetune.config import FinetuneConfig
 from heads.model import Head
-from tests.models import KINDS, Tower
+from tests.models import KINDS, Tower, make_other_folder
 
 TOWERS = ("vision_model", "text_model")
+ALL = (*KINDS, "roberta", "vit")  # towers that a vision-text-dual-encoder may have too
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,8 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Backbone]:
 
     def load(kind: str) -> Backbone:
         if kind not in made:
-            made[kind] = KINDS[kind](tmp_path_factory.mktemp("models") / "model")
+            made[kind] = tmp_path_factory.mktemp("models") / "model"
+            KINDS[kind](made[kind]) if kind in KINDS else make_other_folder(made[kind], kind)
         return load_backbone(resolve_backbone(str(made[kind])), device="cpu", precision="fp32")
 
     return load
@@ -49,7 +51,7 @@ def layers_of(tower: nn.Module) -> nn.ModuleList:
 
 
 @pytest.mark.parametrize("freeze", [0, 1, "most"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL)
 def test_rates_and_freezing_by_layer(kind: str, freeze: int | str, load: Callable[[str], Backbone]) -> None:
     """By the order in which the modules are defined, not by their names."""
     backbone = load(kind)
@@ -72,7 +74,7 @@ def test_rates_and_freezing_by_layer(kind: str, freeze: int | str, load: Callabl
             assert rates[id(parameter)] == 1.0, name
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL)
 def test_lora_adapts_every_layer_of_both_towers(kind: str, load: Callable[[str], Backbone]) -> None:
     pytest.importorskip("peft")
     backbone, config = load(kind), FinetuneConfig(lora=2)
