@@ -565,7 +565,9 @@ def heads_command(**given: Any) -> None:
     help="Train on random crops of at least this share of the area.  [default: 1]",
 )
 @click.option("--flip", is_flag=True, default=None, help="Mirror half of the pictures (turns their text around).")
-@click.option("--freeze", metavar="N|image|text", help="Keep the lowest N layers, or one encoder, as they are.")
+@click.option(
+    "--freeze", metavar="N|image|text", help="Keep the lowest N layers of both encoders, or one encoder, as is."
+)
 @click.option("--lora", type=click.IntRange(min=1), metavar="RANK", help="Train low-rank adapters (needs peft).")
 @click.option("--gradient-checkpointing", is_flag=True, default=None, help="Less memory, more time.")
 @click.option("--checkpoint-steps", type=click.IntRange(min=1), metavar="N", help="Save the state every N steps ...")

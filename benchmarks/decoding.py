@@ -11,7 +11,8 @@ from pathlib import Path
 
 from consistency.images import ImageLimits, find_images
 from consistency.preprocess import PreprocessSpec
-from embedcache.decoding import Decoding, process_batches
+from consistency.reading import Decoding
+from embedcache.decoding import process_batches
 
 SPEC = PreprocessSpec(("shortest", 224), 3, (224, 224), 1 / 255, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
 

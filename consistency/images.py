@@ -25,7 +25,9 @@ Decode = Literal["ours", "fast", "published"]
 # EPS would start Ghostscript, and dozens of rare formats are rarely what a file is meant to be.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_BYTES = 400_000_000  # 50 megapixels of 16-bit RGBA, not compressed
-MAX_SCANS = 100  # of a JPEG: each is a pass over the whole picture, even of a few bytes; ten are usual
+# Each scan of a JPEG is a pass over the whole picture, even one of a few bytes; ten are usual. A billion pixels take
+# some three seconds.
+USUAL_SCANS, MAX_SCANS, PIXELS_SCANNED = 20, 100, 1_000_000_000
 _MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")  # of a JPEG's segment, with a length behind it, or its end
 _SCAN, _END = b"\xda", b"\xd9"
 _TILE = 322, 323  # TIFF's tags for a tile's width and length
@@ -204,13 +206,14 @@ def _check_cost(image: Image.Image, data: bytes, limits: ImageLimits) -> None:
         wide, long = (int(image.tag_v2.get(tag, 1)) for tag in _TILE)
         if wide * long > limits.max_pixels:  # a tile is decoded whole
             raise ImageError(f"its tiles of {wide}x{long} are over {limits.max_pixels / 1e6:g} megapixels")
-    if isinstance(image, JpegImageFile) and (scans := _scans(data)) > MAX_SCANS:
-        raise ImageError(f"its {scans} scans are over {MAX_SCANS}")
+    most = min(MAX_SCANS, max(USUAL_SCANS, PIXELS_SCANNED // (width * height)))
+    if isinstance(image, JpegImageFile) and (scans := _scans(data, most)) > most:
+        raise ImageError(f"its {scans} scans are over {most}")
 
 
-def _scans(data: bytes) -> int:
-    """How many scans a JPEG has at most; exact where there may be more than MAX_SCANS."""
-    if (scans := data.count(b"\xff" + _SCAN)) <= MAX_SCANS:
+def _scans(data: bytes, most: int) -> int:
+    """How many scans a JPEG has at most; exact where there may be more than `most`."""
+    if (scans := data.count(b"\xff" + _SCAN)) <= most:
         return scans
     at = scans = 0  # walked: metadata, and the film that a phone puts behind the end, may hold the same bytes
     while (marker := _MARKER.search(data, at)) and marker[1] != _END:

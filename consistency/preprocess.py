@@ -1,4 +1,4 @@
-"""What a checkpoint does to a picture before its model sees it: resize, crop and normalise, as transformers does."""
+"""What a checkpoint does to a picture before its model sees it; resized and cropped as transformers does it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -66,6 +66,12 @@ class PreprocessSpec:
         assert height != "shortest", "a crop goes with it"
         return height, width
 
+    @property
+    def target(self) -> int:
+        """The size that the shorter side of a picture is brought to, or the longer side of a fixed size."""
+        first, second = self.resize
+        return second if first == "shortest" else max(first, second)
+
     def resize_crop(self, image: Image.Image) -> npt.NDArray[np.uint8]:
         """(h, w, 3) uint8 of an RGB picture."""
         height, width = self._resized(image)
@@ -77,12 +83,6 @@ class PreprocessSpec:
         if box := self._exact_box(image, (width, height), kept):
             return np.asarray(image.resize(self.crop[::-1], resample, box=box))
         return np.asarray(image.resize((width, height), resample).crop(kept))
-
-    def normalise(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """(n, h, w, 3) uint8 to (n, 3, h, w) float32."""
-        scaled = pictures.astype(np.float32) * np.float32(self.rescale)
-        normal = (scaled - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
-        return np.ascontiguousarray(normal.transpose(0, 3, 1, 2))
 
     def _exact_box(self, image: Image.Image, resized: tuple[int, int], kept: Box) -> Box | None:
         """The part of `image` that becomes `kept` of `resized`, where resampling that part alone gives the same bits.

@@ -6,93 +6,32 @@ This module knows no torch and no HDF5, so that they start quickly.
 """
 
 import ctypes
-import hashlib
 import math
 import multiprocessing
 import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from consistency.errors import ImageError, OutOfMemory
-from consistency.images import Decode, ImageFile, ImageLimits, count_pixels, decode_image
+from consistency.images import ImageFile
 from consistency.preprocess import PreprocessSpec
+from consistency.reading import Budget, Decoding, Prepare, pixels_at_once
 
-# Being decoded, by all workers together: each pixel takes 4 to 8 bytes. A worker always gets a phone's 12 megapixels.
-PIXELS_AT_ONCE = 75_000_000
-PIXELS_OF_A_WORKER = 12_500_000
 SLOTS = 3  # batches in shared memory: one is taken while two are filled
 CHUNK = 8  # pictures that a process is asked for at once
 
 T = TypeVar("T")
 R = TypeVar("R")
 Batches = Generator[tuple[list[ImageFile], npt.NDArray[Any]], None, None]
-Prepare = Callable[[Image.Image], npt.NDArray[Any]]
 Problems = dict[bytes | None, str]  # by the content's digest
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How files are decoded. target: the size a picture's shorter side is brought to, where that is known."""
-
-    decode: Decode
-    limits: ImageLimits
-    target: int | None = None
-
-    def read(self, file: ImageFile) -> Image.Image:
-        """Raises ImageError for a picture that cannot be used, or is no longer the one its key was made of."""
-        assert file.path is not None
-        try:
-            data = file.path.read_bytes()
-        except OSError as error:
-            raise ImageError(f"cannot be read ({error.strerror})") from error
-        if hashlib.sha256(data).digest() != file.digest:
-            raise ImageError("changed while it was read")
-        return decode_image(data, decode=self.decode, limits=self.limits, target=self.target)
-
-    def prepared(self, file: ImageFile, prepare: Prepare, room: "Budget") -> npt.NDArray[Any]:
-        """`prepare` of what `read` gives, once there is room for its pixels."""
-        assert file.path is not None
-        with room.hold(count_pixels(file.path, decode=self.decode, target=self.target)):
-            return prepare(self.read(file))
-
-
-class Budget:
-    """Lets calls in several threads go on while what they hold stays within `total`; a larger one goes alone.
-
-    changed, held: a condition and a number of `multiprocessing`, for calls in several processes.
-    """
-
-    def __init__(self, total: int, changed: Any = None, held: Any = None) -> None:
-        self.total = total
-        self._changed = threading.Condition() if changed is None else changed
-        self._held = ctypes.c_longlong() if held is None else held
-
-    @contextmanager
-    def hold(self, amount: int) -> Iterator[None]:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._held.value or self._held.value + amount <= self.total)
-            self._held.value += amount
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._held.value -= amount
-                self._changed.notify_all()
-
-
-def pixels_at_once(workers: int) -> int:
-    return max(PIXELS_AT_ONCE, workers * PIXELS_OF_A_WORKER)
 
 
 def batch_ends(count: int, size: int, workers: int) -> list[int]:

@@ -1,6 +1,5 @@
 """Encodes every distinct picture and hashtag that the cache has not, once; a killed run goes on where it was."""
 
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -14,7 +13,8 @@ from consistency.errors import CacheError, ImageError, InputError, is_out_of_mem
 from consistency.images import Decode, ImageFile, ImageLimits
 from consistency.pairs import PairTable, Skipped
 from consistency.progress import Progress, silent
-from embedcache.decoding import Decoding, Problems, one_ahead, process_batches, thread_batches
+from consistency.reading import Decoding, cores
+from embedcache.decoding import Problems, one_ahead, process_batches, thread_batches
 from embedcache.pipeline import Encoder, Writer
 from embedcache.segments import Vectors
 from embedcache.store import EmbeddingCache, distinct, hashtag_keys, image_keys, valid_rows
@@ -86,7 +86,7 @@ def extract(
     image_missing = cache.missing("image", image_keys(images))
     hashtag_missing = cache.missing("hashtag", hashtag_keys(hashtags))
 
-    work = _Work(cache, limits or ImageLimits(), workers or _cores(), progress)
+    work = _Work(cache, limits or ImageLimits(), workers or cores(), progress)
     to_encode = [images[index] for index in np.flatnonzero(image_missing)]
     texts = [hashtags[index] for index in np.flatnonzero(hashtag_missing)]
     if not texts:
@@ -171,7 +171,8 @@ class _Work:
     def _encode_images(
         self, backbone: "Backbone", files: Sequence[ImageFile], encoder: Encoder, writer: Writer
     ) -> None:
-        decoding = Decoding(cast(Decode, backbone.decode), self._limits, _target(backbone))
+        target = None if backbone.spec is None else backbone.spec.target
+        decoding = Decoding(cast(Decode, backbone.decode), self._limits, target)
         how = {"size": encoder.batch_size, "workers": self._workers}
         started, handled = time.perf_counter(), 0
         if backbone.spec is not None and backbone.device.startswith("cuda"):
@@ -226,14 +227,6 @@ def _by_content(files: Iterable[ImageFile]) -> list[ImageFile]:
     return list(found.values())
 
 
-def _target(backbone: "Backbone") -> int | None:
-    """The size that the shorter side of a picture is brought to, where the preprocessing is known."""
-    if backbone.spec is None or backbone.spec.resize is None:
-        return None
-    resize = backbone.spec.resize
-    return resize[1] if resize[0] == "shortest" else max(resize)
-
-
 def _skipped(table: PairTable, files: Mapping[str, ImageFile], work: _Work) -> tuple[Skipped, ...]:
     """One entry per row whose picture or hashtag has no vector."""
     skipped = []
@@ -243,7 +236,3 @@ def _skipped(table: PairTable, files: Mapping[str, ImageFile], work: _Work) -> t
         if reason:
             skipped.append(Skipped(int(row), image, hashtag, reason))
     return tuple(skipped)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

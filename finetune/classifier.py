@@ -19,7 +19,8 @@ from heads.model import Head, pair_features
 
 ENCODE_BATCH = 64
 RATE_TIMES_WIDTH, ADAPTERS_FASTER = 0.04, 10
-LORA_TARGETS = r".*\.layers\.\d+\..*(q_proj|k_proj|v_proj|out_proj)"
+# The attention's projections, as CLIP, ViT and BERT call them.
+LORA_TARGETS = r".*\.layers?\.\d+\..*([qkvo]_proj|out_proj|query|key|value|attention\.output\.dense)"
 
 
 class PairClassifier(nn.Module):
@@ -31,6 +32,13 @@ class PairClassifier(nn.Module):
         self.model = backbone.model
         self.head = head.to(backbone.device)
         self.features = features
+
+    def train(self, mode: bool = True) -> "PairClassifier":
+        """As any module's; but a tower that does not learn encodes as it does in use, without dropout."""
+        super().train(mode)
+        for part in self.model.children():
+            part.train(mode and any(parameter.requires_grad for parameter in part.parameters()))
+        return self
 
     def forward(
         self, pixels: Tensor, image_index: Tensor, input_ids: Tensor, attention_mask: Tensor, hashtag_index: Tensor
@@ -61,17 +69,24 @@ def embed(backbone: Backbone, data: PairData, rows: Ints) -> PairEmbeddings:
     return PairEmbeddings(np.concatenate([none, *images]), vectors, image_index, hashtag_index)
 
 
-def augment(pixels: Tensor, *, crop: float, flip: bool) -> Tensor:
-    """Random crops of at least `crop` of each picture's area, at the same size; half of them mirrored with `flip`."""
+def draw_views(n: int, *, crop: float, flip: bool) -> Tensor | None:
+    """Affine maps (n, 2, 3) onto random crops of at least `crop` of a picture's area; with `flip` half are mirrored.
+
+    None where all pictures stay as they are.
+    """
     if crop == 1 and not flip:
-        return pixels
-    n, device = len(pixels), pixels.device
-    side = torch.empty(n, device=device).uniform_(crop, 1).sqrt()
-    shift = (torch.rand(n, 2, device=device) * 2 - 1) * (1 - side)[:, None]
-    mirror = 1 - 2 * (torch.rand(n, device=device) < 0.5 * flip).float()
-    theta = torch.zeros(n, 2, 3, device=device)
-    theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = side * mirror, side, shift
-    grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)
+        return None
+    side = torch.empty(n).uniform_(crop, 1).sqrt()
+    shift = (torch.rand(n, 2) * 2 - 1) * (1 - side)[:, None]
+    mirror = 1 - 2 * (torch.rand(n) < 0.5 * flip).float()
+    views = torch.zeros(n, 2, 3)
+    views[:, 0, 0], views[:, 1, 1], views[:, :, 2] = side * mirror, side, shift
+    return views
+
+
+def seen(pixels: Tensor, views: Tensor) -> Tensor:
+    """What `views` show of the pictures (n, 3, h, w), at the same size."""
+    grid = F.affine_grid(views.to(pixels.device), list(pixels.shape), align_corners=False)
     return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
 
 
@@ -89,7 +104,7 @@ def place(model: Any, name: str) -> Place:
         return Place("", 1, 0)  # the scale of the contrastive loss: no gradient reaches it
     config = model.config.vision_config if tower == "image" else model.config.text_config
     top = config.num_hidden_layers + 1
-    if layer := re.search(r"\blayers\.(\d+)\.", name):
+    if layer := re.search(r"\blayers?\.(\d+)\.", name):
         depth = int(layer[1]) + 1
     else:
         depth = 0 if re.search("embeddings|pre_layrnorm", name) else top
@@ -97,7 +112,7 @@ def place(model: Any, name: str) -> Place:
 
 
 def check_choice(model: Any, config: FinetuneConfig) -> None:
-    """Raises InputError where the model has too few layers to freeze, or adapters are asked for without peft."""
+    """Raises InputError where the model has too few layers to freeze, or no place for adapters, or peft is missing."""
     deepest = max(place(model, name).depth for name, _ in model.named_parameters())
     if isinstance(config.freeze, int) and config.freeze >= deepest:
         raise InputError(
@@ -110,6 +125,13 @@ def check_choice(model: Any, config: FinetuneConfig) -> None:
             raise InputError(
                 "lora needs the package peft, which is not here: pip install 'koclip-consistency[lora]'"
             ) from error
+        adapted = {place(model, name).tower for name, _ in model.named_modules() if re.fullmatch(LORA_TARGETS, name)}
+        for tower in ("image", "text"):
+            if tower not in adapted:
+                raise InputError(
+                    f"lora finds no attention in the {tower} tower that it knows (q_proj or query, ...): "
+                    "fine-tune this model without lora"
+                )
 
 
 def choose_weights(classifier: PairClassifier, config: FinetuneConfig) -> dict[str, nn.Parameter]:
@@ -122,7 +144,7 @@ def choose_weights(classifier: PairClassifier, config: FinetuneConfig) -> dict[s
         if config.lora is not None:
             learns = "lora_" in name
         elif isinstance(config.freeze, int):
-            learns = config.freeze == 0 or at.depth > config.freeze
+            learns = config.freeze == 0 or at.depth > config.freeze or at.below == 0
         else:
             learns = at.tower != config.freeze
         parameter.requires_grad_(learns and at.tower != "")
@@ -188,3 +210,4 @@ def merge_adapters(model: nn.Module) -> None:
             module.merge()
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, module.get_base_layer())
+    del model.peft_config  # by which peft would take the model for an adapted one when a refit adds new ones

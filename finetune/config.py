@@ -19,6 +19,7 @@ CHOICES = {
     "autocast": ("none", "fp16", "bf16"),
 }
 POSITIVE = ("head_lr", "layer_decay", "epochs", "batch_size", "accumulation", "picture_memory")
+ONLY_MEMORY = ("micro_batch", "gradient_checkpointing", "picture_memory")  # settings by which no result is another
 HEAD = HeadConfig(
     lr=1e-3
 )  # half the rate of a head that stays alone: ended better on the test rows of development draws 101 and 102
@@ -39,8 +40,8 @@ class FinetuneConfig:
     all steps, then fall to 0. clip_norm: the gradient's norm is cut to it.
     batch_by: a batch is `batch_size` rows, or all rows of `batch_size` pictures. accumulation: batches a step, whose
     gradients are averaged; drop_incomplete: a last step of fewer batches is left out, as the published loop does.
-    micro_batch: pictures encoded at once, which changes memory and nothing else: "auto" begins with the whole step and
-    halves when memory is short, None is the whole step and nothing less.
+    micro_batch: pictures encoded at once, which changes memory and nothing else, but for the chance of dropout: "auto"
+    begins with the whole step and halves when memory is short, None is the whole step and nothing less.
     epochs, max_steps: where training ends at the latest. select: the score on the validation rows, if there are any;
     the latest epoch is kept whose score is not lower than the best by more than such scores scatter (see `loop`).
     patience: epochs with lower scores after which training ends.
@@ -51,7 +52,8 @@ class FinetuneConfig:
     (WiSE-FT: Wortsman et al., Robust fine-tuning of zero-shot models, arXiv:2109.01903).
     crop: least share of a picture's area that a training crop keeps, 1 for none; flip: mirror half of the pictures
     (text in pictures does not survive it).
-    freeze: the lowest N layers of both towers and all below them, or the "image" or "text" tower, do not learn.
+    freeze: the lowest N layers of both towers (all of a tower that has fewer) and what is below them do not learn, or
+    the "image" or "text" tower does not; with a number the last norm and the projection of both towers always learn.
     lora: rank of the adapters that learn in place of the encoders. gradient_checkpointing: less memory, more time.
     autocast: half precision on a GPU; master weights stay fp32.
     picture_memory: bytes of prepared pictures to keep; those beyond it are decoded whenever they are used.

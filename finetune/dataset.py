@@ -1,6 +1,5 @@
 """Rows of a pair table as training wants them: pictures decoded once, hashtags tokenized once, steps in order."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +11,10 @@ import numpy.typing as npt
 
 from consistency.backbone import Backbone
 from consistency.errors import ImageError
-from consistency.images import ImageFile, ImageLimits, decode_image, image_identity
+from consistency.images import ImageFile, ImageLimits, image_identity
 from consistency.pairs import PairTable, Skipped
 from consistency.progress import Progress, silent
+from consistency.reading import Budget, Decoding, cores, pixels_at_once
 from finetune.config import FinetuneConfig
 
 HASHTAGS_PER_PICTURE = 16  # a hashtag's pass costs about a sixteenth of a picture's
@@ -35,12 +35,13 @@ class Pictures:
         load: Callable[[ImageFile], npt.NDArray[Any]],
         *,
         memory: int,
+        workers: int = 1,
         progress: Progress = silent,
     ) -> None:
-        self._files, self._load = files, load
+        self._files, self._load, self._workers = files, load, workers
         self._kept: dict[int, npt.NDArray[Any]] = {}
         self.problems: dict[int, str] = {}
-        with progress("Decoding pictures", len(files)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        with progress("Decoding pictures", len(files)) as advance, ThreadPoolExecutor(workers) as pool:
             for number, picture in enumerate(pool.map(self._try, files)):
                 if isinstance(picture, str):
                     self.problems[number] = picture
@@ -51,8 +52,8 @@ class Pictures:
     def batch(self, numbers: Ints) -> npt.NDArray[Any]:
         """The pictures `numbers`, stacked: what `Backbone.pixels` takes."""
         missing = [number for number in numbers.tolist() if number not in self._kept]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            loaded = dict(zip(missing, pool.map(self._load, [self._files[n] for n in missing]), strict=True))
+        with ThreadPoolExecutor(self._workers) as pool:
+            loaded = dict(zip(missing, pool.map(self._again, [self._files[n] for n in missing]), strict=True))
         return np.stack([self._kept[n] if n in self._kept else loaded[n] for n in numbers.tolist()])
 
     def _try(self, file: ImageFile) -> npt.NDArray[Any] | str:
@@ -60,6 +61,12 @@ class Pictures:
             return self._load(file)
         except ImageError as error:
             return str(error)
+
+    def _again(self, file: ImageFile) -> npt.NDArray[Any]:
+        try:
+            return self._load(file)
+        except ImageError as error:
+            raise ImageError(f"{file.name} could be used before, and cannot now ({error}): put it back") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,23 +94,25 @@ def read_pair_data(
     config: FinetuneConfig,
     *,
     limits: ImageLimits | None = None,
+    workers: int | None = None,
     progress: Progress = silent,
 ) -> PairData:
-    """Decode the distinct pictures (by content) and tokenize the distinct hashtags of `table`."""
-    target = max(backbone.spec.size) if backbone.spec else None
+    """Decode the distinct pictures (by content) and tokenize the distinct hashtags of `table`.
+
+    workers: threads that decode, None for one a core; large pictures wait for one another (see `Budget`).
+    """
+    workers = workers or cores()
+    target = None if backbone.spec is None else backbone.spec.target
+    decoding, room = Decoding(config.decode, limits or ImageLimits(), target), Budget(pixels_at_once(workers))
 
     def load(file: ImageFile) -> npt.NDArray[Any]:
-        if file.problem or file.path is None:
-            raise ImageError(file.problem or "there is no such file")
-        try:
-            data = file.path.read_bytes()
-        except OSError as error:
-            raise ImageError(f"cannot be read: {error.strerror}") from error
-        return backbone.prepare(decode_image(data, decode=config.decode, limits=limits or ImageLimits(), target=target))
+        if file.problem:
+            raise ImageError(file.problem)
+        return decoding.prepared(file, backbone.prepare, room)
 
     numbers, image_index = _number(image_identity(table.images, files))
     distinct = [files[table.images[first]] for first in numbers]
-    pictures = Pictures(distinct, load, memory=config.picture_memory, progress=progress)
+    pictures = Pictures(distinct, load, memory=config.picture_memory, workers=workers, progress=progress)
     firsts, hashtag_index = _number(table.hashtags)
     bad = np.isin(image_index, list(pictures.problems))
     skipped = tuple(
@@ -141,12 +150,21 @@ class Step:
 
 
 def epoch_steps(
-    config: FinetuneConfig, data: PairData, rows: Ints, row_weights: Floats, *, seed: int, epoch: int
+    config: FinetuneConfig,
+    data: PairData,
+    rows: Ints,
+    row_weights: Floats,
+    *,
+    row_masses: Floats | None = None,
+    seed: int,
+    epoch: int,
 ) -> list[Step]:
     """The steps of an epoch: a function of seed and epoch alone. row_weights: (n,), of every row of the table.
 
-    A batch's loss is its rows' weighted mean, a step's the mean of its batches'.
+    A batch's loss is its rows' weighted mean, a step's the mean of its batches'. row_masses: (n,), by whose sum such a
+    mean is divided, where that is not the weights' (see `heads.losses.row_masses`).
     """
+    masses = row_weights if row_masses is None else row_masses
     rng = np.random.default_rng([seed, 1, epoch])
     if config.batch_by == "row":
         order = rng.permutation(rows)
@@ -161,7 +179,7 @@ def epoch_steps(
         together = batches[start : start + config.accumulation]
         if config.drop_incomplete and len(together) < config.accumulation:
             break
-        shares = [row_weights[batch] / row_weights[batch].sum() / len(together) for batch in together]
+        shares = [row_weights[batch] / masses[batch].sum() / len(together) for batch in together]
         steps.append(Step(np.concatenate(together), np.concatenate(shares)))
     return steps
 

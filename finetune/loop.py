@@ -16,17 +16,26 @@ import torch
 from torch import Tensor
 
 from consistency.durable import write_file
-from consistency.errors import DivergenceError, InputError, OutOfMemory
+from consistency.errors import DivergenceError, InputError, OutOfMemory, is_out_of_memory
 from consistency.metrics import METRICS, evaluate
 from consistency.progress import Progress
 from consistency.resolve import choose_precision
 from consistency.runs import to_csv
 from consistency.schedule import rate_share
 from finetune.checkpoint import Checkpoints, Parts
-from finetune.classifier import PairClassifier, augment, choose_weights, embed, holding, parameter_groups, top_rate
+from finetune.classifier import (
+    PairClassifier,
+    choose_weights,
+    draw_views,
+    embed,
+    holding,
+    parameter_groups,
+    seen,
+    top_rate,
+)
 from finetune.config import FinetuneConfig
 from finetune.dataset import Floats, Ints, PairData, Step, epoch_steps, with_pictures
-from heads.losses import CLASSES, row_losses
+from heads.losses import CLASSES, row_losses, row_masses
 from heads.model import TrainedHead
 
 # What QWK and macro-F1 on n pictures scatter by from epoch to epoch is about this / sqrt(n). Of epochs that differ by
@@ -129,12 +138,14 @@ class Training:
         self.share = 1.0
         self.at = Position(micro_batch=None if config.micro_batch == "auto" else config.micro_batch)
         self.row_weights = rows.class_weights[rows.labels]
+        labels, weights = torch.from_numpy(rows.labels), torch.from_numpy(self.row_weights)
+        self.row_masses = row_masses(config.head.loss, labels, weights).numpy()
         steps = len(self._steps(1))
         self.total = min(config.epochs * steps, config.max_steps or sys.maxsize)
         self.planned = self.total if chosen is None else min(self.total, chosen.epochs * steps)
         if not self.total:
             raise InputError(f"{len(rows.train)} train rows make no step of {config.accumulation} batches: add rows")
-        self.labels = torch.from_numpy(rows.labels).to(self.device)
+        self.labels = labels.to(self.device)
         watched = np.unique(data.image_index[rows.watched[1]])
         self.scatter = SCATTER / len(watched) ** 0.5
         self.warmup = int(config.warmup * self.total)
@@ -199,6 +210,8 @@ class Training:
 
     def restore(self, state: dict[str, Any], parts: Parts) -> None:
         self.at = Position(**state["position"])
+        if self.config.micro_batch != "auto":  # it may be another now
+            self.at.micro_batch = self.config.micro_batch
         self.scaler.load_state_dict(state["scaler"])
         for name, parameter in self.learning.items():
             parameter.data.copy_(parts["weights"][name])
@@ -231,7 +244,15 @@ class Training:
         self.checkpoints.write(self.at.step, state, parts)
 
     def _steps(self, epoch: int) -> list[Step]:
-        return epoch_steps(self.config, self.data, self.rows.train, self.row_weights, seed=self.seed, epoch=epoch)
+        return epoch_steps(
+            self.config,
+            self.data,
+            self.rows.train,
+            self.row_weights,
+            row_masses=self.row_masses,
+            seed=self.seed,
+            epoch=epoch,
+        )
 
     def _out_of_patience(self) -> bool:
         patience, at = self.config.patience, self.at
@@ -271,22 +292,27 @@ class Training:
         while True:
             self.optimizer.zero_grad()
             torch.manual_seed(int(np.random.SeedSequence([self.seed, 2, self.at.step]).generate_state(1)[0]))
+            views = draw_views(len(numbers), crop=self.config.crop, flip=self.config.flip)
             try:
                 parts = step.parts(self.data, self.at.micro_batch)
-                return float(sum(self._backward(part, numbers, pictures) for part in parts))
+                return float(sum(self._backward(part, numbers, pictures, views) for part in parts))
             except RuntimeError as error:
-                if not _lacks_memory(error):
+                if not is_out_of_memory(error):
                     raise
             self._shrink(len(numbers))  # outside the handler, whose error holds on to the step's tensors
 
-    def _backward(self, part: Step, numbers: Ints, pictures: npt.NDArray[Any]) -> Tensor:
+    def _backward(self, part: Step, numbers: Ints, pictures: npt.NDArray[Any], views: Tensor | None) -> Tensor:
+        """The gradient of a part. numbers, pictures, views: of the step's distinct pictures."""
         classifier, backbone = self.classifier.train(), self.classifier.backbone
         distinct, image_index = np.unique(self.data.image_index[part.rows], return_inverse=True)
         hashtags, hashtag_index = np.unique(self.data.hashtag_index[part.rows], return_inverse=True)
-        pixels = backbone.pixels(pictures[np.searchsorted(numbers, distinct)])
+        shown = np.searchsorted(numbers, distinct)
+        pixels = backbone.pixels(pictures[shown])
+        if views is not None:
+            pixels = seen(pixels, views[shown])
         with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
             outputs = classifier(
-                augment(pixels, crop=self.config.crop, flip=self.config.flip),
+                pixels,
                 torch.from_numpy(image_index).to(self.device),
                 *backbone.text_batch([self.data.tokens[number] for number in hashtags]),
                 torch.from_numpy(hashtag_index).to(self.device),
@@ -311,8 +337,9 @@ class Training:
         self._require_finite()
         at, (side, rows) = self.at, self.rows.watched
         if self.chosen is not None:
-            with holding(self.learning, self.average):
-                self.kept, at.kept_epoch = self._copy("cpu"), at.epoch
+            if at.step == self.planned:
+                with holding(self.learning, self.average):
+                    self.kept, at.kept_epoch = self._copy("cpu"), at.epoch
             return
         with holding(self.learning, self.average):
             probabilities = self._probabilities(rows)
@@ -370,7 +397,3 @@ def autocast_dtype(config: FinetuneConfig, device: str) -> torch.dtype | None:
     if config.autocast == "fp16":
         return torch.float16
     return torch.bfloat16 if choose_precision("auto", device) == "bf16" else None
-
-
-def _lacks_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -101,7 +101,8 @@ def save_backbone(folder: Path, backbone: Backbone) -> None:
     preprocessing = processor_config(source)
     if backbone.spec is not None and squash(backbone.spec) == backbone.spec:
         height, width = backbone.spec.size
-        preprocessing |= {"do_resize": True, "do_center_crop": False, "size": {"height": height, "width": width}}
+        size = {"height": height, "width": width}
+        preprocessing |= {"do_resize": True, "do_center_crop": False, "size": size, "resample": backbone.spec.resample}
         preprocessing.pop("crop_size", None)
     for path in sorted(source.iterdir()):
         if path.is_file() and is_small_file(path.name) and path.name not in NOT_COPIED:

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from consistency.backbone import Backbone, load_backbone
+from consistency.backbone import Backbone
 from consistency.durable import make_folder
 from consistency.errors import BackboneError, DivergenceError, InputError
-from consistency.images import ImageFile, ImageLimits
+from consistency.images import ImageFile, ImageLimits, image_identity
+from consistency.loading import load_model
 from consistency.pairs import PairTable
 from consistency.preprocess import squash
 from consistency.progress import Progress, silent
 from finetune.checkpoint import Cadence, Checkpoints, Parts
 from finetune.classifier import PairClassifier, check_choice, embed, merge_adapters
-from finetune.config import FinetuneConfig
+from finetune.config import ONLY_MEMORY, FinetuneConfig
 from finetune.dataset import Floats, Ints, PairData, read_pair_data
 from finetune.loop import Chosen, History, Rows, Training
 from finetune.model import Finetuned, save_finetuned
@@ -82,13 +83,14 @@ def prepare(
     seed: int,
     class_weights_from: Ints | None = None,
     limits: ImageLimits | None = None,
+    workers: int | None = None,
     progress: Progress = silent,
 ) -> Prepared:
     """Decode every picture and settle what is trained on what. With `config.squash`, `backbone` squashes from now on.
 
     labels: (n,) int64 0..4, of every row of the table. train, val, test: (k,) int64 rows of the table. Without `val`
     nothing is chosen: the last weights are kept, and the history is measured on the test rows. class_weights_from:
-    labels that balanced class weights count, instead of those of the train rows.
+    labels that balanced class weights count, instead of those of the train rows. limits, workers: see `read_pair_data`.
 
     Raises InputError, BackboneError.
     """
@@ -102,7 +104,7 @@ def prepare(
             )
         backbone.spec = squash(backbone.spec)
     check_choice(backbone.model, config)
-    data = read_pair_data(backbone, table, files, config, limits=limits, progress=progress)
+    data = read_pair_data(backbone, table, files, config, limits=limits, workers=workers, progress=progress)
     sides = {"train": train, "test": test} | ({} if val is None else {"val": val})
     usable = {side: data.usable(rows) for side, rows in sides.items()}
     for side, there in usable.items():
@@ -116,7 +118,7 @@ def prepare(
     rows, refit = rows_of(usable["train"], usable.get("val")), None
     if config.refit and rows.val is not None:
         refit = rows_of(np.sort(np.concatenate([rows.train, rows.val])), None)
-    identity = _identity(backbone, table, labels, usable, rows.class_weights, config, seed)
+    identity = _identity(backbone, table, files, labels, usable, rows.class_weights, config, seed)
     return Prepared(backbone, data, rows, refit, config, seed, identity)
 
 
@@ -132,7 +134,8 @@ def finetune(
 ) -> FinetuneResult:
     """Fine-tune the backbone; `out` gets history.csv and, meanwhile, checkpoint/.
 
-    The backbone's weights change in place, and with a refit those of another that is loaded again; the result has it.
+    The backbone's weights change in place. Before a refit, the model that validation chose is saved in `out`, where it
+    stays should the refit diverge.
     head: to begin with, of the kind `config.head`, trained on embeddings of this backbone; without it
     `config.warm_start` decides. resume: go on from the last checkpoint in `out`, to the result that an uninterrupted
     training has (to the bit on a CPU); from the beginning where there is none yet. The caller's random state stays as
@@ -166,11 +169,14 @@ def finetune(
         try:
             training.run(progress, on_epoch)
         except DivergenceError as error:
-            if not training.kept:
+            if chosen is not None:
+                kept = f"of the training before the refit, the weights of epoch {chosen.epochs}"
+            elif training.kept:
+                save_finetuned(out, _finish(training))
+                kept = f"the weights of epoch {training.at.kept_epoch}"
+            else:
                 raise
-            save_finetuned(out, _finish(training))
-            kept = f"the weights of epoch {training.at.kept_epoch} are kept in {out / 'model'}"
-            raise DivergenceError(f"{error}; {kept}") from error
+            raise DivergenceError(f"{error}; {kept} are kept in {out / 'model'}") from error
         return training
 
     rows, data, best_test = prepared.rows, prepared.data, None
@@ -183,9 +189,12 @@ def finetune(
             answers = None if rows.val is None else model.probabilities(data, rows.val)
             chosen = Chosen(at.kept_epoch, training.share, at.best_epoch, model.head.temperature, at.history, answers)
             started = None
+            if prepared.refit is not None:
+                save_finetuned(out, model)
+                del training, model  # and the memory they hold
+                _load_again(prepared.backbone)
         if prepared.refit is not None:
-            training = model = None  # type: ignore[assignment]  # and the memory they hold
-            training = trained(_loaded_again(prepared.backbone), prepared.refit, started, chosen)
+            training = trained(prepared.backbone, prepared.refit, started, chosen)
             model = _finish(training)
             model = replace(model, head=replace(model.head, temperature=chosen.temperature))
     probabilities = {"test": model.probabilities(data, rows.test)}
@@ -203,10 +212,9 @@ def finetune(
     )
 
 
-def _loaded_again(backbone: Backbone) -> Backbone:
-    fresh = load_backbone(backbone.resolved, device=backbone.device, precision="fp32", decode=backbone.decode)
-    fresh.spec = backbone.spec
-    return fresh
+def _load_again(backbone: Backbone) -> None:
+    """Its weights as they were before training."""
+    backbone.model.load_state_dict(load_model(backbone.resolved, torch.float32).state_dict())
 
 
 def _first_head(prepared: Prepared, backbone: Backbone, rows: Rows, given: TrainedHead | None, *, probe: bool) -> Head:
@@ -251,6 +259,7 @@ def class_weights(config: FinetuneConfig, labels: Ints) -> Floats:
 def _identity(
     backbone: Backbone,
     table: PairTable,
+    files: Mapping[str, ImageFile],
     labels: Ints,
     usable: Mapping[str, Ints],
     weights: Floats,
@@ -263,10 +272,11 @@ def _identity(
     return {
         "backbone": backbone.resolved.revision,
         "data": table.digest,
+        "pictures": hashlib.sha256("\n".join(image_identity(table.images, files)).encode()).hexdigest(),
         "split": split.hexdigest(),
         "class weights": weights.tolist(),
         "seed": seed,
-        **{f"config.{name}": value for name, value in config.as_dict().items()},
+        **{f"config.{name}": value for name, value in config.as_dict().items() if name not in ONLY_MEMORY},
     }
 
 

@@ -11,8 +11,6 @@ Outputs have shape (..., n, k): any number of heads at once in front, n pairs, a
     regression       1  the class itself, 0..4                least squares; cut points are fitted afterwards
 """
 
-from typing import Literal
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,7 +18,6 @@ from torch.nn import functional as F
 
 from heads.thresholds import Floats, Ints
 
-LossName = Literal["cross-entropy", "sord", "emd", "corn", "cumulative-link", "regression"]
 CLASSES = 5
 # Rows of the last layer's weight and entries of its bias: one score is shared by the four cuts of cumulative-link.
 OUTPUTS: dict[str, tuple[int, int]] = {
@@ -92,8 +89,12 @@ def loss_terms(
     weights = class_weights.expand(*every[:-1], CLASSES).gather(-1, labels.expand(every))
     if counts is not None:
         weights = weights * counts
-    mass = (labels + 1).clamp(max=CLASSES - 1) * weights if name == "corn" else weights
-    return (row_losses(name, outputs, labels) * weights).sum(-1), mass.sum(-1)
+    return (row_losses(name, outputs, labels) * weights).sum(-1), row_masses(name, labels, weights).sum(-1)
+
+
+def row_masses(name: str, labels: Tensor, weights: Tensor) -> Tensor:
+    """What rows of these weights add to the divisor of `loss`, (..., n)."""
+    return (labels + 1).clamp(max=CLASSES - 1) * weights if name == "corn" else weights
 
 
 def row_losses(name: str, outputs: Tensor, labels: Tensor) -> Tensor:
@@ -132,11 +133,6 @@ def log_probabilities(name: str, outputs: Tensor) -> Tensor:
         edges = torch.arange(CLASSES + 1, device=outputs.device, dtype=outputs.dtype) - 0.5
         return F.log_softmax(_log_intervals((edges - outputs) / REGRESSION_SPREAD), -1)
     raise ValueError(f"unknown loss {name!r}")
-
-
-def probabilities(name: str, outputs: Tensor) -> Tensor:
-    """Probabilities of the five classes, (..., n, 5)."""
-    return log_probabilities(name, outputs).exp()
 
 
 def _log_intervals(edges: Tensor) -> Tensor:

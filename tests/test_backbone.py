@@ -18,7 +18,7 @@ from sklearn.datasets import load_sample_images
 from consistency.backbone import Backbone, load_backbone
 from consistency.errors import BackboneError
 from consistency.resolve import choose_device, fingerprint_fields, resolve_backbone
-from tests.models import Tower, change_json, make_clip_folder, make_siglip_folder, write_json
+from tests.models import KINDS, change_json, make_clip_folder, make_other_folder, write_json
 
 HASHTAGS = ["#바다여행", "맛스타그램", "#夜景", "カフェ", "#ootd", "☕🌊❤️", "#여행 에세이 2024", "뷁"]
 LONG = "#제주도한달살기브이로그" * 10
@@ -29,49 +29,6 @@ def pictures() -> list[Image.Image]:
     """A wide and an upright photograph, and one smaller than the models' input."""
     china, flower = (Image.fromarray(array) for array in load_sample_images().images)
     return [china, flower.transpose(Image.Transpose.ROTATE_90), flower.resize((20, 17))]
-
-
-def make_other_folder(path: Path, kind: str) -> Path:
-    """A dual encoder of `kind` with the tokenizer and preprocessing of our small CLIP."""
-    make_clip_folder(path)
-    end = transformers.AutoTokenizer.from_pretrained(path).eos_token_id
-    texts: dict[str, Any] = Tower().config() | {"vocab_size": 1000, "pad_token_id": 1, "max_position_embeddings": 77}
-    pictures: dict[str, Any] = Tower().config() | {"image_size": 32, "patch_size": 16}
-    config: Any
-    if kind in ("vision-text-dual-encoder", "roberta", "vit"):
-        towers = (
-            transformers.ViTConfig(**pictures | {"image_size": [32, 32]})
-            if kind == "vit"
-            else transformers.CLIPVisionConfig(**pictures),
-            transformers.RobertaConfig(**texts) if kind == "roberta" else transformers.BertConfig(**texts),
-        )
-        config = transformers.VisionTextDualEncoderConfig.from_vision_text_configs(*towers, projection_dim=32)
-    else:
-        texts |= {"metaclip_2": {"eos_token_id": end}, "altclip": {"project_dim": 32}}.get(kind, {})
-        if kind == "altclip":
-            texts["max_position_embeddings"] += 2  # its positions start behind that of the padding token
-        config_class: Any = transformers.CONFIG_MAPPING[kind]
-        config = config_class(projection_dim=32, text_config=texts, vision_config=pictures)
-    torch.manual_seed(1)
-    model: Any = transformers.AutoModel.from_config(config)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.ndim > 1 and "projection" not in name:
-                parameter.mul_(8)  # else a random BERT gives nearly one vector to all texts
-    model.save_pretrained(path)
-    return path
-
-
-KINDS: dict[str, Callable[[Path], Path]] = {
-    "clip": make_clip_folder,
-    "clip, old end of text": lambda path: make_clip_folder(path, legacy_eos=True),
-    "clip, oblong": lambda path: make_clip_folder(path, dim=16, vision=Tower(48, 1, 3), text=Tower(24, 3, 4)),
-    "siglip": make_siglip_folder,
-    **{
-        kind: lambda path, kind=kind: make_other_folder(path, kind)  # type: ignore[misc]
-        for kind in ("metaclip_2", "altclip", "chinese_clip", "vision-text-dual-encoder")
-    },
-}
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,25 @@
+import shutil
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from consistency.backbone import load_backbone
+from consistency.errors import ImageError
 from consistency.images import find_images
 from consistency.pairs import read_pairs
+from consistency.resolve import resolve_backbone
 from finetune.config import FinetuneConfig
 from finetune.dataset import HASHTAGS_PER_PICTURE, PairData, Pictures, Step, epoch_steps, read_pair_data, with_pictures
 from tests.finetuning import Case, make_case
+from tests.models import change_json, make_clip_folder
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +69,55 @@ def test_same_content_under_two_names_is_one_picture(tmp_path: Path, case: Case)
         (4, "gone.png", "#z"),
     ]
     assert "broken or truncated" in read.skipped[0].reason
+
+
+def test_a_picture_that_changed_since_it_was_listed(tmp_path: Path, case: Case) -> None:
+    shutil.copytree(case.folder / "image", tmp_path / "image")
+    files = find_images(case.table.images, tmp_path / "image")
+    shutil.copy(tmp_path / "image" / "1.png", tmp_path / "image" / "0.png")
+    config = replace(FinetuneConfig.default(), picture_memory=1)
+    read = read_pair_data(case.backbone(), case.table, files, config)
+    assert {(line.image, line.reason) for line in read.skipped} == {("0.png", "changed while it was read")}
+    shutil.copy(tmp_path / "image" / "2.png", tmp_path / "image" / "1.png")  # which is decoded again when it is used
+    number = read.image_index[list(case.table.images).index("1.png")]
+    with pytest.raises(ImageError, match=r"^1.png could be used before, and cannot now \(changed while it was read\)"):
+        read.pictures.batch(np.array([number]))
+
+
+def test_large_pictures_are_not_decoded_all_at_once(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("finetune.dataset.pixels_at_once", lambda workers: 2000)  # of which a picture has 1600 or more
+    lock, held, most = threading.Lock(), [0], [0]
+    backbone = case.backbone()
+    prepare = backbone.prepare
+
+    def slow(image: Image.Image) -> Any:
+        with lock:
+            held[0] += 1
+            most[0] = max(most[0], held[0])
+        time.sleep(0.005)
+        with lock:
+            held[0] -= 1
+        return prepare(image)
+
+    monkeypatch.setattr(backbone, "prepare", slow)
+    read_pair_data(backbone, case.table, case.files, FinetuneConfig.default(), workers=4)
+    assert most[0] == 1
+
+
+def test_fast_decodes_as_extraction_does(tmp_path: Path) -> None:
+    """At twice the size that the shorter side is brought to, not of the crop's."""
+    folder = make_clip_folder(tmp_path / "model", image_size=32)
+    change_json(folder / "preprocessor_config.json", size={"shortest_edge": 48})
+    noise = np.random.default_rng(0).integers(0, 256, (75, 75, 3), np.uint8)
+    Image.fromarray(noise).resize((300, 300)).save(tmp_path / "large.jpg", quality=95)
+    (tmp_path / "pairs.csv").write_text("Image Filename,Hashtag,Score\nlarge.jpg,#x,1\n", encoding="utf-8")
+    table = read_pairs(tmp_path / "pairs.csv")
+    files, backbone = find_images(table.images, tmp_path), load_backbone(resolve_backbone(str(folder)), device="cpu")
+    read = read_pair_data(backbone, table, files, replace(FinetuneConfig.default(), decode="fast"))
+    half = Image.open(tmp_path / "large.jpg")
+    half.draft(None, (150, 150))  # type: ignore[no-untyped-call]
+    assert half.size == (150, 150)  # a quarter would be 75, less than twice 48
+    np.testing.assert_array_equal(read.pictures.batch(np.array([0]))[0], backbone.prepare(half))
 
 
 @pytest.mark.parametrize("by", ["row", "image"])

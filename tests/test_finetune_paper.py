@@ -1,5 +1,6 @@
 """The paper preset against the published recipe, written down plainly."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from finetune.model import load_finetuned, load_published, save_finetuned
 from finetune.train import FinetuneResult
 from heads.model import Head
 from tests.finetuning import Case, PublishedLoop, make_case
+from tests.models import change_json
 
 SEED = 3
 # Dropout's masks depend on how rows are put together, and the published loop has no seed: compared without.
@@ -125,3 +127,14 @@ def test_the_run_squashes_pictures_from_now_on(case: Case, tuned: tuple[Path, Fi
     theirs = processor(picture, return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(backbone.pixels(np.stack([squashed])), theirs, atol=1e-5, rtol=0)
     assert load_finetuned(tuned[0], device="cpu").config == PAPER
+
+
+def test_a_source_with_another_filter_is_saved_as_it_was_trained(case: Case, tmp_path: Path) -> None:
+    shutil.copytree(case.model, tmp_path / "bilinear")
+    change_json(tmp_path / "bilinear" / "preprocessor_config.json", resample=2)
+    result = replace(case, model=tmp_path / "bilinear").run(replace(PAPER, epochs=1), tmp_path / "run", validate=False)
+    save_finetuned(tmp_path / "run", result.model)
+    reloaded = load_finetuned(tmp_path / "run", device="cpu").backbone.spec
+    assert reloaded == result.model.backbone.spec
+    assert reloaded is not None
+    assert reloaded.resample == 3  # Pillow's bicubic, as published

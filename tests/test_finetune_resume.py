@@ -5,6 +5,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ import pytest
 
 from consistency import durable
 from consistency.errors import InputError, StorageError
+from consistency.images import find_images
 from finetune.checkpoint import Cadence, discard
 from finetune.config import FinetuneConfig
 from finetune.loop import Training
@@ -144,6 +146,32 @@ def test_another_training_is_not_resumed(case: Case, stopped: Path) -> None:
     changed = replace(case, train=case.train[1:])
     with pytest.raises(InputError, match="of a training with another split"):
         changed.run(CONFIG, stopped, resume=True)
+
+
+def test_other_pictures_under_the_same_names_are_not_resumed(case: Case, stopped: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "image"
+    shutil.copytree(case.folder / "image", folder)
+    shutil.copy(folder / "0.png", folder / "1.png")
+    changed = replace(case, files=find_images(case.table.images, folder))
+    with pytest.raises(InputError, match="of a training with another pictures"):
+        changed.run(CONFIG, stopped, resume=True)
+
+
+def test_what_only_changes_memory_may_be_another_when_resumed(
+    case: Case, stopped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = []
+
+    class Watched(Training):
+        def update(self, *step: Any) -> float:
+            at_once.append(self.at.micro_batch)
+            return super().update(*step)
+
+    monkeypatch.setattr("finetune.train.Training", Watched)
+    frugal = replace(CONFIG, micro_batch=2, gradient_checkpointing=True, picture_memory=1)
+    result = case.run(frugal, stopped, resume=True)
+    assert [record["epoch"] for record in result.history] == [0, 1, 2]
+    assert at_once == [2, 2, 2]  # the steps of the second epoch
 
 
 def test_a_damaged_checkpoint_is_told(case: Case, stopped: Path) -> None:

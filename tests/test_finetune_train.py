@@ -11,13 +11,22 @@ from sklearn.metrics import cohen_kappa_score
 from consistency.backbone import load_backbone
 from consistency.errors import BackboneError, DivergenceError, InputError, OutOfMemory
 from consistency.resolve import resolve_backbone
-from finetune.classifier import PairClassifier, augment, choose_weights, embed, parameter_groups, top_rate
+from finetune.classifier import (
+    PairClassifier,
+    choose_weights,
+    draw_views,
+    embed,
+    parameter_groups,
+    seen,
+    top_rate,
+)
 from finetune.config import FinetuneConfig
 from finetune.dataset import read_pair_data
+from finetune.loop import Training
 from finetune.model import load_finetuned
 from finetune.probe import probe_head
 from finetune.train import class_weights
-from heads.losses import row_losses
+from heads.losses import OUTPUTS, loss, row_losses
 from heads.model import Head, HeadConfig, TrainedHead
 from tests.finetuning import Case, make_case, quick
 from tests.models import Tower, make_clip_folder
@@ -148,7 +157,10 @@ def everything(case: Case) -> Case:
 def test_a_refit_trains_as_long_on_all_rows_and_measures_nothing(case: Case, tmp_path: Path) -> None:
     """As a training does that is told the number of epochs and has no rows to validate on."""
     config = quick(epochs=6, warm_start=False, schedule="step", warmup=0.0, lr=1e-2, head_lr=3e-2)
-    chosen, refit = (case.run(replace(config, refit=again), tmp_path / str(again)) for again in (False, True))
+    chosen = case.run(config, tmp_path / "chosen")
+    backbone = case.backbone()
+    refit = case.run(replace(config, refit=True), tmp_path / "refit", backbone=backbone)
+    assert refit.model.backbone is backbone  # no second model in memory
     assert 0 < refit.kept_epoch == chosen.kept_epoch
     plain = everything(case).run(replace(config, epochs=chosen.kept_epoch), tmp_path / "plain", validate=False)
     assert same(weights_of(refit.model.backbone.model), weights_of(plain.model.backbone.model))
@@ -158,6 +170,27 @@ def test_a_refit_trains_as_long_on_all_rows_and_measures_nothing(case: Case, tmp
     assert [{**record, "seconds": 0} for record in refit.history] == [{**r, "seconds": 0} for r in chosen.history]
     np.testing.assert_array_equal(refit.probabilities["val"], chosen.probabilities["val"])
     assert refit.rows.keys() == {"val", "test"}
+
+
+def test_a_refit_that_diverges_leaves_the_model_that_validation_chose(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Diverging(Training):
+        def update(self, *step: Any) -> float:
+            if self.chosen is not None and self.at.step == 2:
+                self._diverged("the loss is nan")
+            return super().update(*step)
+
+    config = quick(epochs=6, warm_start=False, schedule="step", warmup=0.0, lr=1e-2, head_lr=3e-2)
+    expected = case.run(config, tmp_path / "expected")
+    monkeypatch.setattr("finetune.train.Training", Diverging)
+    kept = f"of the training before the refit, the weights of epoch {expected.kept_epoch} are kept in .*run/model"
+    with pytest.raises(DivergenceError, match=f"diverged at step 3, .*; {kept}$"):
+        case.run(replace(config, refit=True), tmp_path / "run")
+    model = load_finetuned(tmp_path / "run", device="cpu")
+    assert model.head.temperature == expected.model.head.temperature != 1
+    _, probabilities, _ = model.predict_proba(case.table, case.files)
+    np.testing.assert_allclose(probabilities[case.test], expected.probabilities["test"], atol=1e-6)
 
 
 def test_where_no_epoch_is_better_a_refit_trains_the_head_alone(case: Case, tmp_path: Path) -> None:
@@ -173,10 +206,11 @@ def test_max_steps(case: Case, tmp_path: Path) -> None:
     assert [record["step"] for record in result.history] == [0, 3, 4]
 
 
-def test_micro_batches_change_memory_and_nothing_else(case: Case, tmp_path: Path) -> None:
+@pytest.mark.parametrize("augmentation", [{}, {"crop": 0.5, "flip": True}], ids=["plain", "augmented"])
+def test_micro_batches_change_memory_and_nothing_else(case: Case, tmp_path: Path, augmentation: dict[str, Any]) -> None:
     head = HeadConfig(hidden=(16,), epochs=2, dropout=0.0)
     # Plain gradient descent would tell more, but Adam's first steps are steep enough if the rate is small.
-    config = quick(head=head, batch_size=6, epochs=1, lr=1e-4)
+    config = quick(head=head, batch_size=6, epochs=1, lr=1e-4, **augmentation)
     whole = case.run(config, tmp_path).history
     parts = case.run(replace(config, micro_batch=2), tmp_path).history
     for one, other in zip(whole, parts, strict=True):
@@ -330,6 +364,21 @@ def test_interpolation_goes_as_far_as_validation_likes(case: Case, tmp_path: Pat
     assert reached >= farthest - 0.25 / np.sqrt(12)
 
 
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_steps_loss_is_that_of_heads(case: Case, tmp_path: Path, name: str) -> None:
+    """All train rows in one step, whose loss is measured before anything moves."""
+    head = HeadConfig(hidden=(), loss=name, dropout=0.0, class_weights="balanced")
+    config = quick(head=head, warm_start=False, batch_size=12, max_steps=1)
+    result = case.run(config, tmp_path)
+    backbone = case.backbone()
+    pairs = embed(backbone, read_pair_data(backbone, case.table, case.files, config), case.train)
+    labels = case.table.labels[case.train]
+    outputs = TrainedHead(head, Head(head, pairs.dim, seed=3).eval(), pairs.dim, 3).outputs(pairs)
+    weights = torch.from_numpy(class_weights(config, labels))
+    expected = loss(name, outputs, torch.from_numpy(labels), weights)
+    assert result.history[-1]["train_loss"] == pytest.approx(float(expected), rel=1e-5)
+
+
 @pytest.mark.parametrize("loss", ["sord", "emd", "corn", "cumulative-link", "regression"])
 def test_every_loss_of_the_heads(case: Case, tmp_path: Path, loss: str) -> None:
     linear = HeadConfig(hidden=(), epochs=2, loss=loss)
@@ -346,13 +395,17 @@ def test_gradient_checkpointing_changes_memory_and_nothing_else(case: Case, tmp_
 
 def test_augmentation(case: Case, tmp_path: Path) -> None:
     pixels = torch.arange(2 * 3 * 8 * 8, dtype=torch.float32).reshape(2, 3, 8, 8)
-    assert augment(pixels, crop=1.0, flip=False) is pixels
+    assert draw_views(2, crop=1.0, flip=False) is None
     torch.manual_seed(0)
-    flipped = augment(pixels, crop=1.0, flip=True)
+    views = draw_views(2, crop=1.0, flip=True)
+    assert views is not None
+    flipped = seen(pixels, views)
     for got, picture in zip(flipped, pixels, strict=True):
         mirrored = torch.allclose(got, picture.flip(-1), atol=1e-3)
         assert mirrored or torch.allclose(got, picture, atol=1e-3)
-    cropped = augment(pixels, crop=0.5, flip=False)
+    views = draw_views(2, crop=0.5, flip=False)
+    assert views is not None
+    cropped = seen(pixels, views)
     assert cropped.shape == pixels.shape
     assert (cropped.amax((1, 2, 3)) <= pixels.amax((1, 2, 3)) + 1e-3).all()
     assert case.run(quick(crop=0.6, flip=True), tmp_path).history

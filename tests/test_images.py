@@ -74,9 +74,9 @@ def tiled_tiff(tile: int) -> bytes:
     return (b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)).ljust(200, b"\0") + data
 
 
-def with_scans(extra: int) -> bytes:
+def with_scans(extra: int, picture: Image.Image = SMALL) -> bytes:
     """A progressive JPEG whose last scan comes `extra` times more."""
-    data = encode(SMALL, "JPEG", progressive=True)
+    data = encode(picture, "JPEG", progressive=True)
     last = data[data.rindex(b"\xff\xc4") : -2]  # its Huffman table, and the scan
     return data[:-2] + last * extra + data[-2:]
 
@@ -226,7 +226,8 @@ def test_fast_is_close_to_ours_at_the_size_of_a_model(kind: str) -> None:
     assert fast.size == (960, 641)  # at least twice the target on both sides
     spec = PreprocessSpec.from_config({"image_processor_type": "CLIPImageProcessor"})
     assert spec is not None
-    one, other = (spec.normalise(spec.resize_crop(image)[None]).ravel() for image in (fast, ours))
+    mean, std = np.array(spec.mean), np.array(spec.std)
+    one, other = ((spec.resize_crop(image) / 255 - mean).ravel() / np.tile(std, 224 * 224) for image in (fast, ours))
     assert np.abs(one - other).mean() < 0.03
     assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.999
 
@@ -318,6 +319,13 @@ def test_many_scans_are_told_from_bytes_that_look_like_them(how: Decode) -> None
     # The end inside of metadata is none.
     hidden = data[:-2] + b"\xff\xfe\0\4\xff\xd9" + with_scans(500)[2:]
     assert "scans are over 100" in reason(hidden, how)
+
+
+def test_large_pictures_may_have_fewer_scans() -> None:
+    large = Image.new("L", (6000, 4000))
+    scans = with_scans(0, large).count(b"\xff\xda")
+    assert reason(with_scans(50 - scans, large)) == "its 50 scans are over 41"
+    assert decode(with_scans(20 - scans, large)).shape == (4000, 6000, 3)
 
 
 def test_a_tile_may_be_larger_than_its_picture() -> None:

@@ -29,6 +29,7 @@ WITHOUT_TORCH = (
     "pairs",
     "images",
     "preprocess",
+    "reading",
     "splits",
     "metrics",
     "controls",

@@ -4,7 +4,7 @@ import torch
 from scipy.stats import wasserstein_distance
 from torch.nn import functional as F
 
-from heads.losses import OUTPUTS, constant_bias, loss, output_bias, probabilities, row_losses
+from heads.losses import OUTPUTS, constant_bias, log_probabilities, loss, output_bias, row_losses
 
 LABELS = torch.tensor([0, 1, 2, 3, 4, 4, 2, 0])
 
@@ -40,14 +40,14 @@ def test_corn_is_the_mean_over_conditional_tasks():
     torch.testing.assert_close(loss("corn", x, LABELS, ones), total / count)
     reached = np.cumprod(sigmoid(x.numpy()), axis=1)  # P(y > k) is a product of conditionals
     padded = np.hstack([np.ones((8, 1)), reached, np.zeros((8, 1))])
-    np.testing.assert_allclose(probabilities("corn", x).numpy(), padded[:, :-1] - padded[:, 1:], atol=1e-12)
+    np.testing.assert_allclose(log_probabilities("corn", x).exp().numpy(), padded[:, :-1] - padded[:, 1:], atol=1e-12)
 
 
 def test_cumulative_link_is_the_difference_of_sigmoids():
     x = outputs("cumulative-link")
     above = np.hstack([np.ones((8, 1)), sigmoid(x.numpy()), np.zeros((8, 1))])
     expected = above[:, :-1] - above[:, 1:]
-    np.testing.assert_allclose(probabilities("cumulative-link", x).numpy(), expected, atol=1e-12)
+    np.testing.assert_allclose(log_probabilities("cumulative-link", x).exp().numpy(), expected, atol=1e-12)
     np.testing.assert_allclose(
         row_losses("cumulative-link", x, LABELS).numpy(), -np.log(expected[np.arange(8), LABELS]), atol=1e-12
     )
@@ -76,7 +76,7 @@ def test_sord_is_the_cross_entropy_against_soft_labels():
 
 def test_emd_is_squared_and_agrees_with_the_wasserstein_distance_between_two_classes():
     x = outputs("emd")
-    cumulated = np.cumsum(probabilities("emd", x).numpy(), axis=1)
+    cumulated = np.cumsum(log_probabilities("emd", x).exp().numpy(), axis=1)
     steps = np.arange(5) >= LABELS.numpy()[:, None]
     np.testing.assert_allclose(row_losses("emd", x, LABELS).numpy(), ((cumulated - steps) ** 2).sum(axis=1))
     certain = torch.full((1, 5), -200.0, dtype=torch.float64)
@@ -90,7 +90,7 @@ def test_regression_is_squared_error_and_answers_with_the_nearest_class():
     torch.testing.assert_close(row_losses("regression", x, labels), (x[:, 0] - labels) ** 2)
     grid = torch.linspace(-2, 6, 801, dtype=torch.float64)[:, None] + 1e-6
     nearest = grid[:, 0].round().clamp(0, 4).long()
-    p = probabilities("regression", grid)
+    p = log_probabilities("regression", grid).exp()
     assert torch.equal(p.argmax(-1), nearest)
     assert (torch.diff(p @ torch.arange(5.0, dtype=torch.float64)) > 0).all()
 
@@ -125,7 +125,7 @@ def test_gradients_are_right_and_finite_far_out(name):
 
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_probabilities_sum_to_one(name):
-    p = probabilities(name, outputs(name, heads=(2, 3), scale=30))
+    p = log_probabilities(name, outputs(name, heads=(2, 3), scale=30)).exp()
     assert p.shape == (2, 3, len(LABELS), 5)
     torch.testing.assert_close(p.sum(-1), torch.ones(2, 3, len(LABELS), dtype=torch.float64))
 

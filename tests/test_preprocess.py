@@ -1,5 +1,6 @@
 """Preprocessing equals transformers' own processor on Pillow, or is left to it."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from sklearn.datasets import load_sample_images
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
+from consistency.backbone import Backbone, load_backbone
 from consistency.preprocess import PreprocessSpec, squash
+from consistency.resolve import resolve_backbone
 
 CHINA, FLOWER = (Image.fromarray(array) for array in load_sample_images().images)
 CLIP = CLIPImageProcessorPil().to_dict()
@@ -37,15 +40,26 @@ def theirs(config: dict[str, Any], picture: Image.Image) -> npt.NDArray[np.float
     return kind(**config)(images=picture, return_tensors="np")["pixel_values"]
 
 
+@cache
+def tiny() -> Backbone:
+    return load_backbone(resolve_backbone("tiny"), device="cpu")
+
+
+def pixels(spec: PreprocessSpec, picture: Image.Image) -> npt.NDArray[np.float32]:
+    """What a model of this preprocessing would see, (1, 3, h, w)."""
+    tiny().spec = spec
+    return tiny().pixels(np.stack([spec.resize_crop(picture)])).numpy()
+
+
 def check(config: dict[str, Any], picture: Image.Image) -> None:
     spec = PreprocessSpec.from_config(config)
     assert spec is not None
     ours = spec.resize_crop(picture)
     assert (ours.shape, ours.dtype) == ((*spec.size, 3), np.uint8)
-    normal = spec.normalise(ours[None])
+    normal = pixels(spec, picture)
     assert normal.dtype == np.float32
     assert normal.flags.c_contiguous
-    np.testing.assert_allclose(normal, theirs(config, picture), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(normal, theirs(config, picture), atol=1e-5, rtol=1e-6)
 
 
 @pytest.mark.parametrize("config", [CLIP, OLD_CLIP, SIGLIP], ids=["clip", "old clip", "siglip"])
@@ -207,13 +221,24 @@ def test_what_is_accepted_equals_transformers(config: dict[str, Any], change: di
         check(config, picture)
 
 
+@pytest.mark.parametrize(
+    ("config", "target"),
+    [(CLIP | {"size": {"shortest_edge": 256}}, 256), (SIGLIP | {"size": {"height": 90, "width": 130}}, 130)],
+)
+def test_target_is_before_the_crop(config: dict[str, Any], target: int) -> None:
+    spec = PreprocessSpec.from_config(config)
+    assert spec is not None
+    assert spec.target == target
+    assert squash(spec).target == max(spec.size)
+
+
 @pytest.mark.parametrize("config", [CLIP, OLD_CLIP, SIGLIP], ids=["clip", "old clip", "siglip"])
 @pytest.mark.parametrize("size", [(640, 427), (100, 300), (224, 224), (3, 7)])
 def test_squash_is_the_published_resize_before_the_processor(config: dict[str, Any], size: tuple[int, int]) -> None:
     spec = PreprocessSpec.from_config(config)
     assert spec is not None
     picture = CHINA.resize(size)
-    ours = squash(spec).normalise(squash(spec).resize_crop(picture)[None])
+    ours = pixels(squash(spec), picture)
     published = picture.convert("RGB").resize((224, 224))
     np.testing.assert_allclose(ours, theirs(config, published), atol=1e-5, rtol=0)
     assert squash(squash(spec)) == squash(spec)

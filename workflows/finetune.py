@@ -88,6 +88,7 @@ def run_finetune(
         seed=evaluation.seed,
         class_weights_from=split.labels[split.kept] if recipe == "paper" else None,
         limits=source.limits,
+        workers=encoding.workers,
         progress=progress,
     )
     unusable = prepared.data.skipped
