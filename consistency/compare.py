@@ -27,7 +27,7 @@ COMPARED = ("accuracy", "macro_f1", "mae", "qwk")
 class Difference:
     """`metric` of `name` minus that of `reference`, over n rows, with its 95 % interval.
 
-    p: two-sided, below 0.05 exactly where the interval leaves 0 out. p_holm: the same after Holm's correction over the
+    p: two-sided, below 0.05 where the interval leaves 0 out. p_holm: the same after Holm's correction over the
     systems compared on this metric. None where the metric is undefined for either; no interval and no p of one cluster.
     """
 

@@ -82,7 +82,7 @@ def read_audit(path: Path) -> list[Audited] | None:
 
 def _read_predictions(reader: "csv.DictReader[str]") -> dict[tuple[str, str], dict[str, Any]]:
     if tuple(reader.fieldnames or ()) != PREDICTION_COLUMNS:
-        raise ValueError(f"predictions.csv has columns {reader.fieldnames}")
+        raise ValueError(f"predictions.csv has columns {reader.fieldnames}, expected {PREDICTION_COLUMNS}")
     grouped: dict[tuple[str, str], list[dict[str, str]]] = {}
     for row in reader:
         grouped.setdefault((row["system"], row["split"]), []).append(row)

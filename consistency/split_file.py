@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from consistency.errors import InputError
 from consistency.pairs import OnConflict, PairTable
-from consistency.splits import PAPER_SEED, SIDES, Split, hashtag_groups, whole_groups, whole_rows
+from consistency.splits import PAPER_SEED, SIDES, Split, Whole, hashtag_groups, whole_groups, whole_rows
 
 REQUIRED = ("row", "image", "hashtag", "split")
 PROTOCOL = "file"
@@ -41,9 +41,13 @@ def import_split(
     data = _read(path)
     side, fold = _columns(path, data, table)
     tested = side == "test"
-    for groups in (scenes, identity, hashtag_groups(table)):
+    kept_whole: tuple[tuple[npt.NDArray[np.object_] | None, Whole], ...]
+    kept_whole = (scenes, "pictures"), (identity, "pictures"), (hashtag_groups(table), "hashtags")
+    for groups, whole in kept_whole:
         if groups is not None and set(groups[tested]).isdisjoint(groups[~tested]):
-            split = whole_groups(table, identity, side, groups, protocol=PROTOCOL, seed=seed, on_conflict=on_conflict)
+            split = whole_groups(
+                table, identity, side, groups, whole, protocol=PROTOCOL, seed=seed, on_conflict=on_conflict
+            )
             break
     else:
         split = whole_rows(table, identity, side, protocol=PROTOCOL, seed=PAPER_SEED)

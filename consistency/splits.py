@@ -16,6 +16,7 @@ from consistency.pairs import OnConflict, PairTable, merge_repeats, normalise_ha
 
 Protocol = Literal["grouped", "hashtag", "paper"]
 Side = Literal["train", "val", "test"]
+Whole = Literal["pictures", "hashtags"]
 
 PROTOCOLS: tuple[Protocol, ...] = ("grouped", "hashtag", "paper")
 SIDES: tuple[Side, ...] = ("train", "val", "test")
@@ -30,8 +31,9 @@ class Split:
     side: (n,) object, "train", "val" or "test" for every row. fold: (n,) int64, -1 where not cross-validated.
     kept: (n,) bool, False where a repeat was merged into an earlier row or a conflict was dropped; such a row
     stands on the side of its group. labels: (n,) int64 classes 0..4, after the rule for conflicting scores.
-    groups: (n,) object, rows of one value are never divided; None where every row stands for itself. digest:
-    SHA-256 in hex of the file that the split was read from, None where it was drawn here.
+    groups: (n,) object, rows of one value are never divided; None where every row stands for itself. whole: what
+    those are, and what intervals draw: pictures or hashtags. digest: SHA-256 in hex of the file that the split was read
+    from, None where it was drawn here.
     """
 
     protocol: str
@@ -41,6 +43,7 @@ class Split:
     kept: npt.NDArray[np.bool_]
     labels: npt.NDArray[np.int64]
     groups: npt.NDArray[np.object_] | None = None
+    whole: Whole = "pictures"
     digest: str | None = None
 
     def rows(self, side: Side) -> npt.NDArray[np.int64]:
@@ -89,8 +92,11 @@ def make_split(
         split = whole_rows(table, identity, side, protocol=protocol, seed=PAPER_SEED)
         test = _choose_rows(split.labels, test_fraction, PAPER_SEED, "the paper protocol")
     else:
-        groups = hashtag_groups(table) if protocol == "hashtag" else identity if scenes is None else scenes
-        split = whole_groups(table, identity, side, groups, protocol=protocol, seed=seed, on_conflict=on_conflict)
+        whole: Whole = "hashtags" if protocol == "hashtag" else "pictures"
+        groups = hashtag_groups(table) if whole == "hashtags" else identity if scenes is None else scenes
+        split = whole_groups(
+            table, identity, side, groups, whole, protocol=protocol, seed=seed, on_conflict=on_conflict
+        )
         test = _choose_whole(split, split.kept, test_fraction, seed, "test rows")
     side[test] = "test"
     return split
@@ -110,6 +116,7 @@ def whole_groups(
     identity: npt.NDArray[np.object_],
     side: npt.NDArray[np.object_],
     groups: npt.NDArray[np.object_],
+    whole: Whole,
     *,
     protocol: str,
     seed: int,
@@ -119,7 +126,7 @@ def whole_groups(
     _check(table, identity)
     merged = merge_repeats(table, identity, on_conflict)
     unfolded = np.full(len(table), -1, dtype=np.int64)
-    return Split(protocol, seed, side, unfolded, merged.kept, merged.scores - 1, groups)
+    return Split(protocol, seed, side, unfolded, merged.kept, merged.scores - 1, groups, whole)
 
 
 def hashtag_groups(table: PairTable) -> npt.NDArray[np.object_]:

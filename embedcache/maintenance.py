@@ -128,7 +128,7 @@ def _overlapping(table: Table) -> Iterator[list[int]]:
     """Segments with keys that count in an earlier one, the last first: what is left of each is then nowhere else."""
     counts = np.bincount(table.segment, minlength=len(table.segments))
     for index in reversed(range(len(table.segments))):
-        if counts[index] < len(table.segments[index]):
+        if counts[index] < len(table.segments[index]) or not counts[index]:
             yield [index]
 
 

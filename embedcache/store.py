@@ -61,8 +61,8 @@ def hashtag_keys(texts: Iterable[str]) -> Keys:
 class EmbeddingCache:
     """Embeddings of one backbone (one fingerprint) under cache/<fingerprint>/; docs/cache-format.md has the rules.
 
-    Any number of processes may read, append and compact at once. `quarantined` collects one line per damaged
-    segment met; its rows count as missing.
+    Any number of processes may read, append and compact at once. `quarantined` collects one line per segment
+    met that is damaged or does not fit; its rows count as missing.
     """
 
     def __init__(self, path: Path, fields: Mapping[str, str]) -> None:
@@ -303,7 +303,7 @@ class EmbeddingCache:
             self._damaged.add(path.name)
 
     def _forget(self, path: Path) -> None:
-        self._tables = None
+        self._dim = self._tables = None
         self._segments.pop(path.name, None)
         self._sound.discard(path.name)
 
@@ -321,7 +321,7 @@ class EmbeddingCache:
 
 def list_caches(root: Path) -> list[EmbeddingCache]:
     """Every cache under `root` that this version can read, in the order of their fingerprints."""
-    return [EmbeddingCache(path, fields) for path, fields in list_fields(root)]
+    return [EmbeddingCache(path, fields) for path, fields in list_fields(root) if fields.get("store", "fp32") in STORES]
 
 
 def valid_rows(vectors: Vectors) -> npt.NDArray[np.bool_]:

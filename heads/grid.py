@@ -23,7 +23,7 @@ from heads.model import HeadEnsemble, TrainedHead
 from heads.pairs import Pairs
 from heads.record import Curves, Record
 from heads.select import METRICS, Entry, best_power, choose, leaderboard, ranking
-from heads.thresholds import Ints, exact_thresholds
+from heads.thresholds import Floats, Ints, exact_thresholds
 from heads.train import Job, Outcome, stacks, train_heads, train_stacks
 
 Objects = npt.NDArray[np.object_]
@@ -110,8 +110,7 @@ def _choices(name: str, value: Any) -> list[Any]:
 @dataclass(frozen=True, eq=False)
 class GridResult:
     """entries: of all configurations that trained, in their order. chosen: index of the winner. trained: its refit, or
-    those of the best as an ensemble. diverged: how many configurations had a head whose loss was no finite number; they
-    take no part.
+    those of the best as an ensemble. diverged: how many configurations had a head that diverged; they take no part.
 
     rows: those of leaderboard.csv, best first.
     """
@@ -174,20 +173,21 @@ def run_grid(
             watch(leaders)
             advance(len(numbers), best=f"{leaders[0].mean:.3f}" if leaders else "none")
     entries = _entries(configs, record.curves, embeddings.dim)
-    if not entries:
-        raise DivergenceError(f"all {len(configs)} configurations diverged: give the grid file a lower lr")
-    chosen = [choose(entries)] if ensemble == 1 else ranking(entries)[:ensemble]
-    members, answers = [], []
-    for number in chosen:
+    diverged = len(configs) - len(entries)
+    chosen: list[int] = []
+    members: list[TrainedHead] = []
+    answers: list[Floats] = []
+    left = list(range(len(entries)))
+    while left and len(members) < ensemble:
+        among = [entries[index] for index in left]
+        number = left.pop(choose(among) if ensemble == 1 else ranking(among)[0])
         config, epochs = entries[number].config, entries[number].epochs
         repeated = [replace(job, stop=epochs) for job in jobs if job.config == config]
         final = Job(config, np.arange(len(labels)), seed, stop=epochs)
         *outcomes, refit = train_heads([*repeated, final], embeddings, labels, device=device)
         if any(outcome.diverged for outcome in (*outcomes, refit)):
-            raise DivergenceError(
-                f"the head chosen ({config.features} features, {config.shape}, {config.loss}, lr {config.lr:g}) "
-                "diverged when trained again: leave so high an lr out of the grid"
-            )
+            diverged += 1
+            continue
         trained = TrainedHead(config, refit.head, embeddings.dim, seed, fingerprint=fingerprint)
         held_out_outputs = torch.cat(
             [
@@ -195,11 +195,13 @@ def run_grid(
                 for outcome, (_, validation) in zip(outcomes, parts, strict=True)
             ]
         )
+        chosen.append(number)
         members.append(calibrated(trained, held_out_outputs, held_out_labels))
         answers.append(members[-1].answer(held_out_outputs).probabilities)
+    if not members:
+        raise DivergenceError(f"all {len(configs)} configurations diverged: give the grid file a lower lr")
     power = best_power(np.mean(answers, axis=0), held_out_labels)
     answering = replace(members[0], power=power) if ensemble == 1 else HeadEnsemble(tuple(members), power)
-    diverged = len(configs) - len(entries)
     return GridResult(tuple(entries), chosen[0], answering, diverged, leaderboard(entries, chosen, folds))
 
 

@@ -97,7 +97,7 @@ def choose(entries: Sequence[Entry]) -> int:
 
 
 def leaderboard(entries: Sequence[Entry], chosen: Sequence[int], folds: int) -> list[dict[str, Any]]:
-    """Rows of leaderboard.csv, one for every configuration, best mean score first.
+    """Rows of leaderboard.csv, one for every configuration that did not diverge, best mean score first.
 
     entries: with `repeats * folds` folds each. chosen: indices of those that answer. The columns:
 

@@ -18,6 +18,7 @@ import torch
 from click.testing import CliRunner
 
 from cli import app
+from embedcache.catalog import write_fields
 from embedcache.fingerprint import fingerprint
 from embedcache.store import EmbeddingCache
 from tests.conftest import Ran
@@ -331,6 +332,14 @@ def test_embeddings_that_another_program_described(run: Run, small_demo: Path, t
     assert "?@? ? ?" in shown.stderr
     for backbone in ("tiny", "koclip"):
         assert run("cache", "info", "--cache", tmp_path, "--backbone", backbone, "--json").json() == []
+    fields = {"store": "bf16"}  # vectors that this version cannot read
+    foreign, other = tmp_path / fingerprint(fields), tmp_path / fingerprint({"model of": "somebody"})
+    foreign.mkdir()
+    write_fields(foreign, fields)
+    gc = ["cache", "gc", "--cache", tmp_path, "--fingerprint", other.name, "--yes"]
+    assert [entry["fingerprint"] for entry in run("cache", "info", *gc[2:4], "--json").json()] == [other.name]
+    assert run(*gc, "--json").json() == []
+    assert foreign.is_dir()
 
 
 def test_gc_asks(small_demo: Path, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import numpy as np
 
 from consistency.images import ImageFile
 from consistency.leakage import Leakage
+from consistency.runs import split_csv
+from consistency.split_file import import_split
 from consistency.splits import Split, make_split
 from tests.test_runs import pair_table
 from workflows.evaluate import clusters, describe_division, predictions_of
@@ -40,7 +42,7 @@ def test_one_picture_under_two_names_is_drawn_as_one() -> None:
     assert found[1].predictions.clusters.tolist() == [1 + number // 6 * 6 for number in range(len(contents))]
 
 
-def test_hashtags_are_drawn_where_whole_hashtags_are_tested() -> None:
+def test_hashtags_are_drawn_where_whole_hashtags_are_tested(tmp_path: Path) -> None:
     hashtags = [f"#{number % 6}" for number in range(48)]
     inputs = inputs_of([PICTURES[number // 6] for number in range(48)], [PICTURES[n // 6] for n in range(48)], hashtags)
     by_hashtag, by_picture, by_row = (
@@ -50,7 +52,15 @@ def test_hashtags_are_drawn_where_whole_hashtags_are_tested() -> None:
     assert by_hashtag.tolist() == [1 + number % 6 for number in range(48)]
     assert by_picture.tolist() == by_row.tolist() == [1 + number // 6 * 6 for number in range(48)]
     split = make_split(inputs.table, inputs.identity, protocol="hashtag")
-    assert "intervals are over hashtags" in describe_division(split, inputs).notes[0]
+    path = tmp_path / "split.csv"
+    path.write_bytes(split_csv(inputs.table, split))
+    read = import_split(path, inputs.table, inputs.identity, seed=42)
+    assert clusters(read, inputs).tolist() == by_hashtag.tolist()
+    for known in (split, read):
+        (note, few) = describe_division(known, inputs).notes
+        assert "intervals are over hashtags" in note
+        assert "leaks" not in note
+        assert few.startswith(("only 1 hashtags", "only 2 hashtags", "a single one of the hashtags"))
 
 
 def test_the_notes_count_only_rows_that_could_be_used() -> None:

@@ -52,6 +52,22 @@ def test_heads_that_diverge_take_no_part(data):
         run_grid([wild], *data, repeats=1, seed=3)
 
 
+def test_a_head_that_diverges_in_its_refit_gives_way_to_the_next(data, monkeypatch):
+    lost = []
+
+    def without_the_first(jobs, *arguments, **options):
+        lost.append(jobs[0].config)
+        outcomes = train_heads(jobs, *arguments, **options)
+        return [replace(outcome, diverged=jobs[0].config == lost[0]) for outcome in outcomes]
+
+    plain = run_grid(SMALL, *data, repeats=1, seed=3)
+    monkeypatch.setattr("heads.grid.train_heads", without_the_first)
+    found = run_grid(SMALL, *data, repeats=1, seed=3)
+    assert lost == [plain.trained.config, found.trained.config]
+    assert found.diverged == plain.diverged + 1
+    assert [row["hidden"] for row in found.rows if row["chosen"]] == [found.trained.config.shape]
+
+
 def test_scores_are_those_of_heads_trained_on_the_folds_one_by_one(data, result):
     embeddings, labels, groups = data
     winner = result.entries[result.chosen]

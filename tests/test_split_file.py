@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -156,8 +157,8 @@ def test_the_split_of_a_run_gives_its_predictions(
     assert (second / "split.csv").read_bytes() == drawn.read_bytes()
     assert {entry["protocol"] for entry in json.loads((second / "metrics.json").read_text())} == {"file"}
     assert len(json.loads((second / "run.json").read_text())["config"]["split_digest"]) == 64
-    assert "protocol file: of " in ran.stderr
-    assert ("this split leaks" in ran.stderr) == (protocol != "grouped")
+    assert re.search(r"protocol file( \(pictures may be on both sides; .*\))?: of ", ran.stderr)
+    assert ("this split leaks" in ran.stderr) == (protocol == "paper")
 
 
 def test_validation_rows_of_a_file_are_train_rows_where_none_are_needed(

@@ -114,8 +114,7 @@ def run_audit(
     rows = encoded.usable(np.flatnonzero(merged.kept))
     if not len(rows):
         raise DataError(f"none of the {len(table)} rows has a picture that can be used")
-    alike = inputs.identity if inputs.scenes is None else inputs.scenes
-    labels, pictures = merged.scores[rows] - 1, alike[rows]
+    labels, pictures = merged.scores[rows] - 1, inputs.alike[rows]
     chances, division = out_of_fold(
         encoded.at(rows), labels, pictures, folds=folds, repeats=repeats, seed=evaluation.seed, progress=progress
     )

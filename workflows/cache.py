@@ -1,20 +1,20 @@
 """`cache info | verify | compact | gc | export`: the stored embeddings, looked after."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from consistency.durable import check_output
 from consistency.errors import InputError
-from consistency.images import find_images
-from consistency.pairs import Skipped
+from consistency.images import ImageFile, find_images
+from consistency.pairs import PairTable, Skipped
 from consistency.resolve import DECODING, PUBLISHED, resolve_backbone
+from embedcache.catalog import list_fields
 from embedcache.export import export
 from embedcache.fingerprint import explain
 from embedcache.maintenance import gc
-from embedcache.store import EmbeddingCache, list_caches
+from embedcache.store import EmbeddingCache, distinct, hashtag_keys, image_keys, list_caches
 from workflows.console import Table
 from workflows.inputs import list_skipped, read_table, refuse_skipped
 from workflows.options import CacheChoice, Source
@@ -124,7 +124,7 @@ def others(choice: CacheChoice) -> list[dict[str, Any]]:
 
 
 def cache_gc(root: Path, remove: list[str]) -> list[str]:
-    keep = {cache.fingerprint for cache in list_caches(root)} - set(remove)
+    keep = {path.name for path, _ in list_fields(root)} - set(remove)
     return gc(root, keep)
 
 
@@ -136,13 +136,7 @@ def cache_export(source: Source, out: Path, choice: CacheChoice) -> tuple[dict[s
     table = read_table(source, require_scores=False)
     cache = only_one(choice)
     files = find_images(table.images, source.images)
-    _, complete = cache.features(table, files)
-    lacking = tuple(
-        Skipped(int(table.rows[row]), image, table.hashtags[row], files[image].problem or NOT_STORED)
-        for row in np.flatnonzero(~complete)
-        for image in [table.images[row]]
-    )
-    skipped = table.skipped + lacking
+    skipped = table.skipped + _not_stored(cache, table, files)
     refuse_skipped(skipped, source.on_error)
     images, hashtags = export(cache, table, files, out)
     list_skipped(out, skipped)
@@ -154,6 +148,21 @@ def cache_export(source: Source, out: Path, choice: CacheChoice) -> tuple[dict[s
         "damaged": cache.quarantined,
     }
     return written, skipped
+
+
+def _not_stored(cache: EmbeddingCache, table: PairTable, files: Mapping[str, ImageFile]) -> tuple[Skipped, ...]:
+    """The rows whose picture or hashtag has no vector."""
+    readable = [file for file in files.values() if file.digest is not None]
+    lacking = cache.missing("image", image_keys(readable))
+    bad = {file.name: file.problem or NOT_STORED for file in files.values() if file.digest is None}
+    bad |= {file.name: NOT_STORED for file, lacks in zip(readable, lacking, strict=True) if lacks}
+    texts = distinct(table.hashtags)[0]
+    unknown = {text for text, lacks in zip(texts, cache.missing("hashtag", hashtag_keys(texts)), strict=True) if lacks}
+    return tuple(
+        Skipped(int(row), image, hashtag, bad.get(image, NOT_STORED))
+        for row, image, hashtag in zip(table.rows, table.images, table.hashtags, strict=True)
+        if image in bad or hashtag in unknown
+    )
 
 
 def _age(seconds: float) -> str:

@@ -15,7 +15,7 @@ from consistency.leakage import Leakage, fold_leakage, leakage
 from consistency.pairs import Skipped
 from consistency.runs import Predictions, Result, RunFolder, evaluate_predictions
 from consistency.split_file import import_split
-from consistency.splits import Split, hold_out_validation, make_split
+from consistency.splits import Split, Whole, hold_out_validation, make_split
 from embedcache.fingerprint import fingerprint
 from workflows.console import NO_BACKBONE
 from workflows.inputs import Inputs
@@ -139,12 +139,9 @@ def predictions_of(
 def clusters(split: Split, inputs: Inputs) -> Rows:
     """(n,) int64: for every row of the table the first row, as the CSV counts, of what intervals draw as one.
 
-    That is what the split keeps together: pictures, or hashtags under protocol hashtag. Where it keeps nothing together
-    it is pictures.
+    That is what the split keeps whole: pictures or hashtags. Where it divides both it is pictures.
     """
-    together = split.groups
-    if together is None:
-        together = inputs.identity if inputs.scenes is None else inputs.scenes
+    together = inputs.alike if split.groups is None else split.groups
     first: dict[object, int] = {}
     rows = zip(together, inputs.table.rows.tolist(), strict=True)
     return np.array([first.setdefault(cluster, row) for cluster, row in rows], dtype=np.int64)
@@ -207,28 +204,26 @@ def describe_division(split: Split, inputs: Inputs, usable: npt.NDArray[np.bool_
     if usable is not None:
         split = replace(split, kept=split.kept & usable)
     columns = (split, inputs.identity, inputs.table.hashtags, inputs.scenes)
-    over = "hashtags" if split.protocol == "hashtag" else "pictures"
-    shared = " (pictures may be on both sides; intervals are over hashtags)" if over == "hashtags" else ""
+    shared = " (pictures may be on both sides; intervals are over hashtags)" if split.whole == "hashtags" else ""
     found, notes = {}, []
     if len(tested := split.rows("test")):
         found["test"] = leakage(*columns)
-        leaks = ": this split leaks" if split.protocol == "file" and found["test"].image else ""
+        leaks = ": this split leaks" if split.protocol == "file" and found["test"].image and not shared else ""
         notes.append(f"protocol {split.protocol}{shared}: {found['test']}{leaks}")
     if (split.fold >= 0).any():
         found["cv"] = fold_leakage(*columns)
         notes.append(f"protocol {split.protocol}, {split.fold.max() + 1} folds{shared}: {found['cv']}")
     if len(tested) and (drawn := len(set(clusters(split, inputs)[tested].tolist()))) < FEW_CLUSTERS:
-        notes.append(describe_few(drawn, over))
+        notes.append(describe_few(drawn, split.whole))
     if inputs.near is not None:
         notes.append(describe_near_duplicates(inputs.near))
     return Division(found, tuple(notes))
 
 
-def describe_few(count: int, over: str) -> str:
-    one = over.removesuffix("s")
+def describe_few(count: int, whole: Whole) -> str:
     if count == 1:
-        return f"a single {one} is tested: nothing says how other {over} would do, and no figure has an interval"
-    few = f"only {count} {over} are tested: intervals are wide"
+        return f"a single one of the {whole} is tested: nothing says how others would do, and no figure has an interval"
+    few = f"only {count} {whole} are tested: intervals are wide"
     return f"{few}, and how often they hold was measured down to {FEW_CLUSTERS} pictures"
 
 

@@ -42,6 +42,11 @@ class Inputs:
         return None if self.near is None else self.near.scenes
 
     @property
+    def alike(self) -> npt.NDArray[np.object_]:
+        """(n,) object, one value for what is taken for one picture."""
+        return self.identity if self.scenes is None else self.scenes
+
+    @property
     def none_found(self) -> bool:
         return not any(file.path for file in self.files.values())
 

@@ -19,7 +19,9 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     for folder in folders:
         inside = {path.parent: read_info(path.parent) for path in folder.glob("**/run.json") if path.parent != folder}
         answered = [path for path, info in inside.items() if info["command"] not in UNANSWERED]
-        answered.sort(key=lambda path: (str(inside[path].get("finished")), path))
+        answered.sort(
+            key=lambda path: (str(inside[path].get("finished")), (path / "run.json").stat().st_mtime_ns, path)
+        )
         runs += [read_run(path) for path in answered or [folder]]
     return runs
 
@@ -42,7 +44,7 @@ def comparison_notes(differences: Sequence[Difference]) -> tuple[str, str]:
     systems = len({d.name for d in differences})
     corrected = f", corrected (Holm) for the {systems} systems compared on a metric" if systems > 1 else ""
     return (
-        f"intervals and p over {RESAMPLES:,} resamples of the test pictures (hashtags under protocol hashtag), "
+        f"intervals and p over {RESAMPLES:,} resamples of the test pictures (hashtags, where they are whole), "
         f"the same for both systems{corrected}",
         "they leave out what training again would change: run both with several --seed, and --split RUN_DIR/split.csv",
     )
