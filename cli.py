@@ -745,7 +745,7 @@ def rerun_command(run_dir: Path, **given: Any) -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True)
 @screen_options
 def compare_command(run_dirs: tuple[Path, ...], seed: int, as_json: bool, quiet: bool) -> None:
-    """Paired differences between runs on the same test rows, with intervals over images."""
+    """Paired differences between runs on the same test rows, with intervals over pictures (or hashtags)."""
     from workflows.console import Screen
     from workflows.report import compare_folders, comparison_notes, differences_table
 

@@ -204,9 +204,8 @@ def _column(results: Sequence[Result], name: str) -> list[Cell]:
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
     margin = 0.06 * (high - low) or 0.5
     low, high = low - margin, high + margin
-    ranked = [
-        v for v, result in zip(values, results, strict=True) if v is not None and competes(result.predictions.system)
-    ]
+    racing = [competes(result.predictions.system) for result in results]
+    ranked = [v for v, in_race in zip(values, racing, strict=True) if v is not None and in_race]
     best = (min if name in LOWER_IS_BETTER else max)(ranked) if ranked else None
 
     def place(value: float | None) -> float | None:
@@ -219,9 +218,9 @@ def _column(results: Sequence[Result], name: str) -> list[Cell]:
             at=place(value),
             low=place(ci[0]) if ci else None,
             high=place(ci[1]) if ci else None,
-            best=value is not None and value == best and competes(result.predictions.system) and len(results) > 1,
+            best=value is not None and value == best and in_race and len(results) > 1,
         )
-        for result, value, ci in zip(results, values, intervals, strict=True)
+        for in_race, value, ci in zip(racing, values, intervals, strict=True)
     ]
 
 

@@ -26,6 +26,7 @@ from embedcache.extract import ExtractReport, extract
 from embedcache.pipeline import Encoder, Writer
 from embedcache.segments import Vectors
 from embedcache.store import EmbeddingCache, hashtag_keys, image_keys
+from tests.at_once import AtOnce
 from tests.crash_workers import Toy, pair_table
 from tests.models import make_clip_folder, make_siglip_folder
 
@@ -477,20 +478,15 @@ def test_large_pictures_are_not_decoded_all_at_once(
 ) -> None:
     monkeypatch.setattr("embedcache.decoding.pixels_at_once", lambda workers: 20)  # of which a picture has 16
     table, files = made_up(tmp_path / "pictures", 12)
-    lock, held, most = threading.Lock(), [0], [0]
+    at_once = AtOnce()
 
     class Slow(Toy):
         def prepare(self, image: Image.Image) -> Any:
-            with lock:
-                held[0] += 1
-                most[0] = max(most[0], held[0])
-            time.sleep(0.005)
-            with lock:
-                held[0] -= 1
-            return super().prepare(image)
+            with at_once.call():
+                return super().prepare(image)
 
     report = extract(table, files, cache, Slow, workers=4)  # type: ignore[arg-type]
-    assert (report.images_encoded, most[0]) == (12, 1)
+    assert (report.images_encoded, at_once.most) == (12, 1)
 
 
 def test_the_writer_commits_in_time(cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch) -> None:

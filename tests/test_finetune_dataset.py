@@ -1,6 +1,4 @@
 import shutil
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +16,7 @@ from consistency.pairs import read_pairs
 from consistency.resolve import resolve_backbone
 from finetune.config import FinetuneConfig
 from finetune.dataset import HASHTAGS_PER_PICTURE, PairData, Pictures, Step, epoch_steps, read_pair_data, with_pictures
+from tests.at_once import AtOnce
 from tests.finetuning import Case, make_case
 from tests.models import change_json, make_clip_folder
 
@@ -86,22 +85,17 @@ def test_a_picture_that_changed_since_it_was_listed(tmp_path: Path, case: Case) 
 
 def test_large_pictures_are_not_decoded_all_at_once(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("finetune.dataset.pixels_at_once", lambda workers: 2000)  # of which a picture has 1600 or more
-    lock, held, most = threading.Lock(), [0], [0]
+    at_once = AtOnce()
     backbone = case.backbone()
     prepare = backbone.prepare
 
     def slow(image: Image.Image) -> Any:
-        with lock:
-            held[0] += 1
-            most[0] = max(most[0], held[0])
-        time.sleep(0.005)
-        with lock:
-            held[0] -= 1
-        return prepare(image)
+        with at_once.call():
+            return prepare(image)
 
     monkeypatch.setattr(backbone, "prepare", slow)
     read_pair_data(backbone, case.table, case.files, FinetuneConfig.default(), workers=4)
-    assert most[0] == 1
+    assert at_once.most == 1
 
 
 def test_fast_decodes_as_extraction_does(tmp_path: Path) -> None:
