@@ -44,7 +44,7 @@ def comparison_notes(differences: Sequence[Difference]) -> tuple[str, str]:
     systems = len({d.name for d in differences})
     corrected = f", corrected (Holm) for the {systems} systems compared on a metric" if systems > 1 else ""
     return (
-        f"intervals and p over {RESAMPLES:,} resamples of the test pictures (hashtags, where they are whole), "
+        f"intervals and p over {RESAMPLES:,} resamples of the test pictures (or hashtags, if whole), "
         f"the same for both systems{corrected}",
         "they leave out what training again would change: run both with several --seed, and --split RUN_DIR/split.csv",
     )
