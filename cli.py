@@ -13,14 +13,14 @@ import click
 from consistency.errors import ConsistencyError, is_out_of_memory
 
 if TYPE_CHECKING:
-    from consistency.pairs import Skipped
-    from workflows.console import Screen
-    from workflows.evaluate import Outcome
-    from workflows.options import CacheChoice, Encoding, Evaluation, Source
+    from consistency.data.pairs import Skipped
+    from consistency.options import CacheChoice, Encoding, Evaluation, Source
+    from koclip_consistency.screen.console import Screen
+    from koclip_consistency.workflows.trial import Outcome
 
 FAILED, SKIPPED_ROWS, INTERRUPTED = 1, 3, 130
 INNER_FOLDS = 5
-NEAR_DUPLICATES = 8  # consistency/near_duplicates.py says why
+NEAR_DUPLICATES = 8  # consistency/data/near_duplicates.py says why
 Command = Callable[..., Any]
 
 
@@ -38,7 +38,7 @@ data_options = options(
         default="data/combined_data.csv",
         envvar="KOCLIP_DATA",
         show_default=True,
-        help="CSV of pictures, hashtags and scores.",
+        help="CSV of images, hashtags and scores.",
     ),
     click.option(
         "--images",
@@ -46,7 +46,7 @@ data_options = options(
         default="data/image",
         envvar="KOCLIP_IMAGES",
         show_default=True,
-        help="Folder of the pictures.",
+        help="Folder of the images.",
     ),
     click.option("--image-column", default="Image Filename", show_default=True),
     click.option("--hashtag-column", default="Hashtag", show_default=True),
@@ -57,7 +57,7 @@ data_options = options(
         type=click.Choice(["skip", "allow", "abort"]),
         default="skip",
         show_default=True,
-        help="Rows and pictures that cannot be used: leave out and exit 3, leave out and exit 0, or stop.",
+        help="Rows and images that cannot be used: leave out and exit 3, leave out and exit 0, or stop.",
     ),
     click.option(
         "--on-conflict",
@@ -71,14 +71,14 @@ data_options = options(
         type=click.FloatRange(0, 10_000),
         default=50,
         show_default=True,
-        help="Leave out larger pictures.",
+        help="Leave out larger images.",
     ),
     click.option(
         "--max-aspect",
         type=click.FloatRange(1, 100_000),
         default=50,
         show_default=True,
-        help="Leave out longer pictures.",
+        help="Leave out longer images.",
     ),
 )
 
@@ -115,11 +115,11 @@ encoder_options = options(
     click.option(
         "--decode",
         type=click.Choice(["ours", "fast", "published"]),
-        help="How pictures are decoded.  [default: ours; published with --preset paper]",
+        help="How images are decoded.  [default: ours; published with --preset paper]",
     ),
     precision_option,
-    click.option("--batch-size", default="auto", show_default=True, metavar="auto|N", help="Pictures in a batch."),
-    click.option("--workers", type=click.IntRange(min=1), help="Threads that decode pictures (processes, on a GPU)."),
+    click.option("--batch-size", default="auto", show_default=True, metavar="auto|N", help="Images in a batch."),
+    click.option("--workers", type=click.IntRange(min=1), help="Threads that decode images (processes, on a GPU)."),
     click.option("--store", type=click.Choice(["fp32", "fp16"]), default="fp32", show_default=True),
     device_options,
 )
@@ -129,14 +129,14 @@ near_duplicates_option = click.option(
     is_flag=False,
     flag_value=NEAR_DUPLICATES,
     metavar="[LIMIT]",
-    help="Keep pictures together whose 64-bit hashes differ in at most LIMIT bits, too (protocol grouped)."
+    help="Keep images together whose 64-bit hashes differ in at most LIMIT bits, too (protocol grouped)."
     f"  [{NEAR_DUPLICATES} where no LIMIT is given; default: off]",
 )
 division_options = options(
     click.option(
         "--protocol",
         type=click.Choice(["grouped", "hashtag", "paper"]),
-        help="Who is in which split: no picture, or no hashtag, on two sides; or single rows, as published."
+        help="Who is in which split: no image, or no hashtag, on two sides; or single rows, as published."
         "  [default: grouped; paper with --preset paper]",
     ),
     click.option(
@@ -178,8 +178,8 @@ screen_options = options(
 
 
 def source_of(given: dict[str, Any]) -> "Source":
-    from consistency.images import ImageLimits
-    from workflows.options import Source
+    from consistency.data.images import ImageLimits
+    from consistency.options import Source
 
     return Source(
         data=given["data"],
@@ -195,7 +195,7 @@ def source_of(given: dict[str, Any]) -> "Source":
 
 
 def encoding_of(given: dict[str, Any]) -> "Encoding":
-    from workflows.options import Encoding
+    from consistency.options import Encoding
 
     size = given.get("batch_size", "auto")
     if size != "auto" and not (size.isdecimal() and int(size) > 0):
@@ -216,14 +216,14 @@ def encoding_of(given: dict[str, Any]) -> "Encoding":
 
 
 def choice_of(given: dict[str, Any]) -> "CacheChoice":
-    from workflows.options import CacheChoice
+    from consistency.options import CacheChoice
 
     return CacheChoice(root=given["cache"], backbone=given["backbone"], fingerprint=given["fingerprint"])
 
 
 def evaluation_of(given: dict[str, Any]) -> "Evaluation":
-    from consistency.splits import PAPER_TEST_FRACTION
-    from workflows.options import Evaluation
+    from consistency.data.splits import PAPER_TEST_FRACTION
+    from consistency.options import Evaluation
 
     if given.get("resume") and given["out"]:
         raise click.UsageError("--resume goes on in its own folder: leave --out out")
@@ -242,7 +242,7 @@ def evaluation_of(given: dict[str, Any]) -> "Evaluation":
 
 
 def screen_of(given: dict[str, Any]) -> "Screen":
-    from workflows.console import Screen
+    from koclip_consistency.screen.console import Screen
 
     return Screen(quiet=given["quiet"])
 
@@ -280,7 +280,7 @@ def show(outcome: "Outcome", given: dict[str, Any], screen: "Screen", title: str
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="koclip-consistency", prog_name="koclip-consistency")
 def app() -> None:
-    """Do a picture and its Korean hashtag belong together? Scores 1 (not at all) to 5 (perfectly).
+    """Do an image and its Korean hashtag belong together? Scores 1 (not at all) to 5 (perfectly).
 
     Start with `demo`: it draws a data set and runs everything below on it.
     """
@@ -288,7 +288,7 @@ def app() -> None:
 
 def show_cache(given: dict[str, Any], entries: list[dict[str, Any]], table: Callable[..., Any]) -> None:
     """What a look at the cache found; an empty one is no fault."""
-    from workflows.cache import nothing_there
+    from koclip_consistency.workflows.cache import nothing_there
 
     screen = screen_of(given)
     if given["as_json"]:
@@ -310,8 +310,8 @@ def show_cache(given: dict[str, Any], entries: list[dict[str, Any]], table: Call
 @screen_options
 def demo_command(**given: Any) -> None:
     """Draw a demo data set, run every system on it with the tiny backbone, write the report."""
-    from workflows.console import Screen
-    from workflows.demo import run_demo
+    from koclip_consistency.screen.console import Screen
+    from koclip_consistency.workflows.demo import run_demo
 
     screen = Screen(quiet=given["quiet"])
     outcome = run_demo(
@@ -322,7 +322,7 @@ def demo_command(**given: Any) -> None:
         quick=given["quick"],
         device=given["device"],
         threads=given["threads"],
-        screen=screen,
+        reporter=screen.reporter,
     )
     show(outcome, {**given, "on_error": "skip"}, screen, "Test rows of the demo data set")
     screen.note(f"Report: {outcome.path / 'report.html'}")
@@ -335,11 +335,12 @@ def data_group() -> None:
 
 @data_group.command("check")
 @data_options
-@click.option("--controls", is_flag=True, help="Also score the picture-blind controls (needs no pictures).")
+@click.option("--controls", is_flag=True, help="Also score the image-blind controls (needs no images).")
 @screen_options
 def data_check_command(**given: Any) -> None:
-    """Health of a data set: repeats, conflicts, broken pictures, leakage of the published split."""
-    from workflows.data import check_data, health_tables, is_complete
+    """Health of a data set: repeats, conflicts, broken images, leakage of the published split."""
+    from koclip_consistency.screen.tables import health_tables
+    from koclip_consistency.workflows.data import check_data, is_complete
 
     screen = screen_of(given)
     health = check_data(source_of(given), controls=given["controls"], progress=screen.progress)
@@ -358,9 +359,9 @@ def data_check_command(**given: Any) -> None:
 @click.option("-o", "--output", type=PATH, required=True, metavar="SPLIT.csv")
 @screen_options
 def data_split_command(**given: Any) -> None:
-    """Write who is in which split to a file, for --split; runs nothing (needs no pictures)."""
-    from workflows.data import write_division
-    from workflows.inputs import skipped_beside
+    """Write who is in which split to a file, for --split; runs nothing (needs no images)."""
+    from consistency.data.inputs import skipped_beside
+    from koclip_consistency.workflows.data import write_division
 
     screen = screen_of(given)
     evaluation = evaluation_of({**given, "runs": Path("runs"), "out": None})
@@ -381,13 +382,13 @@ def data_split_command(**given: Any) -> None:
 @screen_options
 def data_demo_command(out: Path, seed: int, as_json: bool, quiet: bool) -> None:
     """Draw the demo data set: OUT/combined_data.csv and OUT/image/."""
-    from workflows.console import Screen
-    from workflows.data import draw_demo
+    from koclip_consistency.screen.console import Screen
+    from koclip_consistency.workflows.data import draw_demo
 
     drawn = draw_demo(out, seed=seed)
     if as_json:
         print_json(drawn)
-    Screen(quiet=quiet).note(f"Drew {drawn['pictures']} pictures and {drawn['rows']} rows: {drawn['data']}")
+    Screen(quiet=quiet).note(f"Drew {drawn['pictures']} images and {drawn['rows']} rows: {drawn['data']}")
 
 
 @app.command("extract")
@@ -397,8 +398,9 @@ def data_demo_command(out: Path, seed: int, as_json: bool, quiet: bool) -> None:
 @out_options
 @screen_options
 def extract_command(**given: Any) -> None:
-    """Encode every distinct picture and hashtag once, into the cache."""
-    from workflows.extract import extraction_table, run_extract
+    """Encode every distinct image and hashtag once, into the cache."""
+    from koclip_consistency.screen.tables import extraction_table
+    from koclip_consistency.workflows.extract import run_extract
 
     encoding, source, screen = encoding_of(given), source_of(given), screen_of(given)
     done = run_extract(source, encoding, runs=given["runs"], out=given["out"], progress=screen.progress)
@@ -439,7 +441,7 @@ def extract_command(**given: Any) -> None:
 def similarity_command(**given: Any) -> None:
     """Cosine similarity cut into scores: fixed, searched (published) and exact thresholds."""
     from heads.similarity import METHODS
-    from workflows.similarity import PAPER_METHODS, run_similarity
+    from koclip_consistency.workflows.similarity import PAPER_METHODS, run_similarity
 
     screen = screen_of(given)
     outcome = run_similarity(
@@ -486,7 +488,7 @@ def heads_command(**given: Any) -> None:
     The grid's rule: of all heads whose mean of QWK and macro-F1 over the folds is within one standard error of the
     best, the smallest is trained again on all of train, for the number of epochs at which that mean is highest.
     """
-    from workflows.heads import run_heads
+    from koclip_consistency.workflows.heads import run_heads
 
     if given["grid"] and given["preset"]:
         raise click.UsageError("--grid and --preset paper are two recipes: give one")
@@ -508,7 +510,7 @@ def heads_command(**given: Any) -> None:
         ensemble=given["ensemble"],
         export_pth=given["export_pth"],
         progress=screen.progress,
-        live=screen.live,
+        live=screen.reporter.leaders,
     )
     show(outcome, given, screen, f"Heads on {given['backbone']}")
 
@@ -531,11 +533,11 @@ def heads_command(**given: Any) -> None:
     default="auto",
     show_default=True,
     metavar="auto|N",
-    help="Rows, or pictures with --batch-by image. auto: the recipe's, in smaller parts where memory is short.",
+    help="Rows, or images with --batch-by image. auto: the recipe's, in smaller parts where memory is short.",
 )
 @click.option("--batch-by", type=click.Choice(["row", "image"]), help="What a batch counts.")
 @click.option("--accumulation", type=click.IntRange(min=1), help="Batches in an optimizer step.")
-@click.option("--micro-batch", type=click.IntRange(min=1), metavar="N", help="Encode at most N pictures at once.")
+@click.option("--micro-batch", type=click.IntRange(min=1), metavar="N", help="Encode at most N images at once.")
 @click.option("--head", "like", type=PATH, metavar="RUN_DIR", help="Begin with the kind of head that `heads` chose.")
 @click.option(
     "--loss",
@@ -564,7 +566,7 @@ def heads_command(**given: Any) -> None:
     metavar="SHARE",
     help="Train on random crops of at least this share of the area.  [default: 1]",
 )
-@click.option("--flip", is_flag=True, default=None, help="Mirror half of the pictures (turns their text around).")
+@click.option("--flip", is_flag=True, default=None, help="Mirror half of the images (turns their text around).")
 @click.option(
     "--freeze", metavar="N|image|text", help="Keep the lowest N layers of both encoders, or one encoder, as is."
 )
@@ -585,7 +587,7 @@ def heads_command(**given: Any) -> None:
 def finetune_command(**given: Any) -> None:
     """Fine-tune the encoders and a head end to end (never through the cache)."""
     from finetune.checkpoint import Cadence
-    from workflows.finetune import run_finetune
+    from koclip_consistency.workflows.finetune import run_finetune
 
     encoding = encoding_of({**given, "cache": Path("cache"), "store": "fp32", "workers": None})
     names = [
@@ -644,7 +646,8 @@ def finetune_command(**given: Any) -> None:
 @screen_options
 def paper_command(**given: Any) -> None:
     """All six published systems and ours beside them, protocols paper and grouped, in one table."""
-    from workflows.paper import backbones_table, run_paper
+    from koclip_consistency.screen.tables import backbones_table
+    from koclip_consistency.workflows.paper import run_paper
 
     screen = screen_of(given)
     outcome = run_paper(
@@ -655,7 +658,7 @@ def paper_command(**given: Any) -> None:
         out=given["out"],
         finetune="finetune" not in given["skips"],
         quick=given["quick"],
-        screen=screen,
+        reporter=screen.reporter,
     )
     if table := backbones_table(outcome.results):
         screen.table(table)
@@ -669,7 +672,7 @@ def paper_command(**given: Any) -> None:
 @extract_option
 @near_duplicates_option
 @click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Of everything random.")
-@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Outer folds, by picture.")
+@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Outer folds, by image.")
 @click.option(
     "--repeats",
     type=click.IntRange(min=1),
@@ -682,12 +685,13 @@ def paper_command(**given: Any) -> None:
 @out_options
 @screen_options
 def audit_command(**given: Any) -> None:
-    """Which labels are doubtful? Rows ranked by heads that have never seen the row's picture.
+    """Which labels are doubtful? Rows ranked by heads that have never seen the row's image.
 
-    Writes audit.csv (all rows, the most doubtful first) and report.html with the pictures of the first.
+    Writes audit.csv (all rows, the most doubtful first) and report.html with the images of the first.
     """
-    from workflows.audit import audit_table, describe_precision, run_audit
-    from workflows.options import Evaluation
+    from consistency.options import Evaluation
+    from koclip_consistency.screen.tables import audit_table
+    from koclip_consistency.workflows.audit import describe_precision, run_audit
 
     screen = screen_of(given)
     audit = run_audit(
@@ -715,7 +719,7 @@ def audit_command(**given: Any) -> None:
 @app.command("rerun")
 @click.argument("run_dir", type=PATH, metavar="RUN_DIR")
 @click.option("--data", type=PATH, help="Where the CSV is now.  [default: where the run found it]")
-@click.option("--images", type=PATH, help="Where the pictures are now.  [default: likewise]")
+@click.option("--images", type=PATH, help="Where the images are now.  [default: likewise]")
 @click.option("--cache", type=PATH, help="Folder of the embeddings.  [default: the run's]")
 @out_options
 @screen_options
@@ -724,11 +728,12 @@ def rerun_command(run_dir: Path, **given: Any) -> None:
 
     Exits 0 if they are, 1 if not, 2 if the run cannot be repeated.
     """
-    from workflows.rerun import Where, changes_table, files_table, rerun
+    from koclip_consistency.screen.tables import changes_table, files_table
+    from koclip_consistency.workflows.rerun import Where, rerun
 
     screen = screen_of(given)
     names = ("out", "runs", "data", "images", "cache")
-    found = rerun(run_dir, Where(**{name: given[name] for name in names}), screen)
+    found = rerun(run_dir, Where(**{name: given[name] for name in names}), screen.reporter)
     if given["as_json"]:
         print_json(found.as_dict())
     if found.changes:
@@ -745,9 +750,10 @@ def rerun_command(run_dir: Path, **given: Any) -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True)
 @screen_options
 def compare_command(run_dirs: tuple[Path, ...], seed: int, as_json: bool, quiet: bool) -> None:
-    """Paired differences between runs on the same test rows, with intervals over pictures (or hashtags)."""
-    from workflows.console import Screen
-    from workflows.report import compare_folders, comparison_notes, differences_table
+    """Paired differences between runs on the same test rows, with intervals over images (or hashtags)."""
+    from koclip_consistency.screen.console import Screen
+    from koclip_consistency.screen.tables import differences_table
+    from koclip_consistency.workflows.report import compare_folders, comparison_notes
 
     screen = Screen(quiet=quiet)
     differences = compare_folders(run_dirs, seed=seed)
@@ -772,7 +778,7 @@ def compare_command(run_dirs: tuple[Path, ...], seed: int, as_json: bool, quiet:
     help="That of a FILE.pth; a run knows its own.",
 )
 @click.option("--system", help="Where the run holds several.")
-@click.option("--image", type=PATH, help="One picture ...")
+@click.option("--image", type=PATH, help="One image ...")
 @click.option("--hashtag", "hashtags", multiple=True, help="... and its hashtags (repeatable).")
 @data_options
 @cache_option
@@ -780,9 +786,10 @@ def compare_command(run_dirs: tuple[Path, ...], seed: int, as_json: bool, quiet:
 @click.option("-o", "--output", type=PATH, metavar="OUT.csv", help="Scores of every row of --data.")
 @screen_options
 def score_command(**given: Any) -> None:
-    """Score new pictures and hashtags with a trained run, or with the published classifier or fine_tuned .pth."""
-    from workflows.inputs import skipped_beside
-    from workflows.score import load_scorer, score_image, score_table, scores_table
+    """Score new images and hashtags with a trained run, or with the published classifier or fine_tuned .pth."""
+    from consistency.data.inputs import skipped_beside
+    from koclip_consistency.screen.tables import scores_table
+    from koclip_consistency.workflows.score import load_scorer, score_image, score_table
 
     screen = screen_of(given)
     one = given["image"] is not None
@@ -814,12 +821,12 @@ def score_command(**given: Any) -> None:
 @app.command("report")
 @click.argument("run_dirs", type=PATH, nargs=-1, required=True, metavar="RUN_DIR...")
 @click.option("-o", "--output", type=PATH, required=True, metavar="report.html")
-@click.option("--images", type=PATH, envvar="KOCLIP_IMAGES", help="Folder of the pictures.  [default: the run's]")
+@click.option("--images", type=PATH, envvar="KOCLIP_IMAGES", help="Folder of the images.  [default: the run's]")
 @screen_options
 def report_command(run_dirs: tuple[Path, ...], output: Path, images: Path | None, as_json: bool, quiet: bool) -> None:
-    """One HTML page of several runs: table, confusion matrices, curves, pictures with their scores."""
-    from workflows.console import Screen
-    from workflows.report import report_runs
+    """One HTML page of several runs: table, confusion matrices, curves, images with their scores."""
+    from koclip_consistency.screen.console import Screen
+    from koclip_consistency.workflows.report import report_runs
 
     written = report_runs(run_dirs, output, images=images)
     if as_json:
@@ -844,7 +851,8 @@ which_cache_options = options(
 @screen_options
 def cache_info_command(**given: Any) -> None:
     """Rows, bytes, models and age; with --fingerprint also all that decides the vectors, in plain words."""
-    from workflows.cache import cache_info, in_words, info_table
+    from koclip_consistency.screen.tables import info_table
+    from koclip_consistency.workflows.cache import cache_info, in_words
 
     entries = cache_info(choice_of(given))
     show_cache(given, entries, info_table)
@@ -857,7 +865,8 @@ def cache_info_command(**given: Any) -> None:
 @screen_options
 def cache_verify_command(**given: Any) -> None:
     """Check every digest; damage is quarantined (then `extract` fills the holes) and exits 1."""
-    from workflows.cache import cache_verify, verify_table
+    from koclip_consistency.screen.tables import verify_table
+    from koclip_consistency.workflows.cache import cache_verify
 
     entries = cache_verify(choice_of(given))
     show_cache(given, entries, verify_table)
@@ -873,7 +882,8 @@ def cache_verify_command(**given: Any) -> None:
 @screen_options
 def cache_compact_command(**given: Any) -> None:
     """Merge small segments into larger ones; readers and writers may go on meanwhile."""
-    from workflows.cache import cache_compact, compact_table
+    from koclip_consistency.screen.tables import compact_table
+    from koclip_consistency.workflows.cache import cache_compact
 
     show_cache(given, cache_compact(choice_of(given)), compact_table)
 
@@ -884,7 +894,8 @@ def cache_compact_command(**given: Any) -> None:
 @screen_options
 def cache_gc_command(**given: Any) -> None:
     """Remove the embeddings of every other model than the one named."""
-    from workflows.cache import cache_gc, info_table, others
+    from koclip_consistency.screen.tables import info_table
+    from koclip_consistency.workflows.cache import cache_gc, others
 
     choice, screen = choice_of(given), screen_of(given)
     if not choice.backbone and not choice.fingerprint:
@@ -912,8 +923,8 @@ def cache_gc_command(**given: Any) -> None:
 @screen_options
 def cache_export_command(out: Path, **given: Any) -> None:
     """Write the stored vectors of a data set to one plain file."""
-    from workflows.cache import cache_export
-    from workflows.inputs import skipped_beside
+    from consistency.data.inputs import skipped_beside
+    from koclip_consistency.workflows.cache import cache_export
 
     screen = screen_of(given)
     written, skipped = cache_export(source_of(given), out, choice_of(given))
@@ -921,7 +932,7 @@ def cache_export_command(out: Path, **given: Any) -> None:
         print_json(written)
     for damage in written["damaged"]:
         screen.note(damage)
-    screen.note(f"Exported {written['images']} pictures and {written['hashtags']} hashtags: {out}")
+    screen.note(f"Exported {written['images']} images and {written['hashtags']} hashtags: {out}")
     close(skipped, given["on_error"], screen, skipped_beside(out))
 
 
@@ -949,7 +960,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    from consistency.figures import visible
+    from consistency.text import visible
 
     click.echo(f"Error: {visible(' '.join(message.split()))}", err=True)
     sys.exit(code)

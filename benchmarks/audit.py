@@ -4,9 +4,9 @@
 
 For every seed: draw the data set (15 % of its scores are moved by one; a move that is clipped at 1 or 5 is none), judge
 every row out of fold by the packaged backbone, rank by doubt, and count how many of as many rows as were moved are
-among them; with a 95 % interval over resampled pictures, beside what a random order finds. `--compare` ranks the same
+among them; with a 95 % interval over resampled images, beside what a random order finds. `--compare` ranks the same
 probabilities by other rules too. The rule was chosen on draws 11 to 15: they say nothing here. Less than a minute a
-draw on 2 cores; `--quick` draws 60 pictures for one seed.
+draw on 2 cores; `--quick` draws 60 images for one seed.
 """
 
 import argparse
@@ -17,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.timing import machine
-from consistency.audit import Precision, doubts, precision_at_moved
-from consistency.figures import number
-from consistency.pairs import merge_repeats
+from consistency.data.inputs import read_inputs
+from consistency.data.pairs import merge_repeats
+from consistency.evaluation.doubt import Precision, doubts, precision_at_moved
+from consistency.options import Encoding, Source
+from consistency.text import number
 from demo.dataset import write_demo
-from workflows.audit import out_of_fold, read_clean
-from workflows.encode import encode_pairs
-from workflows.inputs import read_inputs
-from workflows.options import Encoding, Source
+from koclip_consistency.workflows.audit import out_of_fold, read_clean
+from koclip_consistency.workflows.encode import encode_pairs
 
 SEEDS = (311, 312, 313, 314, 315)
 FOLDS, REPEATS = 5, 5  # the command's own
@@ -73,12 +73,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--compare", action="store_true", help="other rules on the same probabilities")
-    parser.add_argument("--quick", action="store_true", help="the first seed, 60 pictures: only to see that it works")
+    parser.add_argument("--quick", action="store_true", help="the first seed, 60 images: only to see that it works")
     given = parser.parse_args()
     print(machine())
     seeds = given.seeds[:1] if given.quick else given.seeds
     draws = []
-    print("| draw | rows | moved | found | precision | 95 % over pictures | by chance |")
+    print("| draw | rows | moved | found | precision | 95 % over images | by chance |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:

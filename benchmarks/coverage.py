@@ -1,15 +1,15 @@
 """Does a 95 % interval hold the truth in 95 of 100 test sets? Simulated test sets, several kinds of interval.
 
-    python -m benchmarks.coverage                  1,500 test sets of 172 and of 35 pictures: a quarter of an hour
+    python -m benchmarks.coverage                  1,500 test sets of 172 and of 35 images: a quarter of an hour
     python -m benchmarks.coverage --quick          100 of each: a minute
-    python -m benchmarks.coverage --pictures 10    another number of pictures
+    python -m benchmarks.coverage --images 10    another number of images
 
-A population of pictures with about ten rows each is drawn: scores in the shares of the published data, alike within a
-picture as much as there (intraclass correlation .21), and two systems that err more on some pictures than on others.
-The truth of a metric is its value on 100,000 pictures. From the same population come small test sets; every kind of
-interval is made on each, from the same 2,000 resamples of its pictures, and counted where it holds the truth. The
-difference of the two systems is treated likewise. `ours` is what `consistency.intervals` does. A share of 95 % has a
-standard error of .6 points over 1,500 test sets.
+A population of images with about ten rows each is drawn: scores in the shares of the published data, alike within an
+image as much as there (intraclass correlation .21), and two systems that err more on some images than on others.
+The truth of a metric is its value on 100,000 images. From the same population come small test sets; every kind of
+interval is made on each, from the same 2,000 resamples of its images, and counted where it holds the truth. The
+difference of the two systems is treated likewise. `ours` is that of `consistency.evaluation.intervals`. A share of 95 %
+has a standard error of .6 points over 1,500 test sets.
 """
 
 import argparse
@@ -21,12 +21,19 @@ import numpy.typing as npt
 from scipy.stats import norm, t
 
 from benchmarks.timing import machine
-from consistency.intervals import LEVEL, RESAMPLES, UNCORRECTED, counted_metrics, effective_clusters, interval
-from consistency.metrics import METRICS
+from consistency.evaluation.intervals import (
+    LEVEL,
+    RESAMPLES,
+    UNCORRECTED,
+    counted_metrics,
+    effective_clusters,
+    interval,
+)
+from consistency.evaluation.metrics import METRICS
 
 SHARES = (0.043, 0.109, 0.160, 0.268, 0.420)  # of the scores 1..5 among the 1,792 published pairs
 CUTS = norm.ppf(np.cumsum(SHARES)[:-1])
-ALIKE = 0.25  # variance of the latent score between pictures; the intraclass correlation of the scores is then .21
+ALIKE = 0.25  # variance of the latent score between images; the intraclass correlation of the scores is then .21
 NOISES = (0.9, 1.2)  # of the two systems
 POPULATION = 100_000
 DATASETS = 1500
@@ -38,7 +45,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a system said about n rows: columns as `consistency.metrics.evaluate` takes them."""
+    """What a system said about n rows: columns as `consistency.evaluation.metrics.evaluate` takes them."""
 
     predicted: Ints
     values: Floats
@@ -47,7 +54,7 @@ class Answers:
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """scores: (n,) 1..5. picture: (n,) 0..pictures-1. systems: what each of the two said."""
+    """scores: (n,) 1..5. image: (n,) 0..images-1. systems: what each of the two said."""
 
     scores: Ints
     picture: Ints
@@ -55,7 +62,7 @@ class Drawn:
 
 
 def draw(rng: np.random.Generator, pictures: int) -> Drawn:
-    """Rows of so many pictures of the population: a third have 5 rows, the others 1 to 25."""
+    """Rows of so many images of the population: a third have 5 rows, the others 1 to 25."""
     rows = np.where(rng.random(pictures) < 1 / 3, 5, rng.integers(1, 26, pictures))
     picture = np.repeat(np.arange(pictures), rows)
 
@@ -82,7 +89,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A figure of n pictures, m of equal size: resampled, (B,), and with one picture left out, (n,)."""
+    """A figure of n images, m of equal size: resampled, (B,), and with one image left out, (n,)."""
 
     figure: float
     resampled: Floats
@@ -127,7 +134,7 @@ def expanded_percentile(s: Sample) -> Interval:
 
 
 def bca(s: Sample, z: float = NORMAL) -> Interval:
-    """Efron 1987, section 3, the acceleration by the jackknife over pictures."""
+    """Efron 1987, section 3, the acceleration by the jackknife over images."""
     spread = 6 * (s.influence**2).sum() ** 1.5
     acceleration = (s.influence**3).sum() / spread if spread else 0.0
     low, high = (s.bias + (s.bias + end) / (1 - acceleration * (s.bias + end)) for end in (-z, z))
@@ -159,7 +166,7 @@ METHODS: dict[str, Callable[[Sample], Interval]] = {
 
 
 def figures_of(test: Drawn, times: Floats, names: Collection[str]) -> dict[tuple[str, str], Floats]:
-    """Metrics of the first system and of the difference, {(subject, metric): (B,)}; times: (B, pictures)."""
+    """Metrics of the first system and of the difference, {(subject, metric): (B,)}; times: (B, images)."""
     one, other = (
         counted_metrics(test.scores, a.predicted, a.values, a.probabilities, test.picture, names=names)(times)
         for a in test.systems
@@ -210,15 +217,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="100 test sets of each size")
     parser.add_argument("--datasets", type=int, help=f"test sets of each size ({DATASETS:,})")
-    parser.add_argument("--pictures", type=int, nargs="+", default=PICTURES, help="pictures in a test set")
+    parser.add_argument("--images", type=int, nargs="+", default=PICTURES, help="images in a test set")
     options = parser.parse_args()
     datasets = options.datasets or (100 if options.quick else DATASETS)
     print(machine("numpy", "scipy", "scikit-learn"))
     truth = population()
-    for pictures in options.pictures:
+    for pictures in options.images:
         found = simulate(pictures, datasets=datasets, seed=pictures, truth=truth)
         for subject in ("system", "difference"):
-            print(f"\n{subject}, {pictures} pictures, {datasets:,} test sets: share in % whose 95 % interval is right")
+            print(f"\n{subject}, {pictures} images, {datasets:,} test sets: share in % whose 95 % interval is right")
             print(f"| {'metric':18} | truth | {' | '.join(METHODS)} |\n|{' --- |' * (2 + len(METHODS))}")
             for name in METRICS:
                 covered = [100 * (1 - sum(found[subject, name, method])) for method in METHODS]

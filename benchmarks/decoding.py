@@ -1,6 +1,6 @@
 """What decoding alone can deliver, by the processes that a GPU is fed by: `python -m benchmarks.decoding FOLDER`.
 
-Prints pictures per second of a folder's JPEGs through CLIP's preprocessing, from the first batch on. A module of its
+Prints images per second of a folder's JPEGs through CLIP's preprocessing, from the first batch on. A module of its
 own, since every process imports the program that began it.
 """
 
@@ -9,10 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-from consistency.images import ImageLimits, find_images
-from consistency.preprocess import PreprocessSpec
-from consistency.reading import Decoding
-from embedcache.decoding import process_batches
+from consistency.backbone.preprocess import PreprocessSpec
+from consistency.data.files import find_images
+from consistency.data.images import ImageLimits
+from consistency.data.reading import Decoding
+from embedcache.engines.local import process_batches
 
 SPEC = PreprocessSpec(("shortest", 224), 3, (224, 224), 1 / 255, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.draws --with-finetune --out runs/draws
 
-For every seed: draw the data set, split it by picture, run similarity, the published head recipe, the default head, the
-grid and, where asked, fine-tuning, all with the packaged backbone and that same seed. Draws, not rows or pictures, are
+For every seed: draw the data set, split it by image, run similarity, the published head recipe, the default head, the
+grid and, where asked, fine-tuning, all with the packaged backbone and that same seed. Draws, not rows or images, are
 the units of the intervals (Student's t), so they hold what another data set, split and training seed would change.
 Draws 1 to 5, 42, 43, 101 to 105 and 201 to 205 were looked at while the methods were built: they say nothing here.
 The same command goes on where it stopped; a draw takes about as long as `make demo`.
@@ -18,15 +18,15 @@ import numpy.typing as npt
 from scipy.stats import t
 
 from benchmarks.timing import machine
-from consistency.figures import number
+from consistency.options import Encoding, Evaluation, Source, as_config
+from consistency.text import number
 from demo.dataset import write_demo
-from workflows.console import Screen
-from workflows.demo import IMAGES, QUICK_IMAGES
-from workflows.evaluate import Outcome
-from workflows.heads import run_heads
-from workflows.options import Encoding, Evaluation, Source, as_config
-from workflows.paper import QUICK_EPOCHS, system_steps
-from workflows.suite import Done, Step, open_suite, run_steps
+from koclip_consistency.screen.console import Screen
+from koclip_consistency.workflows.demo import IMAGES, QUICK_IMAGES
+from koclip_consistency.workflows.heads import run_heads
+from koclip_consistency.workflows.paper import QUICK_EPOCHS, system_steps
+from koclip_consistency.workflows.suite import Done, Step, open_suite, run_steps
+from koclip_consistency.workflows.trial import Outcome
 
 SEEDS = (301, 302, 303, 304, 305)
 SYSTEMS = ("majority", "name-and-text", "similarity-exact", "heads-paper", "heads", "heads-grid", "finetune")
@@ -59,7 +59,7 @@ def run_draw(out: Path, seed: int, *, finetune: bool, quick: bool, screen: Scree
         seed,
         recipes=("default",) if finetune else (),
         epochs=QUICK_EPOCHS if quick else None,
-        screen=screen,
+        reporter=screen.reporter,
     )
     return run_steps(suite, [*steps, Step("heads-default", default_head)], screen.note)
 
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/draws"), help="folder of the runs (default: %(default)s)"
     )
-    parser.add_argument("--quick", action="store_true", help="60 pictures and 2 epochs of fine-tuning: does it work?")
+    parser.add_argument("--quick", action="store_true", help="60 images and 2 epochs of fine-tuning: does it work?")
     given = parser.parse_args()
     screen, draws = Screen(), []
     for seed in given.seeds:

@@ -3,14 +3,14 @@
 Ours is `embedcache.extract` into a fresh cache on disk, as the command `extract` runs it. The others, all in this
 process, on the same threads, the model loaded beforehand:
 
-- the published loop: for every pair open the picture, run the processor on it and on the hashtag padded to 77
+- the published loop: for every pair open the image, run the processor on it and on the hashtag padded to 77
   tokens, and the model on each; timed on a few pairs and multiplied up to all of them;
-- sentence-transformers (the same model folder) and open_clip (the same architecture) on the distinct pictures and
+- sentence-transformers (the same model folder) and open_clip (the same architecture) on the distinct images and
   hashtags; `pip install -e .[bench]` brings both, and what is not installed is left out.
 
-Models are ViT-B/32 and ViT-L/14 with random weights. Pictures are photographs cut, enlarged to 1080x1350 and made
-noisy, as PNG and as JPEG. The table is the published one (2,022 pairs, 172 pictures, 1,375 hashtags) scaled down:
-43 pictures for B/32, 8 for L/14. Every figure is the least time of all rounds.
+Models are ViT-B/32 and ViT-L/14 with random weights. Images are photographs cut, enlarged to 1080x1350 and made
+noisy, as PNG and as JPEG. The table is the published one (2,022 pairs, 172 images, 1,375 hashtags) scaled down:
+43 images for B/32, 8 for L/14. Every figure is the least time of all rounds.
 
 On a GPU thousands of JPEGs go through the command `extract` itself, in a process of its own: of 448 px, against the
 measured bf16 matrix rate, and of 1080x1350, against what decoding alone delivers; and the published loop on 100 pairs.
@@ -40,15 +40,15 @@ from transformers import CLIPModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.timing import alternate, machine
-from consistency.backbone import Backbone, load_backbone
-from consistency.images import ImageFile, find_images
-from consistency.loading import load_image_processor
-from consistency.pairs import PairTable
-from consistency.resolve import resolve_backbone
+from consistency.backbone.loading import load_image_processor
+from consistency.backbone.model import Backbone, load_backbone
+from consistency.backbone.resolve import resolve_backbone
+from consistency.data.files import ImageFile, find_images
+from consistency.data.pairs import PairTable
 from embedcache.extract import ExtractReport, extract
 from embedcache.store import EmbeddingCache
-from tests.crash_workers import pair_table
-from tests.models import Tower, make_clip_folder
+from tests.builders.crash_workers import pair_table
+from tests.builders.models import Tower, make_clip_folder
 
 PAIRS, PICTURES, HASHTAGS = 2022, 172, 1375  # of the published table
 SIZE = 1080, 1350
@@ -73,11 +73,11 @@ ENDS = "스타그램 그램 추천 투어 일기 기록 맞팔 좋아요 소통 
 
 @dataclass(frozen=True)
 class Shape:
-    """An architecture: our folder's sizes, open_clip's name; pictures of the table and pairs of the loop."""
+    """An architecture: our folder's sizes, open_clip's name; images of the table and pairs of the loop."""
 
     open_clip: str
     options: dict[str, Any]
-    gflop: float  # of one picture
+    gflop: float  # of one image
     pictures: int
     loop_pairs: int
 
@@ -102,7 +102,7 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Data:
-    """The scaled-down table with its pictures of one format."""
+    """The scaled-down table with its images of one format."""
 
     table: PairTable
     files: dict[str, ImageFile]
@@ -116,7 +116,7 @@ class Data:
 
 
 def make_data(folder: Path, kind: str, pictures: int, size: tuple[int, int] = SIZE) -> Data:
-    """`pictures` different photographs as `kind` (png or jpg), with pairs and hashtags in the published proportions."""
+    """`images` different photographs as `kind` (png or jpg), with pairs and hashtags in the published proportions."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     photographs = [Image.fromarray(array) for array in load_sample_images().images]
@@ -187,7 +187,7 @@ def published_loop(model: Any, backbone: Backbone, data: Data, pairs: int) -> No
 
 
 def peers(folder: Path, shape: Shape) -> dict[str, tuple[Callable[..., Any], Callable[..., Any]]]:
-    """By name, what encodes paths of pictures and what encodes hashtags; of those that are installed."""
+    """By name, what encodes paths of images and what encodes hashtags; of those that are installed."""
     found: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {}
     for name, module in PEERS.items():
         if find_spec(module) is None:
@@ -238,14 +238,14 @@ def run_shape(name: str, shape: Shape, given: argparse.Namespace, root: Path) ->
     plain = CLIPModel.from_pretrained(folder).eval()
     others = peers(folder, shape)
     print(
-        f"{name}: {shape.pictures} pictures, {round(shape.pictures * HASHTAGS / PICTURES)} hashtags, "
+        f"{name}: {shape.pictures} images, {round(shape.pictures * HASHTAGS / PICTURES)} hashtags, "
         f"{round(shape.pictures * PAIRS / PICTURES)} pairs; the loop on {shape.loop_pairs} of them; "
         f"{backbone.precision}, batches of {backbone.batch_sizes}"
     )
     for kind in ("png", "jpg"):
         data = make_data(root / kind, kind, shape.pictures)
         pictures = pair_table(data.names, ["#"] * shape.pictures)
-        if kind == "png":  # hashtags are the same whatever the pictures are
+        if kind == "png":  # hashtags are the same whatever the images are
             seen = ours.fill("warm", data, pictures)
             variants = {"ours": partial(ours.fill, "hashtags", data, data.table, seen)}
             variants |= {peer: partial(texts, data.hashtags) for peer, (_, texts) in others.items()}
@@ -253,7 +253,7 @@ def run_shape(name: str, shape: Shape, given: argparse.Namespace, root: Path) ->
 
         variants = {"ours": partial(ours.fill, "pictures", data, pictures)}
         variants |= {peer: partial(images, data.paths) for peer, (images, _) in others.items()}
-        compare(f"pictures, {kind}", alternate(variants, rounds=given.rounds), shape.pictures, "pictures")
+        compare(f"images, {kind}", alternate(variants, rounds=given.rounds), shape.pictures, "pictures")
 
         task = f"one pass, {kind}"
         variants = {
@@ -264,9 +264,7 @@ def run_shape(name: str, shape: Shape, given: argparse.Namespace, root: Path) ->
         seconds["published loop"] *= len(data.table) / shape.loop_pairs
         compare(task, seconds, len(data.table), "pairs")
         report = ours.reports[task]
-        print(
-            f"  encoder busy {report.encoder_busy:.1%} (target {BUSY:.0%}), {report.images_per_second:.1f} pictures/s"
-        )
+        print(f"  encoder busy {report.encoder_busy:.1%} (target {BUSY:.0%}), {report.images_per_second:.1f} images/s")
 
 
 def run_on_gpu(name: str, shape: Shape, given: argparse.Namespace, root: Path) -> None:
@@ -282,7 +280,7 @@ def run_on_gpu(name: str, shape: Shape, given: argparse.Namespace, root: Path) -
         ceiling = float(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
         reached = best["images_per_second"] * shape.gflop / 1e3
         print(
-            f"  {len(pictures.names):,} JPEGs of {size[0]}x{size[1]}: {best['images_per_second']:.0f} pictures/s, "
+            f"  {len(pictures.names):,} JPEGs of {size[0]}x{size[1]}: {best['images_per_second']:.0f} images/s, "
             f"{reached:.0f} of {rate:.0f} TFLOP/s = {reached / rate:.1%} (target {OF_MATRIX_RATE:.0%} for L/14 from "
             f"448 px); decoding alone {ceiling:.0f}/s, of which {best['images_per_second'] / ceiling:.1%} (target "
             f"{OF_DECODING:.0%} from 1080x1350); encoder busy {best['encoder_busy']:.1%} (target {BUSY:.0%}); least "
@@ -295,7 +293,7 @@ def run_on_gpu(name: str, shape: Shape, given: argparse.Namespace, root: Path) -
 
 
 def extracted(model: Path, data: Data, root: Path) -> dict[str, Any]:
-    """What `cli.py extract` notes in its run folder of the pictures, into a fresh cache."""
+    """What `cli.py extract` notes in its run folder of the images, into a fresh cache."""
     table, place = root / "table.csv", Path(tempfile.mkdtemp(dir=root))
     lines = [f"{name},#바다,{number % 5 + 1}\n" for number, name in enumerate(data.names)]
     table.write_text("Image Filename,Hashtag,Score\n" + "".join(lines), encoding="utf-8")
@@ -323,7 +321,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, help="of torch and for decoding; default: torch's choice")
-    parser.add_argument("--quick", action="store_true", help="a few pictures of B/32, one round: does it run at all")
+    parser.add_argument("--quick", action="store_true", help="a few images of B/32, one round: does it run at all")
     given = parser.parse_args()
     if given.threads:
         torch.set_num_threads(given.threads)

@@ -1,12 +1,12 @@
 """An epoch of fine-tuning against the published script: `python -m benchmarks.finetune [--quick]`.
 
-Random weights in the shape of ViT-B/32, and the packaged `tiny`; JPEG pictures of 1080x1350 and a table with the
-published counts: 172 pictures, 2,022 rows, 1,375 hashtags. The published loop decodes and encodes the picture and the
+Random weights in the shape of ViT-B/32, and the packaged `tiny`; JPEG images of 1080x1350 and a table with the
+published counts: 172 images, 2,022 rows, 1,375 hashtags. The published loop decodes and encodes the image and the
 hashtag, padded to 77 tokens, of every row. `--preset paper` takes the same rows in the same steps of 16 to the same
-weights (tests/test_finetune_paper.py), but keeps decoded pictures, trims padding, and encodes once what a step has
-twice. The default recipe takes pictures with all their rows. Each trains a few steps in turn and answers for test
-rows; an epoch of 1,617 + 405 rows follows from the seconds per row. Decoding once is told apart. On a GPU all of it
-runs there, the published loop with its autocast and GradScaler.
+weights (tests/commands/test_finetune_paper.py), but keeps decoded images, trims padding, and encodes once what a
+step has twice. The default recipe takes images with all their rows. Each trains a few steps in turn and answers for
+test rows; an epoch of 1,617 + 405 rows follows from the seconds per row. Decoding once is told
+apart. On a GPU all of it runs there, the published loop with its autocast and GradScaler.
 """
 
 import argparse
@@ -22,10 +22,10 @@ from PIL import Image
 from transformers.utils.logging import disable_progress_bar
 
 from benchmarks.timing import alternate, machine
-from consistency.backbone import load_backbone
-from consistency.images import find_images
-from consistency.pairs import PairTable, read_pairs
-from consistency.resolve import resolve_backbone
+from consistency.backbone.model import load_backbone
+from consistency.backbone.resolve import resolve_backbone
+from consistency.data.files import find_images
+from consistency.data.pairs import PairTable, read_pairs
 from finetune.checkpoint import Cadence, Checkpoints
 from finetune.classifier import PairClassifier, embed
 from finetune.config import FinetuneConfig
@@ -33,8 +33,8 @@ from finetune.dataset import Ints, epoch_steps, with_pictures
 from finetune.loop import Training
 from finetune.train import Prepared, prepare
 from heads.model import Head
-from tests.finetuning import PublishedLoop
-from tests.models import Tower, make_clip_folder
+from tests.builders.finetuning import PublishedLoop
+from tests.builders.models import Tower, make_clip_folder
 
 PICTURES, ROWS, HASHTAGS, TEST = 172, 2022, 1375, 405
 WIDTH, HEIGHT = 1080, 1350
@@ -53,7 +53,7 @@ VIT_B32: dict[str, Any] = {
 
 
 def write_data(folder: Path) -> PairTable:
-    """Soft random pictures, and hashtags of one to four syllables, of about 9 tokens."""
+    """Soft random images, and hashtags of one to four syllables, of about 9 tokens."""
     rng = np.random.default_rng(0)
     (folder / "image").mkdir()
     for number in range(PICTURES):
@@ -70,7 +70,7 @@ def write_data(folder: Path) -> PairTable:
 
 
 def sides(table: PairTable, *, by_picture: bool) -> tuple[Ints, Ints]:
-    """Rows to train on and to test: single rows, as published, or whole pictures."""
+    """Rows to train on and to test: single rows, as published, or whole images."""
     rng = np.random.default_rng(1)
     if not by_picture:
         order = rng.permutation(len(table))

@@ -1,6 +1,6 @@
 """How fast heads train, against one after another: `python -m benchmarks.heads [--quick]`.
 
-Random unit vectors with labels that can be learned, 2,000 pairs over 172 pictures; variants in turn, all with torch's
+Random unit vectors with labels that can be learned, 2,000 pairs over 172 images; variants in turn, all with torch's
 threads as they are. "plain" is the published recipe as a plain torch loop (Linear, ReLU, Dropout, Linear; one head
 after another, features already gathered), "fused" the same with Adam's fused kernel. A head-epoch is one pass of one
 head over its training rows; of heads that stop early only the epochs they trained count.
@@ -27,8 +27,8 @@ import torch
 from torch import nn
 
 from benchmarks.timing import alternate, machine, peak_memory
-from consistency.embeddings import PairEmbeddings
-from consistency.splits import make_folds
+from consistency.backbone.embeddings import PairEmbeddings
+from consistency.data.splits import make_folds
 from heads.config import HeadConfig
 from heads.grid import default_grid, run_grid
 from heads.losses import OUTPUTS
@@ -175,7 +175,7 @@ def time_scikit_learn(dim: int, *, rounds: int) -> None:
 
 
 def time_protocol(*, rounds: int) -> None:
-    """Encoding at ViT-B/32's shape is timed on a batch and multiplied; decoding pictures is left out on both sides."""
+    """Encoding at ViT-B/32's shape is timed on a batch and multiplied; decoding images is left out on both sides."""
     from transformers import CLIPConfig, CLIPModel
 
     model = CLIPModel(CLIPConfig()).eval()
@@ -217,9 +217,9 @@ def time_protocol(*, rounds: int) -> None:
     cold = IMAGES * picture + HASHTAGS * trimmed + trained["ours"]
     print(
         f"the published protocol, {PASSES} passes over 2,022 pairs, extrapolated from a batch of 32 "
-        f"({picture * 1e3:.0f} ms a picture, {padded * 1e3:.0f} ms a padded hashtag) and one epoch of the head "
+        f"({picture * 1e3:.0f} ms an image, {padded * 1e3:.0f} ms a padded hashtag) and one epoch of the head "
         f"({trained['plain'] * 1e3:.0f} ms): {published:,.0f} s\n"
-        f"  ours: {IMAGES} pictures and {HASHTAGS:,} hashtags ({trimmed * 1e3:.1f} ms each) once, extrapolated alike, "
+        f"  ours: {IMAGES} images and {HASHTAGS:,} hashtags ({trimmed * 1e3:.1f} ms each) once, extrapolated alike, "
         f"and the same 6 heads, measured: {cold:.1f} s cold, {trained['ours']:.2f} s cached: {published / cold:,.0f}x "
         f"and {published / trained['ours']:,.0f}x",
         flush=True,
@@ -254,7 +254,7 @@ def mixed(count: int) -> None:
 
 
 def million(pairs: int) -> None:
-    """100,000 pictures and 900,000 hashtags to a million pairs, tables mapped from files: a grid of 6 on 2 folds."""
+    """100,000 images and 900,000 hashtags to a million pairs, tables mapped from files: a grid of 6 on 2 folds."""
     images, hashtags, dim = pairs // 10, pairs - pairs // 10, 768
     rng = np.random.default_rng(SEED)
     with tempfile.TemporaryDirectory() as folder:
@@ -271,7 +271,7 @@ def million(pairs: int) -> None:
         run_grid(configs, embeddings, labels, embeddings.image_index.astype(object), folds=2, repeats=1)
         seconds = time.perf_counter() - started
         print(
-            f"{pairs:,} pairs of {images:,} pictures and {hashtags:,} hashtags, {dim} dimensions: 6 configurations x 2 "
+            f"{pairs:,} pairs of {images:,} images and {hashtags:,} hashtags, {dim} dimensions: 6 configurations x 2 "
             f"folds x 1 epoch and the refit in {seconds:.0f} s, peak memory {peak_memory() / 1024:.2f} GiB (target: 8)",
             flush=True,
         )

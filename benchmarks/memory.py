@@ -1,7 +1,7 @@
-"""What memory an extraction takes with 2,000 and with 20,000 pictures: `python -m benchmarks.memory [--quick]`.
+"""What memory an extraction takes with 2,000 and with 20,000 images: `python -m benchmarks.memory [--quick]`.
 
 Every figure is the peak of a fresh process, `cli.py extract --backbone tiny` on a cold cache, as the kernel counted it.
-Most of it is torch and transformers. Pictures and vectors are held a few batches and one commit (4 MiB) at a time,
+Most of it is torch and transformers. Images and vectors are held a few batches and one commit (4 MiB) at a time,
 whatever their number; what grows is the pair table itself: names, hashtags and keys, which a row cannot do without.
 """
 
@@ -24,7 +24,7 @@ AT_MOST = 1.10
 
 
 def draw(folder: Path, first: int, last: int) -> None:
-    """Pictures `first` to `last`, every other one JPEG or PNG, no two of the same content."""
+    """Images `first` to `last`, every other one JPEG or PNG, no two of the same content."""
     for number in range(first, last):
         pixels = np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
         Image.fromarray(pixels).save(folder / name(number))
@@ -35,7 +35,7 @@ def name(number: int) -> str:
 
 
 def write_table(path: Path, rows: int) -> None:
-    """One row per picture, each with a hashtag of its own: the most names and keys that a row can bring."""
+    """One row per image, each with a hashtag of its own: the most names and keys that a row can bring."""
     lines = [f"{name(number)},#태그{number},{number % 5 + 1}\n" for number in range(rows)]
     path.write_text("Image Filename,Hashtag,Score\n" + "".join(lines), encoding="utf-8")
 
@@ -51,14 +51,14 @@ def peak_of_extraction(folder: Path, pictures: int) -> float:
         _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError(f"the extraction of {pictures} pictures exited with {process.returncode}")
+        raise RuntimeError(f"the extraction of {pictures} images exited with {process.returncode}")
     return used.ru_maxrss * (1 if platform.system() == "Darwin" else 1024) / 1e6
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--few", type=int, default=2_000, help="pictures of the first extraction")
-    parser.add_argument("--many", type=int, default=20_000, help="pictures of the second")
+    parser.add_argument("--few", type=int, default=2_000, help="images of the first extraction")
+    parser.add_argument("--many", type=int, default=20_000, help="images of the second")
     parser.add_argument("--quick", action="store_true", help="200 and 2,000: does it run at all")
     given = parser.parse_args()
     counts = [200, 2_000] if given.quick else [given.few, given.many]
@@ -70,11 +70,11 @@ def main() -> None:
         for before, count in zip([0, *counts], counts, strict=False):
             draw(images, before, count)
             peaks[count] = peak_of_extraction(Path(folder), count)
-            print(f"{count:>9,} pictures: {peaks[count]:6.0f} MB", flush=True)
+            print(f"{count:>9,} images: {peaks[count]:6.0f} MB", flush=True)
     few, many = (peaks[count] for count in counts)
     each = (many - few) / (counts[1] - counts[0])  # MB
     print(
-        f"ratio {many / few:.3f} (at most {AT_MOST:.2f}); {each * 1e3:.2f} MB more for each 1,000 pictures and hashtags"
+        f"ratio {many / few:.3f} (at most {AT_MOST:.2f}); {each * 1e3:.2f} MB more for each 1,000 images and hashtags"
     )
     million = few + each * (1_000_000 - counts[0])
     print(f"by that slope 10,000 take {few + each * (10_000 - counts[0]):.0f} MB, a million at most {million:,.0f} MB")

@@ -8,7 +8,7 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from consistency.environment import processor
+from consistency.runs.environment import processor
 
 
 def alternate(variants: Mapping[str, Callable[[], Any]], *, rounds: int) -> dict[str, float]:

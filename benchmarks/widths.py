@@ -3,8 +3,8 @@
     python -m benchmarks.widths
 
 Without their weights this is what can be shown. The packaged backbone's 128 numbers on the demo data are turned into
-`width` ones by a random rotation; every picture and hashtag gets noise of its own in all directions, as long as its
-vector (what a head can overfit), and every side a common offset (the gap between CLIP's pictures and texts: Liang et
+`width` ones by a random rotation; every image and hashtag gets noise of its own in all directions, as long as its
+vector (what a head can overfit), and every side a common offset (the gap between CLIP's images and texts: Liang et
 al., Mind the Gap, NeurIPS 2022). For a ridge regression and two heads with a hidden layer the score of `heads --grid`
 (mean of QWK and macro-F1 over 5 inner folds of train) is printed at the settings of the default grid (*) and beyond
 them: where a setting outside were clearly better than all inside, the grid would look in the wrong place. No test row
@@ -21,16 +21,16 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.timing import machine
-from consistency.embeddings import PairEmbeddings
-from consistency.figures import number
+from consistency.backbone.embeddings import PairEmbeddings
+from consistency.data.inputs import read_inputs
+from consistency.options import Encoding, Evaluation, Source
+from consistency.text import number
 from demo.dataset import write_demo
 from heads.config import HeadConfig
 from heads.grid import default_grid, run_grid
-from workflows.console import Screen
-from workflows.encode import encode_pairs
-from workflows.evaluate import split_table
-from workflows.inputs import read_inputs
-from workflows.options import Encoding, Evaluation, Source
+from koclip_consistency.screen.console import Screen
+from koclip_consistency.workflows.encode import encode_pairs
+from koclip_consistency.workflows.trial import split_table
 
 Vectors = npt.NDArray[np.float32]
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)

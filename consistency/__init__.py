@@ -1,1 +1,1 @@
-"""The task's vocabulary: pair tables, pictures, splits, metrics, backbones, run folders. Imports nothing of ours."""
+"""The task's vocabulary: pair tables, images, splits, metrics, backbones, run folders. Imports nothing of ours."""

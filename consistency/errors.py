@@ -3,7 +3,7 @@
 ConsistencyError
 ├── InputError              exit 2: bad input or usage; nothing was written
 │   ├── DataError           the pair table cannot be used
-│   ├── ImageError          one picture cannot be used (its row is skipped, unless --on-error abort)
+│   ├── ImageError          one image cannot be used (its row is skipped, unless --on-error abort)
 │   └── BackboneError       a model cannot be found, or is not one we can load
 └── RunError                exit 1: something failed while running
     ├── StorageError        a file could not be written or read (full disk, permissions)

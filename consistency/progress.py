@@ -2,15 +2,16 @@
 
 Library functions take `progress: Progress = silent` and use it as
 
-    with progress("Encoding pictures", total=172) as advance:
+    with progress("Encoding images", total=172) as advance:
         for batch in batches:
             ...
             advance(len(batch), skipped=3, busy="93 %")      # keyword figures replace the earlier ones on screen
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 
 class Advance(Protocol):
@@ -28,3 +29,26 @@ def silent(description: str, total: int | None) -> Iterator[Advance]:
         return None
 
     yield advance
+
+
+def _ignore(_: object) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Where a command of several steps reports what it is doing; the default shows nothing.
+
+    Attributes
+    ----------
+    progress
+        Makes the progress bars of each step.
+    say
+        Shows one line of text.
+    leaders
+        Shows the best configurations so far while a grid runs (a sequence of `heads.select.Entry`).
+    """
+
+    progress: Progress = silent
+    say: Callable[[str], None] = _ignore
+    leaders: Callable[[Sequence[Any]], None] = _ignore

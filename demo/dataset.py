@@ -1,6 +1,6 @@
-"""Writes the demo data set: drawn pictures as from many cameras, and hashtags scored 1 to 5 as by many people.
+"""Writes the demo data set: drawn images as from many cameras, and hashtags scored 1 to 5 as by many people.
 
-Its shape is the published data set's: about 11 rows a picture, 43 % fives, 11 % exact repeats with agreeing scores.
+Its shape is the published data set's: about 11 rows an image, 43 % fives, 11 % exact repeats with agreeing scores.
 """
 
 import csv
@@ -18,7 +18,7 @@ from demo.vocabulary import CONCEPTS, Picture, clean_score, sample_hashtag, samp
 
 SIDE = 288
 HASHTAGS_PER_PICTURE = 10
-# How often a hashtag of each score is looked for; a picture that has none of a score gets another one.
+# How often a hashtag of each score is looked for; an image that has none of a score gets another one.
 SCORE_WEIGHTS = {1: 4, 2: 9, 3: 15, 4: 32, 5: 42}
 # What people add to anything: so many times as often as hashtags of other concepts that fit as well (None: generic).
 POPULAR = {None: 4, "food": 5, "cafe": 5, "bag": 5, "lipstick": 5}
@@ -49,7 +49,7 @@ def write_demo(out: Path, *, seed: int = 42, images: int = 180) -> None:
     rng = random.Random(f"demo/{seed}/table")
     rows: list[Row] = []
     for number in range(images):
-        strokes = random.Random(f"demo/{seed}/picture/{number}")
+        strokes = random.Random(f"demo/{seed}/image/{number}")
         picture = sample_picture(strokes)
         name = f"demo_{number + 1:03}.{'jpg' if number % 4 == 3 else 'png'}"
         write_file(out / "image" / name, _encoded(photograph(draw(picture, strokes, SIDE), strokes), name))
@@ -71,7 +71,7 @@ def is_drawing(folder: Path) -> bool:
 
 
 def sample_hashtags(picture: Picture, rng: random.Random) -> list[tuple[str, int]]:
-    """Different hashtags for `picture`, each with its clean score."""
+    """Different hashtags for `image`, each with its clean score."""
     by_score: dict[int, list[str | None]] = {}
     for concept in (*CONCEPTS, None):
         by_score.setdefault(clean_score(picture, concept), []).append(concept)
@@ -86,7 +86,7 @@ def sample_hashtags(picture: Picture, rng: random.Random) -> list[tuple[str, int
 
 
 def photograph(image: Image.Image, rng: random.Random) -> Image.Image:
-    """`image` as a phone's camera and filters have it; the training pictures of `tiny` know none of this."""
+    """`image` as a phone's camera and filters have it; the training images of `tiny` know none of this."""
     angle = rng.uniform(-14, 14)
     # What the rotation leaves empty lies outside this middle part, whatever the angle.
     middle = (image.width // 9, image.height // 9, image.width * 8 // 9, image.height * 8 // 9)

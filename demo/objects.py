@@ -1,4 +1,4 @@
-"""The twelve things that stand in a picture, each drawn about as wide and high as from -1 to 1."""
+"""The twelve things that stand in an image, each drawn about as wide and high as from -1 to 1."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""How well a backbone finds the hashtags of pictures it has not seen, by cosine alone."""
+"""How well a backbone finds the hashtags of images it has not seen, by cosine alone."""
 
 import random
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from demo.vocabulary import CONCEPTS, Picture, sample_picture
 
 @dataclass(frozen=True)
 class Retrieval:
-    """auc: of the cosine over all pairs of a picture and a hashtag, as to whether the hashtag's concept is shown.
+    """auc: of the cosine over all pairs of an image and a hashtag, as to whether the hashtag's concept is shown.
 
-    precision_at_1: share of pictures whose nearest hashtag is of a concept they show.
+    precision_at_1: share of images whose nearest hashtag is of a concept they show.
     """
 
     auc: float
@@ -27,7 +27,7 @@ class Retrieval:
 
 
 def measure(folder: Path, *, seed: int, images: int, filtered: bool) -> Retrieval:
-    """The figures of the CLIP model in `folder` on fresh draws; `filtered` as the demo data set's pictures are."""
+    """The figures of the CLIP model in `folder` on fresh draws; `filtered` as the demo data set's images are."""
     pictures, drawn = fresh_draws(seed, images, filtered=filtered)
     tags = [(tag, concept) for concept, tags in CONCEPTS.items() for tag in tags]
     shown = np.array([[concept in picture.concepts for _, concept in tags] for picture in pictures])

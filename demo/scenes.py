@@ -1,4 +1,4 @@
-"""Draws a `Picture`: a place in a season or at a time of day, with the things that stand in it."""
+"""Draws a `Image`: a place in a season or at a time of day, with the things that stand in it."""
 
 import random
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ LIGHTS = {
 
 
 def draw(picture: Picture, rng: random.Random, size: int = 144) -> Image.Image:
-    """`picture` as a square RGB image of `size` pixels, different with every draw of `rng`."""
+    """`image` as a square RGB image of `size` pixels, different with every draw of `rng`."""
     light = LIGHTS[picture.season]
     side = size * SMOOTHING
     image = _sky(light, rng, side)

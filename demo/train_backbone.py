@@ -1,6 +1,6 @@
-"""Trains `tiny`, a small Korean CLIP, on drawn pictures: python -m demo.train_backbone --out demo/tiny
+"""Trains `tiny`, a small Korean CLIP, on drawn images: python -m demo.train_backbone --out demo/tiny
 
-A contrastive loss on which concepts a picture shows; the scores of the demo data set play no part.
+A contrastive loss on which concepts an image shows; the scores of the demo data set play no part.
 The same seed gives the same weights, on one machine with one version of torch.
 """
 
@@ -46,7 +46,7 @@ class Recipe:
 def train_backbone(out: Path, recipe: Recipe) -> None:
     """Write the trained model into `out` as an ordinary Hugging Face folder, and print how training goes."""
     pixels, shown = draw_training_pictures(recipe.seed, recipe.images)
-    # Every step asks for every concept: with one hashtag a picture, the twelve objects were learnt late.
+    # Every step asks for every concept: with one hashtag an image, the twelve objects were learnt late.
     asked = list(CONCEPTS) * recipe.hashtags
     fits = torch.tensor([[concept in concepts for concept in asked] for concepts in shown])
     tokenizer = train_tokenizer(corpus(), size=VOCABULARY)
@@ -85,13 +85,13 @@ def draw_training_pictures(seed: int, images: int) -> tuple[Tensor, list[tuple[s
     pixels = np.empty((images, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
     shown = []
     for number in range(images):
-        rng = random.Random(f"tiny/{seed}/picture/{number}")
+        rng = random.Random(f"tiny/{seed}/image/{number}")
         picture = sample_picture(rng)
         shown.append(picture.concepts)
         image = draw(picture, rng, 2 * IMAGE_SIZE)
         pixels[number] = np.asarray(image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC))
         if (number + 1) % 1000 == 0:
-            print(f"drawn {number + 1} of {images} pictures", flush=True)
+            print(f"drawn {number + 1} of {images} images", flush=True)
     return torch.from_numpy(pixels).permute(0, 3, 1, 2), shown
 
 
@@ -132,7 +132,7 @@ def augment(pixels: Tensor) -> Tensor:
 
 
 def contrastive_loss(logits: Tensor, fits: Tensor) -> Tensor:
-    """Symmetric InfoNCE of (pictures, hashtags) logits, where `fits` (bool) may hold several times a row and column.
+    """Symmetric InfoNCE of (images, hashtags) logits, where `fits` (bool) may hold several times a row and column.
 
     A row or column without any is left out.
     """
@@ -183,15 +183,15 @@ def save_backbone(out: Path, model: CLIPModel, tokenizer: Tokenizer) -> None:
 def model_card(recipe: Recipe, plain: Retrieval, filtered: Retrieval) -> str:
     return f"""# tiny: a small Korean CLIP
 
-Trained by `python -m demo.train_backbone --seed {recipe.seed}` on {recipe.images} drawn pictures and their hashtags:
-{recipe.steps} steps of {recipe.batch_size} pictures and {recipe.hashtags} hashtags of every concept,
-symmetric InfoNCE on which concepts a picture shows (never on scores),
+Trained by `python -m demo.train_backbone --seed {recipe.seed}` on {recipe.images} drawn images and their hashtags:
+{recipe.steps} steps of {recipe.batch_size} images and {recipe.hashtags} hashtags of every concept,
+symmetric InfoNCE on which concepts an image shows (never on scores),
 AdamW {recipe.learning_rate:g} with OneCycle, weight decay {recipe.weight_decay:g}.
 It knows the {len(CONCEPTS)} concepts of `demo/vocabulary.py` and nothing else: it is for trying and testing.
 
 Found by cosine on {HELD_OUT} fresh draws, among {sum(map(len, CONCEPTS.values()))} hashtags:
 
-| pictures | AUC | precision at 1 |
+| images | AUC | precision at 1 |
 |---|---|---|
 | drawn as in training | {plain.auc:.3f} | {plain.precision_at_1:.3f} |
 | with the demo data set's filters | {filtered.auc:.3f} | {filtered.precision_at_1:.3f} |

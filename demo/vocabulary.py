@@ -1,4 +1,4 @@
-"""What the drawn pictures show, the hashtags people would give it, and the rule that scores a hashtag on a picture."""
+"""What the drawn images show, the hashtags people would give it, and the rule that scores a hashtag on an image."""
 
 import random
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ LINKS = {frozenset(pair): 3 for pair in RELATED} | {frozenset(pair): 2 for pair 
 
 @dataclass(frozen=True)
 class Picture:
-    """What one picture shows; the first of its objects is the main one."""
+    """What one image shows; the first of its objects is the main one."""
 
     scene: str
     season: str

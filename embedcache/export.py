@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from consistency.data.files import ImageFile
+from consistency.data.pairs import PairTable
 from consistency.durable import write_file
 from consistency.errors import InputError
-from consistency.images import ImageFile
-from consistency.pairs import PairTable
 from embedcache.store import EmbeddingCache, distinct, hashtag_keys, image_keys
 
 Arrays = dict[str, npt.NDArray[Any]]

@@ -1,4 +1,4 @@
-"""Encodes every distinct picture and hashtag that the cache has not, once; a killed run goes on where it was."""
+"""Encodes every distinct image and hashtag that the cache has not, once; a killed run goes on where it was."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
+from consistency.data.files import ImageFile
+from consistency.data.images import Decode, ImageLimits
+from consistency.data.pairs import PairTable, Skipped
+from consistency.data.reading import Decoding, cores
 from consistency.errors import CacheError, ImageError, InputError, is_out_of_memory
-from consistency.images import Decode, ImageFile, ImageLimits
-from consistency.pairs import PairTable, Skipped
 from consistency.progress import Progress, silent
-from consistency.reading import Decoding, cores
-from embedcache.decoding import Problems, one_ahead, process_batches, thread_batches
+from embedcache.engines.local import Problems, one_ahead, process_batches, thread_batches
 from embedcache.pipeline import Encoder, Writer
 from embedcache.segments import Vectors
 from embedcache.store import EmbeddingCache, distinct, hashtag_keys, image_keys, valid_rows
 
 if TYPE_CHECKING:
-    from consistency.backbone import Backbone
+    from consistency.backbone.model import Backbone
 
-# Hashtags have about 9 tokens, a picture 50 to 256 patches: more of them fit.
+# Hashtags have about 9 tokens, an image 50 to 256 patches: more of them fit.
 HASHTAGS_PER_IMAGE = 4
-SAMPLE = 16  # pictures, and as many hashtags, by which a lower precision is judged
+SAMPLE = 16  # images, and as many hashtags, by which a lower precision is judged
 TOKENISED = 1024  # hashtags at once: tokens take kilobytes each, and only their numbers are needed
 NOT_FINITE = "the model gives no finite vector for it"
 
@@ -35,8 +36,8 @@ class ExtractReport:
 
     images, hashtags: distinct ones (by content, by text). truncated: of the hashtags encoded now. skipped: rows
     of the table. images_per_second, encoder_busy (0 to 1): of the encoding alone, None where nothing was encoded.
-    batch_size: of pictures, after backing off; None where nothing was encoded. cosine_to_fp32: of a sample of the
-    pictures and hashtags, the least cosine between their vectors and those computed in fp32; None where that is the
+    batch_size: of images, after backing off; None where nothing was encoded. cosine_to_fp32: of a sample of the
+    images and hashtags, the least cosine between their vectors and those computed in fp32; None where that is the
     precision, or memory is too short for a second model. quarantined: damage found.
     """
 
@@ -73,7 +74,7 @@ def extract(
 ) -> ExtractReport:
     """Fills `cache` for `table`; `load` is called only where something is missing and can be encoded.
 
-    Rows whose picture cannot be used are in the report's `skipped`; they are tried again next time. An interrupt
+    Rows whose image cannot be used are in the report's `skipped`; they are tried again next time. An interrupt
     commits what is encoded. Raises StorageError where the disk fails: the rows committed before stay.
     """
     if store != cache.store:
@@ -122,7 +123,7 @@ class _Work:
         self.busy: float | None = None
         self.batch_size: int | None = None
         self.cosine_to_fp32: dict[str, float] | None = None
-        self._sample: npt.NDArray[Any] | None = None  # pictures of the first batch
+        self._sample: npt.NDArray[Any] | None = None  # images of the first batch
         self.image_problems: Problems = {}
         self.hashtag_problems: dict[str, str] = {}
 
@@ -179,7 +180,7 @@ class _Work:
             batches = one_ahead(process_batches(decoding, backbone.spec, files, self.image_problems, **how))
         else:
             batches = one_ahead(thread_batches(decoding, backbone.prepare, files, self.image_problems, **how))
-        with closing(batches), self._progress("Encoding pictures", len(files)) as advance:
+        with closing(batches), self._progress("Encoding images", len(files)) as advance:
             for chosen, batch in batches:
                 if self._sample is None and backbone.precision != "fp32":
                     self._sample = batch[:SAMPLE].copy()
@@ -228,7 +229,7 @@ def _by_content(files: Iterable[ImageFile]) -> list[ImageFile]:
 
 
 def _skipped(table: PairTable, files: Mapping[str, ImageFile], work: _Work) -> tuple[Skipped, ...]:
-    """One entry per row whose picture or hashtag has no vector."""
+    """One entry per row whose image or hashtag has no vector."""
     skipped = []
     for row, image, hashtag in zip(table.rows, table.images, table.hashtags, strict=True):
         file = files[image]

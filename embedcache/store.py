@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from consistency.backbone.embeddings import PairEmbeddings
 from consistency.durable import make_folder, sweep_temp, write_file
-from consistency.embeddings import PairEmbeddings
 from consistency.errors import CacheError, StorageError
 from embedcache import fingerprint as identity
 from embedcache.catalog import check_root, list_fields, no_cache, read_fields, temp_folder, write_fields
@@ -34,14 +34,14 @@ from embedcache.segments import (
 from embedcache.table import Rows, Table, sort_rows
 
 if TYPE_CHECKING:
-    from consistency.images import ImageFile
-    from consistency.pairs import PairTable
+    from consistency.data.files import ImageFile
+    from consistency.data.pairs import PairTable
 
 STORES: dict[str, np.dtype] = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16)}
 
 
 def image_key(file: "ImageFile") -> Keys:
-    """(32,) uint8: the SHA-256 of the picture's bytes, whatever its name."""
+    """(32,) uint8: the SHA-256 of the image's bytes, whatever its name."""
     if file.digest is None:
         raise ValueError(f"{file.name} has no content to be keyed by: {file.problem}")
     return np.frombuffer(file.digest, np.uint8)
@@ -176,9 +176,9 @@ class EmbeddingCache:
     def features(
         self, table: "PairTable", files: "Mapping[str, ImageFile]"
     ) -> tuple[PairEmbeddings, npt.NDArray[np.bool_]]:
-        """Embeddings of the pairs whose picture and hashtag are both here, and which rows (n,) bool those are.
+        """Embeddings of the pairs whose image and hashtag are both here, and which rows (n,) bool those are.
 
-        A picture counts by its content: one vector for all names it has.
+        An image counts by its content: one vector for all names it has.
         """
         digests, image_of = distinct(files[name].digest or b"" for name in table.images)
         texts, hashtag_of = distinct(table.hashtags)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from consistency.backbone import Backbone
-from consistency.embeddings import PairEmbeddings
+from consistency.backbone.embeddings import PairEmbeddings
+from consistency.backbone.model import Backbone
 from consistency.errors import InputError
 from finetune.config import FinetuneConfig
 from finetune.dataset import Ints, PairData
@@ -24,7 +24,7 @@ LORA_TARGETS = r".*\.layers?\.\d+\..*([qkvo]_proj|out_proj|query|key|value|atten
 
 
 class PairClassifier(nn.Module):
-    """Pairs over distinct pictures and hashtags in, the head's outputs out."""
+    """Pairs over distinct images and hashtags in, the head's outputs out."""
 
     def __init__(self, backbone: Backbone, head: Head, features: str) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class PairClassifier(nn.Module):
 
 @torch.inference_mode()
 def embed(backbone: Backbone, data: PairData, rows: Ints) -> PairEmbeddings:
-    """Embeddings of `rows`, whose every distinct picture and hashtag is encoded once."""
+    """Embeddings of `rows`, whose every distinct image and hashtag is encoded once."""
     backbone.model.eval()
     pictures, image_index = np.unique(data.image_index[rows], return_inverse=True)
     hashtags, hashtag_index = np.unique(data.hashtag_index[rows], return_inverse=True)
@@ -70,9 +70,9 @@ def embed(backbone: Backbone, data: PairData, rows: Ints) -> PairEmbeddings:
 
 
 def draw_views(n: int, *, crop: float, flip: bool) -> Tensor | None:
-    """Affine maps (n, 2, 3) onto random crops of at least `crop` of a picture's area; with `flip` half are mirrored.
+    """Affine maps (n, 2, 3) onto random crops of at least `crop` of an image's area; with `flip` half are mirrored.
 
-    None where all pictures stay as they are.
+    None where all images stay as they are.
     """
     if crop == 1 and not flip:
         return None
@@ -85,7 +85,7 @@ def draw_views(n: int, *, crop: float, flip: bool) -> Tensor | None:
 
 
 def seen(pixels: Tensor, views: Tensor) -> Tensor:
-    """What `views` show of the pictures (n, 3, h, w), at the same size."""
+    """What `views` show of the images (n, 3, h, w), at the same size."""
     grid = F.affine_grid(views.to(pixels.device), list(pixels.shape), align_corners=False)
     return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
 

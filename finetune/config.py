@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from consistency.data.images import Decode
 from consistency.errors import InputError
-from consistency.images import Decode
 from heads.model import HeadConfig
 
 CHOICES = {
@@ -31,16 +31,16 @@ class FinetuneConfig:
 
     head: layout, loss and class weights of the head; with `warm_start` also the recipe by which it is trained on the
     frozen embeddings before anything else moves.
-    decode, squash: how pictures are decoded; with squash they are resized without keeping their proportions.
+    decode, squash: how images are decoded; with squash they are resized without keeping their proportions.
     optimizer: "adam" adds weight decay to the gradient, "adamw" decays the weights; decay: "all" parameters or
     "matrices" only (no biases, norms, position embeddings).
     lr: of a tower's last layer and projection; None for 0.04 / the tower's width, since wide layers want small steps,
     and ten times that for adapters. Every layer has `layer_decay` times the rate of the one above. head_lr: the head's.
     schedule: "step" divides the rates by 10 every 5 epochs; "cosine" lets them rise over the first `warmup` share of
     all steps, then fall to 0. clip_norm: the gradient's norm is cut to it.
-    batch_by: a batch is `batch_size` rows, or all rows of `batch_size` pictures. accumulation: batches a step, whose
+    batch_by: a batch is `batch_size` rows, or all rows of `batch_size` images. accumulation: batches a step, whose
     gradients are averaged; drop_incomplete: a last step of fewer batches is left out, as the published loop does.
-    micro_batch: pictures encoded at once, which changes memory and nothing else, but for the chance of dropout: "auto"
+    micro_batch: images encoded at once, which changes memory and nothing else, but for the chance of dropout: "auto"
     begins with the whole step and halves when memory is short, None is the whole step and nothing less.
     epochs, max_steps: where training ends at the latest. select: the score on the validation rows, if there are any;
     the latest epoch is kept whose score is not lower than the best by more than such scores scatter (see `loop`).
@@ -50,13 +50,13 @@ class FinetuneConfig:
     average: "ema" validates and keeps the exponential average of the weights, of decay `ema_decay`; "interpolate" moves
     the kept weights back towards those before training as far as validation likes it, half the way without validation
     (WiSE-FT: Wortsman et al., Robust fine-tuning of zero-shot models, arXiv:2109.01903).
-    crop: least share of a picture's area that a training crop keeps, 1 for none; flip: mirror half of the pictures
-    (text in pictures does not survive it).
+    crop: least share of an image's area that a training crop keeps, 1 for none; flip: mirror half of the images
+    (text in images does not survive it).
     freeze: the lowest N layers of both towers (all of a tower that has fewer) and what is below them do not learn, or
     the "image" or "text" tower does not; with a number the last norm and the projection of both towers always learn.
     lora: rank of the adapters that learn in place of the encoders. gradient_checkpointing: less memory, more time.
     autocast: half precision on a GPU; master weights stay fp32.
-    picture_memory: bytes of prepared pictures to keep; those beyond it are decoded whenever they are used.
+    picture_memory: bytes of prepared images to keep; those beyond it are decoded whenever they are used.
     """
 
     head: HeadConfig = HEAD

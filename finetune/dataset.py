@@ -1,4 +1,4 @@
-"""Rows of a pair table as training wants them: pictures decoded once, hashtags tokenized once, steps in order."""
+"""Rows of a pair table as training wants them: images decoded once, hashtags tokenized once, steps in order."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,24 +9,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from consistency.backbone import Backbone
+from consistency.backbone.model import Backbone
+from consistency.data.files import ImageFile, image_identity
+from consistency.data.images import ImageLimits
+from consistency.data.pairs import PairTable, Skipped
+from consistency.data.reading import Budget, Decoding, cores, pixels_at_once
 from consistency.errors import ImageError
-from consistency.images import ImageFile, ImageLimits, image_identity
-from consistency.pairs import PairTable, Skipped
 from consistency.progress import Progress, silent
-from consistency.reading import Budget, Decoding, cores, pixels_at_once
 from finetune.config import FinetuneConfig
 
-HASHTAGS_PER_PICTURE = 16  # a hashtag's pass costs about a sixteenth of a picture's
+HASHTAGS_PER_PICTURE = 16  # a hashtag's pass costs about a sixteenth of an image's
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
 class Pictures:
-    """Distinct pictures as `Backbone.prepare` gives them; as many as fit into `memory` bytes are decoded only once.
+    """Distinct images as `Backbone.prepare` gives them; as many as fit into `memory` bytes are decoded only once.
 
-    Attribute problems: the reason of every picture that cannot be used, by its number.
+    Attribute problems: the reason of every image that cannot be used, by its number.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Pictures:
         self._files, self._load, self._workers = files, load, workers
         self._kept: dict[int, npt.NDArray[Any]] = {}
         self.problems: dict[int, str] = {}
-        with progress("Decoding pictures", len(files)) as advance, ThreadPoolExecutor(workers) as pool:
+        with progress("Decoding images", len(files)) as advance, ThreadPoolExecutor(workers) as pool:
             for number, picture in enumerate(pool.map(self._try, files)):
                 if isinstance(picture, str):
                     self.problems[number] = picture
@@ -50,7 +51,7 @@ class Pictures:
                 advance(1, unusable=len(self.problems))
 
     def batch(self, numbers: Ints) -> npt.NDArray[Any]:
-        """The pictures `numbers`, stacked: what `Backbone.pixels` takes."""
+        """The images `numbers`, stacked: what `Backbone.pixels` takes."""
         missing = [number for number in numbers.tolist() if number not in self._kept]
         with ThreadPoolExecutor(self._workers) as pool:
             loaded = dict(zip(missing, pool.map(self._again, [self._files[n] for n in missing]), strict=True))
@@ -71,9 +72,9 @@ class Pictures:
 
 @dataclass(frozen=True, eq=False)
 class PairData:
-    """The n rows of a pair table over its distinct pictures and hashtags.
+    """The n rows of a pair table over its distinct images and hashtags.
 
-    tokens: ids of every distinct hashtag. image_index, hashtag_index: (n,) int64, -1 in rows whose picture cannot be
+    tokens: ids of every distinct hashtag. image_index, hashtag_index: (n,) int64, -1 in rows whose image cannot be
     used; skipped tells of them.
     """
 
@@ -97,9 +98,9 @@ def read_pair_data(
     workers: int | None = None,
     progress: Progress = silent,
 ) -> PairData:
-    """Decode the distinct pictures (by content) and tokenize the distinct hashtags of `table`.
+    """Decode the distinct images (by content) and tokenize the distinct hashtags of `table`.
 
-    workers: threads that decode, None for one a core; large pictures wait for one another (see `Budget`).
+    workers: threads that decode, None for one a core; large images wait for one another (see `Budget`).
     """
     workers = workers or cores()
     target = None if backbone.spec is None else backbone.spec.target
@@ -135,7 +136,7 @@ class Step:
     weights: Floats
 
     def parts(self, data: PairData, pictures: int | None) -> list["Step"]:
-        """Consecutive rows with at most `pictures` distinct pictures and a bounded number of hashtags each."""
+        """Consecutive rows with at most `images` distinct images and a bounded number of hashtags each."""
         if pictures is None:
             return [self]
         cuts, seen = [0], set[int]()
@@ -185,7 +186,7 @@ def epoch_steps(
 
 
 def with_pictures(data: PairData, steps: Sequence[Step]) -> Iterator[tuple[Step, Ints, npt.NDArray[Any]]]:
-    """Every step with the numbers of its distinct pictures and the pictures; the next one's load meanwhile."""
+    """Every step with the numbers of its distinct images and the images; the next one's load meanwhile."""
 
     def load(step: Step) -> tuple[Step, Ints, npt.NDArray[Any]]:
         numbers = np.unique(data.image_index[step.rows])

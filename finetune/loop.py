@@ -15,13 +15,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from consistency.backbone.resolve import choose_precision
 from consistency.durable import write_file
 from consistency.errors import DivergenceError, InputError, OutOfMemory, is_out_of_memory
-from consistency.metrics import METRICS, evaluate
+from consistency.evaluation.metrics import METRICS, evaluate
 from consistency.progress import Progress
-from consistency.resolve import choose_precision
-from consistency.runs import to_csv
-from consistency.schedule import rate_share
+from consistency.text import to_csv
 from finetune.checkpoint import Checkpoints, Parts
 from finetune.classifier import (
     PairClassifier,
@@ -35,10 +34,11 @@ from finetune.classifier import (
 )
 from finetune.config import FinetuneConfig
 from finetune.dataset import Floats, Ints, PairData, Step, epoch_steps, with_pictures
+from heads.config import rate_share
 from heads.losses import CLASSES, row_losses, row_masses
 from heads.model import TrainedHead
 
-# What QWK and macro-F1 on n pictures scatter by from epoch to epoch is about this / sqrt(n). Of epochs that differ by
+# What QWK and macro-F1 on n images scatter by from epoch to epoch is about this / sqrt(n). Of epochs that differ by
 # less the latest is kept: it has learned at the lowest rates, and the best of many noisy scores is mostly luck.
 SCATTER = 0.25
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)  # of the way from the weights before training to those that are kept
@@ -302,7 +302,7 @@ class Training:
             self._shrink(len(numbers))  # outside the handler, whose error holds on to the step's tensors
 
     def _backward(self, part: Step, numbers: Ints, pictures: npt.NDArray[Any], views: Tensor | None) -> Tensor:
-        """The gradient of a part. numbers, pictures, views: of the step's distinct pictures."""
+        """The gradient of a part. numbers, images, views: of the step's distinct images."""
         classifier, backbone = self.classifier.train(), self.classifier.backbone
         distinct, image_index = np.unique(self.data.image_index[part.rows], return_inverse=True)
         hashtags, hashtag_index = np.unique(self.data.hashtag_index[part.rows], return_inverse=True)
@@ -329,7 +329,7 @@ class Training:
         if now == 1 or self.config.micro_batch != "auto":
             smaller = f"--batch-size auto (the same batches in smaller parts) or --micro-batch {now // 2}, or "
             advice = f"try {smaller if now > 1 else ''}--gradient-checkpointing"
-            raise OutOfMemory(f"{self.device} has too little memory for {now} pictures at once: {advice}")
+            raise OutOfMemory(f"{self.device} has too little memory for {now} images at once: {advice}")
         self.at.micro_batch = -(-now // 2)
 
     def _end_epoch(self, on_epoch: Callable[[dict[str, Any]], None]) -> None:

@@ -13,15 +13,16 @@ import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from consistency.backbone import Backbone, load_backbone
+from consistency.backbone.model import Backbone, load_backbone
+from consistency.backbone.model_folder import is_small_file, processor_config, read_json
+from consistency.backbone.preprocess import squash
+from consistency.backbone.resolve import resolve_backbone
+from consistency.data.files import ImageFile
+from consistency.data.images import ImageLimits
+from consistency.data.pairs import PairTable, Skipped
 from consistency.durable import make_folder, write_file, write_with_digest
 from consistency.errors import InputError
-from consistency.images import ImageFile, ImageLimits
-from consistency.model_folder import is_small_file, processor_config, read_json
-from consistency.pairs import PairTable, Skipped
-from consistency.preprocess import squash
 from consistency.progress import Progress, silent
-from consistency.resolve import resolve_backbone
 from finetune.classifier import embed
 from finetune.config import FinetuneConfig
 from finetune.dataset import Floats, Ints, PairData, read_pair_data
@@ -48,7 +49,7 @@ class Finetuned:
         limits: ImageLimits | None = None,
         progress: Progress = silent,
     ) -> tuple[Ints, Floats, tuple[Skipped, ...]]:
-        """Rows of the table whose picture can be used, (m,) int64; probabilities of their classes, (m, 5) float64."""
+        """Rows of the table whose image can be used, (m,) int64; probabilities of their classes, (m, 5) float64."""
         data = read_pair_data(self.backbone, table, files, self.config, limits=limits, progress=progress)
         rows = data.usable(np.arange(len(table)))
         return rows, self.probabilities(data, rows), data.skipped
@@ -129,7 +130,7 @@ def load_published(path: Path, backbone: Backbone) -> Finetuned:
 
     Raises InputError where the file's weights are not those of such a model, and where its encoders are `backbone`'s
     own: the published script for a frozen backbone saves its whole model under the same names, but does not squash
-    pictures.
+    images.
     """
     config = FinetuneConfig.paper()
     try:

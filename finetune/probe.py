@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from consistency.embeddings import PairEmbeddings
-from consistency.schedule import rate_share
+from consistency.backbone.embeddings import PairEmbeddings
 from finetune.dataset import Floats, Ints
+from heads.config import rate_share
 from heads.losses import loss
 from heads.model import Head, HeadConfig, pair_features
 

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from consistency.backbone import Backbone
+from consistency.backbone.loading import load_model
+from consistency.backbone.model import Backbone
+from consistency.backbone.preprocess import squash
+from consistency.data.files import ImageFile, image_identity
+from consistency.data.images import ImageLimits
+from consistency.data.pairs import PairTable
 from consistency.durable import make_folder
 from consistency.errors import BackboneError, DivergenceError, InputError
-from consistency.images import ImageFile, ImageLimits, image_identity
-from consistency.loading import load_model
-from consistency.pairs import PairTable
-from consistency.preprocess import squash
 from consistency.progress import Progress, silent
 from finetune.checkpoint import Cadence, Checkpoints, Parts
 from finetune.classifier import PairClassifier, check_choice, embed, merge_adapters
@@ -56,7 +57,7 @@ class FinetuneResult:
 class Prepared:
     """Everything that training needs, checked, before anything is trained or written.
 
-    data: pictures and hashtags, and in `data.skipped` the rows without a usable picture. rows: the usable ones.
+    data: images and hashtags, and in `data.skipped` the rows without a usable image. rows: the usable ones.
     refit: the same with the validation rows among those to train on; None where there is to be no refit.
     identity: what a checkpoint must have in common with the training that goes on from it.
     """
@@ -86,7 +87,7 @@ def prepare(
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Prepared:
-    """Decode every picture and settle what is trained on what. With `config.squash`, `backbone` squashes from now on.
+    """Decode every image and settle what is trained on what. With `config.squash`, `backbone` squashes from now on.
 
     labels: (n,) int64 0..4, of every row of the table. train, val, test: (k,) int64 rows of the table. Without `val`
     nothing is chosen: the last weights are kept, and the history is measured on the test rows. class_weights_from:
@@ -99,7 +100,7 @@ def prepare(
     if config.squash:
         if backbone.spec is None:
             raise BackboneError(
-                f"{backbone.resolved.name} prepares pictures in a way that cannot be told to squash them: "
+                f"{backbone.resolved.name} prepares images in a way that cannot be told to squash them: "
                 "use the default preset"
             )
         backbone.spec = squash(backbone.spec)
@@ -109,7 +110,7 @@ def prepare(
     usable = {side: data.usable(rows) for side, rows in sides.items()}
     for side, there in usable.items():
         if not len(there):
-            raise InputError(f"none of the {len(sides[side])} {side} rows has a picture that can be used")
+            raise InputError(f"none of the {len(sides[side])} {side} rows has an image that can be used")
 
     def rows_of(train: Ints, val: Ints | None) -> Rows:
         counted = labels[train] if class_weights_from is None else class_weights_from

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from math import inf
+from math import cos, inf, pi
 from typing import Any
 
 from consistency.errors import InputError
@@ -29,7 +29,7 @@ CHOICES = {
 class HeadConfig:
     """Everything that decides a head's training but the rows and the seed. The defaults are the default head.
 
-    features: "concat" of picture and hashtag, "full" (that, their product, absolute difference and cosine),
+    features: "concat" of image and hashtag, "full" (that, their product, absolute difference and cosine),
     "product", or one side alone ("image", "text"). hidden: widths of the hidden layers, none for a linear head.
     standardise: features are centred and scaled by the training rows' mean and deviation, and the last bias starts at
     the best constant answer.
@@ -129,3 +129,14 @@ def parameter_count(config: HeadConfig, embed_dim: int) -> int:
     widths = [feature_dim(config.features, embed_dim), *config.hidden]
     rows, biases = OUTPUTS[config.loss]
     return sum((a + 1) * b for a, b in zip(widths, widths[1:], strict=False)) + widths[-1] * rows + biases
+
+
+def rate_share(schedule: str, epoch: int, done: float) -> float:
+    """Share of the learning rate. epoch: counted from 0. done: share of the training that lies behind, 0..1.
+
+    "step" divides by 10 every 5 epochs, "cosine" falls to 0 (Loshchilov & Hutter, SGDR, arXiv:1608.03983, without
+    restarts), "constant" is 1.
+    """
+    if schedule == "step":
+        return 0.1 ** (epoch // 5)
+    return (1 + cos(pi * done)) / 2 if schedule == "cosine" else 1.0

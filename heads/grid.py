@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from consistency.embeddings import PairEmbeddings
+from consistency.backbone.embeddings import PairEmbeddings
+from consistency.data.splits import make_folds
 from consistency.errors import DivergenceError, InputError
 from consistency.progress import Progress, silent
-from consistency.splits import make_folds
 from heads.config import HeadConfig, parameter_count
 from heads.model import HeadEnsemble, TrainedHead
 from heads.pairs import Pairs
@@ -145,7 +145,7 @@ def run_grid(
     `ensemble` > 1 as many of the best answer together. How probabilities become an answer, and their temperature, are
     fitted on the winner's answers for the rows held out.
 
-    labels: (n,) int64, 0..4. groups: (n,) object, whose rows stay together (pictures), or None. state: a file that
+    labels: (n,) int64, 0..4. groups: (n,) object, whose rows stay together (images), or None. state: a file that
     keeps finished folds, so that the same call continues after an interruption. watch: told of the best five
     so far after every stack. Raises DivergenceError where no configuration can be trained.
     """

@@ -14,13 +14,14 @@ from safetensors.torch import save as save_tensors
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
+from consistency.backbone.embeddings import PairEmbeddings
 from consistency.durable import check_digest, make_folder, write_file, write_with_digest
-from consistency.embeddings import PairEmbeddings
 from consistency.errors import InputError
+from consistency.scale import DISTANCE
 from heads.config import PARTS, feature_dim
 from heads.config import HeadConfig as HeadConfig
 from heads.losses import CLASSES, OUTPUTS, log_probabilities, output_bias
-from heads.thresholds import DISTANCE, Floats, Ints, apply_thresholds
+from heads.thresholds import Floats, Ints, apply_thresholds
 
 FORMAT = 1
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from consistency.embeddings import PairEmbeddings
+from consistency.backbone.embeddings import PairEmbeddings
 from heads.model import pair_features
 from heads.thresholds import Ints
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import t
 
+from consistency.scale import confusion, macro_f1, quadratic_kappa
 from heads.config import HeadConfig
 from heads.model import Answer
-from heads.thresholds import Floats, Ints, confusion, macro_f1, quadratic_kappa
+from heads.thresholds import Floats, Ints
 
 METRICS = ("qwk", "macro_f1", "accuracy")
 POWERS = (0.0, 0.5, 1.0, 1.5, 2.0)

@@ -26,11 +26,12 @@ from torch.nn import functional as F
 from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 
+from consistency.scale import macro_f1, quadratic_kappa
 from heads.config import HeadConfig, feature_dim
 from heads.losses import CLASSES, constant_bias, log_probabilities, loss_terms, output_bias
 from heads.model import Head
 from heads.pairs import Pairs
-from heads.thresholds import Floats, Ints, macro_f1, quadratic_kappa
+from heads.thresholds import Floats, Ints
 
 ACTIVATIONS = 1 << 23  # at once when a stack only answers
 DROPOUT_LEVELS = 1 << 16

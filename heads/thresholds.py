@@ -6,14 +6,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from consistency.scale import CLASSES, DISTANCE, confusion, macro_f1, quadratic_kappa
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Objective = Literal["macro-f1", "accuracy", "mae", "qwk"]
 
-CLASSES = 5
 OBJECTIVES: tuple[Objective, ...] = ("macro-f1", "accuracy", "mae", "qwk")
 SIMPLE = (0.2, 0.4, 0.6, 0.8)
-DISTANCE = np.abs(np.subtract.outer(np.arange(CLASSES), np.arange(CLASSES)))  # (true, predicted)
 
 # The macro-F1 programme is quadratic in the number of distinct values: beyond the limit it looks at as many
 # quantiles as there are bins only. The other objectives are linear and always exact.
@@ -24,34 +24,6 @@ BINS = 4096
 def apply_thresholds(values: npt.ArrayLike, thresholds: npt.ArrayLike) -> Ints:
     """Class of each value, (n,) int64 in 0..4: the number of thresholds <= the value. thresholds: ascending."""
     return np.searchsorted(np.asarray(thresholds), np.asarray(values), side="right").astype(np.int64)
-
-
-def confusion(labels: Ints, predicted: Ints) -> Ints:
-    """Counts (..., 5, 5) by true and predicted class. labels: (n,), predicted: (..., n), both 0..4."""
-    cells = labels * CLASSES + predicted
-    stacks = cells.reshape(-1, cells.shape[-1]) + CLASSES**2 * np.arange(cells[..., 0].size)[:, None]
-    counts = np.bincount(stacks.ravel(), minlength=CLASSES**2 * len(stacks))
-    return counts.reshape(*cells.shape[:-1], CLASSES, CLASSES)
-
-
-def macro_f1(counts: Ints) -> Floats:
-    """Macro-F1 of confusion counts (..., 5, 5), over the classes that occur in truth or prediction.
-
-    The same operations in the same order as scikit-learn's, so that ties break alike.
-    """
-    occurring = counts.sum(axis=-1) + counts.sum(axis=-2)
-    f1 = 2 * np.diagonal(counts, axis1=-2, axis2=-1) / np.maximum(occurring, 1)
-    total = f1[..., 0] + f1[..., 1] + f1[..., 2] + f1[..., 3] + f1[..., 4]
-    return total / np.maximum((occurring > 0).sum(axis=-1), 1)
-
-
-def quadratic_kappa(counts: Ints) -> Floats:
-    """Quadratic weighted kappa of confusion counts (..., 5, 5); 0 where it is undefined (one class in both)."""
-    observed = (counts * DISTANCE**2).sum(axis=(-2, -1))
-    truth, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
-    total = np.maximum(truth.sum(axis=-1), 1)
-    expected = np.einsum("...i,ij,...j->...", truth, DISTANCE**2, predicted) / total
-    return np.where(expected > 0, 1 - observed / np.where(expected > 0, expected, 1), 0.0)
 
 
 def score(objective: Objective, labels: Ints, predicted: Ints) -> float:

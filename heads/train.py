@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from consistency.embeddings import PairEmbeddings
+from consistency.backbone.embeddings import PairEmbeddings
 from consistency.errors import DivergenceError
-from consistency.schedule import rate_share
-from heads.config import HeadConfig, feature_dim
+from consistency.scale import confusion
+from heads.config import HeadConfig, feature_dim, rate_share
 from heads.losses import CLASSES, balanced_weights, log_probabilities, loss
 from heads.model import Head, TrainedHead
 from heads.pairs import Pairs
 from heads.ridge import ridge_heads
 from heads.stacked import Batch, Part, Stack, agreement
-from heads.thresholds import Ints, confusion
+from heads.thresholds import Ints
 
 # Of one stack, by kind of device: bounds memory, and on a processor stays near its caches.
 STACK_PARAMETERS = {"cpu": 9 << 18, "cuda": 1 << 27}

@@ -36,7 +36,7 @@ def _runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with combined_data.csv and image/, 60 drawn pictures."""
+    """A folder with combined_data.csv and image/, 60 drawn images."""
     from demo.dataset import write_demo
 
     out = tmp_path_factory.mktemp("demo")

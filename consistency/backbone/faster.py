@@ -1,0 +1,163 @@
+"""Encoders that do the same work in fewer operations, for models that only encode."""
+
+from types import MethodType
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.activations import QuickGELUActivation
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPTextModel, CLIPVisionModel
+
+
+def trim_last_layer(model: nn.Module) -> None:
+    """Where `model.vision_model` is CLIP's, its last layer gives (n, 1, width) instead of (n, patches + 1, width).
+
+    Keys and values still come from all patches, so vectors and gradients are the same but for the order of sums; of
+    the layer's products ten twelfths fall away (7 % of a ViT-B's time, 3 % of a ViT-L's).
+    """
+    tower = getattr(model, "vision_model", None)
+    if isinstance(tower, CLIPVisionModel) and tower.config.attention_dropout == 0:
+        layer = tower.encoder.layers[-1]
+        layer.forward = MethodType(_class_token, layer)
+
+
+def _class_token(layer: CLIPEncoderLayer, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    """`CLIPEncoderLayer.forward` for the first position, in a tower without a mask."""
+    attention, normed = layer.self_attn, layer.layer_norm1(hidden_states)
+
+    def by_head(x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+
+    mixed = F.scaled_dot_product_attention(
+        by_head(attention.q_proj(normed[:, :1])),
+        by_head(attention.k_proj(normed)),
+        by_head(attention.v_proj(normed)),
+        scale=attention.scale,
+    )
+    first = hidden_states[:, :1] + attention.out_proj(mixed.transpose(1, 2).flatten(2))
+    return first + layer.mlp(layer.layer_norm2(first))
+
+
+def trim_text_tower(model: nn.Module) -> None:
+    """Where `model.text_model` is CLIP's, it gives the pooled output alone from now on, and knows no dropout.
+
+    The tower is causal, and reads a text off its end token. So the first tokens, where all texts of a batch have the
+    same (the start token, at least), come to the same and are computed once; and the last layer is needed at the ends
+    alone. The vectors are the same but for the order of sums. A hashtag of nine tokens costs a sixth less.
+    """
+    tower = getattr(model, "text_model", None)
+    if isinstance(tower, CLIPTextModel):
+        tower.forward = MethodType(_forward, tower)
+
+
+def _forward(tower: CLIPTextModel, input_ids: Tensor, *_: Any, **__: Any) -> BaseModelOutputWithPooling:
+    """`CLIPTextModel.forward` for (n, length) token ids, padded after their ends if at all."""
+    n, length = input_ids.shape
+    ends = _ends(input_ids, cast(int, tower.eos_token_id))
+    same = (input_ids == input_ids[0]).all(dim=0).cumprod(dim=0).sum()
+    shared = int(torch.minimum(same, ends.min()))  # an end is never among the shared tokens
+    own, places = length - shared, torch.arange(length, device=ends.device)
+
+    embedded = tower.embeddings(input_ids=input_ids)
+    tokens = torch.cat([embedded[0, :shared], embedded[:, shared:].flatten(0, 1)])  # (shared + n * own, width)
+    *layers, last = cast("list[CLIPEncoderLayer]", list(tower.encoder.layers))
+    for layer in layers:
+        tokens = _layer(layer, tokens, n, shared, places <= places[shared:, None])
+    rows = shared + torch.arange(n, device=ends.device) * own + (ends - shared)
+    tokens = _last_layer(last, tokens, n, shared, rows, (places <= ends[:, None])[:, None, None])
+    return BaseModelOutputWithPooling(pooler_output=tower.final_layer_norm(tokens))
+
+
+def _ends(input_ids: Tensor, eos_token_id: int) -> Tensor:
+    """(n,) places the tower reads, by transformers' rule: 2 stands in configurations that do not know their own."""
+    return (input_ids if eos_token_id == 2 else (input_ids == eos_token_id).int()).argmax(dim=-1)
+
+
+def _layer(layer: CLIPEncoderLayer, tokens: Tensor, n: int, shared: int, mask: Tensor) -> Tensor:
+    attention, normed = layer.self_attn, layer.layer_norm1(tokens)
+    of_shared, of_own = _by_head(attention.q_proj(normed), attention.head_dim, n, shared)
+    keys, values = _keys_and_values(layer, normed, n, shared)
+    mixed = F.scaled_dot_product_attention(of_own, keys, values, mask, scale=attention.scale)
+    mixed = mixed.transpose(1, 2).flatten(0, 1)
+    if shared:
+        keys, values = keys[:1, :, :shared], values[:1, :, :shared]
+        first = F.scaled_dot_product_attention(of_shared, keys, values, is_causal=True, scale=attention.scale)
+        mixed = torch.cat([first[0].transpose(0, 1), mixed])
+    return _after_attention(layer, tokens, mixed)
+
+
+def _last_layer(layer: CLIPEncoderLayer, tokens: Tensor, n: int, shared: int, rows: Tensor, mask: Tensor) -> Tensor:
+    """The layer for some `rows` of the tokens, one of each text: (n, width)."""
+    attention, normed = layer.self_attn, layer.layer_norm1(tokens)
+    queries = attention.q_proj(normed[rows]).unflatten(-1, (-1, 1, attention.head_dim))
+    keys, values = _keys_and_values(layer, normed, n, shared)
+    mixed = F.scaled_dot_product_attention(queries, keys, values, mask, scale=attention.scale)
+    return _after_attention(layer, tokens[rows], mixed)
+
+
+def _keys_and_values(layer: CLIPEncoderLayer, normed: Tensor, n: int, shared: int) -> tuple[Tensor, ...]:
+    """(n, heads, length, head_dim) each: those of the shared tokens, then a text's own."""
+    attention = layer.self_attn
+    projected = [attention.k_proj(normed), attention.v_proj(normed)]
+    split = [_by_head(tokens, attention.head_dim, n, shared) for tokens in projected]
+    return tuple(torch.cat([first.expand(n, -1, -1, -1), own], dim=2) for first, own in split)
+
+
+def _by_head(tokens: Tensor, head_dim: int, n: int, shared: int) -> tuple[Tensor, Tensor]:
+    """(1, heads, shared, head_dim) and (n, heads, own, head_dim)."""
+    heads = tokens.unflatten(-1, (-1, head_dim))
+    return heads[:shared].transpose(0, 1)[None], heads[shared:].unflatten(0, (n, -1)).transpose(1, 2)
+
+
+def _after_attention(layer: CLIPEncoderLayer, tokens: Tensor, mixed: Tensor) -> Tensor:
+    """mixed: (rows of tokens, ..., head_dim), which is their width in all."""
+    tokens = tokens + layer.self_attn.out_proj(mixed.flatten(1))
+    return tokens + layer.mlp(layer.layer_norm2(tokens))
+
+
+QUICK_GELU = 1.702  # x sigmoid(1.702 x), Hendrycks and Gimpel, arXiv:1606.08415, section 2
+
+
+class PackedLinear(nn.Module):
+    """`linear` with its weights in oneDNN's own layout, which a plain layer would leave to a slower product.
+
+    (..., in) to (..., out) float32; equal to `linear` but for the order of its sums. It has no parameters.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
+        self._bias = None if linear.bias is None else linear.bias.detach()
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return torch.ops.mkldnn._linear_pointwise(inputs, self._weight, self._bias, "none", [], "")
+
+
+def pack_linear(model: nn.Module) -> None:
+    """Put a PackedLinear in the place of every linear layer of `model`, where this build of torch has oneDNN.
+
+    The operators are those that torch's own compiler emits; without them the model stays as it is.
+    """
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.Linear:  # a subclass may be used otherwise than called
+                setattr(parent, name, PackedLinear(child))
+
+
+def fold_quick_gelu(model: nn.Module) -> None:
+    """Let every MLP of `model` with a quick GELU take SiLU, x sigmoid(x), in place: one pass over memory, not three.
+
+    The factor goes into the weights before the activation and out of those after it, which changes their rounding.
+    """
+    for module in model.modules():
+        first, activation, last = (getattr(module, name, None) for name in ("fc1", "activation_fn", "fc2"))
+        if type(activation) is QuickGELUActivation and isinstance(first, nn.Linear) and isinstance(last, nn.Linear):
+            with torch.no_grad():
+                for tensor in first.parameters():
+                    tensor.mul_(QUICK_GELU)
+                last.weight.div_(QUICK_GELU)
+            module.activation_fn = nn.SiLU(inplace=True)

@@ -1,0 +1,165 @@
+"""Fetches a model from the Hugging Face hub into its cache, or says within seconds why that cannot be."""
+
+import errno
+import queue
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.hf_api import ModelInfo
+from huggingface_hub.utils import httpx, tqdm, validate_repo_id  # type: ignore[attr-defined]  # lazy names
+
+from consistency.backbone.model_folder import check_configuration, is_small_file, one_line, weight_names, weight_paths
+from consistency.backbone.quiet import quiet
+from consistency.errors import BackboneError, ConsistencyError, StorageError
+
+PATIENCE = 2.5  # seconds for the hub's first answer: with all start-up, its absence is told within 5 s
+
+
+def fetch(model_id: str, revision: str | None) -> Path:
+    """The folder `.../snapshots/<commit sha>` of the hub's cache that holds the model at `revision` (default: main).
+
+    A branch or tag is looked up on the hub where that answers, else as the cache knows it. Small files come
+    first: a model we cannot use is refused before its weights are fetched, and weights in the cache mean that
+    all the rest is there. Raises BackboneError, or StorageError where the cache cannot be written.
+    """
+    try:
+        validate_repo_id(model_id)
+    except HFValidationError:
+        raise BackboneError(
+            f"{model_id!r} is neither a folder nor a possible Hugging Face id; expected clip, koclip, tiny, "
+            "a folder, or an id such as openai/clip-vit-base-patch32"
+        ) from None
+    cached = _cached(model_id, revision)
+    if cached and cached.name == revision:
+        return cached  # a commit never changes: no need to ask
+    with quiet("huggingface_hub"):
+        try:
+            info = _ask(model_id, revision)
+        except RevisionNotFoundError:
+            raise BackboneError(
+                f"{model_id} has no revision {revision!r} on {constants.ENDPOINT}; expected a branch, a tag or a commit"
+            ) from None
+        except (OSError, httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            if cached:
+                return cached
+            raise _explain(error, model_id, revision, begun=False) from error
+        if cached and cached.name == info.sha:
+            return cached
+        try:
+            return _download(model_id, revision, [sibling.rfilename for sibling in info.siblings or ()])
+        except (OSError, httpx.HTTPError) as error:
+            raise _explain(error, model_id, revision, begun=True) from error
+
+
+def _ask(model_id: str, revision: str | None) -> ModelInfo:
+    """What the hub says of the model, within PATIENCE: name resolution has no time limit of its own."""
+    answers: queue.Queue[ModelInfo | Exception] = queue.Queue()
+
+    def ask() -> None:
+        try:
+            answers.put(HfApi().model_info(model_id, revision=revision, timeout=PATIENCE))
+        except Exception as error:  # raised again below, where it is waited for
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=PATIENCE)
+    except queue.Empty:
+        raise TimeoutError(f"no answer within {PATIENCE:g} s") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _download(model_id: str, revision: str | None, names: list[str]) -> Path:
+    small = [name for name in names if is_small_file(name)]
+    if "config.json" not in small:
+        raise BackboneError(f"{model_id} holds no config.json at its top; expected a model in Hugging Face format")
+    folder = _snapshot(model_id, revision, small)
+    try:
+        check_configuration(folder)
+        weights = weight_names(folder, names)
+    except BackboneError as error:
+        raise BackboneError(str(error).replace(str(folder), model_id)) from error
+    return _snapshot(model_id, revision, weights)
+
+
+def _snapshot(model_id: str, revision: str | None, names: list[str]) -> Path:
+    return Path(snapshot_download(model_id, revision=revision, allow_patterns=names, tqdm_class=_Bar))
+
+
+def _cached(model_id: str, revision: str | None) -> Path | None:
+    config = try_to_load_from_cache(model_id, "config.json", revision=revision)
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    try:
+        check_configuration(folder)
+        weight_paths(folder)
+    except BackboneError:
+        return None
+    return folder
+
+
+def _explain(error: Exception, model_id: str, revision: str | None, *, begun: bool) -> ConsistencyError:
+    """The error to tell the user; `begun`: whether the download had."""
+    if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError | TimeoutError):
+        cure = "free space there and run again" if error.errno == errno.ENOSPC else "make it writable"
+        return StorageError(
+            f"{model_id} cannot be kept in {constants.HF_HUB_CACHE}: {error.strerror}; {cure}, "
+            "or set HF_HOME to another folder"
+        )
+    if begun and not isinstance(error, RepositoryNotFoundError):
+        return BackboneError(
+            f"fetching {model_id} from {constants.ENDPOINT} was interrupted ({one_line(error)[:120]}); "
+            "run again to continue: files that arrived are kept"
+        )
+    return BackboneError(_refusal(error, model_id, revision))
+
+
+def _refusal(error: Exception, model_id: str, revision: str | None) -> str:
+    """Why the hub gives nothing for `model_id`, and what to do."""
+    endpoint = constants.ENDPOINT
+    if isinstance(error, GatedRepoError):
+        return (
+            f"{model_id} is gated: accept its terms at {endpoint}/{model_id}, then log in with 'hf auth login' "
+            "or set HF_TOKEN"
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return (
+            f"{endpoint} knows no model {model_id}, and there is no folder of that name; expected clip, koclip, "
+            "tiny, a folder or a Hugging Face id (a private one needs 'hf auth login')"
+        )
+    if isinstance(error, OfflineModeIsEnabled):
+        reason = "HF_HUB_OFFLINE forbids asking"
+    elif isinstance(error, HfHubHTTPError):
+        reason = f"status {error.response.status_code} came from"
+    elif isinstance(error, TimeoutError | httpx.TimeoutException):
+        reason = f"no answer within {PATIENCE:g} s from"
+    elif isinstance(error, ValueError):
+        reason = "no hub's answer from"
+    else:
+        reason = "no connection to"
+    command = f"hf download {model_id}" + (f" --revision {revision}" if revision else "")
+    return (
+        f"{model_id} is not here: no such folder, not (completely) in {constants.HF_HUB_CACHE}, and {reason} "
+        f"{endpoint}; fetch it beforehand with '{command}', or give a local folder"
+    )
+
+
+class _Bar(tqdm):
+    """The hub's progress bars, on terminals only."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **(kwargs | {"disable": not sys.stderr.isatty()}))

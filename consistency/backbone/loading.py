@@ -1,0 +1,111 @@
+"""Loads the parts of a resolved model through transformers: quietly, from its files alone, never its code."""
+
+import pickle
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors.torch import load_file
+from transformers import MODEL_MAPPING, AutoConfig, AutoImageProcessor, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from consistency.backbone.model_folder import one_line
+from consistency.backbone.quiet import quiet
+from consistency.backbone.resolve import ResolvedBackbone
+from consistency.errors import BackboneError, is_out_of_memory
+
+T = TypeVar("T")
+
+
+def load_model(resolved: ResolvedBackbone, dtype: torch.dtype) -> Any:
+    """The transformers model in evaluation mode on the CPU; its weights are complete and finite."""
+    config = _load(resolved, "configuration", AutoConfig.from_pretrained)
+    model_class: Any = MODEL_MAPPING[type(config)]
+    state: dict[str, torch.Tensor] = {}
+    with _quiet():
+        for path in resolved.weights:
+            state |= _read_weights(path)
+        try:
+            # The state is passed, not found by transformers: what is loaded is what was resolved and digested.
+            model, report = model_class.from_pretrained(
+                None, config=config, state_dict=state, dtype=dtype, output_loading_info=True
+            )
+        except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, ImportError) as error:
+            if is_out_of_memory(error):  # says nothing about the files
+                raise
+            raise BackboneError(
+                f"the weights of {resolved.folder} do not fit their config.json: {one_line(error)[:200]}"
+            ) from error
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if report[problem]:
+            some = ", ".join(sorted(map(str, report[problem]))[:3])
+            raise BackboneError(
+                f"{resolved.weights[0]} has {len(report[problem])} {problem.replace('_', ' ')} ({some}); "
+                f"expected the weights of a whole {config.model_type} dual encoder"
+            )
+    for name, tensor in model.state_dict().items():
+        if not tensor.isfinite().all():
+            raise BackboneError(f"{resolved.weights[0]}: {name} holds NaN or infinite numbers; fetch the model again")
+    return model.eval()
+
+
+def load_tokenizer(resolved: ResolvedBackbone) -> Any:
+    return _load(resolved, "tokenizer", AutoTokenizer.from_pretrained)
+
+
+def load_image_processor(resolved: ResolvedBackbone) -> Any:
+    """transformers' image processor on Pillow: the vectors must not depend on torchvision being there."""
+    return _load(resolved, "image processor", AutoImageProcessor.from_pretrained, backend="pil")
+
+
+def _load(resolved: ResolvedBackbone, part: str, load: Callable[..., T], **options: Any) -> T:
+    with _quiet():
+        try:
+            return load(resolved.folder, trust_remote_code=False, local_files_only=True, **options)
+        except ImportError as error:
+            raise BackboneError(
+                f"the {part} of {resolved.folder} needs a package that is not installed: {one_line(error)[:200]}"
+            ) from error
+        except Exception as error:  # transformers raises anything at all for files it cannot read
+            if is_out_of_memory(error):
+                raise
+            raise BackboneError(
+                f"the {part} of {resolved.folder} cannot be loaded: {one_line(error)[:200]}; fetch the model again"
+            ) from error
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        # weights_only: a pickle from strangers must not run code.
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise BackboneError(
+            f"{path} holds more than tensors, or is damaged; it is not loaded, as that could run code: "
+            "use a safetensors file, or fetch the model again"
+        ) from error
+    except Exception as error:  # a damaged pickle can raise anything
+        if is_out_of_memory(error):
+            raise
+        raise BackboneError(
+            f"{path} cannot be read as weights ({one_line(error)[:200]}); fetch the model again"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise BackboneError(f"{path} holds no tensors by name; expected the state dict of a model")
+    return state
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        with quiet("transformers"):
+            yield
+    finally:
+        if bars:
+            transformers_logging.enable_progress_bar()

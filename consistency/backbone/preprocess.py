@@ -1,0 +1,166 @@
+"""What a checkpoint does to an image before its model sees it; resized and cropped as transformers does it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+_STEPS = (Image.Resampling.NEAREST, Image.Resampling.BOX)  # a rounding error can pick other pixels
+Box = tuple[float, float, float, float]
+Resize = tuple[Literal["shortest"], int] | tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PreprocessSpec:
+    """A `preprocessor_config.json` that says resize, perhaps crop, rescale, normalise, and nothing else.
+
+    resize: ("shortest", n) brings the shorter side to n pixels; (height, width) keeps no proportions.
+    resample: Pillow's number of the filter. crop: (height, width) of the middle that is kept, None for all of it.
+    """
+
+    resize: Resize
+    resample: int
+    crop: tuple[int, int] | None
+    rescale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "PreprocessSpec | None":
+        """None where the configuration does anything this class does not."""
+        kind = str(config.get("image_processor_type") or config.get("feature_extractor_type"))
+        defaults = _DEFAULTS.get(kind.removesuffix("Fast").removesuffix("Pil"))
+        if defaults is None:
+            return None
+        # null is not the default where there is one: transformers takes it for no.
+        nothing = {key for key, value in config.items() if value is None and defaults.get(key) is None}
+        given = defaults | {key: config[key] for key in config.keys() - nothing - _WITHOUT_EFFECT}
+        if given.keys() != defaults.keys() or any(bool(given[key]) != value for key, value in _REQUIRED.items()):
+            return None
+        resize = _resize_of(given["size"])
+        crop = _crop_of(given["crop_size"]) if given["do_center_crop"] else None
+        if resize is None or (crop is None and (given["do_center_crop"] or resize[0] == "shortest")):
+            return None
+        smallest = (resize[1], resize[1]) if resize[0] == "shortest" else resize
+        if crop and (crop[0] > smallest[0] or crop[1] > smallest[1]):
+            return None  # transformers fills up with black
+        match given:
+            case {
+                "resample": 0 | 1 | 2 | 3 | 4 | 5 as resample,
+                "rescale_factor": float() | int() as rescale,
+                "image_mean": [float() | int(), float() | int(), float() | int()] as mean,
+                "image_std": [float() | int(), float() | int(), float() | int()] as std,
+            }:
+                return cls(resize, int(resample), crop, float(rescale), tuple(mean), tuple(std))
+        return None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the result."""
+        if self.crop:
+            return self.crop
+        height, width = self.resize
+        assert height != "shortest", "a crop goes with it"
+        return height, width
+
+    @property
+    def target(self) -> int:
+        """The size that the shorter side of an image is brought to, or the longer side of a fixed size."""
+        first, second = self.resize
+        return second if first == "shortest" else max(first, second)
+
+    def resize_crop(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+        """(h, w, 3) uint8 of an RGB image."""
+        height, width = self._resized(image)
+        resample = Image.Resampling(self.resample)
+        if self.crop is None:
+            return np.asarray(image.resize((width, height), resample))
+        top, left = (height - self.crop[0]) // 2, (width - self.crop[1]) // 2
+        kept = (left, top, left + self.crop[1], top + self.crop[0])
+        if box := self._exact_box(image, (width, height), kept):
+            return np.asarray(image.resize(self.crop[::-1], resample, box=box))
+        return np.asarray(image.resize((width, height), resample).crop(kept))
+
+    def _exact_box(self, image: Image.Image, resized: tuple[int, int], kept: Box) -> Box | None:
+        """The part of `image` that becomes `kept` of `resized`, where resampling that part alone gives the same bits.
+
+        Pillow holds the part's edges in single precision, and from version 13 on begins with the vertical pass where
+        the height shrinks much more than the width: a choice that must be the same for the part and the whole.
+        """
+        width, height = image.size
+        square = self.crop == (self.resize[1], self.resize[1])
+        one_order = square and 3 * height <= 4 * width and 2 * resized[0] <= width and 2 * resized[1] <= height
+        edges = [(edge * whole, size) for edge, whole, size in zip(kept, image.size * 2, resized * 2, strict=True)]
+        if self.resample in _STEPS or not one_order or any(8 * edge % size for edge, size in edges):
+            return None
+        left, top, right, bottom = (edge / size for edge, size in edges)
+        return left, top, right, bottom
+
+    def _resized(self, image: Image.Image) -> tuple[int, int]:
+        first, second = self.resize
+        if first != "shortest":
+            return first, second
+        if image.width <= image.height:
+            return int(second * image.height / image.width), second
+        return second, int(second * image.width / image.height)
+
+
+def squash(spec: PreprocessSpec) -> PreprocessSpec:
+    """`spec` with the whole image resized to its size, whatever its proportions (the published fine-tuning)."""
+    return replace(spec, resize=spec.size, resample=int(Image.Resampling.BICUBIC), crop=None)
+
+
+# What transformers assumes where a configuration says nothing, by processor.
+_CLIP: dict[str, Any] = {
+    "do_resize": True,
+    "size": {"shortest_edge": 224},
+    "default_to_square": False,
+    "resample": 3,
+    "do_center_crop": True,
+    "crop_size": {"height": 224, "width": 224},
+    "do_pad": None,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": (0.48145466, 0.4578275, 0.40821073),
+    "image_std": (0.26862954, 0.26130258, 0.27577711),
+}
+_SIGLIP = _CLIP | {
+    "size": {"height": 224, "width": 224},
+    "do_center_crop": None,
+    "crop_size": None,
+    "image_mean": (0.5, 0.5, 0.5),
+    "image_std": (0.5, 0.5, 0.5),
+}
+_DEFAULTS = {"CLIPImageProcessor": _CLIP, "CLIPFeatureExtractor": _CLIP, "SiglipImageProcessor": _SIGLIP}
+_REQUIRED = {"do_resize": True, "do_rescale": True, "do_normalize": True, "default_to_square": False, "do_pad": False}
+# Names, and what says nothing about images that are RGB already.
+_WITHOUT_EFFECT = {
+    "image_processor_type",
+    "feature_extractor_type",
+    "processor_class",
+    "_valid_processor_keys",
+    "data_format",
+    "do_convert_rgb",
+}
+
+
+def _resize_of(size: Any) -> Resize | None:
+    match size:
+        case int(short) if short > 0:
+            return "shortest", short
+        case {"shortest_edge": int(short), **others} if short > 0 and not others:
+            return "shortest", short
+    return None if isinstance(size, int) else _crop_of(size)
+
+
+def _crop_of(size: Any) -> tuple[int, int] | None:
+    match size:
+        case int(side) if side > 0:
+            return side, side
+        case {"height": int(height), "width": int(width), **others} if height > 0 and width > 0 and not others:
+            return height, width
+    return None

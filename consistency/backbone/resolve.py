@@ -1,0 +1,173 @@
+"""Finds a backbone by its name, and says all that decides its embeddings, before anything heavy is imported."""
+
+import difflib
+import functools
+import importlib.util
+import json
+import os
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from consistency.backbone.model_folder import (
+    TRIMMED,
+    check_configuration,
+    digest,
+    model_type,
+    processor_config,
+    weight_paths,
+)
+from consistency.errors import BackboneError
+
+PUBLISHED = {"clip": "openai/clip-vit-base-patch32", "koclip": "Bingsu/clip-vit-large-patch14-ko"}
+ALIASES = (*PUBLISHED, "tiny")
+
+# Others' code between a file and the model's input. torch is none of them: its versions differ in the last bits only,
+# as processors do.
+LIBRARIES = ("pillow", "tokenizers", "transformers")
+SCHEMA = "1"  # to be raised whenever the same fields would give other vectors
+DECODING = {
+    "ours": "EXIF orientation applied; transparency on white; 16 bit scaled to 8; first frame; RGB",
+    "fast": "EXIF orientation applied; transparency on white; 16 bit scaled to 8; first frame; RGB; "
+    "JPEG decoded at reduced size, at least twice the target",
+    "published": "converted to RGB as it is: orientation ignored, transparency dropped",
+}
+
+
+@dataclass(frozen=True)
+class ResolvedBackbone:
+    """A model that is here.
+
+    name: as the user gave it. model_id: the hub's id, or "local". revision: the commit, or "sha256:..." over the
+    files of a local folder. weights: the files to load, safetensors where there are any.
+    """
+
+    name: str
+    model_id: str
+    revision: str
+    folder: Path
+    weights: tuple[Path, ...]
+
+
+def resolve_backbone(name: str, *, revision: str | None = None) -> ResolvedBackbone:
+    """The backbone called `name`: clip, koclip, tiny, a folder, a run folder (its `model/`), or a Hugging Face id.
+
+    A hub id is fetched into the hub's cache where it is not there. Raises BackboneError, within 5 s where the hub
+    cannot be reached; write ./clip for a folder that is called like one of ours.
+    """
+    folder = _packaged(name) if name == "tiny" else Path(os.path.expanduser(name))
+    if name not in PUBLISHED and os.path.exists(folder):
+        if revision is not None:
+            raise BackboneError(f"{name} is local and has no revision {revision!r}; leave the revision out")
+        return _local(name, folder)
+    model_id = PUBLISHED.get(name, name)
+    _refuse_impossible(model_id)
+    from consistency.backbone.hub import fetch  # the hub's client: a third of a second that a local folder need not pay
+
+    folder = fetch(model_id, revision)
+    return ResolvedBackbone(name, model_id, folder.name, folder, weight_paths(folder))
+
+
+def fingerprint_fields(resolved: ResolvedBackbone, *, decode: str, precision: str) -> dict[str, str]:
+    """All that could change a vector, as plain text by name; `decode` is a key of DECODING."""
+    processor = processor_config(resolved.folder)
+    padding = "the longest of its batch" if model_type(resolved.folder) in TRIMMED else "the model's length"
+    return {
+        "schema": SCHEMA,
+        "model": resolved.model_id,
+        "revision": resolved.revision,
+        "weights": " ".join(path.name for path in resolved.weights),
+        "processor": str(processor.get("image_processor_type") or processor.get("feature_extractor_type")),
+        "preprocessing": json.dumps(processor, sort_keys=True, ensure_ascii=False, separators=(",", ":")),
+        "decoding": DECODING[decode],
+        "text": f"as in the table; truncated to the model's length, its end kept; padded to {padding}",
+        "libraries": _libraries(),
+        "precision": precision,
+        "pooling": "the model's projected image_embeds and text_embeds, L2-normalised in fp32",
+    }
+
+
+def choose_device(requested: str) -> str:
+    """`requested`, or for "auto" the first that this machine has of cuda, mps, cpu. Raises BackboneError."""
+    if requested == "cpu":
+        return requested
+    import torch  # which alone knows; without transformers it is quick enough to ask for a warm cache too
+
+    available = ["cpu"]
+    if torch.backends.mps.is_available():
+        available.insert(0, "mps")
+    if torch.cuda.is_available():
+        available.insert(0, "cuda")
+    if requested == "auto":
+        return available[0]
+    if requested.partition(":")[0] not in available:
+        raise BackboneError(f"there is no device {requested!r} here; expected auto or {' or '.join(available)}")
+    return requested
+
+
+def choose_precision(requested: str, device: str) -> str:
+    """What "auto" means, by a fixed rule: bf16 on a CUDA device that has it, else fp32."""
+    if requested in ("fp32", "bf16", "fp16"):
+        return requested
+    if requested != "auto":
+        raise BackboneError(f"precision {requested!r} is unknown; expected auto, fp32, bf16 or fp16")
+    if not device.startswith("cuda"):
+        return "fp32"
+    import torch
+
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+
+
+@functools.cache
+def _libraries() -> str:
+    """Versions as far as results may differ between them: up to the first number that is not 0."""
+    numbers = [(name, metadata.version(name).split(".")) for name in LIBRARIES]
+    return ", ".join(f"{name} {'.'.join(parts[: 2 if parts[0] == '0' else 1])}" for name, parts in numbers)
+
+
+def _packaged(name: str) -> Path:
+    spec = importlib.util.find_spec("demo")  # finds the package without running it
+    for root in (spec and spec.submodule_search_locations) or ():
+        if (folder := Path(root) / name / "config.json").is_file():
+            return folder.parent
+    raise BackboneError(
+        "the tiny backbone is not in this installation; make it with 'python -m demo.train_backbone --out demo/tiny'"
+    )
+
+
+def _model_folder(path: Path) -> Path:
+    """`path` itself, or the model of the run folder `path`."""
+    for folder in (path, path / "model"):
+        if (folder / "config.json").is_file():
+            return folder
+    if not path.is_dir():
+        raise BackboneError(f"{path} is a file; expected the folder that holds config.json and the weights")
+    below = sorted(config.parent for config in path.glob("*/config.json"))
+    hint = f"; did you mean {below[0]}?" if below else "; expected a Hugging Face model folder or a run folder"
+    raise BackboneError(f"{path} holds neither config.json nor model/config.json{hint}")
+
+
+def _local(name: str, path: Path) -> ResolvedBackbone:
+    try:
+        folder = _model_folder(path)
+        check_configuration(folder)
+        weights = weight_paths(folder)
+        # No path in it: a model that was moved keeps its fingerprint.
+        return ResolvedBackbone(name, "local", f"sha256:{digest(folder, weights)}", folder, weights)
+    except OSError as error:
+        raise BackboneError(f"{error.filename or path} cannot be read: {error.strerror}; check the folder") from error
+
+
+def _refuse_impossible(name: str) -> None:
+    """Raise BackboneError for a name that is a path or a misspelt alias, and so no Hugging Face id."""
+    path = Path(os.path.expanduser(name))
+    if path.is_absolute() or name.startswith((".", "~")) or name.endswith("/") or name.count("/") > 1:
+        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        close = difflib.get_close_matches(path.name, siblings, n=1)
+        hint = f"; did you mean {path.parent / close[0]}?" if close else ""
+        raise BackboneError(f"there is no folder {name} (looked for {path.absolute()}){hint}")
+    if "/" not in name and (close := difflib.get_close_matches(name, ALIASES, n=1, cutoff=0.5)):
+        raise BackboneError(
+            f"there is no backbone {name!r}; did you mean {close[0]}? "
+            "Expected clip, koclip, tiny, a folder or a Hugging Face id"
+        )

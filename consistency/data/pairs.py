@@ -1,0 +1,296 @@
+"""The pair table: a CSV of images, hashtags and scores, read strictly, with a reason for every row left out."""
+
+import csv
+import hashlib
+import io
+import re
+import reprlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from consistency.data.hashtags import hashtag_fault, normalise_hashtag
+from consistency.errors import DataError
+from consistency.text import to_csv
+
+OnConflict = Literal["abort", "mean", "first", "drop"]
+
+_SCORE = re.compile(r" *([1-5])(?:\.0+)? *")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
+_LINE_BREAK = re.compile(r"\r\n|\r|\n")
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A row, or an image and with it its rows, that is left out, and why: a line of `skipped.csv`."""
+
+    row: int | None
+    image: str
+    hashtag: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class PairTable:
+    """The n usable rows of a CSV.
+
+    rows: (n,) int64, 1-based data row of the CSV. images, hashtags: (n,) object, str exactly as in the CSV.
+    scores: (n,) int64, 1 to 5, or 0 where the table has none. digest: SHA-256 of the CSV's bytes in hex.
+    skipped: the rows that are not among the n, in order.
+    """
+
+    rows: npt.NDArray[np.int64]
+    images: npt.NDArray[np.object_]
+    hashtags: npt.NDArray[np.object_]
+    scores: npt.NDArray[np.int64]
+    path: Path
+    digest: str
+    skipped: tuple[Skipped, ...]
+
+    def __post_init__(self) -> None:
+        shapes = {column.shape for column in (self.rows, self.images, self.hashtags, self.scores)}
+        if shapes != {(len(self.rows),)}:
+            raise ValueError(f"columns of shapes {shapes} do not make a table")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """(n,) int64, classes 0 to 4."""
+        return self.scores - 1
+
+    def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "PairTable":
+        """The table of `rows`, indices or a mask."""
+        return replace(
+            self, rows=self.rows[rows], images=self.images[rows], hashtags=self.hashtags[rows], scores=self.scores[rows]
+        )
+
+
+def read_pairs(
+    path: Path | str,
+    *,
+    image_column: str = "Image Filename",
+    hashtag_column: str = "Hashtag",
+    score_column: str = "Score",
+    encoding: str = "utf-8-sig",
+    require_scores: bool = True,
+) -> PairTable:
+    """Read a pair table. Rows that cannot be used are in `skipped`; other columns and empty lines are ignored.
+
+    Without `require_scores` the score column, or single scores, may be missing. Raises DataError where the file as a
+    whole is not a table of these columns, or has no row that can be used.
+    """
+    path = Path(path)
+    data = _read_bytes(path)
+    text = _decode(path, data, encoding)
+    _check_separator(path, text)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[int] = []
+    images: list[str] = []
+    hashtags: list[str] = []
+    scores: list[int] = []
+    skipped: list[Skipped] = []
+    image_fault, score_of = cache(_image_fault), cache(_score)  # names and scores come again and again
+    line = 0  # where the last row ended
+    try:
+        header = next(filter(None, reader), [])
+        image_at, hashtag_at = (_place(path, header, column) for column in (image_column, hashtag_column))
+        scored = require_scores or score_column in header
+        score_at = _place(path, header, score_column) if scored else None
+        line = reader.line_num
+        for row, cells in enumerate(filter(None, reader), 1):
+            if reader.line_num > line + 1 and _swallows_rows(cells, len(header), score_at):
+                raise csv.Error("a quote is not closed before the next row")
+            line = reader.line_num
+            if len(cells) != len(header):
+                image, hashtag = ("".join(cells[at : at + 1]) for at in (image_at, hashtag_at))
+                skipped.append(Skipped(row, image, hashtag, f"{len(cells)} cells, the header has {len(header)}"))
+                continue
+            image, hashtag = cells[image_at], cells[hashtag_at]
+            given = cells[score_at] if score_at is not None else ""
+            score = score_of(given)
+            reason = image_fault(image) or hashtag_fault(hashtag)
+            if not reason and not score and (require_scores or given.strip()):
+                reason = f"score {reprlib.repr(given)}, expected a whole number from 1 to 5"
+            if reason:
+                skipped.append(Skipped(row, image, hashtag, reason))
+                continue
+            rows.append(row)
+            images.append(image)
+            hashtags.append(hashtag)
+            scores.append(score)
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, from line {line + 1}: {error}; expected comma-separated cells: "
+            'close the quote, or write a quote inside a quoted cell as ""'
+        ) from error
+    if not rows:
+        found = f"row {skipped[0].row}: {skipped[0].reason}" if skipped else "there is only a header"
+        raise DataError(f"{path} has no usable row ({found}): mend it, or name another file with --data")
+    return PairTable(
+        rows=np.array(rows, dtype=np.int64),
+        images=np.array(images, dtype=object),
+        hashtags=np.array(hashtags, dtype=object),
+        scores=np.array(scores, dtype=np.int64),
+        path=path,
+        digest=hashlib.sha256(data).hexdigest(),
+        skipped=tuple(skipped),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """Repeats of a table with n rows.
+
+    first: (n,) int64, index of the first row of the same pair (the row itself where it is the first). kept: (n,) bool,
+    False for repeats and for pairs dropped over a conflict. scores: (n,) int64, after the rule for conflicts.
+    """
+
+    first: npt.NDArray[np.int64]
+    kept: npt.NDArray[np.bool_]
+    scores: npt.NDArray[np.int64]
+
+
+def merge_repeats(table: PairTable, identity: npt.NDArray[np.object_], on_conflict: OnConflict = "abort") -> Merged:
+    """Merge rows of the same image (equal `identity`, (n,) object) and hashtag into the first of them.
+
+    on_conflict, where their scores differ: "abort" raises DataError, "mean" takes their mean rounded half up, "first"
+    the first row's score, "drop" keeps none of them.
+    """
+    n = len(table)
+    place: dict[tuple[object, str], int] = {}
+    pairs = zip(identity, map(normalise_hashtag, table.hashtags), strict=True)
+    first = np.fromiter((place.setdefault(pair, index) for index, pair in enumerate(pairs)), np.int64, n)
+    kept, scores = first == np.arange(n), table.scores
+    conflicting = np.zeros(n, dtype=bool)  # by first row
+    conflicting[first[scores != scores[first]]] = True
+    if not conflicting.any():
+        return Merged(first, kept, scores)
+    if on_conflict == "abort":
+        pair = int(conflicting.argmax())
+        same = first == pair
+        raise DataError(
+            f"{table.path}: rows {_listed(table.rows[same])} are the same image and hashtag ({table.images[pair]}, "
+            f"{table.hashtags[pair]}) with scores {_listed(scores[same])}; {conflicting.sum()} pairs contradict "
+            "themselves so: correct them, or choose --on-conflict mean, first or drop"
+        )
+    if on_conflict == "drop":
+        return Merged(first, kept & ~conflicting, scores)
+    if on_conflict == "mean":
+        count, total = np.bincount(first, minlength=n), np.zeros(n, dtype=np.int64)
+        np.add.at(total, first, scores)
+        scores = (2 * total + count) // np.maximum(2 * count, 1)  # by first row; halves go up
+    return Merged(first, kept, scores[first])
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        if not (path.is_file() or path.is_dir()) and path.exists():  # reading a FIFO would wait for ever
+            raise DataError(f"{path} is no regular file, expected a CSV file: name the file with --data")
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(
+            f"there is no file {path}: name the pair table with --data, or draw one with `data demo`"
+        ) from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path} is a folder, expected a CSV file: name the file with --data") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not data.strip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n"):
+        raise DataError(f"{path} is empty, expected a CSV with a header and rows")
+    return data
+
+
+def _decode(path: Path, data: bytes, encoding: str) -> str:
+    try:
+        text = data.decode(encoding).removeprefix("\ufeff")
+    except LookupError as error:
+        raise DataError(f"there is no encoding {encoding!r}: use for example utf-8-sig, cp949 or utf-16") from error
+    except UnicodeError as error:
+        # Not `data`: positions count from behind the byte-order mark.
+        line = error.object.count(b"\n", 0, error.start) + 1 if isinstance(error, UnicodeDecodeError) else 1
+        other = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "cp949"
+        raise DataError(
+            f"{path}, line {line}: not {encoding}; save the file as UTF-8, or name its encoding: --encoding {other}"
+        ) from error
+    if "\0" in text[:2]:
+        other = "utf-16-be" if text.startswith("\0") else "utf-16-le"
+        raise DataError(f"{path} is not {encoding} but looks like UTF-16: --encoding {other}")
+    return text
+
+
+def _check_separator(path: Path, text: str) -> None:
+    line = _LINE_BREAK.split(text.lstrip()[:2000], maxsplit=1)[0]
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if separator in line and "," not in line:
+            found = ", ".join(map(reprlib.repr, line.split(separator)[:20]))
+            raise DataError(f"{path} is separated by {name}, expected commas (found {found})")
+
+
+def _place(path: Path, header: list[str], column: str) -> int:
+    """Where the one column of that name is."""
+    if header.count(column) == 1:
+        return header.index(column)
+    found = ", ".join(map(reprlib.repr, header[:20])) + (f" and {len(header) - 20} more" if len(header) > 20 else "")
+    if column in header:
+        raise DataError(f"{path} has {header.count(column)} columns {column!r}, expected one (found {found})")
+    raise DataError(
+        f"{path} has no column {column!r} (found {found}): "
+        "name the columns with --image-column, --hashtag-column and --score-column"
+    )
+
+
+def _swallows_rows(cells: list[str], width: int, score_at: int | None) -> bool:
+    """Whether a cell holds line breaks that look like ends of rows: a quote is open where none was meant.
+
+    Such a file is valid CSV if a later row has another stray quote, and would lose every row between the two.
+    """
+
+    def is_row(cells: list[str]) -> bool:
+        return len(cells) == width and (score_at is None or _score(cells[score_at]) > 0)
+
+    for at, cell in enumerate(cells):
+        lines = _LINE_BREAK.split(cell)
+        if len(lines) > 1:
+            before, after = cells[:at] + lines[0].split(","), lines[-1].split(",") + cells[at + 1 :]
+            if width > 1 and is_row(before) and is_row(after):
+                return True
+    return False
+
+
+def _score(text: str) -> int:
+    """1 to 5, or 0 for anything else."""
+    match = _SCORE.fullmatch(text)
+    return int(match[1]) if match else 0
+
+
+def _image_fault(name: str) -> str | None:
+    """Why `name` cannot be that of a file below the image folder."""
+    if not name.strip():
+        return "the image has no name"
+    if "\0" in name:
+        return "the image's name has a NUL character"
+    if _URL.match(name):
+        return "the image is a URL, expected a file name: download it first"
+    parts = re.split(r"[/\\]", name)
+    if ".." in parts or not parts[0] or re.match(r"[A-Za-z]:", name):
+        return "the image's name leads out of the image folder"
+    return None
+
+
+def _listed(numbers: npt.NDArray[np.int64]) -> str:
+    return ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
+
+
+SKIPPED_COLUMNS = ("row", "image", "hashtag", "reason")
+
+
+def skipped_csv(skipped: Sequence[Skipped]) -> bytes:
+    """A line for everything that was left out."""
+    return to_csv(SKIPPED_COLUMNS, (("" if s.row is None else s.row, s.image, s.hashtag, s.reason) for s in skipped))

@@ -1,0 +1,196 @@
+"""Is one system better than another? Paired differences on the same test rows, bootstrapped over clusters of them.
+
+Both systems answer on the same resampled images (or hashtags), and `consistency.evaluation.intervals` makes the
+interval of their difference, and a p-value, as it makes a metric's. They say how much of a difference these test images
+could have made by chance. They leave out that training the same system again with another seed gives another model:
+several runs with different seeds show that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from consistency.data.split_file import PROTOCOL as IMPORTED
+from consistency.errors import InputError
+from consistency.evaluation.controls import competes
+from consistency.evaluation.intervals import (
+    UNCORRECTED,
+    Clusters,
+    bootstrap_metrics,
+    effective_clusters,
+    interval,
+    p_value,
+)
+from consistency.evaluation.results import Predictions, Result
+from consistency.runs.read import Run
+
+RESAMPLES = 10_000
+COMPARED = ("accuracy", "macro_f1", "mae", "qwk")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`metric` of `name` minus that of `reference`, over n rows, with its 95 % interval.
+
+    p: two-sided, below 0.05 where the interval leaves 0 out. p_holm: the same after Holm's correction over the
+    systems compared on this metric. None where the metric is undefined for either; no interval and no p of one cluster.
+    """
+
+    name: str
+    reference: str
+    metric: str
+    n: int
+    value: float | None
+    reference_value: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_holm: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare_runs(
+    runs: Sequence[Run],
+    *,
+    metrics: Sequence[str] = COMPARED,
+    resamples: int = RESAMPLES,
+    seed: int = 42,
+) -> list[Difference]:
+    """Every system of the later runs against the last system of the first run.
+
+    Controls, and what was picked on the test rows, take no part; answers out of fold only where the first run has no
+    others. Raises InputError where the runs tested on different rows.
+    """
+    if len(runs) < 2:
+        raise InputError(f"{len(runs)} of the runs named tested something, expected at least two to compare")
+    chosen = [_systems(run) for run in runs]
+    reference = ([result for result in chosen[0] if result.predictions.split == "test"] or chosen[0])[-1]
+    protocol, split = reference.predictions.protocol, reference.predictions.split
+    others, names = [], [_name(runs[0], reference)]
+    for run, results in zip(runs[1:], chosen[1:], strict=True):
+        # An imported split may be that of any protocol: `compare` sees whether the rows are the same.
+        same = [
+            result
+            for result in results
+            if result.predictions.split == split
+            and (result.predictions.protocol == protocol or IMPORTED in (result.predictions.protocol, protocol))
+        ]
+        if not same:
+            raise InputError(
+                f"{run.path} has no results under protocol {protocol}, split {split}, where {names[0]} was tested: "
+                "compare runs of one protocol"
+            )
+        others += same
+        names += [_name(run, result) for result in same]
+    return compare([reference, *others], names=names, metrics=metrics, resamples=resamples, seed=seed)
+
+
+def compare(
+    results: Sequence[Result],
+    *,
+    names: Sequence[str],
+    metrics: Sequence[str] = COMPARED,
+    resamples: int = RESAMPLES,
+    seed: int = 42,
+) -> list[Difference]:
+    """Every result after the first against the first, with the same resamples of the first one's clusters for all."""
+    reference = results[0].predictions
+    draws = [
+        bootstrap_metrics(
+            p.scores,
+            p.predicted,
+            p.values,
+            p.probabilities,
+            reference.clusters,
+            resamples=resamples,
+            seed=seed,
+            names=metrics,
+        )
+        for p in (_aligned(result.predictions, reference, name) for result, name in zip(results, names, strict=True))
+    ]
+    differences: list[Difference] = []
+    for metric in metrics:
+        base = results[0].metrics[metric]
+        found = [
+            _difference(
+                name,
+                names[0],
+                metric,
+                reference.clusters,
+                result.metrics[metric],
+                base,
+                drawn[metric] - draws[0][metric],
+            )
+            for result, name, drawn in zip(results[1:], names[1:], draws[1:], strict=True)
+        ]
+        corrected = iter(holm([difference.p for difference in found if difference.p is not None]))
+        differences += [one if one.p is None else replace(one, p_holm=next(corrected)) for one in found]
+    return differences
+
+
+def _difference(
+    name: str,
+    reference: str,
+    metric: str,
+    clusters: Clusters,
+    value: float | None,
+    base: float | None,
+    gaps: npt.NDArray[np.float64],
+) -> Difference:
+    n, gap = len(clusters), None if value is None or base is None else value - base
+    m, corrected = effective_clusters(clusters), metric not in UNCORRECTED
+    found = interval(gap, gaps, m, corrected=corrected) if m > 1 else None
+    if gap is None or found is None:
+        return Difference(name, reference, metric, n, value, base, gap, None, None, None, None)
+    return Difference(
+        name, reference, metric, n, value, base, gap, *found, p_value(gap, gaps, m, corrected=corrected), None
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction (1979) of m p-values: it bounds the chance of any false finding."""
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(np.argsort(p_values, kind="stable")):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = largest
+    return adjusted
+
+
+def _systems(run: Run) -> list[Result]:
+    """What of `run` takes part."""
+    chosen = [result for result in run.results if competes(result.predictions.system)]
+    if not chosen:
+        there = ", ".join(dict.fromkeys(result.predictions.system for result in run.results))
+        raise InputError(f"{run.path} has no learned system; it has {there}")
+    return chosen
+
+
+def _name(run: Run, result: Result) -> str:
+    return f"{run.path.name}/{result.predictions.system}"
+
+
+def _aligned(p: Predictions, reference: Predictions, name: str) -> Predictions:
+    """`p` in the row order of the reference. Raises InputError where the rows are others."""
+    order = {int(row): place for place, row in enumerate(p.rows)}
+    shared = sum(int(row) in order for row in reference.rows)
+    if len(p) != len(reference) or shared != len(reference):
+        raise InputError(
+            f"{name} was tested on {len(p)} rows, {shared} of them among the {len(reference)} of the reference: "
+            "compare runs of one data set, protocol, seed and test fraction"
+        )
+    rows = np.array([order[int(row)] for row in reference.rows], dtype=np.int64)
+    taken = replace(
+        p,
+        **{key: getattr(p, key)[rows] for key in ("rows", "images", "hashtags", "scores", "predicted", "values")},
+        probabilities=None if p.probabilities is None else p.probabilities[rows],
+    )
+    for key in ("images", "hashtags", "scores"):
+        if not np.array_equal(getattr(taken, key), getattr(reference, key)):
+            raise InputError(f"{name} has other {key} in the same rows as the reference: compare runs of one data set")
+    return taken

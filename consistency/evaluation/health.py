@@ -1,0 +1,256 @@
+"""The health of a data set before anything is trained on it: repeats, conflicts, broken images, leaks."""
+
+import os
+import unicodedata
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import GroupShuffleSplit
+
+from consistency.data.files import ImageFile, image_identity
+from consistency.data.images import ImageLimits, decode_image
+from consistency.data.leakage import Leakage, leakage
+from consistency.data.pairs import PairTable, Skipped, merge_repeats
+from consistency.data.splits import PROTOCOLS, Protocol, make_split
+from consistency.errors import ConsistencyError, DataError
+from consistency.evaluation.controls import control_predictions
+from consistency.evaluation.metrics import SCORES, evaluate
+from consistency.progress import Progress, silent
+
+CONTROL_METRICS = ("accuracy", "macro_f1", "mae", "qwk")
+GROUP_SHUFFLES = 10
+_BOMS = ((b"\xef\xbb\xbf", "UTF-8 with BOM"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The images a table names. missing, broken: (name, reason). duplicates: names of one content."""
+
+    named: int
+    missing: tuple[tuple[str, str], ...]
+    broken: tuple[tuple[str, str], ...]
+    duplicates: tuple[tuple[str, ...], ...]
+
+    @property
+    def usable(self) -> int:
+        return self.named - len(self.missing) - len(self.broken)
+
+    @property
+    def none_found(self) -> bool:
+        """The folder is missing or is another one: what is said then comes from the CSV alone."""
+        return len(self.missing) == self.named
+
+
+@dataclass(frozen=True)
+class Health:
+    """What `check` found. Counts are of usable rows; `skipped` are the rows of the CSV that cannot be used.
+
+    rows_with_picture: those of `rows` whose image can be used too, which is what other commands work with.
+
+    pairs: distinct (image, hashtag) after NFC and stripping; repeats: rows beyond the first of their pair;
+    conflicts: pairs whose rows have different scores. with_hash, not_nfc: rows. published_leakage: of the
+    published row split, None where the table is too small for it; the others likewise of their protocols.
+    not_drawn: (protocol, reason) of the splits that cannot be drawn. controls: {"paper": ..., "grouped": ...},
+    without those that cannot be drawn, each {system: {metric: figure}}, grouped being the mean over 10 divisions
+    of the images; None if not asked for.
+    """
+
+    path: Path
+    digest: str
+    encoding: str
+    rows: int
+    rows_with_picture: int
+    skipped: tuple[Skipped, ...]
+    images: int
+    hashtags: int
+    pairs: int
+    repeats: int
+    conflicts: int
+    score_counts: dict[int, int]
+    with_hash: int
+    not_nfc: int
+    pictures: Pictures
+    published_leakage: Leakage | None
+    grouped_leakage: Leakage | None
+    hashtag_leakage: Leakage | None
+    not_drawn: tuple[tuple[str, str], ...]
+    controls: dict[str, dict[str, dict[str, float | None]]] | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            **asdict(self),
+            "path": str(self.path),
+            "pictures": {
+                **asdict(self.pictures),
+                "usable": self.pictures.usable,
+                "none_found": self.pictures.none_found,
+            },
+        }
+
+
+def check(
+    table: PairTable,
+    files: Mapping[str, ImageFile],
+    *,
+    limits: ImageLimits | None = None,
+    controls: bool = False,
+    progress: Progress = silent,
+) -> Health:
+    """Look at every row and decode every image; with `controls`, train the image-blind baselines too."""
+    identity = image_identity(table.images, files)
+    merged = merge_repeats(table, identity, "first")
+    disagrees = table.scores != table.scores[merged.first]
+    leaks, not_drawn = leakage_by_protocol(table, identity)
+    pictures = check_pictures(files, limits or ImageLimits(), progress)
+    without = {name for name, _ in pictures.missing + pictures.broken}
+    return Health(
+        path=table.path,
+        digest=table.digest,
+        encoding=_encoding(table.path),
+        rows=len(table),
+        rows_with_picture=sum(image not in without for image in table.images),
+        skipped=table.skipped,
+        images=len(set(table.images)),
+        hashtags=len(set(table.hashtags)),
+        pairs=len(set(merged.first.tolist())),
+        repeats=int((merged.first != np.arange(len(table))).sum()),
+        conflicts=len(np.unique(merged.first[disagrees])),
+        score_counts={int(score): int((table.scores == score).sum()) for score in SCORES},
+        with_hash=sum(tag.lstrip().startswith("#") for tag in table.hashtags),
+        not_nfc=sum(not unicodedata.is_normalized("NFC", tag) for tag in table.hashtags),
+        pictures=pictures,
+        published_leakage=leaks.get("paper"),
+        grouped_leakage=leaks.get("grouped"),
+        hashtag_leakage=leaks.get("hashtag"),
+        not_drawn=not_drawn,
+        controls=control_figures(table, identity, progress) if controls else None,
+    )
+
+
+def leakage_by_protocol(
+    table: PairTable, identity: npt.NDArray[np.object_]
+) -> tuple[dict[Protocol, Leakage], tuple[tuple[str, str], ...]]:
+    """The leakage under every protocol, and (protocol, reason) where the table is too small for it."""
+    leaks: dict[Protocol, Leakage] = {}
+    not_drawn = []
+    for protocol in PROTOCOLS:
+        try:
+            split = make_split(table, identity, protocol=protocol, on_conflict="first")
+        except DataError as error:
+            not_drawn.append((protocol, str(error)))
+        else:
+            leaks[protocol] = leakage(split, identity, table.hashtags)
+    return leaks, tuple(not_drawn)
+
+
+def check_pictures(files: Mapping[str, ImageFile], limits: ImageLimits, progress: Progress) -> Pictures:
+    """Decode every image once; many a broken file opens and fails only while loading."""
+    missing = tuple((file.name, file.problem or "not found") for file in files.values() if file.path is None)
+    present = [file for file in files.values() if file.path is not None]
+    names: dict[bytes, list[str]] = {}
+    for file in present:
+        if file.digest is not None:
+            names.setdefault(file.digest, []).append(file.name)
+    with (
+        progress("Decoding images", len(present)) as advance,
+        ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool,
+    ):
+        broken = []
+        for file, problem in zip(present, pool.map(lambda file: _problem(file, limits), present), strict=True):
+            advance(1)
+            if problem:
+                broken.append((file.name, problem))
+    duplicates = tuple(tuple(same) for same in names.values() if len(same) > 1)
+    return Pictures(len(files), missing, tuple(broken), duplicates)
+
+
+def control_figures(
+    table: PairTable, identity: npt.NDArray[np.object_], progress: Progress = silent
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """The controls under the published row split, and their mean over 10 `GroupShuffleSplit`s of merged
+    images; each where the table is large enough for it.
+    """
+    merged = merge_repeats(table, identity, "first")
+    kept = np.flatnonzero(merged.kept)
+    groups = _first_names(identity, table.images)[kept]
+    figures = {}
+    with progress("Training controls", GROUP_SHUFFLES + 1) as advance:
+        try:
+            paper = make_split(table, identity, protocol="paper")
+        except DataError:  # `check` says why
+            pass
+        else:
+            figures["paper"] = _evaluate_controls(table, paper.rows("train"), paper.rows("test"))
+        advance(1)
+        if len(set(groups)) < 2:
+            return figures
+        shuffled = []
+        for seed in range(GROUP_SHUFFLES):
+            shuffle = GroupShuffleSplit(1, test_size=0.2, random_state=seed)
+            train, test = next(shuffle.split(kept, groups=groups))
+            shuffled.append(_evaluate_controls(table, kept[train], kept[test]))
+            advance(1)
+    figures["grouped"] = {
+        system: {metric: _mean([one[system][metric] for one in shuffled]) for metric in CONTROL_METRICS}
+        for system in shuffled[0]
+    }
+    return figures
+
+
+def _evaluate_controls(
+    table: PairTable, train: npt.NDArray[np.int64], test: npt.NDArray[np.int64]
+) -> dict[str, dict[str, float | None]]:
+    answers = control_predictions(
+        table.images[train],
+        table.hashtags[train],
+        table.labels[train],
+        table.images[test],
+        table.hashtags[test],
+    )
+    figures = {}
+    for system, chances in answers.items():
+        metrics = evaluate(table.scores[test], chances.argmax(axis=1) + 1, chances @ SCORES, chances)
+        figures[system] = {name: metrics[name] for name in CONTROL_METRICS}
+    return figures
+
+
+def _first_names(identity: npt.NDArray[np.object_], images: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+    """(n,) object: images called by a name, so that scikit-learn sorts them alike whether they are found or not."""
+    names: dict[object, object] = {}
+    return np.array([names.setdefault(key, name) for key, name in zip(identity, images, strict=True)], dtype=object)
+
+
+def _problem(file: ImageFile, limits: ImageLimits) -> str | None:
+    if file.problem is not None:
+        return file.problem
+    assert file.path is not None
+    try:
+        decode_image(file.path.read_bytes(), limits=limits)
+    except ConsistencyError as error:
+        return str(error)
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    return None
+
+
+def _encoding(path: Path) -> str:
+    data = path.read_bytes()
+    for mark, name in _BOMS:
+        if data.startswith(mark):
+            return name
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    return "UTF-8"
+
+
+def _mean(figures: list[float | None]) -> float | None:
+    defined = [figure for figure in figures if figure is not None]
+    return float(np.mean(defined)) if defined else None

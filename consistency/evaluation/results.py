@@ -1,0 +1,92 @@
+"""What a system said about rows, and how good that is: the records that runs hold, reports show and `compare` reads."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:  # scikit-learn takes a second to import, and reading a run needs none of it
+    pass
+
+NO_BACKBONE = "none"  # of a control
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What one system said about n rows.
+
+    backbone: "none" for a control. split: "test", "cv" (out of fold), "val" or "train". rows: (n,) int64,
+    1-based data rows of the CSV. images, hashtags: (n,) object str as in the CSV. scores, predicted: (n,)
+    int64 1..5. values: (n,) float64, the expected score or the similarity. probabilities: (n, 5) float64 or
+    None. clusters: (n,) int64, equal where rows may not be taken for
+    independent (see `consistency.evaluation.intervals`).
+    """
+
+    system: str
+    backbone: str
+    protocol: str
+    split: str
+    rows: npt.NDArray[np.int64]
+    images: npt.NDArray[np.object_]
+    hashtags: npt.NDArray[np.object_]
+    scores: npt.NDArray[np.int64]
+    predicted: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+    probabilities: npt.NDArray[np.float64] | None
+    clusters: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Predictions with their metrics and 95 % intervals (None where undefined)."""
+
+    predictions: Predictions
+    metrics: dict[str, float | None]
+    ci95: dict[str, tuple[float, float] | None]
+
+    def as_entry(self) -> dict[str, Any]:
+        """The entry of `metrics.json`."""
+        p = self.predictions
+        return {
+            "system": p.system,
+            "backbone": p.backbone,
+            "protocol": p.protocol,
+            "split": p.split,
+            "n": len(p),
+            "metrics": self.metrics,
+            "ci95": self.ci95,
+        }
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A line of `audit.csv`: a row, the score that fits it better, and how much better.
+
+    The rule is in `consistency.evaluation.doubt`.
+
+    repeats: the rows of the CSV that are merged into this one.
+    """
+
+    rank: int
+    row: int
+    image: str
+    hashtag: str
+    score: int
+    suggested: int
+    doubt: float
+    chances: tuple[float, ...]
+    repeats: tuple[int, ...]
+
+
+def evaluate_predictions(predictions: Predictions, *, seed: int = 42) -> Result:
+    """Metrics, and intervals from a bootstrap over clusters."""
+    from consistency.evaluation.intervals import bootstrap_intervals
+    from consistency.evaluation.metrics import evaluate
+
+    p = predictions
+    columns = (p.scores, p.predicted, p.values, p.probabilities)
+    return Result(p, evaluate(*columns), bootstrap_intervals(*columns, p.clusters, seed=seed))

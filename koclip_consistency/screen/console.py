@@ -1,0 +1,158 @@
+"""What a person sees: progress bars, tables and notes on stderr (the only module beside cli.py that knows rich)."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich import table
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+from consistency.evaluation.results import NO_BACKBONE
+from consistency.progress import Advance, Progress, Reporter, silent
+from consistency.text import METRIC_TITLES, SPLITS, visible, with_interval
+from koclip_consistency.screen.tables import Table, leaders_table
+
+FOLDED, FOLD = 30, 16  # characters from which a column of text may fold, and to which at most
+GAP = 2  # between columns
+WIDE = 100  # columns from which figures have three digits beside their intervals
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if not speed else f"{speed:.0f}/s" if speed >= 10 else f"{speed:.1f}/s", style="cyan")
+
+
+class _Bars(RichProgress):
+    """Progress bars, and under them what `shown` says."""
+
+    def __init__(self, *columns: ProgressColumn, console: Console) -> None:
+        self.shown: RenderableType | None = None
+        super().__init__(*columns, console=console, transient=True)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.shown is not None:
+            yield self.shown
+
+
+class Screen:
+    """Writes to stderr, so that stdout carries `--json` alone. `quiet` leaves errors only."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.quiet = quiet
+        self._running: _Bars | None = None
+
+    def note(self, message: str) -> None:
+        if not self.quiet:
+            self.console.print(visible(message), soft_wrap=True, markup=False)
+
+    def table(self, shown: Table) -> None:
+        if self.quiet:
+            return
+        self.console.print(Text(shown.title, style="bold"), soft_wrap=True)
+        # A table too wide runs over the edge: a figure that is cut reads as another one.
+        wide = Console(stderr=True, highlight=False, width=max(self.console.width, _least_width(shown)))
+        wide.print(_grid(shown))
+        self.console.print()
+
+    def live(self, shown: Table) -> None:
+        """Show the table under the running progress bar, in place of an earlier one; nothing where no bar is shown."""
+        if self._running is not None:
+            self._running.shown = _grid(shown)
+
+    def results(self, title: str, entries: Sequence[Mapping[str, Any]]) -> None:
+        """The entries of metrics.json, a line each with 95 % intervals, in a table for each set of rows.
+
+        An entry may also tell `seconds`, what its run took. Where the screen is narrow these are left out, then the
+        intervals.
+        """
+        timed = any("seconds" in entry for entry in entries)
+        for seconds, intervals in ((timed, True), (False, True), (timed, False)):
+            tables = self._results(title, entries, seconds=seconds, intervals=intervals)
+            if all(_least_width(shown) <= self.console.width for shown in tables):
+                break
+        for shown in tables:
+            self.table(shown)
+
+    def _results(
+        self, title: str, entries: Sequence[Mapping[str, Any]], *, seconds: bool, intervals: bool
+    ) -> list[Table]:
+        several = len({entry["backbone"] for entry in entries if entry["backbone"] != NO_BACKBONE}) > 1
+        digits = 2 if intervals and self.console.width < WIDE else 3
+        columns = ["system", *["backbone"] * several, *METRIC_TITLES.values(), *["seconds"] * seconds]
+        sections: dict[tuple[str, str, int], list[list[object]]] = {}
+        for entry in entries:
+            known = entry["ci95"] if intervals else dict.fromkeys(METRIC_TITLES)
+            figures = [with_interval(entry["metrics"][key], known[key], digits) for key in METRIC_TITLES]
+            row = [entry["system"], *[entry["backbone"]] * several, *figures]
+            row += [f"{entry['seconds']:.1f}"] if seconds else []
+            sections.setdefault((entry["protocol"], entry["split"], entry["n"]), []).append(row)
+        narrow = "" if intervals else " (no room for the 95 % intervals: see metrics.json)"
+        return [
+            Table(f"{title}: protocol {protocol}, {SPLITS[split]}, {n} rows{narrow}", columns, rows, left=1 + several)
+            for (protocol, split, n), rows in sections.items()
+        ]
+
+    @property
+    def progress(self) -> Progress:
+        return silent if self.quiet or not self.console.is_terminal else self._bars
+
+    @property
+    def reporter(self) -> Reporter:
+        """What a workflow reports to this screen."""
+        return Reporter(self.progress, self.note, lambda leaders: self.live(leaders_table(leaders)))
+
+    @contextmanager
+    def _bars(self, description: str, total: int | None) -> Iterator[Advance]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[figures]}", style="dim"),
+        )
+        with _Bars(*columns, console=self.console) as bars:
+            self._running = bars
+            task = bars.add_task(description, total=total, figures="")
+
+            def advance(steps: int = 1, /, **figures: object) -> None:
+                bars.advance(task, steps)
+                if figures:
+                    bars.update(task, figures="  ".join(f"{name} {value}" for name, value in figures.items()))
+
+            try:
+                yield advance
+            finally:
+                self._running = None
+
+
+def _column_width(shown: Table, i: int) -> int:
+    return max(cell_len(visible(line[i])) for line in (shown.columns, *shown.rows))
+
+
+def _folds(shown: Table, i: int) -> bool:
+    """Whether column i may stand on several lines: a long text that is not the first."""
+    return 0 < i < shown.left and _column_width(shown, i) > FOLDED
+
+
+def _least_width(shown: Table) -> int:
+    """Columns of the screen without which the table would be cut."""
+    widths = [FOLD if _folds(shown, i) else _column_width(shown, i) for i in range(len(shown.columns))]
+    return sum(widths) + GAP * (len(widths) - 1)
+
+
+def _grid(shown: Table) -> table.Table:
+    grid = table.Table(header_style="dim", box=None, padding=(0, GAP, 0, 0), pad_edge=False)
+    for i, name in enumerate(shown.columns):
+        justify: JustifyMethod = "left" if i < shown.left else "right"
+        grid.add_column(name, justify=justify, overflow="fold", no_wrap=not _folds(shown, i))
+    for row in shown.rows:
+        grid.add_row(*(Text(visible(cell)) for cell in row))
+    return grid

@@ -1,0 +1,236 @@
+"""Results as tables for the screen, one function each."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from consistency.backbone.resolve import DECODING, resolve_backbone
+from consistency.text import METRIC_TITLES, SPLITS, number, signed
+
+if TYPE_CHECKING:
+    from consistency.evaluation.compare import Difference
+    from consistency.evaluation.health import Health
+    from consistency.evaluation.results import Result
+    from heads.select import Entry
+    from koclip_consistency.workflows.audit import Audit
+    from koclip_consistency.workflows.encode import Extracted
+    from koclip_consistency.workflows.rerun import Rerun
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows to show; the first `left` columns are text, the rest numbers."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    left: int = 1
+
+
+def info_table(root: Path, entries: list[dict[str, Any]]) -> Table:
+    rows = [
+        [
+            entry["fingerprint"][:12],
+            _model(entry["fields"]),
+            entry["images"],
+            entry["hashtags"],
+            f"{entry['bytes'] / 1e6:.1f} MB",
+            "–" if entry["newest"] is None else _age(time.time() - entry["newest"]),
+        ]
+        for entry in entries
+    ]
+    columns = ["fingerprint", "model", "images", "hashtags", "size", "age"]
+    if any(entry["quarantined"] for entry in entries):
+        columns.append("quarantined segments")
+        rows = [[*row, entry["quarantined"]] for row, entry in zip(rows, entries, strict=True)]
+    return Table(f"Embeddings in {root}", columns, rows, left=2)
+
+
+def verify_table(root: Path, entries: list[dict[str, Any]]) -> Table:
+    rows = [
+        [entry["fingerprint"][:12], _model(entry["fields"]), entry["segments"], entry["rows"], len(entry["damaged"])]
+        for entry in entries
+    ]
+    return Table(f"Verified {root}", ("fingerprint", "model", "intact segments", "rows", "damaged"), rows, left=2)
+
+
+def compact_table(root: Path, entries: list[dict[str, Any]]) -> Table:
+    rows = [[entry["fingerprint"][:12], entry["before"], entry["after"]] for entry in entries]
+    return Table(f"Compacted {root}", ("fingerprint", "segments before", "after"), rows)
+
+
+def _age(seconds: float) -> str:
+    """Since the last row was added."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size:.0f} {unit}"
+    return "now"
+
+
+def _model(fields: dict[str, str]) -> str:
+    """Enough of a fingerprint's fields to tell one from another; other programs may have put in others."""
+    model, revision, decoding, precision = (
+        fields.get(name, "?") for name in ("model", "revision", "decoding", "precision")
+    )
+    packaged = model == "local" and revision == resolve_backbone("tiny").revision
+    name = "tiny" if packaged else f"{model}@{revision.removeprefix('sha256:')[:8]}"
+    decoding = next((key for key, text in DECODING.items() if text == decoding), "?")
+    return " ".join([name, decoding, precision, *(["kept as fp16"] if fields.get("store") == "fp16" else [])])
+
+
+SHOWN_FAULTS = 20
+
+
+def health_tables(health: "Health") -> list[Table]:
+    """What `data check` shows: the counts, the leakage of each protocol, the controls where they were asked for."""
+    pictures = health.pictures
+    if pictures.none_found:
+        seen, lost = "not found: what follows comes from the CSV alone", ""
+    else:
+        lacking = health.rows - health.rows_with_picture
+        lost = f"; {lacking} of them without a usable image" if lacking else ""
+        seen = f"{pictures.usable} usable, {len(pictures.missing)} missing, {len(pictures.broken)} broken"
+    counts: list[list[object]] = [
+        ["rows", f"{health.rows} usable, {len(health.skipped)} not{lost}"],
+        ["encoding", health.encoding],
+        ["images", health.images],
+        ["pictures", seen],
+        ["same image under several names", len(pictures.duplicates)],
+        ["distinct hashtags", f"{health.hashtags} ({health.not_nfc} rows not NFC)"],
+        ["rows whose hashtag starts with #", health.with_hash],
+        ["distinct pairs", health.pairs],
+        ["exact repeats", health.repeats],
+        ["repeats with conflicting scores", health.conflicts],
+        ["scores 1 2 3 4 5", " ".join(str(health.score_counts[score]) for score in sorted(health.score_counts))],
+    ]
+    tables = [Table(f"{health.path}", ("", "found"), counts, left=2)]
+    leaks = (
+        ("paper", health.published_leakage),
+        ("grouped", health.grouped_leakage),
+        ("hashtag", health.hashtag_leakage),
+    )
+    rows: list[list[object]] = [
+        [name, leak.n, *(f"{seen} of {leak.n}" for seen in (leak.image, leak.pair, leak.hashtag))]
+        for name, leak in leaks
+        if leak
+    ]
+    if rows:
+        columns: tuple[str, ...] = (
+            "protocol",
+            "test rows",
+            "image in train",
+            "exact pair in train",
+            "hashtag in train",
+        )
+        tables.append(Table("Leakage: test rows whose image, pair or hashtag is also in train", columns, rows))
+    if health.not_drawn:
+        tables.append(
+            Table("Splits that cannot be drawn", ("protocol", "why"), list(map(list, health.not_drawn)), left=2)
+        )
+    if health.controls:
+        rows = [
+            [protocol, system, *(number(figures[key]) for key in METRIC_TITLES)]
+            for protocol, systems in health.controls.items()
+            for system, figures in systems.items()
+        ]
+        headings = ("protocol", "control", *(METRIC_TITLES[key] for key in METRIC_TITLES))
+        tables.append(
+            Table("Image-blind controls (grouped: mean of 10 divisions of the images)", headings, rows, left=2)
+        )
+    faults = [[f"row {s.row}" if s.row else s.image, s.reason] for s in health.skipped] + [
+        [name, reason] for name, reason in (*pictures.missing * (not pictures.none_found), *pictures.broken)
+    ]
+    if faults:
+        more = f" (the first {SHOWN_FAULTS} of {len(faults)})" if len(faults) > SHOWN_FAULTS else ""
+        tables.append(Table(f"Cannot be used{more}", ("where", "why"), faults[:SHOWN_FAULTS], left=2))
+    return tables
+
+
+def extraction_table(extracted: "Extracted") -> Table:
+    """What an extraction did, images and hashtags side by side."""
+    r = extracted.report
+    rows: list[list[object]] = [
+        ["distinct", r.images, r.hashtags],
+        ["already in the cache", r.images_cached, r.hashtags_cached],
+        ["encoded now", r.images_encoded, r.hashtags_encoded],
+    ]
+    name, fingerprint = extracted.resolved.name, extracted.fingerprint[:12]
+    title = f"Embeddings of {name}, {extracted.cache.dim or 0} wide, fingerprint {fingerprint}"
+    return Table(title, ("", "images", "hashtags"), rows)
+
+
+def differences_table(differences: "Sequence[Difference]") -> Table:
+    names = {d.name for d in differences}
+    short = {name: name.rsplit("/", 1)[-1] for name in names}  # without its run, where that is no ambiguity
+    unambiguous = len(set(short.values())) == len(names)
+    rows = [
+        [
+            short[d.name] if unambiguous else d.name,
+            METRIC_TITLES.get(d.metric, d.metric),
+            number(d.value),
+            signed(d.difference),
+            "–" if d.low is None else f"{signed(d.low)} to {signed(d.high)}",
+            "–" if d.p_holm is None else "<.001" if d.p_holm < 0.001 else number(d.p_holm),
+        ]
+        for d in differences
+    ]
+    title = f"Differences to {differences[0].reference} on {differences[0].n} rows"
+    return Table(title, ("system", "metric", "value", "difference", "95 %", "p (Holm)"), rows, left=2)
+
+
+def changes_table(found: "Rerun") -> Table:
+    rows = [[change.what, change.then, change.now] for change in found.changes]
+    return Table("Not as it was", ("", "then", "now"), rows, left=3)
+
+
+def files_table(found: "Rerun") -> Table:
+    rows = [[file.file, file.about] for file in found.files]
+    return Table("Files of the two runs", ("file", "now"), rows, left=2)
+
+
+def scores_table(system: str, records: Sequence[Mapping[str, Any]]) -> Table:
+    rows = [[record["hashtag"], record["predicted"], f"{record['value']:.3f}"] for record in records]
+    return Table(f"{records[0]['image']}, scored by {system}", ("hashtag", "score", "value"), rows)
+
+
+def audit_table(audit: "Audit", top: int) -> Table:
+    rows: list[list[object]] = [
+        [row.rank, row.image, row.hashtag, row.row, row.score, row.suggested, f"{row.doubt:.2f}"]
+        for row in audit.rows[:top]
+    ]
+    columns = ("rank", "image", "hashtag", "row", "label", "suggested", "doubt")
+    return Table(f"Labels most doubtful, of {len(audit.rows)}", columns, rows, left=3)
+
+
+def leaders_table(leaders: "Sequence[Entry]") -> Table:
+    """The best heads so far: score (mean of QWK and macro-F1) as mean and standard deviation over the folds done."""
+    rows: list[list[object]] = []
+    for rank, entry in enumerate(leaders, start=1):
+        config = entry.config
+        ridge = config.optimizer == "ridge"
+        rows.append(
+            [
+                rank,
+                config.features,
+                config.shape,
+                config.loss,
+                f"ridge {config.weight_decay:g}" if ridge else f"{config.lr:g}",
+                f"{config.dropout:g}" if config.hidden else "–",
+                f"{number(entry.mean)} ±{number(entry.spread())}",
+                "–" if ridge else entry.epochs,
+            ]
+        )
+    return Table("Leaders", ("rank", "features", "hidden", "loss", "lr", "dropout", "score", "epochs"), rows, left=4)
+
+
+def backbones_table(results: "Sequence[Result]") -> Table | None:
+    """`by_backbone` for the screen; None of a single backbone."""
+    from koclip_consistency.workflows.paper import by_backbone, rows_compare
+
+    columns, rows = by_backbone(results)
+    if not rows_compare(columns):
+        return None
+    shown = [[*row[:2], SPLITS[row[2]], *map(number, row[3:])] for row in rows]
+    return Table("Which backbone?", columns, shown, left=3)

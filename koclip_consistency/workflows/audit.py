@@ -1,0 +1,211 @@
+"""`audit`: which labels of a data set are doubtful, told by heads that have never seen the row's image."""
+
+import csv
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from consistency.backbone.embeddings import PairEmbeddings
+from consistency.data.inputs import read_inputs
+from consistency.data.pairs import PairTable, merge_repeats
+from consistency.data.splits import Split, make_folds
+from consistency.errors import DataError
+from consistency.evaluation.doubt import Precision, doubts, precision_at_moved, ranking
+from consistency.evaluation.results import Audited
+from consistency.options import Encoding, Evaluation, Source
+from consistency.progress import Progress, silent
+from consistency.report.page import write_report
+from consistency.runs.read import read_run
+from consistency.text import number
+from heads.config import HeadConfig
+from heads.model import TrainedHead
+from heads.train import Job, train_heads
+from koclip_consistency.workflows.encode import encode_pairs
+from koclip_consistency.workflows.trial import Clock, Outcome, check_run, open_run, predictions_of, write_run
+
+SYSTEM = "heads-audit"
+CLEAN_COLUMNS = ("row", "clean_score")
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """rows: all of `audit.csv`, the most doubtful first. precision: None where no clean labels were given."""
+
+    outcome: Outcome
+    rows: list[Audited]
+    precision: Precision | None
+
+    @property
+    def path(self) -> Path:
+        return self.outcome.path
+
+    def as_dict(self, top: int) -> dict[str, Any]:
+        """What `--json` prints."""
+        shown = [{**vars(row), "chances": list(row.chances), "repeats": list(row.repeats)} for row in self.rows[:top]]
+        return {
+            "run": str(self.outcome.path),
+            "n": len(self.rows),
+            "precision": self.precision.as_dict() if self.precision else None,
+            "doubtful": shown,
+        }
+
+
+def out_of_fold(
+    embeddings: PairEmbeddings,
+    labels: Ints,
+    pictures: npt.NDArray[np.object_],
+    *,
+    folds: int,
+    repeats: int,
+    seed: int,
+    progress: Progress = silent,
+) -> tuple[Floats, Ints]:
+    """Probabilities (n, 5) of default heads trained without the row's image: the mean over `repeats` divisions.
+
+    labels: (n,) int64, 0..4. images: (n,) object, equal where two rows show the same one. The second result is the
+    fold (n,) of each row in the first division. Raises DataError where there are fewer images than folds.
+    """
+    config, total, first = HeadConfig(), np.zeros((len(labels), 5)), np.empty(0, dtype=np.int64)
+    with progress("Judging labels", folds * repeats) as advance:
+        for repeat in range(repeats):
+            division = make_folds(labels, pictures, folds=folds, seed=seed + repeat)
+            first = first if repeat else division
+            for fold in range(folds):
+                judged = np.flatnonzero(division == fold)
+                (outcome,) = train_heads(
+                    [Job(config, np.flatnonzero(division != fold), seed + repeat)], embeddings, labels
+                )
+                head = TrainedHead(config, outcome.head, embeddings.dim, seed + repeat)
+                total[judged] += head.predict_proba(embeddings.take(judged))
+                advance()
+    return total / repeats, first
+
+
+def run_audit(
+    source: Source,
+    encoding: Encoding,
+    evaluation: Evaluation,
+    *,
+    folds: int = 5,
+    repeats: int = 5,
+    top: int = 24,
+    clean: Path | None = None,
+    progress: Progress = silent,
+) -> Audit:
+    """Rank all labels by doubt; writes `audit.csv`, `report.html` (the first `top`) and the judges' own predictions.
+
+    repeats: divisions into folds, each with a seed of its own; their probabilities are averaged. clean: a CSV of
+    `row, clean_score`, against which the ranking is measured.
+    """
+    clock = Clock()
+    check_run(evaluation, "audit")
+    inputs = read_inputs(source, near_duplicates=evaluation.near_duplicates, progress=progress)
+    table = inputs.table
+    truth = read_clean(clean, table) if clean else None
+    merged = merge_repeats(table, inputs.identity, source.on_conflict)
+    encoded = encode_pairs(inputs, encoding, source, progress=progress)
+    clock.lap("encode")
+    rows = encoded.usable(np.flatnonzero(merged.kept))
+    if not len(rows):
+        raise DataError(f"none of the {len(table)} rows has an image that can be used")
+    labels, pictures = merged.scores[rows] - 1, inputs.alike[rows]
+    chances, division = out_of_fold(
+        encoded.at(rows), labels, pictures, folds=folds, repeats=repeats, seed=evaluation.seed, progress=progress
+    )
+    clock.lap("judge")
+    doubt, suggested = doubts(chances, labels)
+    repeats_of = _repeats(table, merged.first)
+    audited = [
+        Audited(
+            rank=rank,
+            row=int(table.rows[row]),
+            image=str(table.images[row]),
+            hashtag=str(table.hashtags[row]),
+            score=int(labels[at]) + 1,
+            suggested=int(suggested[at]) + 1,
+            doubt=float(doubt[at]),
+            chances=tuple(chances[at].tolist()),
+            repeats=repeats_of.get(int(row), ()),
+        )
+        for rank, at in enumerate(ranking(doubt), start=1)
+        for row in [rows[at]]
+    ]
+    precision = None if truth is None else precision_at_moved(doubt, truth[rows] != labels + 1, pictures)
+    fold = np.full(len(table), -1, dtype=np.int64)
+    fold[rows] = division
+    fold = fold[merged.first]  # a merged repeat stands in the fold of the row that was kept
+    split = Split(
+        protocol="grouped",
+        seed=evaluation.seed,
+        side=np.full(len(table), "train", dtype=object),
+        fold=fold,
+        kept=merged.kept,
+        labels=merged.scores - 1,
+    )
+    result = predictions_of(SYSTEM, encoding, inputs, split, rows, probabilities=chances, side="cv")
+    folder = open_run(evaluation, "audit", encoding.backbone)
+    folder.write_audit(audited)
+    outcome = write_run(
+        folder,
+        inputs,
+        split,
+        [result],
+        encoded.skipped,
+        encoded.position >= 0,
+        options={
+            "source": source,
+            "encoding": encoding,
+            "evaluation": evaluation,
+            "folds": folds,
+            "repeats": repeats,
+            "top": top,
+            "clean": clean,
+            "head": HeadConfig().as_dict(),
+            "precision": precision,
+            "extraction": encoded.report,
+        },
+        seed=evaluation.seed,
+        fields=encoded.cache.fields,
+        clock=clock,
+    )
+    write_report([read_run(folder.path)], folder.path / "report.html", images=source.images)
+    notes = (f"judges: {folds * repeats} heads, none of which has seen the images it judges", encoded.note)
+    return Audit(replace(outcome, notes=(*outcome.notes, *notes)), audited, precision)
+
+
+def read_clean(path: Path, table: PairTable) -> Ints:
+    """The clean score of every row of the table, (n,) int64 1..5. Raises DataError where the file has not all."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            scores = {int(line[CLEAN_COLUMNS[0]]): int(line[CLEAN_COLUMNS[1]]) for line in csv.DictReader(file)}
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise DataError(f"{path} is no table of clean labels, expected whole numbers in {CLEAN_COLUMNS}") from error
+    missing = [int(row) for row in table.rows if scores.get(int(row)) not in range(1, 6)]
+    if missing:
+        raise DataError(f"{path} has no clean score from 1 to 5 for row {missing[0]} ({len(missing)} such rows)")
+    return np.array([scores[int(row)] for row in table.rows], dtype=np.int64)
+
+
+def describe_precision(precision: Precision | None) -> str:
+    if precision is None:
+        return "the clean labels differ nowhere: there is nothing to find"
+    p = precision
+    return (
+        f"of the {p.moved} most doubtful rows {p.found} are among the {p.moved} whose label was moved: precision "
+        f"{number(p.precision)} (95 % {number(p.low)} to {number(p.high)} over images), by chance {number(p.chance)}"
+    )
+
+
+def _repeats(table: PairTable, first: Ints) -> dict[int, tuple[int, ...]]:
+    """For every index with repeats, the CSV rows that repeat it."""
+    found: dict[int, tuple[int, ...]] = {}
+    for index in np.flatnonzero(first != np.arange(len(table))):
+        found[int(first[index])] = (*found.get(int(first[index]), ()), int(table.rows[index]))
+    return found

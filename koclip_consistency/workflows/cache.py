@@ -1,0 +1,131 @@
+"""`cache info | verify | compact | gc | export`: the stored embeddings, looked after."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from consistency.backbone.resolve import PUBLISHED, resolve_backbone
+from consistency.data.files import ImageFile, find_images
+from consistency.data.inputs import list_skipped, read_table, refuse_skipped
+from consistency.data.pairs import PairTable, Skipped
+from consistency.durable import check_output
+from consistency.errors import InputError
+from consistency.options import CacheChoice, Source
+from embedcache.catalog import list_fields
+from embedcache.export import export
+from embedcache.fingerprint import explain
+from embedcache.maintenance import gc
+from embedcache.store import EmbeddingCache, distinct, hashtag_keys, image_keys, list_caches
+
+NOT_STORED = "the cache lacks its image or its hashtag: run extract"
+
+
+def chosen(choice: CacheChoice) -> list[EmbeddingCache]:
+    caches = [cache for cache in list_caches(choice.root) if cache.fingerprint.startswith(choice.fingerprint or "")]
+    backbone = choice.backbone
+    if backbone is None:
+        return caches
+    if backbone in PUBLISHED or not (backbone == "tiny" or Path(backbone).exists()):
+        model_id = PUBLISHED.get(backbone, backbone)  # named in the fields: the hub need not be asked
+        return [cache for cache in caches if cache.fields.get("model") == model_id]
+    revision = resolve_backbone(backbone).revision
+    return [cache for cache in caches if cache.fields.get("revision") == revision]
+
+
+def only_one(choice: CacheChoice) -> EmbeddingCache:
+    caches, root = chosen(choice), choice.root
+    if len(caches) == 1:
+        return caches[0]
+    if not caches:
+        raise InputError(f"{root} holds no such embeddings: `cache info` lists what is there, `extract` adds to it")
+    there = ", ".join(cache.fingerprint[:12] for cache in caches)
+    raise InputError(f"{root} holds {len(caches)} sets of embeddings ({there}): choose one with --fingerprint")
+
+
+def cache_info(choice: CacheChoice) -> list[dict[str, Any]]:
+    return [cache.info().as_dict() for cache in chosen(choice)]
+
+
+def in_words(entries: list[dict[str, Any]]) -> list[str]:
+    """All that decides the vectors of each set, a line each."""
+    return [f"{entry['fingerprint'][:12]}: {explain(entry['fields'])}" for entry in entries]
+
+
+def nothing_there(root: Path) -> str:
+    state = "is empty" if root.is_dir() else "does not exist yet"
+    return f"{root} {state}: no such embeddings; `extract` writes some"
+
+
+def cache_verify(choice: CacheChoice) -> list[dict[str, Any]]:
+    """Every byte of every segment checked; damaged ones are in quarantine afterwards."""
+    entries = []
+    for cache in chosen(choice):
+        report = cache.verify()
+        entries.append(
+            {
+                "fingerprint": cache.fingerprint,
+                "fields": cache.fields,
+                "segments": report.segments,
+                "rows": report.rows,
+                "damaged": list(report.damaged),
+            }
+        )
+    return entries
+
+
+def cache_compact(choice: CacheChoice) -> list[dict[str, Any]]:
+    entries = []
+    for cache in chosen(choice):
+        report = cache.compact()
+        entries.append({"fingerprint": cache.fingerprint, "before": report.before, "after": report.after})
+    return entries
+
+
+def others(choice: CacheChoice) -> list[dict[str, Any]]:
+    """What `gc` would remove: everything but the sets chosen. Raises InputError where nothing would be kept."""
+    kept, root = {cache.fingerprint for cache in chosen(choice)}, choice.root
+    if not kept:
+        raise InputError(f"{root} holds no such embeddings, so nothing would be kept: `cache info` lists what is there")
+    return [entry for entry in cache_info(CacheChoice(root)) if entry["fingerprint"] not in kept]
+
+
+def cache_gc(root: Path, remove: list[str]) -> list[str]:
+    keep = {path.name for path, _ in list_fields(root)} - set(remove)
+    return gc(root, keep)
+
+
+def cache_export(source: Source, out: Path, choice: CacheChoice) -> tuple[dict[str, Any], tuple[Skipped, ...]]:
+    """The stored vectors of a data set in one plain file, and which rows have none there."""
+    if out.suffix not in (".npz", ".h5"):
+        raise InputError(f"{out} ends in {out.suffix or 'nothing'}: expected .npz or .h5")
+    check_output(out)
+    table = read_table(source, require_scores=False)
+    cache = only_one(choice)
+    files = find_images(table.images, source.images)
+    skipped = table.skipped + _not_stored(cache, table, files)
+    refuse_skipped(skipped, source.on_error)
+    images, hashtags = export(cache, table, files, out)
+    list_skipped(out, skipped)
+    written = {
+        "out": str(out),
+        "fingerprint": cache.fingerprint,
+        "images": images,
+        "hashtags": hashtags,
+        "damaged": cache.quarantined,
+    }
+    return written, skipped
+
+
+def _not_stored(cache: EmbeddingCache, table: PairTable, files: Mapping[str, ImageFile]) -> tuple[Skipped, ...]:
+    """The rows whose image or hashtag has no vector."""
+    readable = [file for file in files.values() if file.digest is not None]
+    lacking = cache.missing("image", image_keys(readable))
+    bad = {file.name: file.problem or NOT_STORED for file in files.values() if file.digest is None}
+    bad |= {file.name: NOT_STORED for file, lacks in zip(readable, lacking, strict=True) if lacks}
+    texts = distinct(table.hashtags)[0]
+    unknown = {text for text, lacks in zip(texts, cache.missing("hashtag", hashtag_keys(texts)), strict=True) if lacks}
+    return tuple(
+        Skipped(int(row), image, hashtag, bad.get(image, NOT_STORED))
+        for row, image, hashtag in zip(table.rows, table.images, table.hashtags, strict=True)
+        if image in bad or hashtag in unknown
+    )

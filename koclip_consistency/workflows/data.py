@@ -1,0 +1,93 @@
+"""`data check`, `data split` and `data demo`."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from consistency.data.files import find_images
+from consistency.data.inputs import list_skipped, read_inputs, read_table, refuse_skipped
+from consistency.data.leakage import Leakage, leakage
+from consistency.data.pairs import Skipped
+from consistency.data.splits import with_folds
+from consistency.durable import check_folder, check_output, write_file
+from consistency.errors import InputError
+from consistency.evaluation.health import Health, check
+from consistency.options import Evaluation, Source
+from consistency.progress import Progress, silent
+from consistency.runs.folder import split_csv
+from demo.dataset import is_drawing, write_demo
+from koclip_consistency.workflows.trial import describe_division, split_table
+
+
+@dataclass(frozen=True)
+class Division:
+    """A split that was written to a file. rows: kept rows of each side; notes: its leakage, line by line."""
+
+    path: Path
+    protocol: str
+    rows: dict[str, int]
+    folds: int | None
+    leakage: Leakage
+    notes: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "path": str(self.path)}
+
+
+def check_data(source: Source, *, controls: bool = False, progress: Progress = silent) -> Health:
+    """The health of a data set; what the CSV alone shows where its images are not there."""
+    table = read_table(source)
+    refuse_skipped(table.skipped, source.on_error)
+    files = find_images(table.images, source.images)
+    return check(table, files, limits=source.limits, controls=controls, progress=progress)
+
+
+def write_division(
+    source: Source, evaluation: Evaluation, out: Path, *, folds: int | None = None, progress: Progress = silent
+) -> Division:
+    """Draw the split that a command with these options would draw, and write it to `out`, as runs write split.csv.
+
+    Where no image is found, images are told apart by name.
+    """
+    if out.exists() and source.data.exists() and out.samefile(source.data):
+        raise InputError(f"-o {out} is the pair table itself: name another file")
+    check_output(out)
+    inputs = read_inputs(source, near_duplicates=evaluation.near_duplicates, pictures_needed=False, progress=progress)
+    split = split_table(inputs, source, evaluation)
+    if folds:
+        split = with_folds(split, folds)
+    write_file(out, split_csv(inputs.table, split))
+    list_skipped(out, inputs.skipped)
+    blind = ("no image was found: images are told apart by name",) * inputs.none_found
+    return Division(
+        path=out,
+        protocol=split.protocol,
+        rows={side: len(split.rows(side)) for side in ("train", "test")},
+        folds=folds,
+        leakage=leakage(split, inputs.identity, inputs.table.hashtags, inputs.scenes),
+        notes=(*describe_division(split, inputs).notes, *blind),
+        skipped=inputs.skipped,
+    )
+
+
+def draw_demo(out: Path, *, seed: int) -> dict[str, Any]:
+    """The demo data set in `out`, which must be new, empty, or an earlier drawing."""
+    if out.is_dir() and not is_drawing(out):
+        raise InputError(f"{out} holds something else than an earlier drawing: name another folder, or empty it")
+    check_folder(out)
+    write_demo(out, seed=seed)
+    source = Source(data=out / "combined_data.csv", images=out / "image")
+    table = read_table(source)
+    return {
+        "data": str(source.data),
+        "images": str(source.images),
+        "rows": len(table),
+        "pictures": len(set(table.images)),
+        "seed": seed,
+    }
+
+
+def is_complete(health: Health) -> bool:
+    """Whether every row and every image can be used."""
+    return not (health.skipped or health.pictures.missing or health.pictures.broken)

@@ -1,0 +1,169 @@
+"""From a pair table to embeddings: resolve the backbone, extract what the cache lacks, hand out the pairs."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from consistency.backbone.embeddings import PairEmbeddings
+from consistency.backbone.resolve import (
+    ResolvedBackbone,
+    choose_device,
+    choose_precision,
+    fingerprint_fields,
+    resolve_backbone,
+)
+from consistency.data.inputs import Inputs, refuse_skipped
+from consistency.data.pairs import Skipped
+from consistency.data.splits import Side, Split
+from consistency.errors import CacheError, DataError
+from consistency.options import Encoding, Source
+from consistency.progress import Progress, silent
+from embedcache.engines.local import decoding_context
+from embedcache.extract import ExtractReport, extract
+from embedcache.store import EmbeddingCache
+
+if TYPE_CHECKING:
+    from consistency.backbone.model import Backbone
+
+
+@dataclass(frozen=True, eq=False)
+class Extracted:
+    """A cache that now holds all of a data set that can be encoded. skipped: the rows that are not in it."""
+
+    resolved: ResolvedBackbone
+    cache: EmbeddingCache
+    report: ExtractReport
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        return self.cache.fingerprint
+
+    @property
+    def note(self) -> str:
+        """What of it was there already, in a line."""
+        r = self.report
+        return (
+            f"embeddings: {r.images_encoded} of {r.images} images and {r.hashtags_encoded} of {r.hashtags} hashtags "
+            f"encoded now, {r.images_cached} and {r.hashtags_cached} were in the cache"
+        ) + (f"; {self.precision_note}" if self.precision_note else "")
+
+    @property
+    def speed_note(self) -> str | None:
+        """How fast the images were encoded, in a line; None where none was."""
+        r = self.report
+        if r.images_per_second is None:
+            return None
+        return f"{r.images_per_second:.1f} images/s, encoder busy {r.encoder_busy:.0%}, batches of {r.batch_size}"
+
+    @property
+    def precision_note(self) -> str | None:
+        """What the lower precision of the vectors encoded now costs, in a line; None where it is fp32."""
+        if self.report.cosine_to_fp32 is None:
+            return None
+        least = " and ".join(f"{cosine:.5f} for {kind}" for kind, cosine in self.report.cosine_to_fp32.items())
+        return f"{self.cache.fields['precision']}: least cosine to fp32 in a sample {least}"
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded(Extracted):
+    """Embeddings of the rows that have both; `position[i]` is where row i of the table is, -1 where it is not."""
+
+    pairs: PairEmbeddings
+    position: npt.NDArray[np.int64]
+
+    def at(self, rows: npt.NDArray[np.int64]) -> PairEmbeddings:
+        """The embeddings of these rows of the table; every one must be usable."""
+        return self.pairs.take(self.position[rows])
+
+    def usable(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Those of `rows` that have embeddings."""
+        return rows[self.position[rows] >= 0]
+
+    def side(self, split: Split, side: Side) -> npt.NDArray[np.int64]:
+        """The rows of a side that have embeddings. Raises DataError where none has."""
+        rows = split.rows(side)
+        usable = self.usable(rows)
+        if not len(usable):
+            raise DataError(f"none of the {len(rows)} {side} rows has an image that can be used")
+        return usable
+
+
+def set_threads(threads: int | None) -> None:
+    """--threads, for torch's own pool."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def cache_fields(resolved: ResolvedBackbone, encoding: Encoding) -> dict[str, str]:
+    """All that decides the stored vectors; `--store fp16` keeps its own, rounded, beside the others.
+
+    Raises BackboneError for a device that is not here, also where all embeddings are.
+    """
+    precision = choose_precision(encoding.precision, choose_device(encoding.device))
+    fields = fingerprint_fields(resolved, decode=encoding.decode, precision=precision)
+    return fields if encoding.store == "fp32" else {**fields, "store": encoding.store}
+
+
+def resolve(encoding: Encoding) -> tuple[ResolvedBackbone, dict[str, str]]:
+    """The backbone, and the fields of its cache."""
+    resolved = resolve_backbone(encoding.backbone, revision=encoding.revision)
+    return resolved, cache_fields(resolved, encoding)
+
+
+def encode_pairs(inputs: Inputs, encoding: Encoding, source: Source, *, progress: Progress = silent) -> Encoded:
+    """Embeddings of every pair of `inputs`. Images that cannot be decoded are told in `skipped`, row by row.
+
+    Raises CacheError where embeddings are missing and `encoding.extract` is off; DataError for --on-error abort.
+    """
+    extracted = fill_cache(inputs, encoding, source, *resolve(encoding), progress)
+    pairs, usable = extracted.cache.features(inputs.table, inputs.files)
+    return Encoded(**vars(extracted), pairs=pairs, position=np.where(usable, np.cumsum(usable) - 1, -1))
+
+
+def fill_cache(
+    inputs: Inputs,
+    encoding: Encoding,
+    source: Source,
+    resolved: ResolvedBackbone,
+    fields: dict[str, str],
+    progress: Progress,
+) -> Extracted:
+    cache = EmbeddingCache.open(encoding.cache, fields, create=encoding.extract)
+    set_threads(encoding.threads)
+
+    def load() -> "Backbone":
+        if not encoding.extract:
+            raise CacheError(
+                f"{encoding.cache} lacks embeddings of {encoding.backbone} for this data, and --no-extract was given: "
+                f"run `extract --backbone {encoding.backbone}` first, or leave --no-extract out"
+            )
+        if choose_device(encoding.device).startswith("cuda"):
+            decoding_context()  # gets ready while the model loads
+        from consistency.backbone.model import load_backbone  # slow to import, and a warm cache needs none of it
+
+        return load_backbone(
+            resolved,
+            device=encoding.device,
+            precision=encoding.precision,
+            decode=encoding.decode,
+            trainable=False,
+        )
+
+    report = extract(
+        inputs.table,
+        inputs.files,
+        cache,
+        load,
+        batch_size=encoding.batch_size,
+        workers=encoding.workers,
+        store=encoding.store,
+        limits=source.limits,
+        progress=progress,
+    )
+    refuse_skipped(report.skipped, source.on_error)
+    return Extracted(resolved, cache, report, inputs.skipped + report.skipped)

@@ -1,0 +1,256 @@
+"""`paper`: the six published systems and ours, under both protocols, for every backbone asked for, in one table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from consistency.data.inputs import read_inputs
+from consistency.data.pairs import PairTable
+from consistency.data.splits import Protocol
+from consistency.evaluation.controls import CONTROLS
+from consistency.evaluation.intervals import LEVEL, RESAMPLES
+from consistency.evaluation.metrics import METRICS
+from consistency.evaluation.results import Result
+from consistency.options import Encoding, Evaluation, Source, as_config
+from consistency.progress import Reporter
+from consistency.report.page import write_report
+from consistency.runs.folder import RunFolder
+from consistency.text import METRIC_TITLES, number, slug, to_csv, with_interval
+from koclip_consistency.workflows.encode import resolve
+from koclip_consistency.workflows.finetune import Recipe as FinetuneRecipe
+from koclip_consistency.workflows.finetune import run_finetune
+from koclip_consistency.workflows.heads import Recipe as HeadRecipe
+from koclip_consistency.workflows.heads import run_heads
+from koclip_consistency.workflows.similarity import run_similarity
+from koclip_consistency.workflows.suite import Done, Step, close_suite, notes_of, open_suite, run_steps, skipped_of
+from koclip_consistency.workflows.trial import Outcome
+
+PROTOCOLS: tuple[Protocol, ...] = ("grouped", "paper")  # of the table, in its order
+QUICK_EPOCHS = 2
+CHOSEN = ("macro_f1", "qwk")  # what backbones are compared by
+
+
+def system_steps(
+    source: Source,
+    encoding: Encoding,
+    protocol: Protocol,
+    seed: int,
+    *,
+    prefix: str = "",
+    recipes: Sequence[FinetuneRecipe] = ("paper", "default"),
+    epochs: int | None = None,
+    own_heads: HeadRecipe = "grid",
+    reporter: Reporter,
+) -> list[Step]:
+    """Every system on one backbone under one protocol, with the fine-tuning `recipes` asked for.
+
+    The published heads answer both ways, for the held-out rows and by 5-fold cross-validation.
+
+    The published recipes decode images as the published scripts did, ours as `encoding` says.
+    """
+    published = replace(encoding, decode="published")
+    progress = reporter.progress
+
+    def evaluation(out: Path) -> Evaluation:
+        return Evaluation(protocol, seed, out=out, resume=out if RunFolder.is_unfinished(out) else None)
+
+    def similarity(out: Path) -> Outcome:
+        return run_similarity(source, encoding, evaluation(out), progress=progress)
+
+    def heads(recipe: HeadRecipe, how: Encoding) -> Step:
+        def work(out: Path) -> Outcome:
+            return run_heads(
+                source,
+                how,
+                evaluation(out),
+                recipe=recipe,
+                progress=progress,
+                live=reporter.leaders,
+            )
+
+        return Step(f"{prefix}heads" if recipe == "default" else f"{prefix}heads-{recipe}", work)
+
+    def finetune(recipe: FinetuneRecipe, how: Encoding) -> Step:
+        def work(out: Path) -> Outcome:
+            changes = {} if epochs is None else {"epochs": epochs}
+            return run_finetune(source, how, evaluation(out), recipe=recipe, changes=changes, progress=progress)
+
+        return Step(f"{prefix}finetune-{recipe}" if recipe == "paper" else f"{prefix}finetune", work)
+
+    return [
+        Step(f"{prefix}similarity", similarity),
+        heads("paper", published),
+        heads(own_heads, encoding),
+        *(finetune(recipe, published if recipe == "paper" else encoding) for recipe in recipes),
+    ]
+
+
+def run_paper(
+    source: Source,
+    encodings: Sequence[Encoding],
+    *,
+    seed: int,
+    runs: Path,
+    out: Path | None,
+    finetune: bool,
+    quick: bool,
+    reporter: Reporter,
+) -> Outcome:
+    """The table as `paper.csv`, `paper.md`, `metrics.json` and `report.html`; every run is kept in a folder of its own.
+
+    The same command with the same --out goes on where it stopped.
+    """
+    for encoding in encodings:
+        resolve(encoding)  # of several the last may be missing: it would be told after hours with the others
+    inputs = read_inputs(source)
+    plan = as_config(
+        source=source,
+        encodings=list(encodings),
+        seed=seed,
+        finetune=finetune,
+        quick=quick,
+        data_digest=inputs.table.digest,
+        pictures_digest=inputs.pictures_digest,
+    )
+    label = "+".join(encoding.backbone for encoding in encodings)
+    folder = open_suite(out, runs=runs, command="paper", backbone=label, plan=plan)
+    steps = []
+    for encoding in encodings:
+        for protocol in PROTOCOLS:
+            steps += system_steps(
+                source,
+                encoding,
+                protocol,
+                seed,
+                prefix=f"{slug(encoding.backbone)}-{protocol}-",
+                recipes=("paper", "default") if finetune else (),
+                epochs=QUICK_EPOCHS if quick else None,
+                own_heads="default" if quick else "grid",
+                reporter=reporter,
+            )
+    done = run_steps(folder, steps, reporter.say)
+    lines = distinct_results(done)
+    notes = notes_of(done)
+    write_tables(folder, lines, inputs.table, notes)
+    write_report([step.run for step in done], folder.path / "report.html", images=source.images)
+    close_suite(folder, plan, seed, done)
+    return Outcome(
+        folder.path,
+        tuple(line.result for line in lines),
+        skipped_of(done),
+        notes=notes + folder.notes,
+        seconds=tuple(line.seconds for line in lines),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """A line of the table. run: the name of the run that answered; seconds: what that run took, all its systems."""
+
+    run: str
+    seconds: float
+    result: Result
+
+
+def distinct_results(done: Sequence[Done]) -> list[Line]:
+    """The results of all runs: by protocol, the controls, which every run repeats, once."""
+    lines: dict[tuple[str, ...], Line] = {}
+    for step in done:
+        for result in step.run.results:
+            p = result.predictions
+            line = Line(step.name, step.seconds, result)
+            lines.setdefault((p.system, p.backbone, p.protocol, p.split), line)
+
+    def order(line: Line) -> tuple[int, bool]:
+        p = line.result.predictions
+        return list[str](PROTOCOLS).index(p.protocol), p.system not in CONTROLS
+
+    return sorted(lines.values(), key=order)
+
+
+def write_tables(folder: RunFolder, lines: Sequence[Line], table: PairTable, notes: Sequence[str]) -> None:
+    """`metrics.json`, `paper.csv` and `paper.md`, and of several backbones `backbones.csv`."""
+    folder.write_json("metrics.json", [{**line.result.as_entry(), "run": line.run} for line in lines])
+    folder.write_file("paper.csv", _csv(lines))
+    folder.write_file("paper.md", _markdown(lines, table, notes).encode())
+    results = [line.result for line in lines]
+    columns, rows = by_backbone(results)
+    if rows_compare(columns):
+        folder.write_file("backbones.csv", to_csv(columns, [["" if x is None else x for x in row] for row in rows]))
+
+
+def by_backbone(results: Sequence[Result]) -> tuple[list[str], list[list[Any]]]:
+    """Which backbone should I use? A row per protocol, system and split; a column per metric of CHOSEN and backbone.
+
+    Figures are floats, None where undefined or where a backbone has no such run. Controls see no image: they take
+    no part.
+    """
+    found: dict[tuple[str, str, str], dict[str, Result]] = {}
+    for result in results:
+        p = result.predictions
+        if p.system not in CONTROLS:
+            found.setdefault((p.protocol, p.system, p.split), {})[p.backbone] = result
+    backbones = list(dict.fromkeys(name for of in found.values() for name in of))
+    columns = ["protocol", "system", "split", *(f"{METRIC_TITLES[key]} {name}" for key in CHOSEN for name in backbones)]
+    rows = [
+        [*key, *(of[name].metrics[metric] if name in of else None for metric in CHOSEN for name in backbones)]
+        for key, of in found.items()
+    ]
+    return columns, rows
+
+
+def rows_compare(columns: Sequence[str]) -> bool:
+    """Whether the columns of `by_backbone` hold more than one backbone."""
+    return len(columns) > 3 + len(CHOSEN)
+
+
+def _csv(lines: Sequence[Line]) -> bytes:
+    columns = ["protocol", "backbone", "system", "split", "n"]
+    columns += [column for name in METRICS for column in (name, f"{name}_low", f"{name}_high")]
+    rows: list[list[object]] = []
+    for line in lines:
+        p = line.result.predictions
+        row: list[object] = [p.protocol, p.backbone, p.system, p.split, len(p)]
+        for name in METRICS:
+            value, interval = line.result.metrics[name], line.result.ci95[name]
+            row += ["" if value is None else value, *(interval or ("", ""))]
+        rows.append([*row, line.seconds, line.run])
+    return to_csv([*columns, "seconds", "run"], rows)
+
+
+def _markdown(lines: Sequence[Line], table: PairTable, notes: Sequence[str]) -> str:
+    """For a manuscript: the table with its caption, and which backbone is best where there are several."""
+    columns = ["protocol", "backbone", "system", "split", "n", *METRIC_TITLES.values(), "seconds"]
+    rows: list[list[str]] = []
+    for line in lines:
+        result, p = line.result, line.result.predictions
+        figures = [with_interval(result.metrics[key], result.ci95[key]) for key in METRIC_TITLES]
+        rows.append([p.protocol, p.backbone, p.system, p.split, str(len(p)), *figures, f"{line.seconds:.1f}"])
+    leaks = "".join(f"- {note}\n" for note in notes)
+    parts = [_caption(table), _grid(columns, rows), f"Who had been seen before:\n\n{leaks}"]
+    results = [line.result for line in lines]
+    columns, figures_by = by_backbone(results)
+    if rows_compare(columns):
+        parts += ["Which backbone: the same figures side by side.\n"]
+        parts += [_grid(columns, [[*row[:3], *map(number, row[3:])] for row in figures_by])]
+    return "\n".join(parts)
+
+
+def _caption(table: PairTable) -> str:
+    return (
+        f"Published systems and ours on {len(table):,} pairs of {len(set(table.images)):,} images (CSV of SHA-256 "
+        f"{table.digest}). Protocol grouped: repeated pairs are merged and all rows of an image are on one side, so "
+        "that every test image is new. Protocol paper: the published split by rows (seed 42, 20 %), in which most "
+        "test images, and some pairs, are also in train. Split test: held-out rows; cv: out-of-fold rows of a "
+        f"cross-validation, pooled. n: rows answered. After each figure its {LEVEL:.0%} interval: bias-corrected "
+        f"bootstrap over images, {RESAMPLES:,} resamples. seconds: of the run that made the row, all its systems "
+        "and controls together. finetune-paper-best is the epoch that was best on the test rows, as published: no fair "
+        "figure. heads-paper and finetune-paper count the scores of all rows for their class weights, as published. "
+        f"The controls never look at an image: {', '.join(CONTROLS)}.\n"
+    )
+
+
+def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,570 @@
+"""Images are found and decoded in one way, and every bad one is refused in one clear line, quickly."""
+
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import unicodedata
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps, features
+from sklearn.datasets import load_sample_images
+
+from consistency.backbone.preprocess import PreprocessSpec
+from consistency.data.files import find_images, image_identity
+from consistency.data.images import Decode, ImageLimits, count_pixels, decode_image
+from consistency.errors import DataError, ImageError
+
+# Outside pytest the module itself sees to it that Pillow's warnings about metadata reach nobody.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+CHINA, FLOWER = (Image.fromarray(array) for array in load_sample_images().images)
+SMALL = CHINA.resize((48, 32))
+HANGUL = "가을사진.png"
+DECOMPOSED = unicodedata.normalize("NFD", HANGUL)
+
+
+def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def decode(data: bytes, how: Decode = "ours", **options: Any) -> npt.NDArray[np.uint8]:
+    image = decode_image(data, decode=how, **options)
+    assert image.mode == "RGB"
+    return np.asarray(image)
+
+
+def reason(data: bytes, how: Decode = "ours", **options: Any) -> str:
+    with pytest.raises(ImageError) as error:
+        decode_image(data, decode=how, **options)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 300
+    return str(error.value)
+
+
+def png(width: int, height: int, *, depth: int, colour: int, row: int, extra: bytes = b"") -> bytes:
+    """A PNG of nothing but zeros, however large; `row`: bytes of a row."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    packer = zlib.compressobj(9 if row < 10_000 else 1)
+    line = bytes(row + 1)
+    pixels = b"".join(packer.compress(line * 100) for _ in range(height // 100))
+    pixels += packer.compress(line * (height % 100)) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def tiled_tiff(tile: int) -> bytes:
+    """A TIFF of 16x16 whose one tile is of `tile` on both sides; a large one is not all there."""
+    data = zlib.compress(bytes(min(tile, 256) ** 2))
+    tags = [(256, 16), (257, 16), (258, 8), (259, 8), (262, 1), (277, 1), (322, tile), (323, tile)]
+    tags += [(324, 200), (325, len(data))]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return (b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)).ljust(200, b"\0") + data
+
+
+def with_scans(extra: int, picture: Image.Image = SMALL) -> bytes:
+    """A progressive JPEG whose last scan comes `extra` times more."""
+    data = encode(picture, "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xc4") : -2]  # its Huffman table, and the scan
+    return data[:-2] + last * extra + data[-2:]
+
+
+def turned(orientation: int, kind: str) -> bytes:
+    """A file that shows SMALL upright where the orientation is applied."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    back = {5: 5, 6: 8, 7: 7, 8: 6}.get(orientation, orientation)
+    stored = SMALL.copy()
+    stored.getexif()[0x0112] = back
+    return encode(ImageOps.exif_transpose(stored), kind, exif=exif, **({"quality": 95} if kind == "JPEG" else {}))
+
+
+def with_alpha() -> Image.Image:
+    picture = SMALL.copy()
+    picture.putalpha(Image.linear_gradient("L").resize(SMALL.size))
+    return picture
+
+
+# Files that are images
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "GIF", "WEBP"])
+def test_lossless_formats_are_decoded_exactly(kind: str) -> None:
+    picture = SMALL.quantize(200).convert("RGB")  # as many colours as a GIF can hold
+    options = {"lossless": True} if kind == "WEBP" else {}
+    np.testing.assert_array_equal(decode(encode(picture, kind, **options)), np.asarray(picture))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF"])
+def test_lossy_formats_are_decoded(kind: str) -> None:
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    difference = decode(encode(CHINA, kind, quality=90)).astype(int) - np.asarray(CHINA)
+    assert np.abs(difference).mean() < 8
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK"])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
+def test_other_colours_are_converted(mode: str, kind: str) -> None:
+    if (kind == "PNG" and mode == "CMYK") or (kind == "JPEG" and mode == "P"):
+        pytest.skip(f"{kind} has no {mode}")
+    data = encode(SMALL.convert(mode), kind)
+    for how in ("ours", "published"):
+        np.testing.assert_array_equal(decode(data, how), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+def test_colours_of_print_are_converted() -> None:
+    assert decode(encode(Image.new("LAB", (8, 8), (128, 0, 0)), "TIFF")).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bit_is_scaled_and_not_cut_off(kind: str) -> None:
+    values = np.linspace(0, 65535, 48 * 32).reshape(32, 48).astype(np.uint16)
+    data = encode(Image.fromarray(values), kind)
+    ours = decode(data)
+    assert np.abs(ours - values[..., None] / 257).max() <= 0.5
+    assert np.ptp(ours, axis=2).max() == 0
+    assert (decode(data, "published") == 255).mean() > 0.99  # what the published scripts saw
+
+
+@pytest.mark.parametrize("scale", [1, 255])
+def test_floating_point_pictures(scale: int) -> None:
+    values = np.linspace(0, scale, 48 * 32, dtype=np.float32).reshape(32, 48)
+    expected = values[..., None] * (255 / scale)
+    values[0, 0] = np.nan
+    assert np.abs(decode(encode(Image.fromarray(values), "TIFF")) - expected).max() <= 0.5001
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_transparency_is_put_on_white(kind: str) -> None:
+    data = encode(with_alpha(), kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {}))
+    colours, alpha = np.asarray(SMALL, dtype=float), np.asarray(with_alpha())[..., 3:] / 255
+    assert np.abs(decode(data) - (colours * alpha + 255 * (1 - alpha))).max() <= 1
+    np.testing.assert_array_equal(decode(data, "published"), np.asarray(SMALL))
+
+
+@pytest.mark.parametrize("mode", ["LA", "PA", "P", "1", "L", "RGB"])
+def test_other_kinds_of_transparency_are_put_on_white(mode: str) -> None:
+    """Against Pillow's own compositing of the whole image."""
+    options: dict[str, Any] = {}
+    if mode == "P":
+        image = with_alpha().quantize(30)
+    elif mode in ("LA", "PA"):
+        image = with_alpha().convert(mode)
+    else:
+        image = SMALL.convert("L").convert("1").convert(mode)
+        options = {"transparency": (0, 0, 0) if mode == "RGB" else 0}
+    data = encode(image, "TIFF" if mode == "PA" else "PNG", **options)
+    seen = Image.open(io.BytesIO(data)).convert("RGBA")
+    white = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
+    assert np.asarray(seen)[..., 3].min() < 255
+    np.testing.assert_array_equal(decode(data), np.asarray(white))
+    published = decode_image(data, decode="published")
+    np.testing.assert_array_equal(np.asarray(published), np.asarray(seen.convert("RGB")))
+    assert "transparency" not in published.info  # transformers would put that colour on white
+
+
+def test_tall_pictures_are_composited_as_small_ones_are() -> None:
+    tall = with_alpha().resize((20, 700))
+    white = Image.alpha_composite(Image.new("RGBA", tall.size, "white"), tall).convert("RGB")
+    np.testing.assert_array_equal(decode(encode(tall, "PNG")), np.asarray(white))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied(orientation: int, kind: str) -> None:
+    data = turned(orientation, kind)
+    assert np.abs(decode(data).astype(int) - np.asarray(SMALL)).mean() < (6 if kind != "PNG" else 1e-9)
+    np.testing.assert_array_equal(
+        decode(data, "published"), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")), strict=True
+    )
+
+
+@pytest.mark.parametrize("how", ["ours", "fast", "published"])
+def test_broken_exif_is_no_reason_to_lose_a_picture(how: Decode) -> None:
+    plain = encode(SMALL, "JPEG")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    good = exif.tobytes()
+    for start in range(len(good)):
+        for broken in (good[:start], good[:start] + b"\xff" * 8, b"Exif\0\0" + b"\xff" * start):
+            assert decode(encode(SMALL, "JPEG", exif=broken), how).size == decode(plain, how).size
+    for value in (0, 9, 65535):
+        exif[0x0112] = value
+        np.testing.assert_array_equal(decode(encode(SMALL, "JPEG", exif=exif), how), decode(plain, how))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
+def test_the_first_frame_of_an_animation(kind: str) -> None:
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "green", "blue")]
+    pixels = decode(encode(frames[0], kind, save_all=True, append_images=frames[1:]))
+    assert pixels[..., 0].min() > 240
+    assert pixels[..., 1:].max() < 15
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "MPO"])
+def test_fast_is_close_to_ours_at_the_size_of_a_model(kind: str) -> None:
+    """A JPEG as a camera writes it, larger than a model wants; MPO is a JPEG with a second one behind it."""
+    photograph = CHINA.resize((1920, 1281), Image.Resampling.LANCZOS)
+    data = encode(photograph, kind, quality=90)
+    fast, ours = (decode_image(data, decode=how, target=224) for how in ("fast", "ours"))
+    assert ours.size == (1920, 1281)
+    assert fast.size == (960, 641)  # at least twice the target on both sides
+    spec = PreprocessSpec.from_config({"image_processor_type": "CLIPImageProcessor"})
+    assert spec is not None
+    mean, std = np.array(spec.mean), np.array(spec.std)
+    one, other = ((spec.resize_crop(image) / 255 - mean).ravel() / np.tile(std, 224 * 224) for image in (fast, ours))
+    assert np.abs(one - other).mean() < 0.03
+    assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.999
+
+
+def test_fast_is_ours_for_anything_but_a_large_jpeg() -> None:
+    for data in (encode(CHINA, "JPEG"), encode(with_alpha(), "PNG"), turned(6, "JPEG")):
+        np.testing.assert_array_equal(decode(data, "fast", target=224), decode(data))
+    np.testing.assert_array_equal(decode(encode(CHINA, "JPEG"), "fast"), decode(encode(CHINA, "JPEG")))
+    assert decode(turned(6, "JPEG"), "fast", target=4).shape == (8, 12, 3)  # reduced, and still turned
+
+
+@pytest.mark.parametrize(("how", "pixels"), [("ours", 1920 * 1281), ("published", 1920 * 1281), ("fast", 960 * 641)])
+def test_pixels_are_counted_by_the_header(tmp_path: Path, how: Decode, pixels: int) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encode(CHINA.resize((1920, 1281)), "JPEG"))
+    assert count_pixels(path, decode=how, target=224) == pixels
+    image = decode_image(path.read_bytes(), decode=how, target=224)
+    assert image.width * image.height == pixels
+    path.write_bytes(path.read_bytes()[:3000])  # the header is still good
+    assert count_pixels(path, decode=how, target=224) == pixels
+
+
+def test_the_bytes_of_a_file_count_too(tmp_path: Path) -> None:
+    """All of it is read, an image or not: at 4 bytes a pixel."""
+    for name, data in (("text.png", b"no picture"), ("padded.png", encode(SMALL, "PNG"))):
+        (tmp_path / name).write_bytes(data)
+        os.truncate(tmp_path / name, 40_000_000)
+    assert [count_pixels(tmp_path / name) for name in ("text.png", "padded.png")] == [10_000_000] * 2
+    assert count_pixels(tmp_path / "gone.png") == 0
+
+
+# Files that are none
+
+BMP, GIF, JPEG, PNG, WEBP = (encode(SMALL, kind) for kind in ("BMP", "GIF", "JPEG", "PNG", "WEBP"))
+JPEG_SCANS = with_scans(0).count(b"\xff\xda")
+BOMB = png(30_000, 30_000, depth=1, colour=0, row=3750)  # 109 KB
+WIDE = png(10_000, 10_000, depth=1, colour=0, row=1250)  # 12 KB
+BROKEN = "broken or truncated: "
+HEADER = BROKEN + "its header is damaged"
+HTML, SVG = "looks like HTML, not an image", "looks like SVG or XML, not an image"
+TEXT, EPS = "looks like text, not an image", "looks like PostScript (EPS), not an image"
+
+
+BAD = {
+    "empty": (b"", "the file is empty"),
+    "text": (b"hello\n", TEXT),
+    "korean": ("안녕하세요, 사진이 없어요.\n".encode() * 50, TEXT),
+    "html": (b"<!DOCTYPE html><html><body>404</body></html>", HTML),
+    "html bom": (b"\xef\xbb\xbf\n  <HTML>", HTML),
+    "xml svg": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', SVG),
+    "svg": (b'<svg width="8" height="8"/>', SVG),
+    "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n", EPS),
+    "binary eps": (b"\xc5\xd0\xd3\xc6" + bytes(40), EPS),
+    "pdf": (b"%PDF-1.4\n", "looks like PDF, not an image"),
+    "zeros": (bytes(1000), "is no image of a known format (JPEG, PNG,"),
+    "psd": (b"8BPS\0\1" + bytes(40), "is no image of a known format"),
+    "half jpeg": (encode(CHINA, "JPEG")[:30_000], BROKEN + "image file is truncated"),
+    "half png": (PNG[: len(PNG) // 2], BROKEN),
+    "half webp": (WEBP[: len(WEBP) // 2], BROKEN),
+    "half gif": (GIF[: len(GIF) // 2], BROKEN + "image file is truncated"),
+    "half bmp": (BMP[: len(BMP) // 2], BROKEN + "image file is truncated"),
+    "stub jpeg": (JPEG[:20], HEADER),
+    "stub png": (PNG[:20], BROKEN + "Truncated File Read"),
+    "stub gif": (GIF[:8], HEADER),
+    "stub tiff": (encode(SMALL, "TIFF")[:8], HEADER),
+    "png checksum": (PNG[:60] + bytes(8) + PNG[68:], BROKEN),
+    "bomb": (BOMB, "30000x30000 is over 50 megapixels"),
+    "100 megapixels": (WIDE, "10000x10000 is over 50 megapixels"),
+    "1x20000": (png(1, 20_000, depth=1, colour=0, row=1), "1x20000 is longer than 50:1"),
+    "tile": (tiled_tiff(40_000), "its tiles of 40000x40000 are over 50 megapixels"),
+    "scans": (with_scans(500), f"its {JPEG_SCANS + 500} scans are over 100"),
+    "51:1": (encode(Image.new("L", (408, 8)), "JPEG"), "408x8 is longer than 50:1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "expected"), BAD.values(), ids=BAD)
+def test_what_is_no_picture_has_one_reason(data: bytes, expected: str) -> None:
+    for how in ("ours", "fast", "published"):
+        assert reason(data, how, target=8).startswith(expected)
+
+
+@pytest.mark.parametrize("how", ["ours", "fast", "published"])
+def test_many_scans_are_told_from_bytes_that_look_like_them(how: Decode) -> None:
+    """In metadata, and behind the end, where phones put a film."""
+    look_alike = b"\xff\xda\0\0" * 200
+    comment = b"\xff\xfe" + struct.pack(">H", len(look_alike) + 2) + look_alike
+    data = with_scans(100 - JPEG_SCANS)
+    np.testing.assert_array_equal(decode(data[:2] + comment + data[2:] + look_alike, how), decode(data, how))
+    # The end inside of metadata is none.
+    hidden = data[:-2] + b"\xff\xfe\0\4\xff\xd9" + with_scans(500)[2:]
+    assert "scans are over 100" in reason(hidden, how)
+
+
+def test_large_pictures_may_have_fewer_scans() -> None:
+    large = Image.new("L", (6000, 4000))
+    scans = with_scans(0, large).count(b"\xff\xda")
+    assert reason(with_scans(50 - scans, large)) == "its 50 scans are over 41"
+    assert decode(with_scans(20 - scans, large)).shape == (4000, 6000, 3)
+
+
+def test_a_tile_may_be_larger_than_its_picture() -> None:
+    assert decode(tiled_tiff(256)).shape == (16, 16, 3)
+    assert reason(tiled_tiff(256), limits=ImageLimits(max_pixels=256**2 - 1)).startswith(
+        "its tiles of 256x256 are over"
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is set by what /proc tells")
+@pytest.mark.parametrize("how", ["ours", "published"])
+def test_a_lack_of_memory_is_no_fault_of_the_picture(tmp_path: Path, how: Decode) -> None:
+    (tmp_path / "large.jpg").write_bytes(encode(Image.new("RGB", (8000, 6000)), "JPEG"))
+    program = """
+import resource
+import sys
+from pathlib import Path
+from consistency.data.images import decode_image
+data = Path(sys.argv[1]).read_bytes()
+decode_image(data, decode=sys.argv[2])
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 60_000_000,) * 2)
+try:
+    decode_image(data, decode=sys.argv[2])
+except MemoryError:
+    print("no memory")
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "large.jpg"), how]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (ran.stdout, ran.stderr) == ("no memory\n", "")
+
+
+def test_limits_are_options() -> None:
+    data = png(3000, 3000, depth=1, colour=0, row=375)
+    assert reason(data, limits=ImageLimits(max_pixels=8_999_999)) == "3000x3000 is over 9 megapixels"
+    assert decode(data, limits=ImageLimits(max_pixels=9_000_000)).shape == (3000, 3000, 3)
+    long = encode(Image.new("L", (408, 8)), "PNG")
+    assert decode(long, limits=ImageLimits(max_aspect=51)).shape == (8, 408, 3)
+    assert reason(long, limits=ImageLimits(max_aspect=2.5)) == "408x8 is longer than 2.5:1"
+    assert decode(encode(Image.new("L", (400, 8)), "PNG")).shape == (8, 400, 3)
+
+
+def test_a_large_file_and_a_bomb_cost_little(tmp_path: Path) -> None:
+    """Of the largest images allowed none takes 5 s or a gigabyte, nor writes anything."""
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    chunk = struct.pack(">I", len(exif) - 6) + b"eXIf" + exif[6:] + struct.pack(">I", zlib.crc32(b"eXIf" + exif[6:]))
+    pictures = {
+        "bomb.png": BOMB,
+        "wide.png": WIDE,
+        "clear.png": png(7_000, 7_000, depth=8, colour=6, row=28_000, extra=chunk),
+        "deep.png": png(7_000, 7_000, depth=16, colour=0, row=14_000, extra=chunk),
+        "exif.jpg": encode(SMALL, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x09\x01\x12\0\x02\0\0\0\xff"),
+        "half.tif": encode(SMALL, "TIFF", compression="tiff_lzw")[:-20],
+    }
+    for name, data in pictures.items():
+        (tmp_path / name).write_bytes(data)
+    program = """
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from consistency.errors import ImageError
+from consistency.data.images import decode_image
+seconds, reasons = {}, {}
+for path in map(Path, sys.argv[1:]):
+    start = time.process_time()
+    try:
+        decode_image(path.read_bytes())
+    except ImageError as error:
+        reasons[path.name] = str(error)
+    seconds[path.name] = time.process_time() - start
+usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+if sys.platform == "linux":  # where a process inherits the figure of the one that started it
+    status = Path("/proc/self/status").read_text()
+    usage = 1024 * int(status.partition("VmHWM:")[2].split()[0])
+print(json.dumps([seconds, reasons, usage]))
+"""
+    command = [sys.executable, "-c", program, *(str(tmp_path / name) for name in pictures)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    seconds, reasons, usage = json.loads(ran.stdout)
+    assert ran.stderr == ""
+    assert reasons.keys() == {"bomb.png", "wide.png", "half.tif"}
+    assert max(seconds.values()) < 5
+    assert usage < 1e9
+
+
+mutations = st.lists(
+    st.tuples(st.floats(0, 1), st.integers(0, 8), st.binary(max_size=6) | st.just(b"\xff" * 4)), min_size=1, max_size=5
+)
+originals = {
+    "jpeg": turned(6, "JPEG"),
+    "png": turned(6, "PNG"),
+    "palette": encode(with_alpha().quantize(16), "PNG"),
+    "gif": encode(SMALL, "GIF", save_all=True, append_images=[FLOWER.resize((48, 32))]),
+    "webp": encode(with_alpha(), "WEBP"),
+    "tiff": encode(SMALL, "TIFF", compression="tiff_lzw"),
+}
+
+
+@pytest.mark.parametrize("kind", originals)
+@settings(max_examples=150, deadline=None)
+@given(mutations, st.sampled_from(["ours", "fast", "published"]))
+def test_mutated_files_are_pictures_or_refused(kind: str, changes: list[tuple[float, int, bytes]], how: Decode) -> None:
+    data = originals[kind]
+    for where, length, new in changes:
+        start = int(where * len(data))
+        data = data[:start] + new + data[start + length :]
+    limits = ImageLimits(max_pixels=1_000_000)
+    try:
+        image = decode_image(data, decode=how, limits=limits, target=16)
+    except ImageError:
+        reason(data, how, limits=limits, target=16)
+        return
+    assert image.mode == "RGB"
+    assert np.asarray(image).shape == (image.height, image.width, 3)
+
+
+# Finding files
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    images = tmp_path / "image"
+    (images / "inner").mkdir(parents=True)
+    (images / "a.png").write_bytes(PNG)
+    (images / "copy.png").write_bytes(PNG)
+    (images / "inner" / "b.jpg").write_bytes(JPEG)
+    (tmp_path / "outside.png").write_bytes(PNG)
+    return images
+
+
+def problem(name: str, folder: Path) -> str | None:
+    file = find_images([name], folder)[name]
+    assert file.name == name
+    assert (file.path is None) == (file.digest is None) == (file.problem is not None)
+    return file.problem
+
+
+def test_files_are_found_once_with_their_digest(folder: Path) -> None:
+    files = find_images(["a.png", "copy.png", "inner/b.jpg", "a.png", "none.png"], folder)
+    assert list(files) == ["a.png", "copy.png", "inner/b.jpg", "none.png"]
+    assert files["a.png"].path == folder / "a.png"
+    assert files["a.png"].digest == files["copy.png"].digest != files["inner/b.jpg"].digest
+    assert files["none.png"].problem == f"not found in {folder}"
+    assert files["none.png"].path is None
+
+
+def test_identity_is_the_content_or_else_the_name(folder: Path) -> None:
+    names = np.array(["a.png", "copy.png", HANGUL, DECOMPOSED, "inner/b.jpg"], dtype=object)
+    identity = image_identity(names, find_images(names, folder))
+    assert identity[0] == identity[1]
+    assert identity[2] == identity[3] == "name:" + HANGUL
+    assert len(set(identity)) == 3
+    assert len(image_identity(names[:0], {})) == 0
+
+
+def test_a_missing_folder_misses_every_file(tmp_path: Path) -> None:
+    assert problem("a.png", tmp_path / "nowhere") == f"not found in {tmp_path / 'nowhere'}"
+    (tmp_path / "file").write_bytes(PNG)
+    assert problem("a.png", tmp_path / "file") == f"not found in {tmp_path / 'file'}"
+
+
+@pytest.mark.parametrize(("stored", "named"), [(HANGUL, DECOMPOSED), (DECOMPOSED, HANGUL)])
+def test_names_are_found_in_any_unicode_form(folder: Path, stored: str, named: str) -> None:
+    (folder / stored).write_bytes(PNG)
+    (folder / f"dir{stored}").mkdir()
+    (folder / f"dir{stored}" / stored).write_bytes(JPEG)
+    files = find_images([named, stored, f"dir{named}/{named}"], folder)
+    assert files[named].path == files[stored].path == folder / stored
+    assert files[f"dir{named}/{named}"].path == folder / f"dir{stored}" / stored
+
+
+def test_the_exact_name_wins_and_an_ambiguous_one_is_refused(folder: Path) -> None:
+    half = "가" + unicodedata.normalize("NFD", "을사진.png")
+    (folder / HANGUL).write_bytes(PNG)
+    (folder / DECOMPOSED).write_bytes(JPEG)
+    files = find_images([HANGUL, DECOMPOSED], folder)
+    assert files[HANGUL].digest != files[DECOMPOSED].digest
+    with pytest.raises(DataError) as error:
+        find_images([half], folder)
+    assert str(error.value) == (
+        f"{half} fits 2 names in {folder} that differ only in Unicode form: rename one, or name it exactly"
+    )
+
+
+def test_what_is_no_regular_file_below_the_folder(folder: Path, tmp_path: Path) -> None:
+    os.mkfifo(folder / "fifo.png")
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "out.png").symlink_to(tmp_path / "outside.png")
+    (folder / "dangling.png").symlink_to("gone.png")
+    (folder / "outdir").symlink_to(tmp_path)
+    (folder / "zero.png").symlink_to("/dev/zero")
+    with (folder / "film.mp4").open("wb") as film:
+        film.truncate(5_000_000_000)
+    out = "leads out of the image folder"
+    expected = {
+        "fifo.png": "is no regular file",
+        "inner": "is a folder",
+        "": "is a folder",
+        ".": "is a folder",
+        "loop.png": "cannot be read: Too many levels of symbolic links",
+        "dangling.png": "cannot be read: No such file or directory",
+        "out.png": out,
+        "zero.png": out,
+        "outdir/outside.png": out,
+        "../outside.png": out,
+        "inner/../../outside.png": out,
+        str(tmp_path / "outside.png"): out,
+        "/etc/passwd": out,
+        "film.mp4": "is over 400 MB",
+        "a\0.png": f"not found in {folder}",
+        "a.png/b.png": f"not found in {folder}",
+        "https://example.com/a.png": f"not found in {folder}",
+        "x" * 300 + ".png": f"not found in {folder}",
+        "x" * 300 + "/a.png": f"not found in {folder}",
+    }
+    assert {name: problem(name, folder) for name in expected} == expected
+
+
+def test_links_inside_the_folder_and_to_it_are_followed(folder: Path, tmp_path: Path) -> None:
+    (folder / "link.png").symlink_to("a.png")
+    (tmp_path / "alias").symlink_to(folder)
+    files = find_images(["link.png", "a.png"], tmp_path / "alias")
+    assert files["link.png"].digest == files["a.png"].digest
+    assert files["link.png"].problem is None
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
+def test_a_file_that_may_not_be_read(folder: Path) -> None:
+    (folder / "a.png").chmod(0)
+    assert problem("a.png", folder) == "cannot be read: Permission denied"
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.text(max_size=20) | st.lists(st.sampled_from(["..", ".", "/", "a.png", "inner", "\0", "~"])).map("/".join)
+)
+def test_no_name_leads_out_of_the_folder(folder: Path, name: str) -> None:
+    path = find_images([name], folder)[name].path
+    assert path is None or path.resolve().is_relative_to(folder)

@@ -1,0 +1,391 @@
+"""A pair table is read as it is meant, or refused in one clear line; nothing passes silently."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from consistency.data.hashtags import normalise_hashtag
+from consistency.data.pairs import Merged, OnConflict, PairTable, merge_repeats, read_pairs
+from consistency.errors import DataError
+
+HEADER = "Image Filename,Hashtag,Score\n"
+PLAIN = HEADER + "가을.png,#가을,5\nb.jpg,바다,1\n"
+Read = Callable[..., PairTable]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """Read a table of the given text or bytes."""
+
+    def read_table(content: str | bytes, **options: Any) -> PairTable:
+        path = tmp_path / "pairs.csv"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return read_pairs(path, **options)
+
+    return read_table
+
+
+def refusal(read: Read, content: str | bytes, **options: Any) -> str:
+    """The one line that a table is refused with, after its path."""
+    with pytest.raises(DataError) as error:
+        read(content, **options)
+    message = str(error.value)
+    assert "\n" not in message
+    return message.partition("pairs.csv")[2] or message
+
+
+def test_a_table_is_read_exactly_as_it_is_written(read: Read) -> None:
+    content = HEADER + "가을.png,#가을,5\nb.jpg, 바다 ,1\nb.jpg,여행\u1100\u1161,3\n"
+    table = read(content)
+    assert table.rows.tolist() == [1, 2, 3]
+    assert table.images.tolist() == ["가을.png", "b.jpg", "b.jpg"]
+    assert table.hashtags.tolist() == ["#가을", " 바다 ", "여행\u1100\u1161"]
+    assert table.scores.tolist() == [5, 1, 3]
+    assert table.labels.tolist() == [4, 0, 2]
+    assert (table.rows.dtype, table.scores.dtype, table.images.dtype) == (np.int64, np.int64, object)
+    assert table.digest == hashlib.sha256(content.encode()).hexdigest()
+    assert table.skipped == ()
+
+
+def test_the_published_layout(read: Read) -> None:
+    """A byte-order mark, a fourth column for readers, several scripts, repeats, hashtags in any Unicode form."""
+    decomposed = "\u1112\u1161\u11ab\u1100\u1161\u11bc"
+    table = read(
+        "\ufeffImage Filename,Hashtag,Score,Hashtag_en\n"
+        "fall_01.png,헬스,5,gym\n"
+        "fall_01.png,#카페,4,cafe\n"
+        "sea.png,海,1,sea\n"
+        "sea.png,OOTD,2,\n"
+        "fall_01.png,헬스,5,gym\n"
+        f"sea.png,{decomposed},3,river\n"
+        "sea.png,🌊,3,wave"
+    )
+    assert len(table) == 7
+    assert table.skipped == ()
+    assert table.hashtags[5] == decomposed
+    merged = merge_repeats(table, table.images)
+    assert merged.first.tolist() == [0, 1, 2, 3, 0, 5, 6]
+    assert merged.kept.sum() == 6
+
+
+def test_columns_in_any_order_under_other_names(read: Read) -> None:
+    names = {"image_column": "img", "hashtag_column": "tag", "score_column": "label"}
+    table = read("note,label,tag,img\nx,4,#바다,a.jpg\n", **names)
+    assert (table.images[0], table.hashtags[0], table.scores[0]) == ("a.jpg", "#바다", 4)
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        (PLAIN.encode("utf-8-sig"), {}),
+        (PLAIN.encode("utf-8-sig"), {"encoding": "utf-8"}),
+        (PLAIN.replace("\n", "\r\n").encode(), {}),
+        (PLAIN.replace("\n", "\r").encode(), {}),
+        (("\n\n" + PLAIN + "\n\n").encode(), {}),
+        (PLAIN.encode("cp949"), {"encoding": "cp949"}),
+        (PLAIN.encode("utf-16"), {"encoding": "utf-16"}),
+        (PLAIN.encode("utf-16-le"), {"encoding": "utf-16-le"}),
+        (b"\xff\xfe" + PLAIN.encode("utf-16-le"), {"encoding": "utf-16-le"}),
+        ('"Image Filename","Hashtag","Score"\n"가을.png","#가을","5"\n"b.jpg","바다","1"'.encode(), {}),
+    ],
+    ids=["bom", "bom as utf-8", "crlf", "cr", "blank lines", "cp949", "utf-16", "utf-16-le", "utf-16-le bom", "quoted"],
+)
+def test_the_same_table_in_other_clothes(read: Read, content: bytes, options: dict[str, str]) -> None:
+    table = read(content, **options)
+    assert table.rows.tolist() == [1, 2]
+    assert table.images.tolist() == ["가을.png", "b.jpg"]
+    assert table.hashtags.tolist() == ["#가을", "바다"]
+    assert table.scores.tolist() == [5, 1]
+
+
+MIXED = PLAIN.encode() + "c.jpg,카페,3\n".encode("cp949")
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "expected"),
+    [
+        (
+            PLAIN.encode("cp949"),
+            {},
+            "line 2: not utf-8-sig; save the file as UTF-8, or name its encoding: --encoding cp949",
+        ),
+        (MIXED, {}, "line 4: not utf-8-sig;"),
+        (b"\xef\xbb\xbfImage Filename,Hashtag,Score\n\xb0\xa1.png,x,1\n", {}, "line 2: not utf-8-sig;"),
+        (PLAIN.encode("utf-16"), {}, "or name its encoding: --encoding utf-16"),
+        (HEADER.encode("utf-16-le"), {}, " is not utf-8-sig but looks like UTF-16: --encoding utf-16-le"),
+        (HEADER.encode("utf-16-be"), {}, " is not utf-8-sig but looks like UTF-16: --encoding utf-16-be"),
+        (PLAIN, {"encoding": "klingon"}, "there is no encoding 'klingon': use for example utf-8-sig, cp949 or utf-16"),
+        (PLAIN, {"encoding": "rot13"}, "there is no encoding 'rot13'"),
+        (PLAIN, {"encoding": "ascii"}, "line 2: not ascii;"),
+        ("", {}, " is empty, expected a CSV with a header and rows"),
+        ("\ufeff \n\n", {}, " is empty,"),
+        (HEADER, {}, " has no usable row (there is only a header): mend it, or name another file with --data"),
+        (HEADER + "a.jpg,#,5\nb.jpg,x,9\n", {}, " has no usable row (row 1: the hashtag is empty)"),
+        (
+            PLAIN.replace(",", ";"),
+            {},
+            " is separated by semicolons, expected commas (found 'Image Filename', 'Hashtag', 'Score')",
+        ),
+        ('"Image Filename";"Hashtag";"Score"\n"a.jpg";"x";"5"\n', {}, " is separated by semicolons, expected commas"),
+        (PLAIN.replace(",", ";").replace("\n", "\r") * 1000, {}, "(found 'Image Filename', 'Hashtag', 'Score')"),
+        (PLAIN.replace(",", "\t"), {}, " is separated by tabs, expected commas (found 'Image Filename'"),
+        (
+            "Image Filename, Hashtag,score\na.jpg,x,5\n",
+            {},
+            " has no column 'Hashtag' (found 'Image Filename', ' Hashtag', 'score'): "
+            "name the columns with --image-column, --hashtag-column and --score-column",
+        ),
+        ("Image Filename,Hashtag\na.jpg,x\n", {}, " has no column 'Score' (found 'Image Filename', 'Hashtag')"),
+        ("Image Filename,Hashtag,Score,Score\na.jpg,x,5,4\n", {}, " has 2 columns 'Score', expected one (found"),
+        (",".join("x" * 1000 for _ in range(1000)), {}, " and 980 more): name the columns"),
+    ],
+)  # fmt: skip
+def test_what_is_no_such_table_is_refused(
+    read: Read, content: str | bytes, options: dict[str, str], expected: str
+) -> None:
+    message = refusal(read, content, **options)
+    assert expected in message
+    assert len(message) < 1500
+
+
+@pytest.mark.parametrize(
+    ("rows", "line", "why"),
+    [
+        ('a.jpg,"바다,5\nb.jpg,산,4\n', 2, "unexpected end of data"),
+        ('a.jpg,x,5\nb.jpg,"바다,5\nc.jpg,"산",4\n', 3, "',' expected after '\"'"),
+        # Valid CSV, two rows swallowed: the hashtag would be '바다,5\nb.jpg,산,4\nc.jpg,강'.
+        ('a.jpg,"바다,5\nb.jpg,산,4\nc.jpg,강",3\n', 2, "a quote is not closed before the next row"),
+        ('a.jpg,"' + "바다" * 100_000 + '",5\n', 2, "field larger than field limit"),
+    ],
+)
+def test_an_open_quote_is_refused_with_the_line_it_opens_on(read: Read, rows: str, line: int, why: str) -> None:
+    message = refusal(read, HEADER + rows)
+    assert message.startswith(f", from line {line}: {why}")
+    assert message.endswith(
+        'expected comma-separated cells: close the quote, or write a quote inside a quoted cell as ""'
+    )
+
+
+def test_quotes_that_are_closed_are_no_fault(read: Read) -> None:
+    table = read('Image Filename,Hashtag,Score,Note\na.jpg,"a ""b"", c",5,"two\nlines, and\nmore"\nb.jpg,5" 화면,4,\n')
+    assert table.hashtags.tolist() == ['a "b", c', '5" 화면']
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("a.jpg,바다", "2 cells, the header has 3"),
+        ("a.jpg", "1 cells, the header has 3"),
+        ("a.jpg,바다,5,", "4 cells, the header has 3"),
+        *((f"a.jpg,바다,{score}", f"score {score!r}, expected a whole number from 1 to 5") for score in
+          ["", "nan", "NaN", "0", "6", "-1", "５", "1_0", "1e0", "4.5", "5x", "+3", "05", "٣", "five"]),
+        ("a.jpg,,5", "the hashtag is empty"),
+        ("a.jpg, ,5", "the hashtag is empty"),
+        ("a.jpg,#,5", "the hashtag is empty"),
+        ("a.jpg,# # #,5", "the hashtag is empty"),
+        ("a.jpg,＃,5", "the hashtag is empty"),
+        ("a.jpg,#\u200b\ufeff,5", "the hashtag is empty"),
+        ("a.jpg,바\0다,5", "the hashtag has a NUL character"),
+        (",바다,5", "the image has no name"),
+        ("  ,바다,5", "the image has no name"),
+        ("a\0.jpg,바다,5", "the image's name has a NUL character"),
+        ("https://example.com/a.jpg,바다,5", "the image is a URL, expected a file name: download it first"),
+        ("data:image/png;base64;AAAA,바다,5", "the image is a URL, expected a file name: download it first"),
+        *((f"{name},바다,5", "the image's name leads out of the image folder") for name in
+          ["../a.jpg", "a/../../b.jpg", "..\\a.jpg", "/etc/passwd", "\\\\host\\a.jpg", "C:\\a.jpg", "C:a.jpg"]),
+    ],
+)  # fmt: skip
+def test_a_row_that_cannot_be_used_is_named_and_the_rest_is_read(read: Read, row: str, reason: str) -> None:
+    table = read(f"{HEADER}z.jpg,하나,1\n{row}\ny.jpg,둘,2\n")
+    assert table.rows.tolist() == [1, 3]
+    (skipped,) = table.skipped
+    assert (skipped.row, skipped.reason) == (2, reason)
+    assert skipped.image == row.split(",")[0]
+
+
+@pytest.mark.parametrize("score", ["5.0", "5.00", " 5", "5 "])
+def test_a_whole_number_may_be_written_as_spreadsheets_do(read: Read, score: str) -> None:
+    assert read(f"{HEADER}a.jpg,바다,{score}\n").scores.tolist() == [5]
+
+
+@pytest.mark.parametrize("name", ["가을 사진 (1).jpg", "year 2020/a.jpg", "a..b.jpg", "...jpg", "a,b.jpg", "#1.jpg"])
+def test_unusual_names_are_names(read: Read, name: str) -> None:
+    assert read(f'{HEADER}"{name}",바다,5\n').images.tolist() == [name]
+
+
+@pytest.mark.parametrize("hashtag", ["#1", "🌊", "#🏳️‍🌈", "C#", "??", "ㅋㅋ", "#x #y"])
+def test_unusual_hashtags_are_hashtags(read: Read, hashtag: str) -> None:
+    assert read(f"{HEADER}a.jpg,{hashtag},5\n").hashtags.tolist() == [hashtag]
+
+
+def test_scores_may_be_missing_where_none_are_needed(read: Read) -> None:
+    table = read("Image Filename,Hashtag\na.jpg,바다\n", require_scores=False)
+    assert table.scores.tolist() == [0]
+    table = read(HEADER + "a.jpg,바다,\nb.jpg,산,4\nc.jpg,강,7\n", require_scores=False)
+    assert table.scores.tolist() == [0, 4]
+    assert [skipped.row for skipped in table.skipped] == [3]
+
+
+def test_a_path_that_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to("loop")
+    for name, expected in {
+        "none.csv": "there is no file {}: name the pair table with --data, or draw one with `data demo`",
+        ".": "{} is a folder, expected a CSV file: name the file with --data",
+        "fifo": "{} is no regular file, expected a CSV file: name the file with --data",
+        "loop": "{} cannot be read: ",
+    }.items():
+        with pytest.raises(DataError) as error:
+            read_pairs(tmp_path / name)
+        assert str(error.value).startswith(expected.format(tmp_path / name))
+
+
+def test_columns_of_different_lengths_are_no_table(read: Read) -> None:
+    table = read(PLAIN)
+    with pytest.raises(ValueError, match="do not make a table"):
+        PairTable(table.rows, table.images[:1], table.hashtags, table.scores, table.path, table.digest, ())
+
+
+def test_take_by_index_and_by_mask(read: Read) -> None:
+    table = read(PLAIN)
+    for rows in (np.array([1]), np.array([False, True])):
+        taken = table.take(rows)
+        assert (taken.rows.tolist(), taken.images.tolist(), taken.scores.tolist()) == ([2], ["b.jpg"], [1])
+        assert (taken.path, taken.digest) == (table.path, table.digest)
+
+
+def table_of(pairs: list[tuple[str, str, int]]) -> PairTable:
+    images, hashtags, scores = (list(column) for column in zip(*pairs, strict=True)) if pairs else ([], [], [])
+    objects = [np.array(column, dtype=object) for column in (images, hashtags)]
+    rows = np.arange(1, len(pairs) + 1)
+    return PairTable(rows, objects[0], objects[1], np.array(scores, dtype=np.int64), Path("pairs.csv"), "", ())
+
+
+def merge(pairs: list[tuple[str, str, int]], rule: OnConflict) -> Merged:
+    table = table_of(pairs)
+    return merge_repeats(table, table.images, rule)
+
+
+CONFLICT = [("a", "x", 2), ("b", "x", 5), ("a", " x ", 3), ("a", "#x", 1), ("b", "x", 5), ("a", "x", 2), ("a", "x", 3)]
+
+
+def test_repeats_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(DataError) as error:
+        merge(CONFLICT, "abort")
+    assert str(error.value) == (
+        "pairs.csv: rows 1, 3, 6, 7 are the same image and hashtag (a, x) with scores 2, 3, 2, 3; 1 pairs contradict "
+        "themselves so: correct them, or choose --on-conflict mean, first or drop"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept", "score"),
+    [("mean", [0, 1, 3], 3), ("first", [0, 1, 3], 2), ("drop", [1, 3], None)],
+)
+def test_repeats_that_contradict_each_other_by_each_rule(rule: OnConflict, kept: list[int], score: int | None) -> None:
+    merged = merge(CONFLICT, rule)  # the mean of 2, 3, 2, 3 is 2.5: halves go up
+    assert merged.first.tolist() == [0, 1, 0, 3, 1, 0, 0]
+    assert np.flatnonzero(merged.kept).tolist() == kept
+    assert merged.scores[[1, 3]].tolist() == [5, 1]
+    if score is not None:
+        assert merged.scores[[0, 2, 5, 6]].tolist() == [score] * 4
+
+
+def test_pictures_of_the_same_content_are_the_same_picture() -> None:
+    table = table_of(
+        [("a.jpg", "한강", 4), ("copy.jpg", "\u1112\u1161\u11ab\u1100\u1161\u11bc", 4), ("c.jpg", "한강", 4)]
+    )
+    merged = merge_repeats(table, np.array(["one", "one", "two"], dtype=object))
+    assert merged.first.tolist() == [0, 0, 2]
+
+
+pairs_of = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["x", " x", "#x", "y"]), st.integers(1, 5)))
+
+
+@given(pairs_of, st.sampled_from(["mean", "first", "drop"]))
+def test_laws_of_merging(pairs: list[tuple[str, str, int]], rule: OnConflict) -> None:
+    merged = merge(pairs, rule)
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index, (image, hashtag, _) in enumerate(pairs):
+        groups.setdefault((image, normalise_hashtag(hashtag)), []).append(index)
+    assert merged.first.tolist() == [groups[image, normalise_hashtag(tag)][0] for image, tag, _ in pairs]
+    for rows in groups.values():
+        given_scores = [pairs[row][2] for row in rows]
+        agree = len(set(given_scores)) == 1
+        assert merged.kept[rows].tolist() == [agree or rule != "drop"] + [False] * (len(rows) - 1)
+        if agree or rule == "first":
+            expected = given_scores[0]
+        elif rule == "mean":
+            expected = (2 * sum(given_scores) + len(rows)) // (2 * len(rows))
+        else:
+            continue
+        assert set(merged.scores[rows].tolist()) == {expected}
+    kept = [(image, tag, int(score)) for (image, tag, _), score in zip(pairs, merged.scores, strict=True)]
+    again = merge([pair for pair, keep in zip(kept, merged.kept, strict=True) if keep], "abort")
+    assert again.kept.all()  # nothing is left to merge
+
+
+@given(st.text())
+def test_the_identity_of_a_hashtag_is_settled_at_once(text: str) -> None:
+    assert normalise_hashtag(normalise_hashtag(text)) == normalise_hashtag(text)
+    assert normalise_hashtag(f" {text}\n") == normalise_hashtag(text)
+
+
+cells = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n"), min_size=1, max_size=8)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(cells, cells, st.integers(1, 5)), min_size=1, max_size=5))
+def test_what_was_written_is_read(read: Read, pairs: list[tuple[str, str, int]]) -> None:
+    """Every row is either in the table, character for character, or named as left out."""
+    quoted = "".join('"{}","{}",{}\n'.format(*(str(cell).replace('"', '""') for cell in pair)) for pair in pairs)
+    try:
+        table = read(HEADER + "z.jpg,하나,1\n" + quoted)
+    except DataError:
+        pytest.fail("a well-formed table was refused")
+    found = dict(zip(table.rows.tolist(), zip(table.images, table.hashtags, table.scores, strict=True), strict=True))
+    left_out = {skipped.row: (skipped.image, skipped.hashtag) for skipped in table.skipped}
+    assert not found.keys() & left_out.keys()
+    for row, pair in enumerate(pairs, 2):
+        assert left_out[row] == pair[:2] if row in left_out else found[row] == pair
+
+
+whole = (PLAIN + 'c d.jpg,"a, ""b""",3.0\n../x,산,9\n').encode("utf-8-sig")
+mutations = st.lists(
+    st.tuples(
+        st.integers(0, len(whole)),
+        st.integers(0, 20),
+        st.binary(max_size=3) | st.sampled_from([b'"', b",", b"\n", b"\r", b"\0", b";", b"\t", b"\xff\xfe", b"#"]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(mutations, st.sampled_from(["utf-8-sig", "cp949", "utf-16", "latin-1"]), st.booleans())
+def test_mutated_tables_are_read_or_refused(
+    read: Read, mutations: list[tuple[int, int, bytes]], encoding: str, require_scores: bool
+) -> None:
+    data = whole
+    for start, length, new in mutations:
+        data = data[:start] + new + data[start + length :]
+    try:
+        table = read(data, encoding=encoding, require_scores=require_scores)
+    except DataError:
+        refusal(read, data, encoding=encoding, require_scores=require_scores)
+        return
+    assert len(table) > 0
+    assert set(table.scores) <= ({1, 2, 3, 4, 5} if require_scores else {0, 1, 2, 3, 4, 5})
+    assert all(name.strip() and "\0" not in name for name in table.images)
+    assert all("\n" not in skipped.reason for skipped in table.skipped)
+    assert sorted([*table.rows.tolist(), *(skipped.row or 0 for skipped in table.skipped)]) == list(
+        range(1, len(table) + len(table.skipped) + 1)
+    )

@@ -1,0 +1,300 @@
+"""Nobody is on two sides: images, repeats and folds, over random tables and the published recipe."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedKFold, train_test_split
+
+from consistency.data.hashtags import normalise_hashtag
+from consistency.data.leakage import fold_leakage, leakage
+from consistency.data.pairs import PairTable
+from consistency.data.splits import PROTOCOLS, Protocol, Split, hold_out_validation, make_folds, make_split, with_folds
+from consistency.errors import DataError, InputError
+
+
+def make_table(images: list[str], hashtags: list[str], scores: list[int]) -> PairTable:
+    return PairTable(
+        rows=np.arange(1, len(scores) + 1),
+        images=np.array(images, dtype=object),
+        hashtags=np.array(hashtags, dtype=object),
+        scores=np.array(scores, dtype=np.int64),
+        path=Path("pairs.csv"),
+        digest="",
+        skipped=(),
+    )
+
+
+def realistic_table(pictures: int = 172, rows: int = 1800, seed: int = 0) -> PairTable:
+    """Skewed scores that depend on the image, as many rows per image as chance gives."""
+    rng = np.random.default_rng(seed)
+    shares = rng.dirichlet(12 * np.array([0.04, 0.1, 0.16, 0.27, 0.43]), size=pictures)
+    owner = np.r_[np.arange(pictures), rng.integers(0, pictures, rows - pictures)]
+    scores = [int(rng.choice(5, p=shares[picture])) + 1 for picture in owner]
+    return make_table([f"{picture}.png" for picture in owner], [f"#tag{i}" for i in range(rows)], scores)
+
+
+@st.composite
+def tables(draw: st.DrawFn, *, least_images: int = 2) -> PairTable:
+    """Few images, few hashtags, many repeats, whose scores agree."""
+    pictures = draw(st.integers(least_images, 9))
+    cells = st.tuples(st.integers(0, pictures - 1), st.integers(0, 6))
+    pairs = [(picture, 0) for picture in range(pictures)] + draw(st.lists(cells, max_size=60))
+    pairs = draw(st.permutations(pairs))
+    scores = draw(st.lists(st.integers(1, 5), min_size=7 * pictures, max_size=7 * pictures))
+    tags = ["#맛집", "맛집 ", "카페", "韓国", "☕", "x", "#x"]
+    return make_table(
+        [f"{picture}.jpg" for picture, _ in pairs],
+        [tags[tag] for _, tag in pairs],
+        [scores[7 * picture + tag] for picture, tag in pairs],
+    )
+
+
+def sides_by_image(split: Split, images: npt.NDArray[np.object_]) -> dict[object, set[str]]:
+    found: dict[object, set[str]] = {}
+    for image, side in zip(images, split.side, strict=True):
+        found.setdefault(image, set()).add(side)
+    return found
+
+
+@pytest.mark.parametrize("seed", [42, 7])
+def test_paper_is_the_published_split_whatever_the_seed(seed: int) -> None:
+    table = realistic_table()
+    split = make_split(table, table.images, protocol="paper", seed=seed)
+    expected = train_test_split(np.arange(len(table)), test_size=0.2, stratify=table.scores, random_state=42)
+    assert split.rows("train").tolist() == sorted(expected[0])
+    assert split.rows("test").tolist() == sorted(expected[1])
+    assert split.seed == 42
+    assert split.kept.all()
+    assert np.array_equal(split.labels, table.scores - 1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(table=tables(), seed=st.integers(0, 5), fraction=st.sampled_from([0.1, 0.2, 0.5, 0.9]))
+def test_grouped_never_divides_a_picture_or_a_repeat(table: PairTable, seed: int, fraction: float) -> None:
+    split = make_split(table, table.images, seed=seed, test_fraction=fraction)
+    assert all(len(sides) == 1 for sides in sides_by_image(split, table.images).values())
+    assert set(split.side) == {"train", "test"}
+    pairs = list(zip(table.images, (tag.strip() for tag in table.hashtags), strict=True))
+    assert split.kept.tolist() == [pair not in pairs[:i] for i, pair in enumerate(pairs)]
+    seen = leakage(split, table.images, table.hashtags)
+    assert (seen.image, seen.pair) == (0, 0)
+    assert seen.n == len(split.rows("test"))
+
+
+@settings(deadline=None, max_examples=60)
+@given(table=tables(least_images=4), seed=st.integers(0, 5))
+def test_validation_takes_whole_pictures_from_train_only(table: PairTable, seed: int) -> None:
+    split = make_split(table, table.images, seed=seed)
+    if len(set(table.images[split.side == "train"])) < 2:
+        return
+    held = hold_out_validation(split, seed=seed)
+    assert all(len(sides) == 1 for sides in sides_by_image(held, table.images).values())
+    assert set(held.side) == {"train", "val", "test"}
+    assert np.array_equal(held.side == "test", split.side == "test")
+
+
+@settings(deadline=None, max_examples=60)
+@given(table=tables(least_images=3), seed=st.integers(0, 5), folds=st.integers(2, 3))
+def test_folds_never_divide_a_group(table: PairTable, seed: int, folds: int) -> None:
+    fold = make_folds(table.labels, table.images, folds=folds, seed=seed)
+    assert set(fold) == set(range(folds))
+    assert all(len(set(fold[table.images == image])) == 1 for image in set(table.images))
+
+
+def test_folds_without_groups_are_scikit_learns() -> None:
+    table = realistic_table()
+    fold = make_folds(table.labels, None)
+    parts = StratifiedKFold(5, shuffle=True, random_state=42).split(table.images, table.labels)
+    for number, (_, tested) in enumerate(parts):
+        assert np.flatnonzero(fold == number).tolist() == sorted(tested)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_grouped_sides_and_folds_are_balanced(seed: int) -> None:
+    table = realistic_table(seed=seed)
+    split = make_split(table, table.images, seed=seed)
+    counts = np.bincount(split.labels, minlength=5)
+    test = np.bincount(split.labels[split.rows("test")], minlength=5)
+    assert np.abs(test - 0.2 * counts).max() <= 3
+    assert abs(test.sum() - 0.2 * len(table)) <= 3
+    fold = make_folds(table.labels, table.images, seed=seed)
+    per_fold = np.array([np.bincount(table.labels[fold == number], minlength=5) for number in range(5)])
+    assert np.abs(per_fold - counts / 5).max() <= 5
+
+
+def test_a_split_depends_on_its_seed_and_on_nothing_else() -> None:
+    table = realistic_table()
+    first, again, other = (make_split(table, table.images, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(first.side, again.side)
+    assert not np.array_equal(first.side, other.side)
+    renamed = np.array([f"content of {image}" for image in table.images], dtype=object)
+    assert np.array_equal(first.side, make_split(table, renamed, seed=1).side)
+
+
+def test_identity_joins_names_that_share_their_content() -> None:
+    table = realistic_table(pictures=20, rows=200)
+    identity = np.array([f"content {int(image[:-4]) // 2}" for image in table.images], dtype=object)
+    split = make_split(table, identity)
+    assert all(len(sides) == 1 for sides in sides_by_image(split, identity).values())
+
+
+@settings(deadline=None, max_examples=60)
+@given(table=tables(), seed=st.integers(0, 5), fraction=st.sampled_from([0.1, 0.2, 0.5, 0.9]))
+def test_hashtag_never_divides_a_hashtag_or_a_repeat(table: PairTable, seed: int, fraction: float) -> None:
+    tags = [tag.strip() for tag in table.hashtags]
+    if len(set(tags)) < 2:
+        return
+    split = make_split(table, table.images, protocol="hashtag", seed=seed, test_fraction=fraction)
+    assert all(len(sides) == 1 for sides in sides_by_image(split, np.array(tags, dtype=object)).values())
+    assert set(split.side[split.kept]) == {"train", "test"}
+    pairs = list(zip(table.images, tags, strict=True))
+    assert split.kept.tolist() == [pair not in pairs[:i] for i, pair in enumerate(pairs)]
+    seen = leakage(split, table.images, table.hashtags)
+    assert (seen.pair, seen.hashtag, seen.n) == (0, 0, len(split.rows("test")))
+    if len(set(tags)) > 2 and len({tag for tag, side in zip(tags, split.side, strict=True) if side == "train"}) > 1:
+        held = hold_out_validation(split, seed=seed)
+        assert all(len(sides) == 1 for sides in sides_by_image(held, np.array(tags, dtype=object)).values())
+        assert set(held.side[held.kept]) == {"train", "val", "test"}
+
+
+@settings(deadline=None, max_examples=60)
+@given(table=tables(least_images=3), seed=st.integers(0, 5), protocol=st.sampled_from(PROTOCOLS))
+def test_every_kept_row_is_on_one_side_and_in_one_fold(table: PairTable, seed: int, protocol: Protocol) -> None:
+    try:
+        split = with_folds(make_split(table, table.images, protocol=protocol, seed=seed), 2)
+    except DataError:  # too few rows of a score, or one hashtag
+        return
+    sides = [split.rows(side) for side in ("train", "val", "test")]
+    assert sorted(np.concatenate(sides)) == np.flatnonzero(split.kept).tolist()
+    assert set(split.fold[split.kept]) == {0, 1}
+    seen = fold_leakage(split, table.images, table.hashtags)
+    assert seen.n == split.kept.sum()
+    if protocol == "grouped":
+        assert (seen.image, seen.pair) == (0, 0)
+    if protocol == "hashtag":
+        assert (seen.hashtag, seen.pair) == (0, 0)
+    counted = 0
+    for row in np.flatnonzero(split.kept):  # the plain way
+        others = [i for i in np.flatnonzero(split.kept) if split.fold[i] != split.fold[row]]
+        counted += table.hashtags[row].strip() in {table.hashtags[i].strip() for i in others}
+    assert seen.hashtag == counted
+
+
+@settings(deadline=None, max_examples=60)
+@given(table=tables(least_images=4), seed=st.integers(0, 5), joined=st.lists(st.integers(0, 3), min_size=9, max_size=9))
+def test_near_duplicates_never_stand_on_two_sides(table: PairTable, seed: int, joined: list[int]) -> None:
+    scene_of = {f"{picture}.jpg": f"scene {scene}" for picture, scene in enumerate([0, 1, 2, 3, *joined])}
+    scenes = np.array([scene_of[image] for image in table.images], dtype=object)
+    split = make_split(table, table.images, seed=seed, scenes=scenes)
+    assert all(len(sides) == 1 for sides in sides_by_image(split, scenes).values())
+    seen = leakage(split, table.images, table.hashtags, scenes)
+    assert (seen.image, seen.near) == (0, 0)
+    if len(set(scenes[split.side == "train"])) > 1:
+        held = hold_out_validation(split, seed=seed)
+        assert all(len(sides) == 1 for sides in sides_by_image(held, scenes).values())
+    apart = make_split(table, table.images, seed=seed)
+    train = {scene_of[image] for image in table.images[apart.rows("train")]}
+    counted = sum(scene_of[image] in train for image in table.images[apart.rows("test")])
+    assert leakage(apart, table.images, table.hashtags, scenes).near == counted
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 50), fraction=st.sampled_from([0.1, 0.2, 0.35]))
+def test_small_groups_are_balanced_to_a_row(seed: int, fraction: float) -> None:
+    """Of hashtags with one to three rows each, every score has its share in test to within a row."""
+    rng = np.random.default_rng(seed)
+    owner = np.repeat(np.arange(300), rng.integers(1, 4, 300))
+    scores = rng.choice(5, len(owner), p=[0.04, 0.1, 0.16, 0.27, 0.43]) + 1
+    images = [f"{i % 97}-{i}.png" for i in range(len(owner))]
+    table = make_table(images, [f"tag {tag}" for tag in owner], scores.tolist())
+    split = make_split(table, table.images, protocol="hashtag", seed=seed, test_fraction=fraction)
+    test = np.bincount(split.labels[split.rows("test")], minlength=5)
+    assert np.abs(test - fraction * np.bincount(split.labels, minlength=5)).max() <= 1
+
+
+def test_hashtags_in_two_unicode_forms_are_one() -> None:
+    composed, apart = "카페", "\u110f\u1161\u1111\u1166"
+    assert normalise_hashtag(apart) == composed != apart
+    table = make_table(list("abcdefgh"), [composed, apart, f" {apart} ", composed, "산", "산", "강", "강"], [3] * 8)
+    split = make_split(table, table.images, protocol="hashtag", test_fraction=0.5)
+    assert len(set(split.side[:4])) == 1
+
+
+def test_paper_validation_is_stratified_rows() -> None:
+    table = realistic_table()
+    split = make_split(table, table.images, protocol="paper")
+    held = hold_out_validation(split, fraction=0.15, seed=3)
+    val, train = held.rows("val"), held.rows("train")
+    assert len(val) + len(train) == len(split.rows("train"))
+    assert abs(len(val) - 0.15 * len(split.rows("train"))) <= 1
+    for label in range(5):
+        whole = (split.labels[split.rows("train")] == label).sum()
+        assert abs((held.labels[val] == label).sum() - 0.15 * whole) <= 1
+
+
+def test_leakage_counts_test_rows_seen_before() -> None:
+    table = make_table(["a", "a", "b", "c", "c"], ["#바다", "산 ", "#바다", "#바\u1103\u1161", "산"], [5, 4, 3, 2, 1])
+    split = Split(
+        protocol="paper",
+        seed=42,
+        side=np.array(["train", "test", "test", "test", "train"], dtype=object),
+        fold=np.full(5, -1),
+        kept=np.ones(5, dtype=bool),
+        labels=table.labels,
+    )
+    seen = leakage(split, table.images, table.hashtags)
+    assert (seen.n, seen.image, seen.pair, seen.hashtag) == (3, 2, 0, 3)
+    same = np.array(["a", "c", "b", "c", "c"], dtype=object)
+    assert leakage(split, same, table.hashtags).pair == 1
+
+
+def test_conflicting_scores_stop_the_grouped_split_unless_a_rule_is_given() -> None:
+    table = make_table(["a", "a", "b", "c"], ["x", "x", "x", "x"], [1, 4, 3, 5])
+    with pytest.raises(DataError):
+        make_split(table, table.images)
+    mean = make_split(table, table.images, on_conflict="mean")
+    assert mean.kept.tolist() == [True, False, True, True]
+    assert mean.labels[0] == 2  # the mean of 1 and 4 is 2.5, which rounds up to score 3
+    dropped = make_split(table, table.images, on_conflict="drop")
+    assert dropped.kept.tolist() == [False, False, True, True]
+    assert dropped.side[0] == dropped.side[1]
+    assert make_split(realistic_table(), realistic_table().images, protocol="paper").kept.all()
+
+
+@pytest.mark.parametrize(
+    ("table", "arguments", "message"),
+    [
+        (make_table(["a"] * 9, list("abcdefghi"), [1, 2, 3] * 3), {}, "there is 1 to divide"),
+        (make_table(list("abcdef"), list("abcdef"), [1, 1, 1, 2, 2, 3]), {"protocol": "paper"}, "two rows or more"),
+        (make_table(["a", "b"], ["x", "y"], [0, 3]), {}, "without a score"),
+    ],
+)
+def test_tables_too_small_to_split_are_one_clear_line(
+    table: PairTable, arguments: dict[str, str], message: str
+) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        make_split(table, table.images, **arguments)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_folds_need_enough_pictures_and_rows() -> None:
+    labels, groups = np.array([0, 1, 2]), np.array(["a", "b", "b"], dtype=object)
+    with pytest.raises(DataError, match="2 distinct images .* cannot make 3 folds"):
+        make_folds(labels, groups, folds=3)
+    with pytest.raises(DataError, match="no score has the 5 rows"):
+        make_folds(labels, None, folds=5)
+    with pytest.raises(InputError, match="at least 2"):
+        make_folds(labels, groups, folds=1)
+    assert set(make_folds(np.array([0, 0, 0, 1]), None, folds=3)) == {0, 1, 2}  # a rare score is no fault
+
+
+def test_options_out_of_range_are_refused() -> None:
+    table = realistic_table(pictures=10, rows=60)
+    with pytest.raises(InputError, match="between 0 and 1"):
+        make_split(table, table.images, test_fraction=1.0)
+    with pytest.raises(InputError, match="use the grouped protocol"):
+        make_split(table, table.images, protocol="paper", test_fraction=0.3)

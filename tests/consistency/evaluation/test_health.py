@@ -1,0 +1,157 @@
+"""`check` on a data set with one of every fault, made of real files."""
+
+import json
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import GroupShuffleSplit
+
+from consistency.data.files import find_images, image_identity
+from consistency.data.images import ImageLimits
+from consistency.data.pairs import read_pairs
+from consistency.evaluation.controls import control_predictions
+from consistency.evaluation.health import Health, check, control_figures
+from koclip_consistency.screen.tables import health_tables
+
+ROWS = """a.png,#바다,5
+a.png,#바다,5
+a.png, #바다 ,4
+b.png,카페,3
+c.png,카페,3
+d.png,여행,2
+e.png,coffee,1
+f.png,#x,9
+"""
+
+
+def write_data(folder: Path) -> Path:
+    pictures = folder / "image"
+    pictures.mkdir()
+    Image.new("RGB", (40, 30), "navy").save(pictures / "a.png")
+    Image.new("RGB", (30, 40), "olive").save(pictures / "b.png")
+    (pictures / "c.png").write_bytes((pictures / "b.png").read_bytes())
+    whole = (pictures / "a.png").read_bytes()
+    (pictures / "d.png").write_bytes(whole[: len(whole) // 2])
+    table = folder / "pairs.csv"
+    text = "Image Filename,Hashtag,Score\n" + ROWS + f"b.png,{unicodedata.normalize('NFD', '카페')},3\n"
+    table.write_text(text, encoding="utf-8-sig")
+    return table
+
+
+@pytest.fixture
+def health(tmp_path: Path) -> Health:
+    table = read_pairs(write_data(tmp_path))
+    return check(table, find_images(table.images, tmp_path / "image"))
+
+
+def test_every_fault_is_counted(health: Health) -> None:
+    assert (health.rows, len(health.skipped)) == (8, 1)
+    assert health.encoding == "UTF-8 with BOM"
+    assert health.images == 5
+    assert health.hashtags == 6  # raw: with spaces, without, and decomposed are three
+    assert (health.with_hash, health.not_nfc) == (3, 1)
+    # b.png and c.png are one image, so that 카페 beside them is one pair in three rows
+    assert (health.pairs, health.repeats, health.conflicts) == (4, 4, 1)
+    assert health.score_counts == {1: 1, 2: 1, 3: 3, 4: 1, 5: 2}
+
+
+def test_pictures_are_decoded_and_compared(health: Health) -> None:
+    pictures = health.pictures
+    assert (pictures.named, pictures.usable, pictures.none_found) == (5, 3, False)
+    assert [name for name, _ in pictures.missing] == ["e.png"]
+    assert [name for name, _ in pictures.broken] == ["d.png"]
+    assert all(reason and "\n" not in reason for _, reason in pictures.missing + pictures.broken)
+    assert pictures.duplicates == (("b.png", "c.png"),)
+    assert health.rows_with_picture == 6
+    assert health_tables(health)[0].rows[0][1] == "8 usable, 1 not; 2 of them without a usable image"
+
+
+def test_pictures_beyond_the_limits_are_broken(tmp_path: Path) -> None:
+    table = read_pairs(write_data(tmp_path))
+    files = find_images(table.images, tmp_path / "image")
+    broken = check(table, files, limits=ImageLimits(max_pixels=100)).pictures.broken
+    assert sorted(name for name, _ in broken) == ["a.png", "b.png", "c.png", "d.png"]
+
+
+def test_without_pictures_the_csv_alone_speaks(tmp_path: Path) -> None:
+    table = read_pairs(write_data(tmp_path))
+    alone = check(table, find_images(table.images, tmp_path / "nowhere"))
+    assert alone.pictures.none_found
+    assert len(alone.pictures.missing) == 5
+    assert (alone.rows, alone.pairs, alone.repeats) == (8, 5, 3)  # b.png and c.png are told apart by name
+
+
+def test_health_is_json(health: Health) -> None:
+    read = json.loads(json.dumps(health.as_dict()))
+    assert read["repeats"] == 4
+    assert read["pictures"]["usable"] == 3
+    assert read["pictures"]["none_found"] is False
+    assert read["published_leakage"] is None  # a score with one row cannot be stratified
+    assert read["skipped"][0]["image"] == "f.png"
+    assert [protocol for protocol, _ in read["not_drawn"]] == ["paper"]
+    assert "score counts {1: 1, 2: 1, 3: 3, 4: 1, 5: 2}" in read["not_drawn"][0][1]
+    assert read["controls"] is None
+
+
+def test_controls_of_a_table_too_small_for_the_published_split_are_shown_without_it(tmp_path: Path) -> None:
+    table = read_pairs(write_data(tmp_path))
+    found = check(table, find_images(table.images, tmp_path / "image"), controls=True)
+    assert found.controls is not None
+    assert found.controls.keys() == {"grouped"}
+    titles = [shown.title for shown in health_tables(found)]
+    assert "Splits that cannot be drawn" in titles
+    assert any(title.startswith("Image-blind controls") for title in titles)
+
+
+def write_larger(folder: Path, *, rows: int = 240, pictures: int = 24) -> Path:
+    rng = np.random.default_rng(0)
+    words = ["바다", "카페", "여행", "맛집", "산책"]
+    lines = ["Image Filename,Hashtag,Score"]
+    for _ in range(rows):
+        picture, word = int(rng.integers(pictures)), int(rng.integers(5))
+        lines.append(f"{picture}.png,#{words[word]}{picture % 3},{1 + (picture + word) % 5}")
+    path = folder / "pairs.csv"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_published_leakage_and_controls(tmp_path: Path) -> None:
+    table = read_pairs(write_larger(tmp_path))
+    files = find_images(table.images, tmp_path / "nowhere")
+    health = check(table, files, controls=True)
+    assert health.encoding == "UTF-8"
+    assert health.published_leakage is not None
+    assert health.grouped_leakage is not None
+    assert (health.published_leakage.n, health.published_leakage.image) == (48, 48)
+    assert health.published_leakage.pair > 0
+    assert (health.grouped_leakage.image, health.grouped_leakage.pair) == (0, 0)
+    assert health.hashtag_leakage is not None
+    assert (health.hashtag_leakage.hashtag, health.hashtag_leakage.pair) == (0, 0)
+    assert health.not_drawn == ()
+    assert health.controls is not None
+    assert health.controls.keys() == {"paper", "grouped"}
+    for figures in health.controls.values():
+        assert figures.keys() == {"majority", "median", "text-only", "name-and-text"}
+        assert all(one.keys() == {"accuracy", "macro_f1", "mae", "qwk"} for one in figures.values())
+    assert json.dumps(health.as_dict())
+
+
+def test_grouped_control_figures_are_the_mean_over_ten_divisions(tmp_path: Path) -> None:
+    table = read_pairs(write_larger(tmp_path))
+    identity = image_identity(table.images, find_images(table.images, tmp_path / "nowhere"))
+    found = control_figures(table, identity)["grouped"]["text-only"]["accuracy"]
+    pairs = list(zip(table.images, table.hashtags, strict=True))
+    kept = np.array([i for i, pair in enumerate(pairs) if pair not in pairs[:i]])
+    accuracies = []
+    for seed in range(10):
+        shuffle = GroupShuffleSplit(1, test_size=0.2, random_state=seed)
+        train, test = (kept[part] for part in next(shuffle.split(kept, groups=table.images[kept])))
+        answer = control_predictions(
+            table.images[train], table.hashtags[train], table.labels[train], table.images[test], table.hashtags[test]
+        )["text-only"]
+        accuracies.append(accuracy_score(table.labels[test], answer.argmax(axis=1)))
+    assert found == pytest.approx(np.mean(accuracies))

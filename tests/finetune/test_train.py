@@ -1,0 +1,461 @@
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import cohen_kappa_score
+
+from consistency.backbone.model import load_backbone
+from consistency.backbone.resolve import resolve_backbone
+from consistency.errors import BackboneError, DivergenceError, InputError, OutOfMemory
+from finetune.classifier import (
+    PairClassifier,
+    choose_weights,
+    draw_views,
+    embed,
+    parameter_groups,
+    seen,
+    top_rate,
+)
+from finetune.config import FinetuneConfig
+from finetune.dataset import read_pair_data
+from finetune.loop import Training
+from finetune.model import load_finetuned
+from finetune.probe import probe_head
+from finetune.train import class_weights
+from heads.losses import OUTPUTS, loss, row_losses
+from heads.model import Head, HeadConfig, TrainedHead
+from tests.builders.finetuning import Case, make_case, quick
+from tests.builders.models import Tower, make_clip_folder
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return make_case(tmp_path_factory.mktemp("train"))
+
+
+def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_it_learns(case: Case, tmp_path: Path) -> None:
+    linear = HeadConfig(hidden=(), epochs=5, batch_size=16)
+    result = case.run(quick(head=linear, epochs=15, lr=1e-3, head_lr=1e-2, average="none"), tmp_path)
+    first, last = result.history[1], result.history[-1]
+    assert last["train_loss"] < 0.6 * first["train_loss"]
+    scores = [record["qwk"] for record in result.history]
+    assert result.best_epoch == np.argmax(scores) > 0
+    scatter = 0.25 / np.sqrt(len(set(case.table.images[case.val])))
+    assert result.kept_epoch == max(epoch for epoch, score in enumerate(scores) if score >= max(scores) - scatter)
+    kept = result.history[result.kept_epoch]
+    answers = result.probabilities["val"].argmax(axis=1)
+    assert (answers == case.table.labels[case.val]).mean() == pytest.approx(kept["accuracy"])
+
+
+def test_temperature_is_fitted_on_validation_rows_alone(case: Case, tmp_path: Path) -> None:
+    config = quick(epochs=4, lr=1e-3, head_lr=1e-2)
+    result = case.run(config, tmp_path / "validated")
+    temperature = result.model.head.temperature
+    labels = case.table.labels[case.val]
+
+    def log_loss(at: float) -> float:
+        logits = np.log(result.probabilities["val"]) * temperature / at
+        chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        return float(-np.log(chances[np.arange(len(labels)), labels]).mean())
+
+    assert temperature != 1
+    assert log_loss(temperature) <= min(map(log_loss, (0.8 * temperature, 0.97 * temperature, 1.03 * temperature, 1)))
+    assert case.run(config, tmp_path / "published", validate=False).model.head.temperature == 1
+
+
+def test_history_is_on_disk_after_every_epoch(case: Case, tmp_path: Path) -> None:
+    lengths = []
+
+    def on_epoch(record: dict[str, Any]) -> None:
+        lines = (tmp_path / "history.csv").read_text().splitlines()
+        lengths.append(len(lines))
+        assert lines[-1].startswith(f"{record['epoch']},{record['step']},")
+
+    case.run(quick(), tmp_path, on_epoch=on_epoch)
+    assert lengths == [2, 3, 4, 5]
+
+
+def test_epoch_zero_is_the_warm_started_head(case: Case, tmp_path: Path) -> None:
+    """The head that was trained on the frozen embeddings, before anything moved."""
+    config = quick()
+    result = case.run(config, tmp_path)
+    backbone = case.backbone()
+    data = read_pair_data(backbone, case.table, case.files, config)
+    labels = case.table.labels
+    pairs = embed(backbone, data, case.train)
+    head = probe_head(
+        config.head, pairs, labels[case.train], class_weights(config, labels[case.train]), seed=3, device="cpu"
+    )
+    answer = TrainedHead(config.head, head.eval(), pairs.dim, 3).predict_proba(embed(backbone, data, case.val))
+    record = result.history[0]
+    assert (record["epoch"], record["step"], record["train_loss"]) == (0, 0, None)
+    assert record["accuracy"] == pytest.approx((answer.argmax(axis=1) == labels[case.val]).mean())
+
+
+def test_probe_absorbs_standardisation(case: Case) -> None:
+    """A head on plain features that fits them as if they were centred and scaled."""
+    config = HeadConfig(hidden=(), epochs=200, lr=0.05, weight_decay=0.0, batch_size=36)
+    backbone = case.backbone()
+    data = read_pair_data(backbone, case.table, case.files, FinetuneConfig.default())
+    pairs, labels = embed(backbone, data, case.train), case.table.labels[case.train]
+    head = probe_head(config, pairs, labels, np.ones(5), seed=0, device="cpu")
+    assert (TrainedHead(config, head, pairs.dim, 0).predict_proba(pairs).argmax(axis=1) == labels).mean() > 0.95
+
+
+def test_a_head_that_was_trained_elsewhere(case: Case, tmp_path: Path) -> None:
+    """Its kind counts, and it stays as it is: training goes on with a copy."""
+    kind = HeadConfig(features="concat", hidden=(7,))
+    given = TrainedHead(kind, Head(kind, 32, seed=9), 32, 9)
+    before = weights_of(given.head)
+    result = case.run(quick(head=kind, epochs=1), tmp_path, head=given)
+    assert same(weights_of(given.head), before)
+    assert result.model.config.head == result.model.head.config == kind
+    assert [record["epoch"] for record in result.history] == [0, 1]
+
+
+def test_same_seed_same_weights_and_the_callers_chance_is_untouched(case: Case, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    one = case.run(quick(), tmp_path)
+    assert torch.equal(torch.rand(3), expected)
+    other = case.run(quick(), tmp_path)
+    third = case.run(quick(), tmp_path, seed=4)
+    assert same(weights_of(one.model.backbone.model), weights_of(other.model.backbone.model))
+    assert same(weights_of(one.model.head.head), weights_of(other.model.head.head))
+    assert not same(weights_of(one.model.head.head), weights_of(third.model.head.head))
+
+
+def test_early_stopping(case: Case, tmp_path: Path) -> None:
+    """With a rate that destroys everything no epoch comes near the warm start: its weights are kept."""
+    linear = HeadConfig(hidden=(), epochs=300, lr=0.05, batch_size=16)
+    config = quick(head=linear, epochs=20, patience=2, lr=0.5, head_lr=0.5, average="none", warmup=0.0)
+    watched = replace(case, val=case.train)  # which the warm start fits, and a ruined model does not
+    result = watched.run(config, tmp_path)
+    assert result.history[0]["qwk"] > 0.8
+    assert len(result.history) == 3
+    assert result.kept_epoch == 0
+    assert same(weights_of(result.model.backbone.model), weights_of(case.backbone().model))
+
+
+def everything(case: Case) -> Case:
+    return replace(case, train=np.sort(np.concatenate([case.train, case.val])))
+
+
+def test_a_refit_trains_as_long_on_all_rows_and_measures_nothing(case: Case, tmp_path: Path) -> None:
+    """As a training does that is told the number of epochs and has no rows to validate on."""
+    config = quick(epochs=6, warm_start=False, schedule="step", warmup=0.0, lr=1e-2, head_lr=3e-2)
+    chosen = case.run(config, tmp_path / "chosen")
+    backbone = case.backbone()
+    refit = case.run(replace(config, refit=True), tmp_path / "refit", backbone=backbone)
+    assert refit.model.backbone is backbone  # no second model in memory
+    assert 0 < refit.kept_epoch == chosen.kept_epoch
+    plain = everything(case).run(replace(config, epochs=chosen.kept_epoch), tmp_path / "plain", validate=False)
+    assert same(weights_of(refit.model.backbone.model), weights_of(plain.model.backbone.model))
+    assert same(weights_of(refit.model.head.head), weights_of(plain.model.head.head))
+    assert not same(weights_of(refit.model.head.head), weights_of(chosen.model.head.head))
+    assert refit.model.head.temperature == chosen.model.head.temperature != 1
+    assert [{**record, "seconds": 0} for record in refit.history] == [{**r, "seconds": 0} for r in chosen.history]
+    np.testing.assert_array_equal(refit.probabilities["val"], chosen.probabilities["val"])
+    assert refit.rows.keys() == {"val", "test"}
+
+
+def test_a_refit_that_diverges_leaves_the_model_that_validation_chose(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Diverging(Training):
+        def update(self, *step: Any) -> float:
+            if self.chosen is not None and self.at.step == 2:
+                self._diverged("the loss is nan")
+            return super().update(*step)
+
+    config = quick(epochs=6, warm_start=False, schedule="step", warmup=0.0, lr=1e-2, head_lr=3e-2)
+    expected = case.run(config, tmp_path / "expected")
+    monkeypatch.setattr("finetune.train.Training", Diverging)
+    kept = f"of the training before the refit, the weights of epoch {expected.kept_epoch} are kept in .*run/model"
+    with pytest.raises(DivergenceError, match=f"diverged at step 3, .*; {kept}$"):
+        case.run(replace(config, refit=True), tmp_path / "run")
+    model = load_finetuned(tmp_path / "run", device="cpu")
+    assert model.head.temperature == expected.model.head.temperature != 1
+    _, probabilities, _ = model.predict_proba(case.table, case.files)
+    np.testing.assert_allclose(probabilities[case.test], expected.probabilities["test"], atol=1e-6)
+
+
+def test_where_no_epoch_is_better_a_refit_trains_the_head_alone(case: Case, tmp_path: Path) -> None:
+    config = quick(epochs=2, lr=0.5, head_lr=0.5, average="none", warmup=0.0, refit=True)
+    config = replace(config, head=HeadConfig(hidden=(), epochs=300, lr=0.05, batch_size=16))
+    result = replace(case, val=case.train).run(config, tmp_path)
+    assert result.kept_epoch == 0
+    assert same(weights_of(result.model.backbone.model), weights_of(case.backbone().model))
+
+
+def test_max_steps(case: Case, tmp_path: Path) -> None:
+    result = case.run(quick(max_steps=4, batch_size=5), tmp_path)
+    assert [record["step"] for record in result.history] == [0, 3, 4]
+
+
+@pytest.mark.parametrize("augmentation", [{}, {"crop": 0.5, "flip": True}], ids=["plain", "augmented"])
+def test_micro_batches_change_memory_and_nothing_else(case: Case, tmp_path: Path, augmentation: dict[str, Any]) -> None:
+    head = HeadConfig(hidden=(16,), epochs=2, dropout=0.0)
+    # Plain gradient descent would tell more, but Adam's first steps are steep enough if the rate is small.
+    config = quick(head=head, batch_size=6, epochs=1, lr=1e-4, **augmentation)
+    whole = case.run(config, tmp_path).history
+    parts = case.run(replace(config, micro_batch=2), tmp_path).history
+    for one, other in zip(whole, parts, strict=True):
+        assert one["val_loss"] == pytest.approx(other["val_loss"], abs=1e-4)
+        assert one["train_loss"] == pytest.approx(other["train_loss"], abs=1e-5)
+
+
+class SmallDevice(PairClassifier):
+    """A device that has memory for so many images at once."""
+
+    room = 2
+
+    def forward(self, pixels: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(pixels, *rest)
+
+
+def test_out_of_memory_halves_the_micro_batch(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = quick(batch_size=6, epochs=2)
+    expected = case.run(replace(config, micro_batch=2), tmp_path)
+    monkeypatch.setattr("finetune.train.PairClassifier", SmallDevice)
+    result = case.run(config, tmp_path)
+    assert same(weights_of(result.model.head.head), weights_of(expected.model.head.head))
+    with pytest.raises(
+        OutOfMemory,
+        match="too little memory for 3 images at once: try --batch-size auto .* or --micro-batch 1",
+    ):
+        case.run(replace(config, micro_batch=3), tmp_path)
+    monkeypatch.setattr(SmallDevice, "room", 0)
+    with pytest.raises(OutOfMemory, match="for 1 images at once: try --gradient-checkpointing"):
+        case.run(config, tmp_path)
+
+
+def test_divergence_keeps_the_last_good_weights(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def explode(name: str, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        calls.append(name)
+        return row_losses(name, outputs, labels) * (float("nan") if len(calls) > 8 else 1)
+
+    monkeypatch.setattr("finetune.loop.row_losses", explode)
+    config = quick(batch_size=5, epochs=5)  # 3 steps an epoch
+    with pytest.raises(
+        DivergenceError,
+        match=r"diverged at step 9, epoch 3 \(the loss is nan\) with learning rates from .* are kept in",
+    ):
+        case.run(config, tmp_path)
+    monkeypatch.undo()
+    kept = load_finetuned(tmp_path, device="cpu")
+    expected = case.run(replace(config, epochs=5, max_steps=6), tmp_path / "other")
+    rows, probabilities, _ = kept.predict_proba(case.table, case.files)
+    assert len(rows) == len(case.table)
+    assert np.isfinite(probabilities).all()
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+    assert len(expected.history) == 3
+
+
+@pytest.mark.parametrize(
+    ("freeze", "learns", "rests"),
+    [
+        ("image", "text_projection.weight", "visual_projection.weight"),
+        ("text", "vision_model.encoder.layers.0.mlp.fc1.weight", "text_model.encoder.layers.1.mlp.fc1.weight"),
+        (1, "vision_model.encoder.layers.1.mlp.fc1.weight", "vision_model.encoder.layers.0.mlp.fc1.weight"),
+        (2, "text_model.final_layer_norm.weight", "text_model.encoder.layers.1.mlp.fc1.weight"),
+    ],
+)
+def test_freeze(case: Case, tmp_path: Path, freeze: int | str, learns: str, rests: str) -> None:
+    before = weights_of(case.backbone().model)
+    result = case.run(quick(freeze=freeze, epochs=1), tmp_path, validate=False)
+    after = weights_of(result.model.backbone.model)
+    assert not torch.equal(after[learns], before[learns])
+    assert torch.equal(after[rests], before[rests])
+    for tower in ("vision_model", "text_model"):
+        embedding = next(name for name in after if name.startswith(f"{tower}.embeddings.position"))
+        moved = not torch.equal(after[embedding], before[embedding])
+        assert moved == (freeze == ("text" if tower == "vision_model" else "image"))
+
+
+def test_freezing_more_layers_than_there_are(case: Case, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="freeze is 3, but the towers have up to 2 layers"):
+        case.run(quick(freeze=3), tmp_path)
+
+
+def test_rates_fall_from_the_head_to_the_first_layer(case: Case) -> None:
+    config = replace(FinetuneConfig.default(), lr=1e-3, head_lr=1e-2, layer_decay=0.5, weight_decay=0.1)
+    classifier = PairClassifier(case.backbone(), Head(config.head, 32), config.head.features)
+    learning = choose_weights(classifier, config)
+    of = {
+        id(parameter): (group["rate"], group["weight_decay"])
+        for group in parameter_groups(classifier, learning, config)
+        for parameter in group["params"]
+    }
+    named = {name: of[id(parameter)] for name, parameter in learning.items()}
+    assert len(of) == len(learning)
+    assert "model.logit_scale" not in learning
+    assert named["head.0.weight"] == (1e-2, 0.1)
+    assert named["head.0.bias"] == (1e-2, 0.0)
+    assert named["model.visual_projection.weight"] == (1e-3, 0.1)
+    assert named["model.text_model.encoder.layers.1.mlp.fc1.weight"] == (5e-4, 0.1)
+    assert named["model.text_model.encoder.layers.0.layer_norm1.weight"] == (2.5e-4, 0.0)
+    assert named["model.vision_model.embeddings.class_embedding"] == (1.25e-4, 0.0)
+    assert named["model.vision_model.embeddings.position_embedding.weight"] == (1.25e-4, 0.0)
+
+
+def test_rate_follows_the_width(case: Case, tmp_path: Path) -> None:
+    model = case.backbone().model  # both towers are 32 wide
+    assert top_rate(model, FinetuneConfig.default(), "image") == pytest.approx(0.04 / 32)
+    assert top_rate(model, FinetuneConfig(lora=4), "text") == pytest.approx(0.4 / 32)
+    assert top_rate(model, FinetuneConfig(lr=1e-5), "text") == 1e-5
+
+
+def test_average_is_what_is_kept(case: Case, tmp_path: Path) -> None:
+    """One step: the average is decayed by (1 + step) / (10 + step), a tenth before the first."""
+    config = quick(max_steps=1, warmup=0.0)
+    start = weights_of(case.backbone().model)["visual_projection.weight"]
+    after = []
+    for how in ({"ema_decay": 0.9}, {"ema_decay": 0.05}, {"average": "none"}):
+        result = case.run(replace(config, **how), tmp_path, validate=False)
+        after.append(weights_of(result.model.backbone.model)["visual_projection.weight"] - start)
+    torch.testing.assert_close(after[0], 0.9 * after[2])
+    torch.testing.assert_close(after[1], 0.95 * after[2])
+
+
+def test_interpolation_is_between_the_start_and_the_end(case: Case, tmp_path: Path) -> None:
+    """Half the way where nothing is validated."""
+    config = quick(lr=1e-3)
+    ends = [case.run(replace(config, average=how), tmp_path, validate=False) for how in ("none", "interpolate")]
+    assert [result.share for result in ends] == [1.0, 0.5]
+    start = weights_of(case.backbone().model)
+    end, middle = (weights_of(result.model.backbone.model) for result in ends)
+    for name, value in middle.items():
+        torch.testing.assert_close(value, (start[name] + end[name]) / 2)
+
+
+def test_interpolation_goes_as_far_as_validation_likes(case: Case, tmp_path: Path) -> None:
+    """The share that is said gives the answers, and no share beyond it scores as well."""
+    config = quick(average="interpolate", lr=3e-3, patience=None, epochs=2)
+    watched = replace(case, val=case.train)
+    result = watched.run(config, tmp_path)
+    straight = watched.run(replace(config, average="none"), tmp_path)
+    labels, start = case.table.labels, weights_of(case.backbone().model)
+    assert result.kept_epoch == straight.kept_epoch > 0
+    end = weights_of(straight.model.backbone.model)
+    for name, value in weights_of(result.model.backbone.model).items():
+        torch.testing.assert_close(value, torch.lerp(start[name], end[name], result.share))
+    reached, farthest = (
+        cohen_kappa_score(labels[case.train], r.probabilities["val"].argmax(axis=1), weights="quadratic")
+        for r in (result, straight)
+    )
+    assert reached >= farthest - 0.25 / np.sqrt(12)
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_steps_loss_is_that_of_heads(case: Case, tmp_path: Path, name: str) -> None:
+    """All train rows in one step, whose loss is measured before anything moves."""
+    head = HeadConfig(hidden=(), loss=name, dropout=0.0, class_weights="balanced")
+    config = quick(head=head, warm_start=False, batch_size=12, max_steps=1)
+    result = case.run(config, tmp_path)
+    backbone = case.backbone()
+    pairs = embed(backbone, read_pair_data(backbone, case.table, case.files, config), case.train)
+    labels = case.table.labels[case.train]
+    outputs = TrainedHead(head, Head(head, pairs.dim, seed=3).eval(), pairs.dim, 3).outputs(pairs)
+    weights = torch.from_numpy(class_weights(config, labels))
+    expected = loss(name, outputs, torch.from_numpy(labels), weights)
+    assert result.history[-1]["train_loss"] == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["sord", "emd", "corn", "cumulative-link", "regression"])
+def test_every_loss_of_the_heads(case: Case, tmp_path: Path, loss: str) -> None:
+    linear = HeadConfig(hidden=(), epochs=2, loss=loss)
+    result = case.run(quick(head=linear, epochs=8, lr=1e-3, head_lr=1e-2, average="none"), tmp_path)
+    assert result.history[-1]["train_loss"] < 0.95 * result.history[1]["train_loss"]
+    np.testing.assert_allclose(result.probabilities["test"].sum(axis=1), 1, atol=1e-6)
+
+
+def test_gradient_checkpointing_changes_memory_and_nothing_else(case: Case, tmp_path: Path) -> None:
+    one = case.run(quick(epochs=1), tmp_path)
+    other = case.run(quick(epochs=1, gradient_checkpointing=True), tmp_path)
+    np.testing.assert_allclose(one.probabilities["test"], other.probabilities["test"], atol=1e-5)
+
+
+def test_augmentation(case: Case, tmp_path: Path) -> None:
+    pixels = torch.arange(2 * 3 * 8 * 8, dtype=torch.float32).reshape(2, 3, 8, 8)
+    assert draw_views(2, crop=1.0, flip=False) is None
+    torch.manual_seed(0)
+    views = draw_views(2, crop=1.0, flip=True)
+    assert views is not None
+    flipped = seen(pixels, views)
+    for got, picture in zip(flipped, pixels, strict=True):
+        mirrored = torch.allclose(got, picture.flip(-1), atol=1e-3)
+        assert mirrored or torch.allclose(got, picture, atol=1e-3)
+    views = draw_views(2, crop=0.5, flip=False)
+    assert views is not None
+    cropped = seen(pixels, views)
+    assert cropped.shape == pixels.shape
+    assert (cropped.amax((1, 2, 3)) <= pixels.amax((1, 2, 3)) + 1e-3).all()
+    assert case.run(quick(crop=0.6, flip=True), tmp_path).history
+
+
+def test_lora_without_peft(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "peft", None)
+    with pytest.raises(InputError, match=r"lora needs the package peft.*pip install"):
+        case.run(quick(lora=4), tmp_path)
+
+
+def test_lora_trains_few_weights_and_leaves_an_ordinary_model(case: Case, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    before = weights_of(case.backbone().model)
+    result = case.run(quick(lora=2, lr=1e-2), tmp_path, validate=False)
+    after = weights_of(result.model.backbone.model)
+    assert after.keys() == before.keys()
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert changed
+    assert all(name.split(".")[-2] in ("q_proj", "k_proj", "v_proj", "out_proj") for name in changed)
+
+
+def test_lora_of_a_real_shape_trains_under_two_percent(tmp_path: Path) -> None:
+    """ViT-B/32, its embeddings left small to spare time; their full size would only lower the share."""
+    pytest.importorskip("peft")
+    folder = make_clip_folder(
+        tmp_path / "b32", dim=512, image_size=64, patch_size=32, vision=Tower(768, 12, 12), text=Tower(512, 12, 8)
+    )
+    backbone = load_backbone(resolve_backbone(str(folder)), device="cpu", precision="fp32")
+    config = FinetuneConfig(lora=8)
+    everything = sum(parameter.numel() for parameter in backbone.model.parameters())
+    learning = choose_weights(PairClassifier(backbone, Head(config.head, 512), config.head.features), config)
+    adapters = {name: parameter for name, parameter in learning.items() if not name.startswith("head.")}
+    assert len(adapters) == 2 * 4 * (12 + 12)
+    assert sum(parameter.numel() for parameter in adapters.values()) < 0.02 * everything
+
+
+def test_a_backbone_in_half_precision_is_refused(case: Case, tmp_path: Path) -> None:
+    half = load_backbone(resolve_backbone(str(case.model)), device="cpu", precision="bf16")
+    with pytest.raises(BackboneError, match="fine-tuning needs weights in fp32, not bf16"):
+        case.run(quick(), tmp_path, backbone=half)
+
+
+def test_no_usable_picture(case: Case, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(case.folder / "image", folder)
+    from consistency.data.files import find_images
+
+    for name in set(case.table.images[case.val]):
+        (folder / name).unlink()
+    gone = replace(case, files=find_images(case.table.images, folder))
+    with pytest.raises(InputError, match=f"none of the {len(case.val)} val rows has an image that can be used"):
+        gone.run(quick(), tmp_path)

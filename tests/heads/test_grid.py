@@ -1,0 +1,305 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import t
+from sklearn.metrics import cohen_kappa_score, f1_score, log_loss
+
+from consistency.data.splits import make_folds
+from consistency.errors import DivergenceError, InputError
+from heads import train as train_module
+from heads.grid import default_grid, read_grid, run_grid
+from heads.model import Answer, HeadConfig
+from heads.select import POWERS, Entry, best_power, choose, leaderboard, standard_error
+from heads.train import Job, train_heads
+from tests.builders.head_data import make_pairs
+
+SMALL = [
+    HeadConfig(features=features, hidden=hidden, loss=loss, lr=1e-2, epochs=6, batch_size=64, patience=3)
+    for features in ("full", "product")
+    for hidden in ((), (8,))
+    for loss in ("cross-entropy", "corn")
+]
+
+
+@pytest.fixture(scope="module")
+def data():
+    embeddings, labels = make_pairs()
+    return embeddings, labels, embeddings.image_index.astype(object)
+
+
+@pytest.fixture(scope="module")
+def result(data):
+    return run_grid(SMALL, *data, repeats=2, seed=3, fingerprint="cafe")
+
+
+def entry(*folds, parameters=10, epochs=1, **settings):
+    """An entry with these scores per fold after its last epoch, and worse ones before."""
+    curve = np.array(folds, dtype=float)[:, None] - np.arange(epochs)[::-1]
+    return Entry(HeadConfig(**settings), parameters, dict.fromkeys(("qwk", "macro_f1", "accuracy"), curve))
+
+
+def test_heads_that_diverge_take_no_part(data):
+    calm = SMALL[0]
+    wild = replace(calm, loss="regression", lr=1e30, class_weights="none")
+    found = run_grid([wild, calm], *data, repeats=1, seed=3)
+    assert [entry.config for entry in found.entries] == [calm]
+    assert (found.chosen, found.diverged, len(found.rows)) == (0, 1, 1)
+    assert found.trained.config == calm
+    assert np.isfinite(found.trained.predict_proba(data[0])).all()
+    with pytest.raises(DivergenceError, match="all 1 configurations diverged"):
+        run_grid([wild], *data, repeats=1, seed=3)
+
+
+def test_a_head_that_diverges_in_its_refit_gives_way_to_the_next(data, monkeypatch):
+    lost = []
+
+    def without_the_first(jobs, *arguments, **options):
+        lost.append(jobs[0].config)
+        outcomes = train_heads(jobs, *arguments, **options)
+        return [replace(outcome, diverged=jobs[0].config == lost[0]) for outcome in outcomes]
+
+    plain = run_grid(SMALL, *data, repeats=1, seed=3)
+    monkeypatch.setattr("heads.grid.train_heads", without_the_first)
+    found = run_grid(SMALL, *data, repeats=1, seed=3)
+    assert lost == [plain.trained.config, found.trained.config]
+    assert found.diverged == plain.diverged + 1
+    assert [row["hidden"] for row in found.rows if row["chosen"]] == [found.trained.config.shape]
+
+
+def test_scores_are_those_of_heads_trained_on_the_folds_one_by_one(data, result):
+    embeddings, labels, groups = data
+    winner = result.entries[result.chosen]
+    seeds = np.random.SeedSequence(3).generate_state(10).tolist()
+    number = 0
+    for repeat in range(2):
+        folds = make_folds(labels, groups, folds=5, seed=3 + repeat)
+        for fold in range(5):
+            train, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+            assert not set(groups[train]) & set(groups[held])
+            (outcome,) = train_heads([Job(winner.config, train, seeds[number], held)], embeddings, labels)
+            curve = [(epoch["qwk"] + epoch["macro_f1"]) / 2 for epoch in outcome.history]
+            reached = curve[min(winner.epochs, len(curve)) - 1]
+            assert winner.folds()[number] == pytest.approx(reached, abs=0.03)  # a single row may flip
+            number += 1
+    assert winner.mean == pytest.approx(winner.folds().mean())
+
+
+def test_the_winner_is_trained_on_all_rows_for_the_chosen_epochs(data, result):
+    embeddings, labels, _ = data
+    winner = result.entries[result.chosen]
+    (refit,) = train_heads([Job(winner.config, np.arange(len(labels)), 3, stop=winner.epochs)], embeddings, labels)
+    for name, value in refit.head.state_dict().items():
+        np.testing.assert_allclose(result.trained.head.state_dict()[name], value, atol=1e-5)
+    assert result.trained.fingerprint == "cafe"
+
+
+def test_the_winner_has_learned_and_its_temperature_does_not_hurt():
+    embeddings, labels = make_pairs(800, noise=0.3)
+    train, test = np.arange(600), np.arange(600, 800)
+    trained = run_grid(SMALL, embeddings.take(train), labels[train], None, folds=3, repeats=1).trained
+    answer = trained.predict(embeddings.take(test))
+    assert cohen_kappa_score(labels[test], answer.predicted, weights="quadratic") > 0.3
+    assert f1_score(labels[test], answer.predicted, average="macro") > 0.3
+    plain = replace(trained, temperature=1.0).predict_proba(embeddings.take(test))
+    assert trained.temperature != 1
+    assert log_loss(labels[test], answer.probabilities) < log_loss(labels[test], plain) + 0.02
+
+
+def test_the_answer_is_the_best_of_the_powers_on_rows_held_out():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, 400)
+    probabilities = rng.dirichlet(np.ones(5), 400) + np.eye(5)[np.clip(labels + rng.integers(-1, 2, 400), 0, 4)]
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+
+    def score(power):
+        predicted = Answer.of(probabilities, power=power).predicted
+        kappa = cohen_kappa_score(labels, predicted, weights="quadratic")
+        return kappa + f1_score(labels, predicted, average="macro")
+
+    assert best_power(probabilities, labels) == max(POWERS, key=score)
+
+
+def test_a_regression_gets_exact_cut_points(data):
+    regression = HeadConfig(loss="regression", hidden=(8,), epochs=5, lr=1e-2)
+    trained = run_grid([regression], *data, repeats=1).trained
+    assert trained.thresholds is not None
+    assert list(trained.thresholds) == sorted(trained.thresholds)
+    answer = trained.predict(data[0])
+    assert np.array_equal(answer.predicted, np.searchsorted(trained.thresholds, answer.values, side="right"))
+
+
+def test_the_leaderboard_has_every_configuration_best_first(result):
+    rows = result.rows
+    assert [row["rank"] for row in rows] == list(range(1, len(SMALL) + 1))
+    assert [row["score_mean"] for row in rows] == sorted((row["score_mean"] for row in rows), reverse=True)
+    assert sum(row["chosen"] for row in rows) == 1
+    for row in rows:
+        folds = np.array([row[f"fold_{number}"] for number in range(1, 11)])
+        assert row["score_mean"] == pytest.approx(folds.mean())
+        assert row["score_std"] == pytest.approx(folds.std(ddof=1))
+        assert row["score_mean"] == pytest.approx((row["qwk_mean"] + row["macro_f1_mean"]) / 2)
+        assert 1 <= row["refit_epochs"] <= 6
+    assert rows[0]["behind_mean"] == rows[0]["behind_low"] == rows[0]["behind_high"] == 0
+    assert {row["hidden"] for row in rows} == {"linear", "8"}
+
+
+def test_the_lead_is_paired_and_its_interval_corrected(result):
+    """Nadeau & Bengio's corrected resampled t-test, of 2 times 5 folds, with SciPy's t for the interval."""
+    first, *others = [np.array([row[f"fold_{number}"] for number in range(1, 11)]) for row in result.rows]
+    for row, folds in zip(result.rows[1:], others, strict=True):
+        behind = first - folds
+        error = np.sqrt((1 / 10 + 1 / 4) * behind.var(ddof=1))  # of 5 folds one is held out for every four trained on
+        low, high = t.interval(0.95, df=9, loc=behind.mean(), scale=error)
+        found = [row[f"behind_{name}"] for name in ("mean", "se", "low", "high")]
+        assert found == pytest.approx([behind.mean(), error, low, high])
+
+
+def test_the_smallest_within_one_standard_error_of_the_leader_wins():
+    leader = entry(0.8, 0.6, 0.7, parameters=100)
+    level = entry(0.7, 0.65, 0.72, parameters=10)
+    equal_size = entry(0.69, 0.65, 0.72, parameters=10)
+    behind = entry(0.5, 0.31, 0.42, parameters=1)
+    entries = [behind, equal_size, leader, level]
+    differences = leader.folds() - level.folds()
+    assert differences.mean() < standard_error(differences)
+    assert (leader.folds() - behind.folds()).mean() > standard_error(leader.folds() - behind.folds())
+    assert choose(entries) == 3
+    assert choose([behind, leader]) == 1
+    assert [row["rank"] for row in leaderboard(entries, [3], 3) if row["chosen"]] == [2]
+
+
+def test_fewer_epochs_are_smaller_and_the_best_epoch_is_that_of_the_mean_curve():
+    short, long = entry(0.7, 0.7, epochs=2), entry(0.7, 0.7, epochs=5)
+    assert (short.epochs, long.epochs) == (2, 5)
+    assert choose([long, short]) == 1
+
+
+def test_the_standard_error_may_count_that_folds_overlap():
+    differences = np.array([0.1, 0.3, -0.2, 0.2])
+    naive = differences.std(ddof=1) / 2
+    assert standard_error(differences) == pytest.approx(naive)
+    assert standard_error(differences, overlap=1 / 4) == pytest.approx(naive * np.sqrt(1 + 4 / 4))
+    assert standard_error(np.array([0.3])) == 0
+
+
+def test_an_interrupted_grid_continues_and_ends_the_same(data, result, tmp_path, monkeypatch):
+    state = tmp_path / "state.jsonl"
+    real, trained = train_module.train_stack, []
+
+    def stops_after_ten(jobs, pairs, **choices):
+        if len(trained) == 10:
+            raise KeyboardInterrupt
+        trained.append(len(jobs))
+        return real(jobs, pairs, **choices)
+
+    monkeypatch.setattr(train_module, "train_stack", stops_after_ten)
+    with pytest.raises(KeyboardInterrupt):
+        run_grid(SMALL, *data, repeats=2, seed=3, state=state)
+    with state.open("ab") as file:
+        file.write(b'{"77": {"qwk": [0.1')  # a kill in the middle of a line
+    left = []
+
+    def counts(jobs, pairs, **choices):
+        left.extend(job for job in jobs if job.stop is None)  # refits stop where the folds say
+        return real(jobs, pairs, **choices)
+
+    monkeypatch.setattr(train_module, "train_stack", counts)
+    again = run_grid(SMALL, *data, repeats=2, seed=3, state=state)
+    assert 0 < len(left) < len(SMALL) * 10
+    assert again.rows == result.rows
+    assert again.trained.temperature == result.trained.temperature
+    left.clear()
+    assert run_grid(SMALL, *data, repeats=2, seed=3, state=state).rows == result.rows
+    assert left == []
+
+
+def test_the_number_of_threads_changes_nothing(data, result):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert run_grid(SMALL, *data, repeats=2, seed=3).rows == result.rows
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_the_record_of_another_grid_is_refused(data, tmp_path):
+    state = tmp_path / "state.jsonl"
+    embeddings, labels, groups = data
+    run_grid(SMALL[:1], embeddings, labels, groups, repeats=1, state=state)
+    with pytest.raises(InputError, match="records another grid or other data: resume it with the same"):
+        run_grid(SMALL[:2], embeddings, labels, groups, repeats=1, state=state)
+    with pytest.raises(InputError, match="records another grid or other data"):
+        run_grid(SMALL[:1], embeddings, labels[::-1].copy(), groups, repeats=1, state=state)
+    state.write_text("a poem\n")
+    with pytest.raises(InputError, match="is no record of a grid"):
+        run_grid(SMALL[:1], embeddings, labels, groups, repeats=1, state=state)
+
+
+def test_the_best_can_answer_together(data):
+    embeddings, labels, groups = data
+    together = run_grid(SMALL[:4], *data, repeats=1, ensemble=3)
+    assert sorted(row["rank"] for row in together.rows if row["chosen"]) == [1, 2, 3]
+    assert [member.config.as_dict()["loss"] for member in together.trained.members] == [
+        row["loss"] for row in together.rows[:3]
+    ]
+    assert together.trained.predict_proba(embeddings).shape == (len(labels), 5)
+
+
+def test_leaders_are_told_while_the_grid_runs(data):
+    told = []
+    run_grid(SMALL[:6], *data, repeats=1, watch=lambda leaders: told.append([leader.mean for leader in leaders]))
+    assert all(means == sorted(means, reverse=True) for means in told)
+    assert len(told[-1]) == 5
+
+
+def test_the_default_grid_is_a_set():
+    configs = default_grid()
+    assert len(set(configs)) == len(configs)
+
+
+def test_a_grid_file_is_every_combination(tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_text(
+        """
+        [[grid]]
+        features = ["full", "product"]
+        hidden = [[], [32, 16]]
+        lr = [1e-3, 1e-2, 1e-2]
+
+        [[grid]]
+        hidden = [8]
+        loss = "corn"
+        """
+    )
+    configs = read_grid(path)
+    assert len(configs) == 2 * 2 * 2 + 1
+    assert configs[0] == HeadConfig(features="full", hidden=(), lr=1e-3)
+    assert configs[-1] == HeadConfig(hidden=(8,), loss="corn")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("grid = [", "is no TOML"),
+        ("", "expected tables .*, found nothing"),
+        ("[other]\nlr = 1", "and nothing else, found other"),
+        ("grid = 3", "expected tables"),
+        ("[[grid]]\nlr = 1e-3\n[[grid]]\nrate = 1", "number 2: unknown head setting rate: expected features"),
+        ('[[grid]]\nlr = ["fast"]', "number 1: lr is 'fast'"),
+        ("[[grid]]\nhidden = 64", "number 1: hidden is 64: expected a list of widths"),
+        ("[[grid]]\nlr = []", "an empty list leaves no configuration"),
+    ],
+)
+def test_what_is_wrong_with_a_grid_file_is_said(tmp_path, text, message):
+    path = tmp_path / "grid.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_grid(path)
+
+
+def test_a_missing_grid_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read the grid file .*none.toml: No such file"):
+        read_grid(tmp_path / "none.toml")

@@ -1,0 +1,223 @@
+import hashlib
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from consistency.errors import InputError, StorageError
+from heads.config import FEATURES, feature_dim, parameter_count
+from heads.losses import OUTPUTS
+from heads.model import (
+    Answer,
+    Head,
+    HeadConfig,
+    HeadEnsemble,
+    TrainedHead,
+    load_head,
+    pair_features,
+)
+from heads.published import export_published, import_published
+from tests.builders.head_data import make_pairs
+
+
+@pytest.fixture(scope="module")
+def embeddings():
+    return make_pairs()[0]
+
+
+def trained(config=None, *, dim=12, **settings):
+    config = config or HeadConfig.paper()
+    return TrainedHead(config, Head(config, dim, seed=3).eval(), dim, 3, **settings)
+
+
+def test_the_paper_head_is_the_published_classifier():
+    head = Head(HeadConfig.paper(), 512)
+    assert {name: tuple(value.shape) for name, value in head.state_dict().items()} == {
+        "0.weight": (256, 1024),
+        "0.bias": (256,),
+        "3.weight": (5, 256),
+        "3.bias": (5,),
+    }
+    assert head[2].p == 0.3
+    plain = nn.Sequential(nn.Linear(1024, 256), nn.ReLU(), nn.Dropout(0.3), nn.Linear(256, 5)).eval()
+    plain.load_state_dict(head.state_dict())
+    x = torch.randn(4, 1024)
+    torch.testing.assert_close(head.eval()(x), plain(x))
+
+
+def test_weights_start_as_torchs_linear_layers_do_and_come_from_the_seed():
+    mine, again, other = (Head(HeadConfig.paper(), 64, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(mine[0].weight, again[0].weight)
+    assert not torch.equal(mine[0].weight, other[0].weight)
+    default = nn.Linear(128, 256)
+    with torch.no_grad():
+        for figure in (torch.std, lambda weight: weight.abs().max()):
+            assert float(figure(mine[0].weight)) == pytest.approx(float(figure(default.weight)), rel=0.02)
+
+
+def test_features_are_what_their_names_say():
+    images, hashtags = torch.tensor([[0.6, 0.8]]), torch.tensor([[1.0, 0.0]])
+    expected = {
+        "concat": [0.6, 0.8, 1.0, 0.0],
+        "full": [0.6, 0.8, 1.0, 0.0, 0.6, 0.0, 0.4, 0.8, 0.6],
+        "product": [0.6, 0.0],
+        "image": [0.6, 0.8],
+        "text": [1.0, 0.0],
+    }
+    assert set(expected) == set(FEATURES)
+    for kind, values in expected.items():
+        torch.testing.assert_close(pair_features(kind, images, hashtags), torch.tensor([values]))
+        assert feature_dim(kind, 2) == len(values)
+
+
+@pytest.mark.parametrize("loss", OUTPUTS)
+def test_a_saved_head_answers_alike_to_the_bit(loss, embeddings, tmp_path):
+    config = HeadConfig(loss=loss, hidden=(8, 6), patience=3)
+    before = trained(config, power=1.5, thresholds=(1.5, 2.5, 3.25, 4.5), temperature=1.7, fingerprint="ab12")
+    before.save(tmp_path)
+    after = load_head(tmp_path)
+    assert (after.config, after.seed, after.power, after.fingerprint) == (config, 3, 1.5, "ab12")
+    for field in ("predicted", "values", "probabilities"):
+        assert np.array_equal(getattr(after.predict(embeddings), field), getattr(before.predict(embeddings), field))
+    assert sum(p.numel() for p in after.head.parameters()) == parameter_count(config, 12)
+
+
+def test_answers_are_probabilities_and_expected_scores(embeddings):
+    answer = trained().predict(embeddings)
+    assert answer.probabilities.shape == (len(embeddings), 5)
+    assert answer.probabilities.dtype == np.float64
+    np.testing.assert_allclose(answer.probabilities.sum(axis=1), 1)
+    np.testing.assert_allclose(answer.values, answer.probabilities @ [1, 2, 3, 4, 5])
+    assert np.array_equal(answer.predicted, answer.probabilities.argmax(axis=1))
+    assert np.array_equal(trained().predict_proba(embeddings), answer.probabilities)
+    cut = trained(thresholds=(0.0, 0.0, 0.0, 9.0)).predict(embeddings)
+    assert (cut.predicted == 3).all()
+
+
+@pytest.mark.parametrize("features", FEATURES)
+@pytest.mark.parametrize("hidden", [(), (8,), (8, 6)])
+@pytest.mark.parametrize("loss", ["cross-entropy", "cumulative-link"])
+def test_first_layers_split_by_table_say_what_pair_features_say(features, hidden, loss, embeddings):
+    head = Head(HeadConfig(features=features, hidden=hidden, loss=loss), 12).double().eval()
+    images, hashtags = torch.from_numpy(embeddings.images).double(), torch.from_numpy(embeddings.hashtags).double()
+    i, j = torch.from_numpy(embeddings.image_index), torch.from_numpy(embeddings.hashtag_index)
+    torch.testing.assert_close(
+        head.of_pairs(images, hashtags)(i, j), head(pair_features(features, images[i], hashtags[j]))
+    )
+
+
+def test_a_pair_is_answered_alike_whatever_stands_beside_it(embeddings):
+    head = trained(HeadConfig(hidden=(16,)))
+    alone = np.concatenate([head.predict_proba(embeddings.take(np.array([row]))) for row in range(20)])
+    np.testing.assert_allclose(head.predict_proba(embeddings)[:20], alone, atol=1e-6)
+
+
+def test_the_power_of_the_error_decides_between_mode_median_and_mean():
+    probabilities = np.array([[0.4, 0.05, 0.03, 0.22, 0.3]])
+    answers = [int(Answer.of(probabilities, power=power).predicted[0]) for power in (0, 1, 2)]
+    assert answers == [0, 3, 2]
+    assert Answer.of(probabilities, thresholds=(0.5, 1, 2, 2.5)).predicted.tolist() == [4]
+
+
+def test_an_ensemble_answers_with_the_mean_and_survives_saving(embeddings, tmp_path):
+    members = (trained(), trained(HeadConfig(hidden=(8,), loss="corn"), temperature=2.0))
+    before = HeadEnsemble(members, 0.0)
+    expected = (members[0].predict_proba(embeddings) + members[1].predict_proba(embeddings)) / 2
+    np.testing.assert_allclose(before.predict_proba(embeddings), expected)
+    assert np.array_equal(before.predict(embeddings).predicted, expected.argmax(axis=1))
+    before = HeadEnsemble(members, 2.0)
+    before.save(tmp_path)
+    for field in ("predicted", "probabilities"):
+        after = load_head(tmp_path).predict(embeddings)
+        assert np.array_equal(getattr(after, field), getattr(before.predict(embeddings), field))
+    (tmp_path / "head-2" / "head.safetensors").unlink()
+    with pytest.raises((InputError, StorageError), match=r"head-2"):
+        load_head(tmp_path)
+
+
+def test_embeddings_of_another_size_are_refused():
+    with pytest.raises(InputError, match="trained on embeddings of 12 numbers, got 8"):
+        trained().predict(make_pairs(dim=8)[0])
+
+
+def test_the_published_file_goes_both_ways(embeddings, tmp_path):
+    path = tmp_path / "5_classifier.pth"
+    classifier = nn.Sequential(nn.Linear(24, 256), nn.ReLU(), nn.Dropout(0.3), nn.Linear(256, 5)).eval()
+    torch.save(classifier.state_dict(), path)
+    head = import_published(path)
+    pairs = torch.from_numpy(
+        np.hstack([embeddings.images[embeddings.image_index], embeddings.hashtags[embeddings.hashtag_index]])
+    )
+    expected = classifier(pairs).softmax(1).detach().numpy()
+    np.testing.assert_allclose(head.predict_proba(embeddings), expected, atol=1e-6)
+    export_published(head, tmp_path / "again.pth")
+    written = torch.load(tmp_path / "again.pth", weights_only=True)
+    assert list(written) == ["0.weight", "0.bias", "3.weight", "3.bias"]
+    assert all(torch.equal(written[name], value) for name, value in classifier.state_dict().items())
+
+
+def test_what_has_no_published_layout_is_refused(tmp_path):
+    with pytest.raises(InputError, match="only a head on concat features"):
+        export_published(trained(HeadConfig()), tmp_path / "x.pth")
+    with pytest.raises(InputError, match="does not exist"):
+        import_published(tmp_path / "x.pth")
+    (tmp_path / "x.pth").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="is no published classifier"):
+        import_published(tmp_path / "x.pth")
+
+
+class Trap:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('code in a weight file was run')",))
+
+
+def test_code_in_a_weight_file_is_not_run(tmp_path):
+    torch.save({"0.weight": Trap()}, tmp_path / "trap.pth")
+    with pytest.raises(InputError, match="is no published classifier"):
+        import_published(tmp_path / "trap.pth")
+
+
+def test_a_folder_without_a_readable_head_is_explained(tmp_path):
+    with pytest.raises(InputError, match=r"holds no trained head: .*head.json is missing"):
+        load_head(tmp_path)
+    trained().save(tmp_path)
+    weights = tmp_path / "head.safetensors"
+    assert hashlib.sha256(weights.read_bytes()).hexdigest() in (tmp_path / "head.safetensors.sha256").read_text()
+    description = json.loads((tmp_path / "head.json").read_text())
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(StorageError, match="damaged"):
+        load_head(tmp_path)
+    trained().save(tmp_path)
+    (tmp_path / "head.json").write_text(json.dumps(description | {"format": 2}))
+    with pytest.raises(InputError, match="has format 2, expected 1"):
+        load_head(tmp_path)
+    other = description | {"embed_dim": 13}
+    (tmp_path / "head.json").write_text(json.dumps(other))
+    with pytest.raises(InputError, match="holds no head this version can read"):
+        load_head(tmp_path)
+
+
+def test_configurations_survive_json_and_say_what_is_wrong_with_them():
+    for config in (HeadConfig(), HeadConfig.paper(), HeadConfig(hidden=(), patience=4)):
+        assert HeadConfig.from_dict(json.loads(json.dumps(config.as_dict()))) == config
+    wrong = {
+        "features is 'sum': expected one of concat, full": {"features": "sum"},
+        "loss is 3: expected one of cross-entropy": {"loss": 3},
+        r"hidden is \[4, 4, 4\]: expected at most two positive widths": {"hidden": [4, 4, 4]},
+        "hidden is 64: expected a list of widths": {"hidden": 64},
+        "dropout is 1.0: expected a number of at least 0 and below 1": {"dropout": 1.0},
+        "lr is 'fast': expected a number": {"lr": "fast"},
+        "lr is nan": {"lr": float("nan")},
+        "epochs is 2.5: expected a whole number of at least 1": {"epochs": 2.5},
+        "batch_size is True": {"batch_size": True},
+        "patience is 0": {"patience": 0},
+        "standardise is 1: expected true or false": {"standardise": 1},
+        "unknown head setting learning_rate: expected features, hidden": {"learning_rate": 1},
+    }
+    for message, values in wrong.items():
+        with pytest.raises(InputError, match=message):
+            HeadConfig.from_dict(values)
+    assert replace(HeadConfig(), hidden=[3]).hidden == (3,)

@@ -1,0 +1,232 @@
+"""Recomputes every number of a run's metrics.json and per_score.csv from its predictions.csv alone, and every number
+of the tables of `paper` from those of its runs; imports nothing of the project.
+
+    python tests/promises/recompute_metrics.py RUN_DIR...
+
+Prints the largest difference, and exits 1 where a number differs by more than 1e-9 or is missing.
+"""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import norm, rankdata, t
+
+TOLERANCE = 1e-9
+RESAMPLES = 2000
+LEVEL = 0.95
+
+
+def read(path):
+    """{(system, split): columns} with scores, predictions, values, probabilities and clusters."""
+    systems = {}
+    with open(path, encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            systems.setdefault((row["system"], row["split"]), []).append(row)
+    return {
+        key: {
+            "cluster": [row["cluster"] for row in rows],
+            "true": np.array([int(row["score"]) for row in rows]),
+            "predicted": np.array([int(row["predicted"]) for row in rows]),
+            "value": np.array([float(row["value"]) for row in rows]),
+            "p": np.array([[float(row[f"p{k}"]) for k in range(1, 6)] for row in rows]) if rows[0]["p1"] else None,
+        }
+        for key, rows in systems.items()
+    }
+
+
+def measure(true, predicted, value, p):
+    """Every metric from its textbook definition; None where it is undefined."""
+    n = len(true)
+    present = sorted(set(true.tolist()) | set(predicted.tolist()))
+    per_class = []
+    for label in present:
+        hits = int(((true == label) & (predicted == label)).sum())
+        named, there = int((predicted == label).sum()), int((true == label).sum())
+        precision = hits / named if named else 0.0
+        recall = hits / there if there else 0.0
+        f1 = 2 * precision * recall / (precision + recall) if hits else 0.0
+        per_class.append((there, precision, recall, f1))
+    result = {"accuracy": float((true == predicted).mean())}
+    for i, name in enumerate(("precision", "recall", "f1"), start=1):
+        result[f"macro_{name}"] = sum(c[i] for c in per_class) / len(per_class)
+        result[f"weighted_{name}"] = sum(c[0] * c[i] for c in per_class) / n
+    result["mae"] = float(np.abs(true - predicted).mean())
+    result["within_one"] = float((np.abs(true - predicted) <= 1).mean())
+
+    place = {label: i for i, label in enumerate(present)}
+    a, b = np.array([place[t] for t in true.tolist()]), np.array([place[t] for t in predicted.tolist()])
+    # Mean squared distance of all (true, predicted) combinations, from moments.
+    chance = (a**2).mean() + (b**2).mean() - 2 * a.mean() * b.mean()
+    result["qwk"] = None if len(present) < 2 or chance == 0 else float(1 - ((a - b) ** 2).mean() / chance)
+
+    x, y = rankdata(true) - (n + 1) / 2, rankdata(value) - (n + 1) / 2
+    spread = (x @ x) * (y @ y)
+    result["spearman"] = None if spread == 0 else float((x @ y) / np.sqrt(spread))
+
+    result["ece"] = None
+    if p is not None:
+        top, right = p.max(1), p.argmax(1) + 1 == true
+        result["ece"] = 0.0
+        for i in range(15):
+            inside = (top > i / 15) & (top <= (i + 1) / 15)
+            if inside.any():
+                result["ece"] += inside.mean() * abs(right[inside].mean() - top[inside].mean())
+        result["ece"] = float(result["ece"])
+    return result
+
+
+def intervals(columns, seed):
+    """Bias-corrected percentiles over resampled clusters, as the head of consistency/evaluation/intervals.py says."""
+    clusters = list(dict.fromkeys(columns["cluster"]))
+    rows_of = {name: [] for name in clusters}
+    for i, name in enumerate(columns["cluster"]):
+        rows_of[name].append(i)
+    rows_of = [np.array(rows_of[name]) for name in clusters]
+    if len(clusters) < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    draws = []
+    for _ in range(RESAMPLES):
+        rows = np.concatenate([rows_of[i] for i in rng.integers(0, len(clusters), len(clusters))])
+        p = None if columns["p"] is None else columns["p"][rows]
+        draws.append(measure(columns["true"][rows], columns["predicted"][rows], columns["value"][rows], p))
+    sizes = [len(rows) for rows in rows_of]
+    effective = sum(sizes) ** 2 / sum(size**2 for size in sizes)
+    reach = t.ppf((1 + LEVEL) / 2, effective - 1) * (effective / (effective - 1)) ** 0.5
+    result = {}
+    for name, figure in measure(columns["true"], columns["predicted"], columns["value"], columns["p"]).items():
+        defined = [draw[name] for draw in draws if draw[name] is not None]
+        if figure is None or not defined:
+            result[name] = None
+            continue
+        gaps = [one - figure for one in defined]
+        share = sum(0.5 if abs(gap) <= 1e-9 else float(gap < 0) for gap in gaps) / len(gaps)
+        share = min(max(share, 1 / (len(gaps) + 1)), len(gaps) / (len(gaps) + 1))
+        bias = 0.0 if name == "ece" else norm.ppf(share)
+        places = [norm.cdf(2 * bias - reach), norm.cdf(2 * bias + reach)]
+        result[name] = [float(q) for q in np.quantile(defined, places)]
+    return result
+
+
+def difference(found, expected):
+    if found is None or expected is None:
+        return 0.0 if found is expected else float("inf")
+    return float(np.abs(np.array(found) - np.array(expected)).max())
+
+
+def recomputed(folder, wanted):
+    """{(system, split): (n, metrics, intervals)} of what is wanted from a run folder, from its predictions.csv."""
+    seed = json.loads((folder / "run.json").read_text(encoding="utf-8"))["seeds"]["bootstrap"]
+    found = {}
+    systems = read(folder / "predictions.csv")
+    for key in wanted:
+        columns = systems[key]
+        figures = measure(columns["true"], columns["predicted"], columns["value"], columns["p"])
+        found[key] = len(columns["true"]), figures, intervals(columns, seed) or dict.fromkeys(figures)
+    return found
+
+
+def check(folder):
+    """The largest difference in one run folder; of `paper` also in its tables, each line against its own run."""
+    entries = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    wanted = {}
+    for entry in entries:
+        wanted.setdefault(entry.get("run", ""), []).append((entry["system"], entry["split"]))
+    runs = {name: recomputed(folder / name, keys) for name, keys in wanted.items()}
+    worst = 0.0
+    for entry in entries:
+        n, figures, ranges = runs[entry.get("run", "")][entry["system"], entry["split"]]
+        worst = max(worst, difference(entry["n"], n))
+        for name, value in entry["metrics"].items():
+            worst = max(worst, difference(value, figures[name]), difference(entry["ci95"][name], ranges[name]))
+    worst = max(worst, *(check_scores(folder / name) for name in wanted))
+    if (folder / "paper.csv").is_file():
+        worst = max(worst, check_tables(folder, runs))
+    return worst
+
+
+def check_scores(folder):
+    """The largest difference in per_score.csv."""
+    with open(folder / "per_score.csv", encoding="utf-8", newline="") as file:
+        told = [(row.pop("system"), row.pop("split"), *map(float, row.values())) for row in csv.DictReader(file)]
+    expected = []
+    for (system, split), columns in read(folder / "predictions.csv").items():
+        true, predicted = columns["true"], columns["predicted"]
+        for score in range(1, 6):
+            hits = int(((true == score) & (predicted == score)).sum())
+            named, there = int((predicted == score).sum()), int((true == score).sum())
+            f1 = 2 * hits / (named + there) if hits else 0.0
+            expected.append((system, split, score, hits / max(named, 1), hits / max(there, 1), f1, there))
+    if [row[:2] for row in told] != [row[:2] for row in expected]:
+        return float("inf")
+    return max(difference(a[2:], b[2:]) for a, b in zip(told, expected, strict=True))
+
+
+def check_tables(folder, runs):
+    """The largest difference in paper.csv, backbones.csv and paper.md, whose figures are rounded."""
+    worst, lines, side = 0.0, [], {}
+    with open(folder / "paper.csv", encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            n, figures, ranges = runs[row["run"]][row["system"], row["split"]]
+            timings = json.loads((folder / row["run"] / "run.json").read_text(encoding="utf-8"))["timings"]
+            seconds = sum(timings.values())
+            worst = max(worst, difference(int(row["n"]), n), abs(float(row["seconds"]) - round(seconds, 3)))
+            for name, value in figures.items():
+                told = [float(row[key]) if row[key] else None for key in (name, f"{name}_low", f"{name}_high")]
+                expected = [value, *(ranges[name] or (None, None))]
+                worst = max(worst, *(difference(a, b) for a, b in zip(told, expected, strict=True)))
+            shown = [rounded(figures[name], ranges[name]) for name in ("accuracy", "macro_f1", "mae", "qwk")]
+            about = [row[key] for key in ("protocol", "backbone", "system", "split", "n")]
+            lines.append([*about, *shown, f"{round(seconds, 3):.1f}"])
+            side[row["protocol"], row["system"], row["split"], row["backbone"]] = figures
+    tables = read_markdown(folder / "paper.md")
+    if tables[0][1:] != lines:
+        return float("inf")
+    if (folder / "backbones.csv").is_file():
+        with open(folder / "backbones.csv", encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+        for row, shown in zip(rows, tables[1][1:], strict=True):
+            for column, cell, text in zip(header[3:], row[3:], shown[3:], strict=True):
+                title, backbone = column.split(" ", 1)
+                figure = side[*row[:3], backbone][{"macro-F1": "macro_f1", "QWK": "qwk"}[title]]
+                worst = max(worst, difference(float(cell) if cell else None, figure))
+                if text != rounded(figure, None):
+                    return float("inf")
+    return worst
+
+
+def read_markdown(path):
+    """Tables as lists of rows of cells, the header first."""
+    tables, inside = [], False
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("|"):
+            if not inside:
+                tables.append([])
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            if set("".join(cells)) != {"-"}:
+                tables[-1].append(cells)
+        inside = line.startswith("|")
+    return tables
+
+
+def rounded(value, interval):
+    """`.516 .48–.55`: three digits, two for an interval, no zero before the point."""
+
+    def text(number, digits):
+        shown = f"{abs(number):.{digits}f}"
+        sign = "-" if number < 0 and float(shown) else ""
+        return sign + (shown[1:] if shown.startswith("0") else shown)
+
+    if value is None:
+        return "–"
+    return text(value, 3) + (f" {text(interval[0], 2)}–{text(interval[1], 2)}" if interval else "")
+
+
+if __name__ == "__main__":
+    worst = {folder: check(Path(folder)) for folder in sys.argv[1:]}
+    for folder, found in worst.items():
+        print(f"{folder}: largest difference {found:.2g}")
+    sys.exit(not worst or max(worst.values()) > TOLERANCE)

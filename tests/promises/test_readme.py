@@ -1,0 +1,44 @@
+"""Every command that README and docs show is one that the command line understands."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from cli import app
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def shown_commands() -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"```(?:sh|console)\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = re.match(r"(?:\$ )?(?:\w+=\S+ )*(?:python cli\.py|koclip-consistency) (.*)", line)
+                if words:
+                    found.append((page.name, words[1].split(" #")[0]))
+    return found
+
+
+def test_readme_shows_every_command() -> None:
+    shown = " ".join(command for page, command in shown_commands() if page == "README.md")
+    for name in app.commands:
+        assert re.search(rf"\b{name}\b", shown), f"README never shows {name}"
+
+
+@pytest.mark.parametrize(("page", "line"), shown_commands())
+def test_shown_command_parses(page: str, line: str) -> None:
+    words = shlex.split(line)
+    command: click.Command = app
+    context = None
+    while isinstance(command, click.Group):
+        context = click.Context(command, parent=context)
+        _, found, words = command.resolve_command(context, words)
+        assert found is not None
+        command = found
+    if words != ["--help"]:
+        command.make_context(line, words, parent=context)  # raises for an unknown option or a wrong value

@@ -1,0 +1,111 @@
+"""Whole commands on the small demo set: every number recomputed by an outsider, every answer repeated by `score`."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import Ran
+from tests.promises import recompute_metrics
+
+Run = Callable[..., Ran]
+COMMANDS = {
+    "similarity": ["similarity"],
+    "heads-paper": ["heads", "--preset", "paper"],
+    "heads": ["heads", "--protocol", "grouped"],
+    "heads-grid": ["heads", "--grid", "--grid-file", "GRID", "--inner-folds", "3"],
+    "finetune": ["finetune", "--epochs", "1"],
+    "finetune-paper": ["finetune", "--preset", "paper", "--epochs", "1"],
+}
+GRID = """
+[[grid]]
+features = ["full", "concat"]
+hidden = [[], [16]]
+loss = ["cross-entropy", "corn"]
+epochs = [5]
+"""
+
+
+@pytest.fixture(scope="module")
+def folder_of_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "grid.toml").write_text(GRID)
+    return folder
+
+
+def options(small_demo: Path, folder_of_runs: Path, command: str) -> list[object]:
+    cache = [] if command == "finetune" else ["--cache", folder_of_runs / "cache"]
+    return ["--data", small_demo / "combined_data.csv", "--images", small_demo / "image", *cache]
+
+
+def answers(path: Path, system: str | None = None, split: str = "test") -> dict[int, dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [
+            row for row in csv.DictReader(file) if system is None or (row["system"], row["split"]) == (system, split)
+        ]
+    return {int(row["row"]): row for row in rows}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_run_folder_scores_again(run: Run, small_demo: Path, folder_of_runs: Path, name: str) -> None:
+    words = [str(folder_of_runs / "grid.toml") if word == "GRID" else word for word in COMMANDS[name]]
+    common = options(small_demo, folder_of_runs, words[0])
+    ran = run(*words, "--backbone", "tiny", *common, "--out", folder_of_runs / name, "--json")
+    assert ran.code == 0, ran.stderr
+    entries = ran.json()
+    if name == "heads":
+        assert "only 12 images are tested: intervals are wide" in ran.stderr
+    assert {"majority", "text-only", "name-and-text"} <= {entry["system"] for entry in entries}
+    assert recompute_metrics.check(folder_of_runs / name) <= recompute_metrics.TOLERANCE
+
+    systems = ["similarity-exact"] if name == "similarity" else [name]
+    for system in systems:
+        assert system in {entry["system"] for entry in entries}
+        out = folder_of_runs / f"{system}.csv"
+        cache = ["--cache", folder_of_runs / "cache"]
+        scored = run("score", "--model", folder_of_runs / name, "--system", system, *common[:4], *cache, "-o", out)
+        assert scored.code == 0, scored.stderr
+        again, before = answers(out), answers(folder_of_runs / name / "predictions.csv", system)
+        assert before
+        for row, answer in before.items():
+            assert again[row]["predicted"] == answer["predicted"]
+            assert float(again[row]["value"]) == pytest.approx(float(answer["value"]), abs=1e-5)
+
+
+def test_published_heads_are_evaluated_both_ways(small_demo: Path, folder_of_runs: Path) -> None:
+    entries = json.loads((folder_of_runs / "heads-paper" / "metrics.json").read_text())
+    sizes = {entry["split"]: entry["n"] for entry in entries if entry["system"] == "heads-paper"}
+    with (small_demo / "combined_data.csv").open(encoding="utf-8", newline="") as file:
+        rows = sum(1 for _ in csv.DictReader(file))
+    assert sizes == {"test": int(np.ceil(0.2 * rows)), "cv": rows}
+    with (folder_of_runs / "heads-paper" / "split.csv").open(encoding="utf-8", newline="") as file:
+        folds = {row["fold"] for row in csv.DictReader(file)}
+    assert folds == {"0", "1", "2", "3", "4"}
+
+
+def test_score_one_picture(run: Run, small_demo: Path, folder_of_runs: Path) -> None:
+    picture = next((small_demo / "image").iterdir())
+    words = ["score", "--model", folder_of_runs / "heads", "--cache", folder_of_runs / "cache", "--image", picture]
+    ran = run(*words, "--hashtag", "#바다", "--hashtag", "카페", "--json")
+    assert ran.code == 0, ran.stderr
+    scored = ran.json()
+    assert {record["hashtag"] for record in scored} == {"#바다", "카페"}
+    assert all(record["predicted"] in range(1, 6) for record in scored)
+    assert scored[0]["value"] >= scored[1]["value"]
+
+
+def test_report_and_compare(run: Run, folder_of_runs: Path) -> None:
+    runs = [folder_of_runs / "heads", folder_of_runs / "heads-grid"]
+    ran = run("report", *runs, "-o", folder_of_runs / "report.html")
+    assert ran.code == 0, ran.stderr
+    page = (folder_of_runs / "report.html").read_text(encoding="utf-8")
+    assert "heads-grid" in page
+    assert "data:image/" in page
+    compared = run("compare", *runs, "--json")
+    assert compared.code == 0, compared.stderr
+    assert {difference["metric"] for difference in compared.json()} >= {"macro_f1", "qwk"}
+    assert "over 10,000 resamples of the test images" in compared.stderr
+    assert "leave out what training again would change" in compared.stderr
