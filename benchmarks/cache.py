@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.timing import alternate, machine
+from embedcache.maintenance import compact
 from embedcache.segments import Keys, Vectors
 from embedcache.store import STORES, EmbeddingCache
 from embedcache.table import Table
@@ -133,7 +134,7 @@ def main() -> None:
         cache = EmbeddingCache.open(Path(folder) / "cache", fields)
         fill(cache, rows, given.dim)
         report(cache, "as extracted", Path(folder) / "plain.h5", rounds)
-        cache.compact()
+        compact(cache)
         report(cache, "compacted", Path(folder) / "plain.h5", rounds)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from consistency.errors import InputError, StorageError
+from consistency.errors import InputError, StorageError, os_errors_as, os_reason
 
 TEMP_PREFIX = ".writing-"
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)  # of file systems without flock
@@ -140,14 +140,10 @@ def sync_folder(folder: Path) -> None:
 
 def remove_replaced(paths: Iterable[Path], folder: Path) -> None:
     """Removes files of `folder` once all that was renamed into it before is durable."""
-    try:
+    with os_errors_as(StorageError, f"{folder} could not be tidied up", advice="nothing is lost, run it again"):
         sync_folder(folder)
         for path in paths:
             system.unlink(path)
-    except OSError as error:
-        raise StorageError(
-            f"{folder} could not be tidied up ({error.strerror}); nothing is lost, run it again"
-        ) from error
 
 
 def sweep_temp(folder: Path) -> int:
@@ -201,4 +197,4 @@ def _sidecar(path: Path) -> Path:
 
 def _storage_error(path: Path, error: OSError) -> StorageError:
     cure = "free space or choose" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "choose"
-    return StorageError(f"{path} was not written ({error.strerror or error}); {cure} another folder, then run it again")
+    return StorageError(f"{path} was not written ({os_reason(error)}); {cure} another folder, then run it again")

@@ -8,18 +8,15 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from consistency.durable import remove_replaced, sweep_temp
-from consistency.errors import CacheError, StorageError
+from consistency.errors import CacheError, StorageError, os_errors_as
 from embedcache.catalog import list_fields, temp_folder
 from embedcache.segments import KINDS, SEGMENT_BYTES, Kind, Segment, check_file
+from embedcache.store import EmbeddingCache
 from embedcache.table import Table
-
-if TYPE_CHECKING:
-    from embedcache.store import EmbeddingCache
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,8 @@ class VerifyReport:
     damaged: tuple[str, ...]
 
 
-def info(cache: "EmbeddingCache") -> CacheInfo:
+def info(cache: EmbeddingCache) -> CacheInfo:
+    """What `cache` holds now; no vector is read."""
     cache.refresh()
     stats = []
     for path in cache.listed():
@@ -73,7 +71,8 @@ def info(cache: "EmbeddingCache") -> CacheInfo:
     )
 
 
-def verify(cache: "EmbeddingCache") -> VerifyReport:
+def verify(cache: EmbeddingCache) -> VerifyReport:
+    """Check every byte of every segment; damaged ones go to quarantine, and `extract` encodes their rows again."""
     before = len(cache.quarantined)
     for path in cache.listed():
         with cache.handling(path):
@@ -91,7 +90,7 @@ class CompactReport:
     after: int
 
 
-def compact(cache: "EmbeddingCache") -> CompactReport:
+def compact(cache: EmbeddingCache) -> CompactReport:
     """Merges small segments into larger ones; one process at a time, readers and writers go on meanwhile.
 
     Sources go only once the merged segment is durable, and a reader that finds one gone lists again. Damaged
@@ -111,7 +110,7 @@ def compact(cache: "EmbeddingCache") -> CompactReport:
         return CompactReport(len(before), len(cache.listed()))
 
 
-def _merge(cache: "EmbeddingCache", kind: Kind, table: Table, group: Sequence[int]) -> None:
+def _merge(cache: EmbeddingCache, kind: Kind, table: Table, group: Sequence[int]) -> None:
     """Puts one segment of the rows that count in place of the segments of `group`, or none where there are no rows."""
     rows = np.flatnonzero(np.isin(table.segment, group))
     sources = {table.segments[index].path for index in group}
@@ -156,17 +155,14 @@ def _nbytes(segment: Segment) -> int:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """The only compaction in this cache, until the block ends or the process dies."""
-    try:
+    with os_errors_as(StorageError, f"{path} cannot be compacted"):
         fd = os.open(temp_folder(path) / "compaction.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be compacted ({error.strerror})") from error
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise CacheError(f"{path} is being compacted by another process; try again later") from None
-    except OSError as error:
-        raise StorageError(f"{path} cannot be compacted: its file system has no locks ({error.strerror})") from error
-    else:
+        with os_errors_as(StorageError, f"{path} cannot be compacted, since its file system has no locks"):
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CacheError(f"{path} is being compacted by another process; try again later") from None
         yield
     finally:
         os.close(fd)
@@ -178,10 +174,8 @@ def gc(root: Path, keep: Collection[str]) -> list[str]:
     for path, _ in list_fields(root):
         if path.name in keep:
             continue
-        try:  # renamed first: never half a cache under its name
+        with os_errors_as(StorageError, f"{path} could not be removed"):  # renamed first: never half a cache
             os.rename(path, root / f".removing-{secrets.token_hex(8)}")
-        except OSError as error:
-            raise StorageError(f"{path} could not be removed ({error.strerror})") from error
         removed.append(path.name)
     for path in root.glob(".removing-*"):
         shutil.rmtree(path, ignore_errors=True)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from h5py import h5a, h5d, h5f, h5p, h5s
 
-from consistency.errors import CacheError
+from consistency.errors import CacheError, os_reason
 from embedcache.fingerprint import SCHEMA_VERSION
 
 Kind = Literal["image", "hashtag"]
@@ -167,7 +167,7 @@ def _digest(path: Path, offset: int, nbytes: int) -> str:
                 nbytes -= read
     except OSError as error:
         if error.errno == errno.EIO:
-            raise DamagedSegment(f"{path} is damaged: it cannot be read ({error.strerror})") from error
+            raise DamagedSegment(f"{path} is damaged: it cannot be read ({os_reason(error)})") from error
         raise
     return digest.hexdigest()
 

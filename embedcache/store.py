@@ -13,10 +13,9 @@ import numpy.typing as npt
 
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.durable import make_folder, sweep_temp, write_file
-from consistency.errors import CacheError, StorageError
+from consistency.errors import CacheError, StorageError, os_errors_as
 from embedcache import fingerprint as identity
 from embedcache.catalog import check_root, list_fields, no_cache, read_fields, temp_folder, write_fields
-from embedcache.maintenance import CacheInfo, CompactReport, VerifyReport, compact, info, verify
 from embedcache.segments import (
     KEY_BYTES,
     KINDS,
@@ -197,23 +196,10 @@ class EmbeddingCache:
             hashtag_rows[hashtag_of[usable]],
         ), usable
 
-    def info(self) -> CacheInfo:
-        return info(self)
-
-    def verify(self) -> VerifyReport:
-        """Checks every byte of every segment; damaged ones go to quarantine, and `extract` fills the holes."""
-        return verify(self)
-
-    def compact(self) -> CompactReport:
-        """Merges small segments; readers and writers go on meanwhile."""
-        return compact(self)
-
     def listed(self) -> list[Path]:
         """The segments that are there now, in the order of their names, without those known to be damaged."""
-        try:
+        with os_errors_as(CacheError, f"{self.path} cannot be listed", advice="run extract again"):
             names = sorted(entry.name for entry in os.scandir(self.path) if entry.is_file())
-        except OSError as error:
-            raise CacheError(f"{self.path} cannot be listed ({error.strerror}); run extract again") from error
         return [self.path / name for name in names if NAME.fullmatch(name) and name not in self._damaged]
 
     def refresh(self) -> bool:
@@ -261,14 +247,13 @@ class EmbeddingCache:
     @contextmanager
     def handling(self, path: Path) -> Iterator[None]:
         """A segment that is gone is passed over (a compaction won), a damaged one goes to quarantine."""
-        try:
-            yield
-        except FileNotFoundError:
-            pass
-        except DamagedSegment as error:
-            self._set_aside(path, error)
-        except OSError as error:
-            raise StorageError(f"{path} cannot be read ({error.strerror or error})") from error
+        with os_errors_as(StorageError, f"{path} cannot be read"):
+            try:
+                yield
+            except FileNotFoundError:
+                pass
+            except DamagedSegment as error:
+                self._set_aside(path, error)
 
     def _set_misfits_aside(self) -> None:
         """All vectors of a cache are as wide, and of its type; where widths differ, the one of most rows counts."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.data.splits import make_folds
-from consistency.errors import DivergenceError, InputError
+from consistency.errors import DivergenceError, InputError, os_errors_as
 from consistency.progress import Progress, silent
 from heads.config import HeadConfig, parameter_count
 from heads.model import HeadEnsemble, TrainedHead
@@ -79,10 +79,8 @@ def read_grid(path: Path) -> list[HeadConfig]:
     `hidden`, a list of such lists several. Raises InputError.
     """
     try:
-        with path.open("rb") as file:
+        with os_errors_as(InputError, f"cannot read the grid file {path}"), path.open("rb") as file:
             content = tomllib.load(file)
-    except OSError as error:
-        raise InputError(f"cannot read the grid file {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no TOML: {error}") from error
     tables = content.get("grid")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from consistency.errors import InputError, StorageError
+from consistency.errors import InputError, StorageError, os_errors_as
 
 Curves = dict[str, list[float]]
 
@@ -48,10 +48,8 @@ class Record:
 
     def _append(self, line: Mapping[str, Any]) -> None:
         assert self.path is not None
-        try:
-            with self.path.open("ab") as file:
-                file.write(json.dumps(line).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise StorageError(f"cannot write {self.path}: {error.strerror}; make room and start again") from error
+        advice = "make room and start again"
+        with os_errors_as(StorageError, f"cannot write {self.path}", advice=advice), self.path.open("ab") as file:
+            file.write(json.dumps(line).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())

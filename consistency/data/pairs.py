@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.data.hashtags import hashtag_fault, normalise_hashtag
-from consistency.errors import DataError
+from consistency.errors import DataError, os_reason
 from consistency.text import to_csv
 
 OnConflict = Literal["abort", "mean", "first", "drop"]
@@ -201,7 +201,7 @@ def _read_bytes(path: Path) -> bytes:
     except IsADirectoryError as error:
         raise DataError(f"{path} is a folder, expected a CSV file: name the file with --data") from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise DataError(f"{path} cannot be read: {os_reason(error)}") from error
     if not data.strip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n"):
         raise DataError(f"{path} is empty, expected a CSV with a header and rows")
     return data

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from consistency.data.pairs import OnConflict, PairTable
 from consistency.data.splits import PAPER_SEED, SIDES, Split, Whole, hashtag_groups, whole_groups, whole_rows
-from consistency.errors import InputError
+from consistency.errors import InputError, os_errors_as
 
 REQUIRED = ("row", "image", "hashtag", "split")
 PROTOCOL = "file"
@@ -61,10 +61,8 @@ def import_split(
 def _read(path: Path) -> bytes:
     if not path.is_file():
         raise InputError(f"--split {path} is no file: name the split.csv of a run, or write one with `data split`")
-    try:
+    with os_errors_as(InputError, f"--split {path} cannot be read"):
         return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"--split {path} cannot be read: {error.strerror or error}") from error
 
 
 def _columns(path: Path, data: bytes, table: PairTable) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.int64]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from consistency.data.pairs import PairTable, Skipped, skipped_csv
 from consistency.durable import check_folder, make_folder, sweep_temp, write_file
-from consistency.errors import InputError, StorageError
+from consistency.errors import InputError, StorageError, os_errors_as
 from consistency.evaluation.results import Audited, Predictions, Result
 from consistency.runs.environment import code_digest, computer, versions
 from consistency.text import slug, to_csv, to_json
@@ -45,13 +45,11 @@ class RunFolder:
         cls.check_new(out, runs=runs)
         now = datetime.now().astimezone()
         aside = None
-        try:
+        with os_errors_as(StorageError, f"cannot make the run folder {out or runs}"):
             if out is None:
                 path = _default_folder(runs, now, command, backbone)
             else:
                 path, aside = out, _claim(out)
-        except OSError as error:
-            raise StorageError(f"cannot make the run folder {out or runs}: {error.strerror or error}") from error
         write_file(path / UNFINISHED, f"{command}\nrun.json is not written yet: this run is not complete\n".encode())
         return cls(path, command, backbone, now.isoformat(timespec="seconds"), aside)
 

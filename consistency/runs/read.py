@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from consistency.data.pairs import Skipped
-from consistency.errors import InputError
+from consistency.errors import InputError, os_errors_as
 from consistency.evaluation.results import Audited, Predictions, Result
 from consistency.runs.folder import CHANCES, PREDICTION_COLUMNS, UNFINISHED
 
@@ -40,9 +40,8 @@ def read_info(path: Path) -> dict[str, Any]:
         state = "an unfinished run" if (path / UNFINISHED).exists() else "no run folder"
         raise InputError(f"{path} is {state} (it has no run.json): name the folder that a finished command printed")
     try:
-        return {"command": "", "config": {}, **json.loads((path / "run.json").read_text(encoding="utf-8"))}
-    except OSError as error:
-        raise InputError(f"{path / 'run.json'} cannot be read: {error.strerror or error}") from error
+        with os_errors_as(InputError, f"{path / 'run.json'} cannot be read"):
+            return {"command": "", "config": {}, **json.loads((path / "run.json").read_text(encoding="utf-8"))}
     except (ValueError, TypeError) as error:
         raise InputError(
             f"{path} holds a damaged run ({type(error).__name__}: {error}): run its command again"

@@ -12,7 +12,7 @@ from consistency.backbone.embeddings import PairEmbeddings
 from consistency.data.inputs import read_inputs
 from consistency.data.pairs import PairTable, merge_repeats
 from consistency.data.splits import Split, make_folds
-from consistency.errors import DataError
+from consistency.errors import DataError, os_errors_as
 from consistency.evaluation.doubt import Precision, doubts, precision_at_moved, ranking
 from consistency.evaluation.results import Audited
 from consistency.options import Encoding, Evaluation, Source
@@ -181,10 +181,8 @@ def run_audit(
 def read_clean(path: Path, table: PairTable) -> Ints:
     """The clean score of every row of the table, (n,) int64 1..5. Raises DataError where the file has not all."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with os_errors_as(DataError, f"{path} cannot be read"), path.open(encoding="utf-8-sig", newline="") as file:
             scores = {int(line[CLEAN_COLUMNS[0]]): int(line[CLEAN_COLUMNS[1]]) for line in csv.DictReader(file)}
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise DataError(f"{path} is no table of clean labels, expected whole numbers in {CLEAN_COLUMNS}") from error
     missing = [int(row) for row in table.rows if scores.get(int(row)) not in range(1, 6)]

@@ -14,7 +14,7 @@ from consistency.options import CacheChoice, Source
 from embedcache.catalog import list_fields
 from embedcache.export import export
 from embedcache.fingerprint import explain
-from embedcache.maintenance import gc
+from embedcache.maintenance import compact, gc, info, verify
 from embedcache.store import EmbeddingCache, distinct, hashtag_keys, image_keys, list_caches
 
 NOT_STORED = "the cache lacks its image or its hashtag: run extract"
@@ -43,7 +43,7 @@ def only_one(choice: CacheChoice) -> EmbeddingCache:
 
 
 def cache_info(choice: CacheChoice) -> list[dict[str, Any]]:
-    return [cache.info().as_dict() for cache in chosen(choice)]
+    return [info(cache).as_dict() for cache in chosen(choice)]
 
 
 def in_words(entries: list[dict[str, Any]]) -> list[str]:
@@ -60,7 +60,7 @@ def cache_verify(choice: CacheChoice) -> list[dict[str, Any]]:
     """Every byte of every segment checked; damaged ones are in quarantine afterwards."""
     entries = []
     for cache in chosen(choice):
-        report = cache.verify()
+        report = verify(cache)
         entries.append(
             {
                 "fingerprint": cache.fingerprint,
@@ -76,7 +76,7 @@ def cache_verify(choice: CacheChoice) -> list[dict[str, Any]]:
 def cache_compact(choice: CacheChoice) -> list[dict[str, Any]]:
     entries = []
     for cache in chosen(choice):
-        report = cache.compact()
+        report = compact(cache)
         entries.append({"fingerprint": cache.fingerprint, "before": report.before, "after": report.after})
     return entries
 

@@ -31,6 +31,7 @@ from consistency.data.pairs import PairTable
 from consistency.errors import CacheError, StorageError
 from embedcache import pipeline
 from embedcache.extract import extract
+from embedcache.maintenance import compact, info, verify
 from embedcache.segments import Keys, Kind, Vectors
 from embedcache.store import EmbeddingCache, hashtag_keys
 from tests.builders.faults import Faulty
@@ -85,7 +86,7 @@ def check(root: Path, ledgers: list[Path]) -> int:
                 assert found == [digest for _, digest in mine], "a row has another vector"
                 checked += len(mine)
     assert not cache.quarantined, cache.quarantined
-    assert not cache.verify().damaged
+    assert not verify(cache).damaged
     return checked
 
 
@@ -149,7 +150,7 @@ def pair_table(images: list[str], hashtags: list[str]) -> PairTable:
 def compactor(root: Path) -> None:
     while True:
         try:
-            EmbeddingCache.open(root, FIELDS).compact()
+            compact(EmbeddingCache.open(root, FIELDS))
         except CacheError as error:
             if "another process" not in str(error):
                 raise
@@ -215,7 +216,7 @@ def scenario(root: Path, ledger: Path) -> None:
     cache.ledger = ledger
     for batch, kind in BATCHES[:2]:
         cache.append(kind, rows(batch, kind), vectors_of(rows(batch, kind)))
-    cache.compact()
+    compact(cache)
     for batch, kind in BATCHES[2:]:
         cache.append(kind, rows(batch, kind), vectors_of(rows(batch, kind)))
 
@@ -239,9 +240,9 @@ def resume(root: Path, ledger: Path) -> None:
             assert (cache.vectors(kind, keys[~missing]) == vectors_of(keys[~missing])).all()
         cache.append(kind, keys[missing], vectors_of(keys[missing]))
         assert (cache.vectors(kind, keys) == vectors_of(keys)).all()
-    cache.compact()
-    assert cache.info().segments == 2
-    assert not cache.verify().damaged
+    compact(cache)
+    assert info(cache).segments == 2
+    assert not verify(cache).damaged
     assert not list(cache.path.glob("tmp/.writing-*"))
 
 

@@ -24,6 +24,7 @@ from consistency.errors import CacheError, InputError, OutOfMemory
 from consistency.progress import Advance
 from embedcache import pipeline
 from embedcache.extract import ExtractReport, extract
+from embedcache.maintenance import verify
 from embedcache.pipeline import Encoder, Writer
 from embedcache.segments import Vectors
 from embedcache.store import EmbeddingCache, hashtag_keys, image_keys
@@ -388,7 +389,7 @@ def test_two_at_once(tmp_path: Path) -> None:
     assert [report.images for report in reports] == [30, 30]
     fresh = EmbeddingCache.open(tmp_path / "cache", FIELDS)
     assert extract(table, files, fresh, never).images_cached == 30
-    assert not fresh.verify().damaged
+    assert not verify(fresh).damaged
 
 
 def test_memory_running_out_halves_the_batch(tmp_path: Path, cache: EmbeddingCache) -> None:

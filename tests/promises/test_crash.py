@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from consistency import durable
+from embedcache.maintenance import compact, verify
 from embedcache.segments import KINDS
 from embedcache.store import EmbeddingCache
 from tests.builders.crash_workers import BATCHES, FIELDS, rows, vectors_of
@@ -96,7 +97,7 @@ def recorded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
                 cache.append(kind, keys, vectors_of(keys))
                 recording.acknowledge((kind, keys))
                 if number % 2:
-                    cache.compact()
+                    compact(cache)
         return recording
 
     return record
@@ -152,7 +153,7 @@ def serves_nothing_wrong(root: Path) -> None:
         missing = cache.missing(kind, keys)
         if not missing.all():
             assert (cache.vectors(kind, keys[~missing]) == vectors_of(keys[~missing])).all()
-    cache.verify()
+    verify(cache)
     assert len(cache.quarantined) == 1
     assert len(os.listdir(cache.path / "quarantine")) == 1
     for batch, kind in BATCHES:
@@ -160,7 +161,7 @@ def serves_nothing_wrong(root: Path) -> None:
         missing = cache.missing(kind, keys)
         cache.append(kind, keys[missing], vectors_of(keys[missing]))
         assert (cache.vectors(kind, keys) == vectors_of(keys)).all()
-    assert not cache.verify().damaged
+    assert not verify(cache).damaged
 
 
 @pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.slow)])
