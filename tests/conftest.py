@@ -1,29 +1,16 @@
 """What many tests start from: a small drawn data set, and the command line run in this process."""
 
-import json
 import signal
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.builders.commands import Ran, Run
 
 # A shell's background jobs ignore SIGINT and hand that on; the commands that tests interrupt must not.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@dataclass(frozen=True)
-class Ran:
-    """A finished command."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-    def json(self) -> Any:
-        return json.loads(self.stdout)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,7 +32,7 @@ def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
     """Run the command line in this process, as `main()` does, and catch what it writes."""
     from cli import main
 

@@ -2,7 +2,6 @@
 
 import csv
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,7 @@ from consistency.errors import DataError
 from consistency.evaluation.doubt import doubts, precision_at_moved, ranking
 from consistency.runs.read import read_audit
 from koclip_consistency.workflows.audit import out_of_fold, read_clean
-from tests.conftest import Ran
-
-Run = Callable[..., Ran]
+from tests.builders.commands import Run
 
 
 @st.composite

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -21,10 +21,9 @@ from cli import app
 from embedcache.catalog import write_fields
 from embedcache.fingerprint import fingerprint
 from embedcache.store import EmbeddingCache
-from tests.conftest import Ran
+from tests.builders.commands import Run
 
 ROOT = Path(__file__).parents[2]
-Run = Callable[..., Ran]
 
 
 def commands(group: click.Group = app, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -2,15 +2,12 @@
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Ran
-
-Run = Callable[..., Ran]
+from tests.builders.commands import Run
 
 
 @pytest.fixture(scope="module")

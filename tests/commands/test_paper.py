@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,10 @@ from consistency.runs.folder import RunFolder
 from consistency.runs.read import read_run
 from koclip_consistency.workflows.paper import distinct_results, write_tables
 from koclip_consistency.workflows.suite import Done, close_suite, skipped_of
-from tests.conftest import Ran
+from tests.builders.commands import Run
 from tests.consistency.runs.test_folder import make_result, write_run
 from tests.promises import recompute_metrics
 
-Run = Callable[..., Ran]
 TINY = Path(__file__).parents[2] / "demo" / "tiny"
 FROZEN = {
     ("similarity-simple", "test"),

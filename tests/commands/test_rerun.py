@@ -17,9 +17,8 @@ from consistency.data.images import ImageLimits
 from consistency.errors import InputError
 from consistency.options import Encoding, Evaluation, Source, as_config, from_config
 from koclip_consistency.workflows.rerun import changes, compare_files
-from tests.conftest import Ran
+from tests.builders.commands import Run
 
-Run = Callable[..., Ran]
 GRID = """
 [[grid]]
 features = ["full", "concat"]

@@ -1,86 +1,136 @@
 """Who may import whom: the rule of CONTRIBUTING.md, checked on every import statement."""
 
-import ast
-from pathlib import Path
+import subprocess
+import sys
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-OURS = {"consistency", "embedcache", "heads", "finetune", "demo", "workflows", "cli"}
+from tests.promises.house import ROOT, House
+
+HOUSE = House(ROOT)
+PACKAGES = ("consistency", "embedcache", "heads", "finetune", "demo", "koclip_consistency", "cli")
+
+# What each package may import of the others; a name with a dot stands for one module.
 MAY_IMPORT = {
     "consistency": set(),
     "embedcache": {"consistency"},
     "heads": {"consistency"},
-    "finetune": {"consistency", "heads.model", "heads.losses"},
     "demo": {"consistency"},
-    "workflows": OURS - {"cli"},
-    "cli": OURS,
+    "finetune": {"consistency", "heads.config", "heads.losses", "heads.model"},
+    "koclip_consistency": {"consistency", "embedcache", "heads", "demo", "finetune"},
+    "cli": {"koclip_consistency", "consistency"},
 }
-# A library that may be imported in these files only.
+# The rooms of consistency in the order in which work passes through them: a room imports itself and those before it.
+ROOMS = ("data", "backbone", "evaluation", "runs", "report")
+# Under the roof, what a person touches calls the workflows; the workflows know nobody who calls them.
+CALLERS = ("koclip_consistency.screen", "koclip_consistency.service")
+# Libraries of others, and the only places that may import them.
 CONFINED = {
-    "click": {"cli.py"},
-    "rich": {"cli.py", "koclip_consistency/screen/console.py"},
-    "h5py": {"embedcache"},
+    "click": ("cli", "koclip_consistency.screen"),
+    "rich": ("cli", "koclip_consistency.screen"),
+    "fastapi": ("koclip_consistency.service",),
+    "h5py": ("embedcache",),
+    "ray": ("embedcache.engines.ray",),
+    "duckdb": ("consistency.data",),
+    "pyarrow": ("consistency.data",),
+    "jinja2": ("consistency.report", "koclip_consistency.service"),
+    "matplotlib": ("consistency.report",),
 }
-# Reading data, splitting and measuring must work, and answer quickly, without torch.
-WITHOUT_TORCH = (
-    "errors",
-    "progress",
-    "durable",
-    "data.pairs",
-    "data.images",
-    "data.reading",
-    "data.splits",
-    "backbone.preprocess",
-    "backbone.resolve",
-    "evaluation.metrics",
-    "evaluation.controls",
-    "runs.folder",
+# Reading tables, splitting, measuring and reporting must work, and answer quickly, without torch.
+WITHOUT_TORCH = ("consistency.data", "consistency.evaluation", "consistency.runs", "consistency.report")
+
+# What does not hold yet. The list only shrinks, and disappears with the last part of the rebuild.
+NOT_YET: set[tuple[str, str]] = {
+    ("cli", "finetune.checkpoint"),
+    ("cli", "heads.similarity"),
+    ("consistency.evaluation.compare", "consistency.runs.read"),
+    ("consistency.options", "consistency.data.images"),
+    ("consistency.options", "consistency.data.pairs"),
+    ("consistency.options", "consistency.data.splits"),
+    ("consistency.runs.folder", "consistency.report.plots"),
+}
+
+
+def within(name: str, place: str) -> bool:
+    return name == place or name.startswith(f"{place}.")
+
+
+def room_of(name: str) -> str | None:
+    """The room of a module of consistency; None for the modules at its root."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "consistency" and len(parts) > 1 and parts[1] in ROOMS else None
+
+
+def faults(module: str, imported: str) -> list[str]:
+    """What is wrong with `module` importing `imported`, both by their full names."""
+    found = []
+    top, other = module.split(".")[0], imported.split(".")[0]
+    if other in PACKAGES and other != top and not {other, imported} & MAY_IMPORT[top]:
+        found.append(f"{top} may not import {imported}")
+    if top == other == "consistency" and imported != "consistency":
+        here, there = room_of(module), room_of(imported)
+        if there and (here is None or ROOMS.index(there) > ROOMS.index(here)):
+            found.append(f"{here or 'the root of consistency'} may not import {imported}, a later room")
+    for caller in CALLERS:
+        if within(imported, caller) and not within(module, caller) and module != "cli":
+            found.append(f"{imported} calls the others, which do not call it")
+    if other in CONFINED and not any(within(module, place) for place in CONFINED[other]):
+        found.append(f"{other} belongs in {' and '.join(CONFINED[other])}")
+    if other in ("tests", "benchmarks"):
+        found.append(f"{other} are not installed")
+    return found
+
+
+@pytest.mark.parametrize("name", HOUSE.modules)
+def test_imports_follow_the_rule(name: str) -> None:
+    imports = sorted({each.name for each in HOUSE.imports(HOUSE.modules[name])})
+    assert [fault for other in imports if (name, other) not in NOT_YET for fault in faults(name, other)] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "imported"),
+    [
+        ("consistency.data.pairs", "heads.config"),
+        ("consistency.errors", "consistency.data.pairs"),
+        ("consistency.data.pairs", "consistency.evaluation.metrics"),
+        ("finetune.train", "embedcache.store"),
+        ("finetune.train", "heads.train"),
+        ("heads.train", "cli"),
+        ("heads.train", "rich.console"),
+        ("heads.train", "h5py"),
+        ("koclip_consistency.workflows.heads", "koclip_consistency.screen.console"),
+        ("koclip_consistency", "koclip_consistency.screen.console"),
+        ("koclip_consistency.workflows.heads", "click"),
+        ("koclip_consistency.workflows.heads", "matplotlib.pyplot"),
+        ("koclip_consistency.screen.tables", "cli"),
+        ("cli", "heads.train"),
+        ("demo.dataset", "tests.builders.models"),
+    ],
 )
+def test_the_rule_finds_what_it_forbids(module: str, imported: str) -> None:
+    assert len(faults(module, imported)) == 1
 
 
-def sources() -> list[Path]:
-    return [ROOT / "cli.py", *(path for name in sorted(OURS - {"cli"}) for path in (ROOT / name).rglob("*.py"))]
+def modules_without_torch() -> list[str]:
+    """The rooms that need no torch, and the modules at the root of consistency."""
+    return [
+        name
+        for name in HOUSE.modules
+        if any(within(name, room) for room in WITHOUT_TORCH) or (within(name, "consistency") and name.count(".") < 2)
+    ]
 
 
-def imported(path: Path, *, at_top: bool = False) -> set[str]:
-    """Every module named in an import statement, wherever it stands, or only outside functions."""
-    names: set[str] = set()
-    tree = ast.parse(path.read_text())
-    for node in tree.body if at_top else ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names.add(node.module or "")
-    return names
-
-
-@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_follow_the_rule(path: Path) -> None:
-    package = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    for name in imported(path):
-        top = name.split(".")[0]
-        if top in OURS and top != package:
-            allowed = MAY_IMPORT[package]
-            assert top in allowed or name in allowed, f"{package} may not import {name}"
-        where = CONFINED.get(top)
-        if where:
-            assert {str(path.relative_to(ROOT)), package} & where, f"{top} belongs in {sorted(where)}"
-
-
-@pytest.mark.parametrize("module", WITHOUT_TORCH)
-def test_modules_that_need_no_torch(module: str) -> None:
-    """Follow our own imports from `module`; what a function imports when it is called does not count."""
-    seen: set[str] = set()
-    todo = [f"consistency.{module}"]
-    while todo:
-        name = todo.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        path = ROOT / (name.replace(".", "/") + ".py")
-        for other in imported(path, at_top=True):
-            assert other.split(".")[0] not in {"torch", "transformers"}, f"{name} imports {other}"
-            if other.startswith("consistency."):
-                todo.append(other)
+def test_modules_that_need_no_torch() -> None:
+    """Loaded by an interpreter of their own; what a function imports when it is called does not count."""
+    names = [*modules_without_torch(), "consistency.backbone.preprocess", "consistency.backbone.resolve"]
+    assert len(names) > 20
+    code = f"""
+import importlib, sys
+for name in {names}:
+    importlib.import_module(name)
+    loaded = sorted({{"torch", "transformers"}} & set(sys.modules))
+    if loaded:
+        sys.exit(f"{{name}} imports {{loaded}}")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -2,16 +2,14 @@
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.conftest import Ran
+from tests.builders.commands import Run
 from tests.promises import recompute_metrics
 
-Run = Callable[..., Ran]
 COMMANDS = {
     "similarity": ["similarity"],
     "heads-paper": ["heads", "--preset", "paper"],

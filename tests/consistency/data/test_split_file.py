@@ -4,7 +4,6 @@ import csv
 import json
 import re
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,8 @@ from consistency.data.split_file import import_split
 from consistency.data.splits import PROTOCOLS, Protocol, Split, hold_out_validation, make_split, with_folds
 from consistency.errors import DataError, InputError
 from consistency.runs.folder import split_csv
-from tests.conftest import Ran
-from tests.consistency.data.test_splits import make_table, realistic_table
-
-Run = Callable[..., Ran]
+from tests.builders.commands import Run
+from tests.builders.tables import make_table, realistic_table
 
 
 def same(one: Split, other: Split) -> bool:

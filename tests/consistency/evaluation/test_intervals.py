@@ -16,7 +16,7 @@ from consistency.evaluation.intervals import (
     p_value,
 )
 from consistency.evaluation.metrics import METRICS, evaluate
-from tests.consistency.evaluation.test_metrics import random_rows
+from tests.builders.answers import random_rows
 
 
 @settings(deadline=None, max_examples=20)

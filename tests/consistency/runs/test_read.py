@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,7 @@ import pytest
 from consistency.options import Encoding, Evaluation, Source
 from koclip_consistency.workflows.similarity import run_similarity
 from koclip_consistency.workflows.suite import PLAN, open_suite
-from tests.conftest import Ran
-
-Run = Callable[..., Ran]
+from tests.builders.commands import Ran, Run
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,9 @@ import torch
 from consistency.backbone.model import load_backbone
 from consistency.backbone.resolve import resolve_backbone
 from consistency.data.hashtags import normalise_hashtag
-from tests.conftest import Ran
+from tests.builders.commands import Run
 
 ROOT = Path(__file__).parents[3]
-Run = Callable[..., Ran]
 GRID = """
 [[grid]]
 features = ["full", "concat"]
