@@ -1,0 +1,118 @@
+"""Whether a hashtag resembles any that a model was trained on: a score of an unfamiliar one is a guess."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from consistency.data.hashtags import normalise_hashtag
+from consistency.durable import check_digest, write_with_digest
+from consistency.errors import InputError
+
+Vectors = npt.NDArray[np.float32]
+
+FILE = "familiarity.safetensors"
+QUANTILE = 0.05
+BLOCK = 1024  # rows of a matrix of cosines: memory stays bounded however many hashtags there are
+SAMPLE = 8192  # training hashtags whose neighbours are searched: time stays linear in their number
+
+
+@dataclass(frozen=True, eq=False)
+class Familiarity:
+    """The distinct training hashtags and the cosine from which on another hashtag counts as familiar.
+
+    Attributes
+    ----------
+    hashtags : (m, d) float32
+        Vectors of unit norm, one for each distinct training hashtag.
+    threshold : float
+        The 5 % quantile of the cosines between each training hashtag and its nearest other one.
+    """
+
+    hashtags: Vectors
+    threshold: float
+
+    @classmethod
+    def fit(cls, vectors: Vectors, hashtags: Iterable[str]) -> "Familiarity | None":
+        """Measure how close training hashtags lie to each other.
+
+        Spellings of one hashtag count once: they would make every hashtag look close to another.
+
+        Parameters
+        ----------
+        vectors : (n, d) float32
+            Vectors of unit norm of the training rows' hashtags; repeats are allowed.
+        hashtags : n str
+            Their texts.
+
+        Returns
+        -------
+        Familiarity or None
+            None where there are fewer than two distinct hashtags, so that nothing can be left out.
+        """
+        first: dict[str, int] = {}
+        for row, hashtag in enumerate(hashtags):
+            first.setdefault(normalise_hashtag(hashtag), row)
+        distinct = vectors[list(first.values())]
+        m = len(distinct)
+        if m < 2:
+            return None
+        asked = np.arange(0, m, -(-m // SAMPLE))
+        nearest = np.concatenate([_nearest_other(distinct, rows) for rows in _blocks(asked)])
+        return cls(distinct, float(np.quantile(nearest, QUANTILE)))
+
+    def nearest(self, vectors: Vectors) -> npt.NDArray[np.float64]:
+        """Cosine (n,) of each hashtag to its nearest training hashtag. vectors: (n, d) float32 of unit norm."""
+        if not len(vectors):
+            return np.empty(0)
+        return np.concatenate([(part @ self.hashtags.T).max(axis=1) for part in _blocks(vectors)]).astype(np.float64)
+
+    def familiar(self, vectors: Vectors) -> npt.NDArray[np.bool_]:
+        """Whether each hashtag is familiar, (n,) bool. vectors: (n, d) float32 of unit norm."""
+        return self.nearest(vectors) >= self.threshold
+
+    def save(self, folder: Path) -> None:
+        """Write `familiarity.safetensors` and its digest into a run folder."""
+        threshold = np.array([self.threshold], np.float64)
+        write_with_digest(folder / FILE, save_arrays({"hashtags": self.hashtags, "threshold": threshold}))
+
+
+def load_familiarity(folder: Path) -> Familiarity | None:
+    """Read what `Familiarity.save` wrote into a run folder; None where the run has no such record.
+
+    Raises
+    ------
+    StorageError
+        If the file does not match its digest.
+    InputError
+        If it holds something else.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    check_digest(path)
+    try:
+        arrays = load_arrays(path.read_bytes())
+        hashtags, threshold = arrays["hashtags"], float(arrays["threshold"][0])
+        if hashtags.ndim != 2 or hashtags.dtype != np.float32 or not len(hashtags):
+            raise ValueError(f"its hashtags are {hashtags.shape} {hashtags.dtype}, expected (m, d) float32")
+    except (SafetensorError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise InputError(
+            f"{path} holds no familiarity this version can read ({error}): run its command again"
+        ) from error
+    return Familiarity(hashtags, threshold)
+
+
+def _nearest_other(vectors: Vectors, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    cosine = vectors[rows] @ vectors.T
+    cosine[np.arange(len(rows)), rows] = -np.inf
+    return cosine.max(axis=1)
+
+
+def _blocks(rows: npt.NDArray) -> Iterable[npt.NDArray]:
+    return (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))
