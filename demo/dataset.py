@@ -1,4 +1,4 @@
-"""Writes the demo data set: drawn images as from many cameras, and hashtags scored 1 to 5 as by many people.
+"""Writes the demo data set: drawn images as if from many cameras, and hashtags scored 1 to 5 as if by many people.
 
 Its shape is the published data set's: about 11 rows an image, 43 % fives, 11 % exact repeats with agreeing scores.
 """
@@ -12,15 +12,16 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
+from consistency.data.hashtags import hashtag_identity
 from consistency.durable import TEMP_PREFIX, make_folder, sweep_temp, write_file
 from demo.scenes import draw
 from demo.vocabulary import CONCEPTS, Picture, clean_score, sample_hashtag, sample_picture
 
 SIDE = 288
 HASHTAGS_PER_PICTURE = 10
-# How often a hashtag of each score is looked for; an image that has none of a score gets another one.
+# How often a hashtag of each score is drawn; where an image has none of a score, another score is drawn.
 SCORE_WEIGHTS = {1: 4, 2: 9, 3: 15, 4: 32, 5: 42}
-# What people add to anything: so many times as often as hashtags of other concepts that fit as well (None: generic).
+# What people add to anything: drawn so many times as often as other concepts that fit as well (None: generic).
 POPULAR = {None: 4, "food": 5, "cafe": 5, "bag": 5, "lipstick": 5}
 FILES = rf"combined_data\.csv|clean_labels\.csv|image(/demo_\d+\.(png|jpg))?|(image/)?{re.escape(TEMP_PREFIX)}.*"
 MOVED = 0.15
@@ -38,10 +39,24 @@ class Row:
 
 
 def write_demo(out: Path, *, seed: int = 42, images: int = 180) -> None:
-    """Write `out`/combined_data.csv (last), `out`/image/ and `out`/clean_labels.csv; same seed, same bytes.
+    """Write `out`/image/, `out`/clean_labels.csv and, last, `out`/combined_data.csv: the same bytes for a seed.
 
-    clean_labels.csv says for each row (1-based) what its score was before 15 % of the scores were moved by one.
-    Raises StorageError where something cannot be written.
+    clean_labels.csv has the score of each row (1-based) before 15 % of the scores were moved by one. Scores are moved
+    once for each image and hashtag, so that repeats agree.
+
+    Parameters
+    ----------
+    out : Path
+        A folder; it is made where it is missing.
+    seed : int
+        Of all random choices.
+    images : int
+        How many images are drawn, each with 10 hashtags.
+
+    Raises
+    ------
+    StorageError
+        If something cannot be written.
     """
     make_folder(out / "image")
     for folder in (out, out / "image"):
@@ -71,18 +86,21 @@ def is_drawing(folder: Path) -> bool:
 
 
 def sample_hashtags(picture: Picture, rng: random.Random) -> list[tuple[str, int]]:
-    """Different hashtags for `image`, each with its clean score."""
+    """Different hashtags for an image, each in one spelling and with its clean score.
+
+    Two spellings of one hashtag would each be scored by somebody else, and so contradict one another.
+    """
     by_score: dict[int, list[str | None]] = {}
     for concept in (*CONCEPTS, None):
         by_score.setdefault(clean_score(picture, concept), []).append(concept)
     scores = sorted(by_score)
-    found: dict[str, int] = {}
+    found: dict[str, tuple[str, int]] = {}
     while len(found) < HASHTAGS_PER_PICTURE:
         score = rng.choices(scores, [SCORE_WEIGHTS[score] for score in scores])[0]
         concept = rng.choices(by_score[score], [POPULAR.get(concept, 1) for concept in by_score[score]])[0]
         hashtag = sample_hashtag(concept, rng)
-        found.setdefault(hashtag, score)
-    return list(found.items())
+        found.setdefault(hashtag_identity(hashtag), (hashtag, score))
+    return list(found.values())
 
 
 def photograph(image: Image.Image, rng: random.Random) -> Image.Image:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from consistency.data.hashtags import normalise_hashtag
+from consistency.data.hashtags import hashtag_identity
 from consistency.durable import check_digest, write_with_digest
 from consistency.errors import InputError
 
@@ -57,7 +57,7 @@ class Familiarity:
         """
         first: dict[str, int] = {}
         for row, hashtag in enumerate(hashtags):
-            first.setdefault(normalise_hashtag(hashtag), row)
+            first.setdefault(hashtag_identity(hashtag), row)
         distinct = vectors[list(first.values())]
         m = len(distinct)
         if m < 2:

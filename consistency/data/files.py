@@ -1,35 +1,74 @@
-"""Where the image that a table names is, and who it is: found below a folder, identified by its bytes."""
+"""Finds the images that a table names below a folder, and identifies each by the digest of its bytes."""
 
-import hashlib
 import os
-import stat
 import unicodedata
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from consistency.errors import DataError
-
-MAX_BYTES = 400_000_000  # 50 megapixels of 16-bit RGBA, not compressed
+from consistency.data.sources import digest_of, open_image, read_checked
+from consistency.errors import DataError, ImageError, os_reason
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """An image that a table names. digest: SHA-256 of its bytes. problem: why it cannot be used."""
+    """An image that a table names.
+
+    Attributes
+    ----------
+    name : str
+        As in the table.
+    path : Path or None
+        Where it was found, None where it cannot be used.
+    digest : bytes or None
+        SHA-256 of its bytes when it was found; None where it cannot be used.
+    problem : str or None
+        Why it cannot be used.
+    """
 
     name: str
     path: Path | None
     digest: bytes | None
     problem: str | None
 
+    def open(self) -> AbstractContextManager[BinaryIO]:
+        """Its bytes, opened; raises ImageError where that cannot be done."""
+        if self.path is None:
+            raise ImageError(self.problem or "not found")
+        return open_image(self.path)
+
+    def read(self) -> bytes:
+        """All its bytes; raises ImageError where they cannot be read, or have changed since the image was found."""
+        with self.open() as stream:
+            return read_checked(stream, self.digest)
+
 
 def find_images(names: Iterable[str], folder: Path) -> dict[str, ImageFile]:
-    """Every distinct name, found below `folder` and read once for its digest.
+    """Find every distinct name below `folder`, and read the image once for its digest.
 
-    A name is looked for exactly, then in any Unicode normal form. Raises DataError where two files fit.
+    A name is looked up exactly, then in any Unicode normal form. No image stays in memory.
+
+    Parameters
+    ----------
+    names : iterable of str
+        As in the table, relative to `folder`; repeats count once.
+    folder : Path
+        The image folder; a name that leads out of it is a problem of its image.
+
+    Returns
+    -------
+    dict of str to ImageFile
+        In the order in which the names first appear.
+
+    Raises
+    ------
+    DataError
+        If two files differ from a name in their Unicode form alone.
     """
     root = Path(os.path.realpath(folder))
     listings: dict[Path, dict[str, list[str]]] = {}
@@ -57,19 +96,18 @@ def _find(name: str, root: Path, listings: dict[Path, dict[str, list[str]]]) -> 
             return unusable(f"not found in {root}")
         if not Path(os.path.realpath(path)).is_relative_to(root):
             return unusable("leads out of the image folder")
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):  # reading a FIFO would wait for ever
-            return unusable("is a folder" if stat.S_ISDIR(status.st_mode) else "is no regular file")
-        if status.st_size > MAX_BYTES:
-            return unusable(f"is over {MAX_BYTES / 1e6:g} MB")
-        with path.open("rb") as file:
-            return ImageFile(name, path, hashlib.file_digest(file, "sha256").digest(), None)
-    except (OSError, ValueError) as error:  # a loop of links, a name too long, no permission
-        return unusable(f"cannot be read: {getattr(error, 'strerror', None) or error}")
+        with open_image(path) as stream:
+            return ImageFile(name, path, digest_of(stream), None)
+    except ImageError as error:
+        return unusable(str(error))
+    except OSError as error:  # a loop of links, a name too long, a folder without permission
+        return unusable(f"cannot be read: {os_reason(error)}")
+    except ValueError as error:  # a NUL character
+        return unusable(f"cannot be read: {error}")
 
 
 def _locate(name: str, root: Path, listings: dict[Path, dict[str, list[str]]]) -> Path | None:
-    """The path that `name` means, part by part: as it is written, else in another Unicode normal form."""
+    """The path that `name` means, part by part: as it is written, or else in another Unicode normal form."""
     path = root
     for part in Path(name).parts:
         if not os.path.lexists(path / part):

@@ -1,12 +1,11 @@
-"""The one way an image is found and decoded."""
+"""The one way an image is decoded: bytes in, RGB pixels out, or the reason why they are no usable image."""
 
 import io
 import logging
 import re
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -53,7 +52,15 @@ _STRIP = 256  # rows
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """Images with more pixels, or with a longer side more than `max_aspect` times the shorter, are left out."""
+    """Which images are refused, since a small file may ask for a lot of memory or time.
+
+    Attributes
+    ----------
+    max_pixels : int
+        The most pixels that an image may have.
+    max_aspect : float
+        The most times that the longer side may be as long as the shorter.
+    """
 
     max_pixels: int = 50_000_000
     max_aspect: float = 50.0
@@ -62,10 +69,30 @@ class ImageLimits:
 def decode_image(
     data: bytes, *, decode: Decode = "ours", limits: ImageLimits | None = None, target: int | None = None
 ) -> Image.Image:
-    """The image in `data`, loaded, RGB. Raises ImageError with the reason where it cannot be used.
+    """Decode all of an image.
 
-    "ours": EXIF orientation applied, transparency on white, 16 bit scaled to 8, the first frame. "fast": the same,
-    but a JPEG is decoded at reduced size, at least twice `target` on both sides. "published": `convert("RGB")` alone.
+    Parameters
+    ----------
+    data : bytes
+        The image's file.
+    decode : {"ours", "fast", "published"}
+        "ours" applies the EXIF orientation, puts transparency on white, scales 16 bit to 8 and takes the first frame.
+        "fast" is the same, but decodes a JPEG at reduced size, at least twice `target` on both sides. "published" is
+        `convert("RGB")` alone, as the published scripts do.
+    limits : ImageLimits, optional
+        What is refused; the default limits if None.
+    target : int, optional
+        The size in pixels that the image's shorter side is brought to afterwards.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Loaded, of mode RGB.
+
+    Raises
+    ------
+    ImageError
+        With the reason, if the image cannot be used.
     """
     if not data:
         raise ImageError("the file is empty")
@@ -87,21 +114,19 @@ def decode_image(
         raise ImageError(f"broken or truncated: {detail[:200]}") from error
 
 
-def count_pixels(path: Path, *, decode: Decode = "ours", target: int | None = None) -> int:
-    """How many pixels `decode_image` would decode, by the header; at least what the file's own bytes, all read, take.
+def count_pixels(stream: BinaryIO, *, decode: Decode = "ours", target: int | None = None) -> int:
+    """How many pixels `decode_image` would decode, by the header alone; at least as many as the bytes of `stream` take.
 
-    A pixel counts as 4 bytes. 0 where there is no such file.
+    A pixel counts as 4 bytes.
     """
+    in_stream = stream.seek(0, io.SEEK_END) // 4
+    stream.seek(0)
     try:
-        in_file = path.stat().st_size // 4
-    except OSError:
-        return 0
-    try:
-        with Image.open(path, formats=_formats()) as image:
-            _reduce(image, decode, target)
-            return max(in_file, image.width * image.height)
+        image = Image.open(stream, formats=_formats())
+        _reduce(image, decode, target)
+        return max(in_stream, image.width * image.height)
     except Exception:  # as in `decode_image`, which says what is wrong
-        return in_file
+        return in_stream
 
 
 def _reduce(image: Image.Image, decode: Decode, target: int | None) -> None:
@@ -115,7 +140,7 @@ def _formats() -> list[str]:
 
 
 def _check_cost(image: Image.Image, data: bytes, limits: ImageLimits) -> None:
-    """Refuse what a small file may ask for: too many pixels, a tile larger than its image, pass after pass."""
+    """Refuse too many pixels, a tile larger than the image, and too many passes over it."""
     width, height = image.size
     if width * height > limits.max_pixels:
         raise ImageError(f"{width}x{height} is over {limits.max_pixels / 1e6:g} megapixels")
@@ -131,7 +156,7 @@ def _check_cost(image: Image.Image, data: bytes, limits: ImageLimits) -> None:
 
 
 def _scans(data: bytes, most: int) -> int:
-    """How many scans a JPEG has at most; exact where there may be more than `most`."""
+    """An upper bound of a JPEG's scans; exact where it would be over `most`."""
     if (scans := data.count(b"\xff" + _SCAN)) <= most:
         return scans
     at = scans = 0  # walked: metadata, and the film that a phone puts behind the end, may hold the same bytes
@@ -152,7 +177,7 @@ def _looks_like(data: bytes) -> str:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Colours as one sees them: 8 bit, transparency on white."""
+    """The colours a viewer sees: 8 bit, transparency on white."""
     if image.mode.startswith("I") or image.mode == "F":
         full = 65535 if image.mode.startswith("I") else 1 if np.fmax.reduce(np.asarray(image), axis=None) <= 1 else 255
     elif image.has_transparency_data:

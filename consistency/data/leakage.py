@@ -1,4 +1,7 @@
-"""What of the test rows a system has seen before: their image, their exact pair, their hashtag."""
+"""Counts the test rows whose image, pair or hashtag a system has already seen in training.
+
+Hashtags are compared by identity, so that a leading # or another Unicode form hides nothing.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from consistency.data.hashtags import normalise_hashtag
+from consistency.data.hashtags import identities
 from consistency.data.splits import Split
 
 Pairs = tuple[npt.NDArray[np.object_], npt.NDArray[np.object_]]
@@ -14,9 +17,16 @@ Pairs = tuple[npt.NDArray[np.object_], npt.NDArray[np.object_]]
 
 @dataclass(frozen=True)
 class Leakage:
-    """Of `n` test rows, how many have their image, exact pair or hashtag among the other rows.
+    """Of the test rows, how many have their image, pair or hashtag among the other rows.
 
-    near: how many have their image or a near-duplicate of it there; None where those were not looked for.
+    Attributes
+    ----------
+    n : int
+        Test rows.
+    image, pair, hashtag : int
+        Those whose image, pair of image and hashtag, or hashtag is there.
+    near : int or None
+        Those whose image or a near-duplicate of it is there; None where near-duplicates were not looked for.
     """
 
     n: int
@@ -49,21 +59,19 @@ def fold_leakage(
     hashtags: npt.NDArray[np.object_],
     scenes: npt.NDArray[np.object_] | None = None,
 ) -> Leakage:
-    """How many rows were seen before when each is tested in its fold by what the other folds taught; all folds' sum."""
+    """How many rows were seen before if each fold is tested after training on the others; the sum over folds."""
     tested = [split.kept & (split.fold == fold) for fold in range(int(split.fold.max()) + 1)]
     return _leakage_of(tested, split, identity, hashtags, scenes)
 
 
 def seen_before(test: Pairs, rest: Pairs) -> Leakage:
     """How many `test` pairs have their image, pair or hashtag in `rest`; each (images, hashtags)."""
-    asked, known = (
-        list(zip(pictures, map(normalise_hashtag, hashtags), strict=True)) for pictures, hashtags in (test, rest)
-    )
-    pictures, hashtags = {picture for picture, _ in known}, {hashtag for _, hashtag in known}
+    asked, known = (list(zip(images, identities(hashtags), strict=True)) for images, hashtags in (test, rest))
+    images, hashtags = {image for image, _ in known}, {hashtag for _, hashtag in known}
     pairs = set(known)
     return Leakage(
         n=len(asked),
-        image=sum(picture in pictures for picture, _ in asked),
+        image=sum(image in images for image, _ in asked),
         pair=sum(pair in pairs for pair in asked),
         hashtag=sum(hashtag in hashtags for _, hashtag in asked),
     )

@@ -20,7 +20,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from consistency.data.files import ImageFile
-from consistency.data.images import ImageLimits, decode_image
+from consistency.data.images import ImageLimits
+from consistency.data.reading import Decoding
 from consistency.errors import ImageError
 from consistency.progress import Progress, silent
 
@@ -126,9 +127,7 @@ def join_similar(hashes: npt.NDArray[np.uint64], limit: int) -> npt.NDArray[np.i
 
 
 def _hash_file(file: ImageFile, limits: ImageLimits | None) -> int | None:
-    assert file.path is not None
     try:
-        data = file.path.read_bytes()
-        return perceptual_hash(decode_image(data, decode="fast", target=2 * _SIDE, limits=limits))
-    except (ImageError, OSError):  # the command that needs the image says so
+        return perceptual_hash(Decoding("fast", limits or ImageLimits(), 2 * _SIDE).read(file))
+    except ImageError:  # the command that needs the image says so
         return None

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from consistency.data.hashtags import hashtag_fault, normalise_hashtag
+from consistency.data.hashtags import hashtag_fault, identities
 from consistency.errors import DataError, os_reason
 from consistency.text import to_csv
 
@@ -165,7 +165,7 @@ def merge_repeats(table: PairTable, identity: npt.NDArray[np.object_], on_confli
     """
     n = len(table)
     place: dict[tuple[object, str], int] = {}
-    pairs = zip(identity, map(normalise_hashtag, table.hashtags), strict=True)
+    pairs = zip(identity, identities(table.hashtags), strict=True)
     first = np.fromiter((place.setdefault(pair, index) for index, pair in enumerate(pairs)), np.int64, n)
     kept, scores = first == np.arange(n), table.scores
     conflicting = np.zeros(n, dtype=bool)  # by first row

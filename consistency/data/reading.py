@@ -1,10 +1,9 @@
-"""Images from their files: decoded in one chosen way, as they were when they were listed, within bounds of memory.
+"""Reads and decodes images in one chosen way within bounds of memory, and refuses those that changed meanwhile.
 
-This module knows no torch, so that processes which decode start quickly.
+The module imports no torch, so that decoding processes start quickly.
 """
 
 import ctypes
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from PIL import Image
 
 from consistency.data.files import ImageFile
 from consistency.data.images import Decode, ImageLimits, count_pixels, decode_image
-from consistency.errors import ImageError
+from consistency.data.sources import read_checked
 
 # Being decoded, by all workers together: each pixel takes 4 to 8 bytes. A worker always gets a phone's 12 megapixels.
 PIXELS_AT_ONCE = 75_000_000
@@ -28,34 +27,50 @@ Prepare = Callable[[Image.Image], npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Decoding:
-    """How files are decoded. target: the size an image's shorter side is brought to, where that is known."""
+    """How images are read and decoded.
+
+    Attributes
+    ----------
+    decode : {"ours", "fast", "published"}
+        As `images.decode_image` takes it.
+    limits : ImageLimits
+        What is refused.
+    target : int or None
+        The size in pixels that an image's shorter side is brought to afterwards, where that is known.
+    """
 
     decode: Decode
     limits: ImageLimits
     target: int | None = None
 
     def read(self, file: ImageFile) -> Image.Image:
-        """Raises ImageError for an image that cannot be used, or is no longer the one its key was made of."""
-        assert file.path is not None
-        try:
-            data = file.path.read_bytes()
-        except OSError as error:
-            raise ImageError(f"cannot be read ({error.strerror})") from error
-        if hashlib.sha256(data).digest() != file.digest:
-            raise ImageError("changed while it was read")
-        return decode_image(data, decode=self.decode, limits=self.limits, target=self.target)
+        """The decoded image; raises ImageError where it cannot be used, or is no longer the one that was found."""
+        return self._decoded(file.read())
 
     def prepared(self, file: ImageFile, prepare: Prepare, room: "Budget") -> npt.NDArray[Any]:
-        """`prepare` of what `read` gives, once there is room for its pixels."""
-        assert file.path is not None
-        with room.hold(count_pixels(file.path, decode=self.decode, target=self.target)):
-            return prepare(self.read(file))
+        """`prepare` of what `read` gives, once there is room for the image's bytes and pixels.
+
+        The file is opened once: its header says how much room the image takes before its bytes are read.
+        """
+        with (
+            file.open() as stream,
+            room.hold(count_pixels(stream, decode=self.decode, target=self.target)),
+        ):
+            return prepare(self._decoded(read_checked(stream, file.digest)))
+
+    def _decoded(self, data: bytes) -> Image.Image:
+        return decode_image(data, decode=self.decode, limits=self.limits, target=self.target)
 
 
 class Budget:
-    """Lets calls in several threads go on while what they hold stays within `total`; a larger one goes alone.
+    """Lets calls of several threads proceed while what they hold stays within `total`; a larger one proceeds alone.
 
-    changed, held: a condition and a number of `multiprocessing`, for calls in several processes.
+    Parameters
+    ----------
+    total : int
+        How much may be held at once.
+    changed, held : optional
+        A condition and a shared number of `multiprocessing`, for calls of several processes.
     """
 
     def __init__(self, total: int, changed: Any = None, held: Any = None) -> None:
@@ -81,5 +96,5 @@ def pixels_at_once(workers: int) -> int:
 
 
 def cores() -> int:
-    """Those that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

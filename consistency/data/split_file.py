@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from consistency.data.hashtags import identities
 from consistency.data.pairs import OnConflict, PairTable
-from consistency.data.splits import PAPER_SEED, SIDES, Split, Whole, hashtag_groups, whole_groups, whole_rows
+from consistency.data.splits import PAPER_SEED, SIDES, Split, Whole, whole_groups, whole_rows
 from consistency.errors import InputError, os_errors_as
 
 REQUIRED = ("row", "image", "hashtag", "split")
@@ -42,7 +43,7 @@ def import_split(
     side, fold = _columns(path, data, table)
     tested = side == "test"
     kept_whole: tuple[tuple[npt.NDArray[np.object_] | None, Whole], ...]
-    kept_whole = (scenes, "images"), (identity, "images"), (hashtag_groups(table), "hashtags")
+    kept_whole = (scenes, "images"), (identity, "images"), (identities(table.hashtags), "hashtags")
     for groups, whole in kept_whole:
         if groups is not None and set(groups[tested]).isdisjoint(groups[~tested]):
             split = whole_groups(

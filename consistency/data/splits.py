@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.data.balance import choose_groups, scores_per_group
-from consistency.data.hashtags import normalise_hashtag
+from consistency.data.hashtags import identities
 from consistency.data.pairs import OnConflict, PairTable, merge_repeats
 from consistency.errors import DataError, InputError
 
@@ -94,7 +94,7 @@ def make_split(
         test = _choose_rows(split.labels, test_fraction, PAPER_SEED, "the paper protocol")
     else:
         whole: Whole = "hashtags" if protocol == "hashtag" else "images"
-        groups = hashtag_groups(table) if whole == "hashtags" else identity if scenes is None else scenes
+        groups = identities(table.hashtags) if whole == "hashtags" else identity if scenes is None else scenes
         split = whole_groups(
             table, identity, side, groups, whole, protocol=protocol, seed=seed, on_conflict=on_conflict
         )
@@ -128,11 +128,6 @@ def whole_groups(
     merged = merge_repeats(table, identity, on_conflict)
     unfolded = np.full(len(table), -1, dtype=np.int64)
     return Split(protocol, seed, side, unfolded, merged.kept, merged.scores - 1, groups, whole)
-
-
-def hashtag_groups(table: PairTable) -> npt.NDArray[np.object_]:
-    """(n,) object str: hashtags as repeats are identified by them."""
-    return np.array([normalise_hashtag(hashtag) for hashtag in table.hashtags], dtype=object)
 
 
 def hold_out_validation(split: Split, *, fraction: float = 0.15, seed: int) -> Split:

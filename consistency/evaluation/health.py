@@ -13,11 +13,12 @@ import numpy.typing as npt
 from sklearn.model_selection import GroupShuffleSplit
 
 from consistency.data.files import ImageFile, image_identity
-from consistency.data.images import ImageLimits, decode_image
+from consistency.data.images import ImageLimits
 from consistency.data.leakage import Leakage, leakage
 from consistency.data.pairs import PairTable, Skipped, merge_repeats
+from consistency.data.reading import Decoding
 from consistency.data.splits import PROTOCOLS, Protocol, make_split
-from consistency.errors import ConsistencyError, DataError
+from consistency.errors import DataError, ImageError
 from consistency.evaluation.controls import control_predictions
 from consistency.evaluation.metrics import SCORES, evaluate
 from consistency.progress import Progress, silent
@@ -227,15 +228,10 @@ def _first_names(identity: npt.NDArray[np.object_], images: npt.NDArray[np.objec
 
 
 def _problem(file: ImageFile, limits: ImageLimits) -> str | None:
-    if file.problem is not None:
-        return file.problem
-    assert file.path is not None
     try:
-        decode_image(file.path.read_bytes(), limits=limits)
-    except ConsistencyError as error:
+        Decoding("ours", limits).read(file)
+    except ImageError as error:
         return str(error)
-    except OSError as error:
-        return f"cannot be read: {error.strerror or error}"
     return None
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from consistency.data.files import find_images
 from consistency.data.images import decode_image
-from consistency.errors import ConsistencyError
+from consistency.errors import ImageError
 from consistency.evaluation.controls import competes
 from consistency.evaluation.results import NO_BACKBONE, Result
 
@@ -96,11 +96,9 @@ def thumbnails(names: Sequence[str], folder: Path) -> dict[str, str]:
     """JPEG data: URIs by name; an image that cannot be read has none."""
     sources = {}
     for name, file in find_images(names, folder).items():
-        if file.path is None or file.problem is not None:
-            continue
         try:
-            picture = decode_image(file.path.read_bytes(), decode="fast", target=THUMBNAIL)
-        except (ConsistencyError, OSError):
+            picture = decode_image(file.read(), decode="fast", target=THUMBNAIL)
+        except ImageError:
             continue
         picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()

@@ -1,13 +1,15 @@
 """Nobody is on two sides: images, repeats and folds, over random tables and the published recipe."""
 
+import unicodedata
+
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from consistency.data.hashtags import normalise_hashtag
+from consistency.data.hashtags import hashtag_identity
 from consistency.data.leakage import fold_leakage, leakage
 from consistency.data.pairs import PairTable
 from consistency.data.splits import PROTOCOLS, Protocol, Split, hold_out_validation, make_folds, make_split, with_folds
@@ -24,10 +26,11 @@ def tables(draw: st.DrawFn, *, least_images: int = 2) -> PairTable:
     pairs = draw(st.permutations(pairs))
     scores = draw(st.lists(st.integers(1, 5), min_size=7 * pictures, max_size=7 * pictures))
     tags = ["#맛집", "맛집 ", "카페", "韓国", "☕", "x", "#x"]
+    hashtag = [0, 0, 2, 3, 4, 5, 5]  # two of them in two spellings, which share their score
     return make_table(
         [f"{picture}.jpg" for picture, _ in pairs],
         [tags[tag] for _, tag in pairs],
-        [scores[7 * picture + tag] for picture, tag in pairs],
+        [scores[7 * picture + hashtag[tag]] for picture, tag in pairs],
     )
 
 
@@ -56,7 +59,7 @@ def test_grouped_never_divides_a_picture_or_a_repeat(table: PairTable, seed: int
     split = make_split(table, table.images, seed=seed, test_fraction=fraction)
     assert all(len(sides) == 1 for sides in sides_by_image(split, table.images).values())
     assert set(split.side) == {"train", "test"}
-    pairs = list(zip(table.images, (tag.strip() for tag in table.hashtags), strict=True))
+    pairs = list(zip(table.images, (tag.strip(" #") for tag in table.hashtags), strict=True))
     assert split.kept.tolist() == [pair not in pairs[:i] for i, pair in enumerate(pairs)]
     seen = leakage(split, table.images, table.hashtags)
     assert (seen.image, seen.pair) == (0, 0)
@@ -123,7 +126,7 @@ def test_identity_joins_names_that_share_their_content() -> None:
 @settings(deadline=None, max_examples=60)
 @given(table=tables(), seed=st.integers(0, 5), fraction=st.sampled_from([0.1, 0.2, 0.5, 0.9]))
 def test_hashtag_never_divides_a_hashtag_or_a_repeat(table: PairTable, seed: int, fraction: float) -> None:
-    tags = [tag.strip() for tag in table.hashtags]
+    tags = [tag.strip(" #") for tag in table.hashtags]
     if len(set(tags)) < 2:
         return
     split = make_split(table, table.images, protocol="hashtag", seed=seed, test_fraction=fraction)
@@ -158,7 +161,7 @@ def test_every_kept_row_is_on_one_side_and_in_one_fold(table: PairTable, seed: i
     counted = 0
     for row in np.flatnonzero(split.kept):  # the plain way
         others = [i for i in np.flatnonzero(split.kept) if split.fold[i] != split.fold[row]]
-        counted += table.hashtags[row].strip() in {table.hashtags[i].strip() for i in others}
+        counted += table.hashtags[row].strip(" #") in {table.hashtags[i].strip(" #") for i in others}
     assert seen.hashtag == counted
 
 
@@ -194,40 +197,43 @@ def test_small_groups_are_balanced_to_a_row(seed: int, fraction: float) -> None:
     assert np.abs(test - fraction * np.bincount(split.labels, minlength=5)).max() <= 1
 
 
-def test_hashtags_in_two_unicode_forms_are_one() -> None:
+def test_hashtags_in_several_spellings_are_one() -> None:
     composed, apart = "카페", "\u110f\u1161\u1111\u1166"
-    assert normalise_hashtag(apart) == composed != apart
-    table = make_table(list("abcdefgh"), [composed, apart, f" {apart} ", composed, "산", "산", "강", "강"], [3] * 8)
+    assert hashtag_identity(apart) == composed != apart
+    spellings = [composed, apart, f" {apart} ", f"#{composed}", f"＃{apart}", f"{composed}\u200b"]
+    table = make_table(list("abcdefghij"), [*spellings, "산", "#산", "강", "강"], [3] * 10)
     split = make_split(table, table.images, protocol="hashtag", test_fraction=0.5)
-    assert len(set(split.side[:4])) == 1
+    assert len(set(split.side[:6])) == 1
+    assert len(set(split.side[6:8])) == 1
 
 
-def test_paper_validation_is_stratified_rows() -> None:
-    table = realistic_table()
-    split = make_split(table, table.images, protocol="paper")
-    held = hold_out_validation(split, fraction=0.15, seed=3)
-    val, train = held.rows("val"), held.rows("train")
-    assert len(val) + len(train) == len(split.rows("train"))
-    assert abs(len(val) - 0.15 * len(split.rows("train"))) <= 1
-    for label in range(5):
-        whole = (split.labels[split.rows("train")] == label).sum()
-        assert abs((held.labels[val] == label).sum() - 0.15 * whole) <= 1
+WORDS = st.sampled_from(["바다", "카페", "여행", "cafe", "Ocean", "산책", "1위"])
+STARTS, ENDS = st.sampled_from(["", "#", "＃", " #", "##"]), st.sampled_from(["", " ", "\u200b", "\ufe0f"])
+SPELT = st.builds(
+    lambda start, word, end, form: start + unicodedata.normalize(form, word) + end,
+    STARTS,
+    WORDS,
+    ENDS,
+    st.sampled_from(["NFC", "NFD"]),
+)
 
 
-def test_leakage_counts_test_rows_seen_before() -> None:
-    table = make_table(["a", "a", "b", "c", "c"], ["#바다", "산 ", "#바다", "#바\u1103\u1161", "산"], [5, 4, 3, 2, 1])
-    split = Split(
-        protocol="paper",
-        seed=42,
-        side=np.array(["train", "test", "test", "test", "train"], dtype=object),
-        fold=np.full(5, -1),
-        kept=np.ones(5, dtype=bool),
-        labels=table.labels,
-    )
-    seen = leakage(split, table.images, table.hashtags)
-    assert (seen.n, seen.image, seen.pair, seen.hashtag) == (3, 2, 0, 3)
-    same = np.array(["a", "c", "b", "c", "c"], dtype=object)
-    assert leakage(split, same, table.hashtags).pair == 1
+@settings(deadline=None, max_examples=40)
+@given(st.lists(SPELT, min_size=8, max_size=60), st.integers(0, 99))
+def test_no_hashtag_is_on_both_sides_in_any_spelling(hashtags: list[str], seed: int) -> None:
+    assume(len({hashtag_identity(hashtag) for hashtag in hashtags}) > 2)
+    images = [f"{number}.png" for number in range(len(hashtags))]
+    table = make_table(images, hashtags, [number % 5 + 1 for number in range(len(hashtags))])
+    split = make_split(table, table.images, protocol="hashtag", seed=seed)
+    sides = {side: {hashtag_identity(tag) for tag in table.hashtags[split.side == side]} for side in ("train", "test")}
+    assert min(map(len, sides.values())) > 0
+    assert sides["train"].isdisjoint(sides["test"])
+    found = leakage(split, table.images, table.hashtags)
+    assert (found.hashtag, found.pair) == (0, 0)
+    folded = with_folds(split, 2)
+    for fold in (0, 1):
+        inside = {hashtag_identity(tag) for tag in table.hashtags[folded.fold == fold]}
+        assert inside.isdisjoint(hashtag_identity(tag) for tag in table.hashtags[folded.fold == 1 - fold])
 
 
 def test_conflicting_scores_stop_the_grouped_split_unless_a_rule_is_given() -> None:
@@ -276,3 +282,15 @@ def test_options_out_of_range_are_refused() -> None:
         make_split(table, table.images, test_fraction=1.0)
     with pytest.raises(InputError, match="use the grouped protocol"):
         make_split(table, table.images, protocol="paper", test_fraction=0.3)
+
+
+def test_paper_validation_is_stratified_rows() -> None:
+    table = realistic_table()
+    split = make_split(table, table.images, protocol="paper")
+    held = hold_out_validation(split, fraction=0.15, seed=3)
+    val, train = held.rows("val"), held.rows("train")
+    assert len(val) + len(train) == len(split.rows("train"))
+    assert abs(len(val) - 0.15 * len(split.rows("train"))) <= 1
+    for label in range(5):
+        whole = (split.labels[split.rows("train")] == label).sum()
+        assert abs((held.labels[val] == label).sum() - 0.15 * whole) <= 1

@@ -18,7 +18,7 @@ import torch
 
 from consistency.backbone.model import load_backbone
 from consistency.backbone.resolve import resolve_backbone
-from consistency.data.hashtags import normalise_hashtag
+from consistency.data.hashtags import hashtag_identity
 from tests.builders.commands import Run
 
 ROOT = Path(__file__).parents[3]
@@ -89,7 +89,7 @@ def relabelled(data: Path, split: Path, to: Path) -> int:
     """A copy of the data in which test pairs have changed their scores with one another and turned 1 into 5, 2 into 4;
     how many rows differ. Repeats of a pair keep one score."""
     rows = rows_of(data / "combined_data.csv")
-    pairs = [(row["Image Filename"], normalise_hashtag(row["Hashtag"])) for row in rows]
+    pairs = [(row["Image Filename"], hashtag_identity(row["Hashtag"])) for row in rows]
     sides = [row["split"] for row in rows_of(split)]
     test = {pair: row["Score"] for pair, row, side in zip(pairs, rows, sides, strict=True) if side == "test"}
     permuted = np.random.default_rng(0).permutation([6 - int(score) for score in test.values()]).tolist()

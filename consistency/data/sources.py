@@ -1,0 +1,68 @@
+"""Where an image's bytes come from: the one place that opens an image, without ever waiting for it.
+
+Whoever needs the bytes of an image (for its digest, its header or its pixels) takes them from here. The module knows
+nothing of names, folders and formats, so that another source needs no change elsewhere.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from consistency.errors import ImageError, os_errors_as
+
+MAX_BYTES = 400_000_000  # 50 megapixels of 16-bit RGBA, not compressed
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator[BinaryIO]:
+    """The regular file `path`, opened for reading; links are followed.
+
+    Opening never blocks, and what was opened is checked by its descriptor: a file that is swapped for a FIFO at any
+    moment is refused.
+
+    Raises
+    ------
+    ImageError
+        If it is no regular file, is larger than MAX_BYTES, or cannot be read.
+    """
+    with os_errors_as(ImageError, "cannot be read"):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+        try:
+            status = os.fstat(descriptor)
+            if stat.S_ISDIR(status.st_mode):
+                raise ImageError("is a folder")
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError("is not a regular file")
+            if status.st_size > MAX_BYTES:
+                raise ImageError(f"is over {MAX_BYTES / 1e6:g} MB")
+            with open(descriptor, "rb", closefd=False) as stream:
+                yield stream
+        finally:
+            os.close(descriptor)
+
+
+def digest_of(stream: BinaryIO) -> bytes:
+    """SHA-256 of an open image, 32 bytes; the bytes are not kept."""
+    digest = hashlib.sha256()
+    while part := stream.read(1 << 20):
+        digest.update(part)
+    return digest.digest()
+
+
+def read_checked(stream: BinaryIO, digest: bytes | None) -> bytes:
+    """All bytes of an open image from its beginning.
+
+    Raises
+    ------
+    ImageError
+        If `digest`, the SHA-256 that the image was listed with, is not that of the bytes.
+    """
+    stream.seek(0)
+    data = stream.read()
+    if digest is not None and hashlib.sha256(data).digest() != digest:
+        raise ImageError("changed while it was read")
+    return data
