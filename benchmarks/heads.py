@@ -29,11 +29,11 @@ from torch import nn
 from benchmarks.timing import alternate, machine, peak_memory
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.data.splits import make_folds
+from consistency.scale import Ints
 from heads.config import HeadConfig
 from heads.grid import default_grid, run_grid
 from heads.losses import OUTPUTS
 from heads.model import pair_features
-from heads.thresholds import Ints
 from heads.train import Job, train_heads
 
 ROOT = Path(__file__).parents[1]

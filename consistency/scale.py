@@ -1,4 +1,8 @@
-"""The five ordered classes behind the scores 1 to 5, and what confusion counts of them say."""
+"""The five ordered scores, confusion counts of them, and the merit by which thresholds, heads and epochs are chosen.
+
+People see scores 1 to 5; inside, a score is a class 0 to 4. `consistency.evaluation.metrics` holds the figures that
+are reported.
+"""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,33 +11,77 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 CLASSES = 5
-
+SCORES: Ints = np.arange(1, CLASSES + 1)
 DISTANCE = np.abs(np.subtract.outer(np.arange(CLASSES), np.arange(CLASSES)))  # (true, predicted)
 
 
 def confusion(labels: Ints, predicted: Ints) -> Ints:
-    """Counts (..., 5, 5) by true and predicted class. labels: (n,), predicted: (..., n), both 0..4."""
+    """Count rows by true and predicted class.
+
+    Parameters
+    ----------
+    labels : (n,) int64
+        True classes, 0 to 4.
+    predicted : (..., n) int64
+        Predicted classes, 0 to 4, of any number of systems.
+
+    Returns
+    -------
+    (..., 5, 5) int64
+        Rows are true classes, columns predicted ones.
+    """
     cells = labels * CLASSES + predicted
     stacks = cells.reshape(-1, cells.shape[-1]) + CLASSES**2 * np.arange(cells[..., 0].size)[:, None]
     counts = np.bincount(stacks.ravel(), minlength=CLASSES**2 * len(stacks))
     return counts.reshape(*cells.shape[:-1], CLASSES, CLASSES)
 
 
-def macro_f1(counts: Ints) -> Floats:
-    """Macro-F1 of confusion counts (..., 5, 5), over the classes that occur in truth or prediction.
+def macro_f1(counts: Ints | Floats) -> Floats:
+    """Macro-F1 of confusion counts (..., 5, 5), averaged over the classes that occur in truth or prediction.
 
-    The same operations in the same order as scikit-learn's, so that ties break alike.
+    This is scikit-learn's definition, with the same operations in the same order, so that ties break alike.
     """
     occurring = counts.sum(axis=-1) + counts.sum(axis=-2)
-    f1 = 2 * np.diagonal(counts, axis1=-2, axis2=-1) / np.maximum(occurring, 1)
+    f1 = 2 * np.diagonal(counts, axis1=-2, axis2=-1) / np.where(occurring > 0, occurring, 1)
     total = f1[..., 0] + f1[..., 1] + f1[..., 2] + f1[..., 3] + f1[..., 4]
     return total / np.maximum((occurring > 0).sum(axis=-1), 1)
 
 
-def quadratic_kappa(counts: Ints) -> Floats:
-    """Quadratic weighted kappa of confusion counts (..., 5, 5); 0 where it is undefined (one class in both)."""
+def qwk(counts: Ints | Floats) -> Floats:
+    """Quadratic weighted kappa of confusion counts (..., 5, 5) as scikit-learn defines it; NaN where it is undefined.
+
+    scikit-learn numbers the classes that occur 0, 1, ..., so a class that nobody has leaves no gap. The cells are added
+    in its order, so that the last bits agree too where all classes occur.
+    """
+    truth, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
+    place = np.cumsum(truth + predicted > 0, axis=-1) - 1
+    weights = (place[..., :, None] - place[..., None, :]) ** 2
+    total = np.maximum(truth.sum(axis=-1), 1)[..., None, None]
+    expected = predicted[..., :, None] * truth[..., None, :] / total
+    observed, chance = (
+        (weights * cells).reshape(*counts.shape[:-2], CLASSES**2).sum(axis=-1) for cells in (counts, expected)
+    )
+    return 1 - np.divide(observed, chance, out=np.full(chance.shape, np.nan), where=chance > 0)
+
+
+def five_class_kappa(counts: Ints | Floats) -> Floats:
+    """Quadratic weighted kappa of confusion counts (..., 5, 5) for choosing.
+
+    It differs from the reported metric `qwk`, which is scikit-learn's, in two ways: the distance between two classes
+    is the same whatever classes occur (scikit-learn renumbers those that do), and it is 0 where kappa is undefined
+    because truth and prediction hold one and the same class.
+    """
     observed = (counts * DISTANCE**2).sum(axis=(-2, -1))
     truth, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
     total = np.maximum(truth.sum(axis=-1), 1)
     expected = np.einsum("...i,ij,...j->...", truth, DISTANCE**2, predicted) / total
     return np.where(expected > 0, 1 - observed / np.where(expected > 0, expected, 1), 0.0)
+
+
+def merit(counts: Ints | Floats) -> Floats:
+    """What every choice maximises: the mean of `five_class_kappa` and `macro_f1` of confusion counts (..., 5, 5).
+
+    Kappa rewards answers in the right order, macro-F1 answers that forget no score. Epochs, heads, decision rules and
+    controls are chosen by it on training or validation rows, and reports rank systems by it.
+    """
+    return (five_class_kappa(counts) + macro_f1(counts)) / 2

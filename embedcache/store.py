@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.backbone.embeddings import PairEmbeddings
+from consistency.data.distinct import number_distinct
 from consistency.durable import make_folder, sweep_temp, write_file
 from consistency.errors import CacheError, StorageError, os_errors_as
 from embedcache import fingerprint as identity
@@ -319,6 +320,6 @@ T = TypeVar("T", bound=Hashable)
 
 def distinct(values: Iterable[T]) -> tuple[list[T], Rows]:
     """The distinct values in the order of their first appearance, and the place (n,) int64 of each value there."""
-    places: dict[T, int] = {}
-    index = [places.setdefault(value, len(places)) for value in values]
-    return list(places), np.array(index, np.int64)
+    values = list(values)
+    firsts, index = number_distinct(values)
+    return [values[first] for first in firsts], index

@@ -111,10 +111,6 @@ class FinetuneConfig:
             raise InputError(f"ema_decay is {self.ema_decay}: expected a number between 0 and 1")
         if not (self.freeze in ("image", "text") or (isinstance(self.freeze, int) and self.freeze >= 0)):
             raise InputError(f"freeze is {self.freeze!r}: expected a number of layers, image or text")
-        if self.warm_start and self.head.optimizer not in ("adam", "adamw"):
-            raise InputError(
-                f"a head trained by {self.head.optimizer} cannot be trained here: give a trained one, or choose adamw"
-            )
         if self.lora is not None and self.freeze != 0:
             raise InputError("lora leaves all weights of the encoders as they are: ask for lora or freeze, not both")
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.backbone.model import Backbone
+from consistency.data.distinct import number_distinct
 from consistency.data.files import ImageFile, image_identity
 from consistency.data.images import ImageLimits
 from consistency.data.pairs import PairTable, Skipped
@@ -111,16 +112,16 @@ def read_pair_data(
             raise ImageError(file.problem)
         return decoding.prepared(file, backbone.prepare, room)
 
-    numbers, image_index = _number(image_identity(table.images, files))
-    distinct = [files[table.images[first]] for first in numbers]
+    firsts, image_index = number_distinct(image_identity(table.images, files))
+    distinct = [files[name] for name in table.images[firsts]]
     pictures = Pictures(distinct, load, memory=config.picture_memory, workers=workers, progress=progress)
-    firsts, hashtag_index = _number(table.hashtags)
+    firsts, hashtag_index = number_distinct(table.hashtags)
     bad = np.isin(image_index, list(pictures.problems))
     skipped = tuple(
         Skipped(int(table.rows[row]), table.images[row], table.hashtags[row], pictures.problems[int(image_index[row])])
         for row in np.flatnonzero(bad)
     )
-    tokens = backbone.token_ids([table.hashtags[first] for first in firsts])
+    tokens = backbone.token_ids(table.hashtags[firsts].tolist())
     image_index[bad] = hashtag_index[bad] = -1
     return PairData(pictures, tokens, image_index, hashtag_index, skipped)
 
@@ -197,12 +198,3 @@ def with_pictures(data: PairData, steps: Sequence[Step]) -> Iterator[tuple[Step,
         for following in range(1, len(steps) + 1):
             coming.extend(pool.submit(load, step) for step in steps[following : following + 1])
             yield coming.popleft().result()
-
-
-def _number(values: npt.NDArray[np.object_]) -> tuple[list[int], Ints]:
-    """The first row of each distinct value, and (n,) which of the distinct values each row has."""
-    numbers: dict[object, int] = {}
-    index = np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
-    firsts = np.full(len(numbers), -1)
-    firsts[index[::-1]] = np.arange(len(values))[::-1]
-    return firsts.tolist(), index

@@ -20,6 +20,7 @@ from consistency.durable import write_file
 from consistency.errors import DivergenceError, InputError, OutOfMemory, is_out_of_memory
 from consistency.evaluation.metrics import METRICS, evaluate
 from consistency.progress import Progress
+from consistency.scale import SCORES
 from consistency.text import to_csv
 from finetune.checkpoint import Checkpoints, Parts
 from finetune.classifier import (
@@ -35,7 +36,7 @@ from finetune.classifier import (
 from finetune.config import FinetuneConfig
 from finetune.dataset import Floats, Ints, PairData, Step, epoch_steps, with_pictures
 from heads.config import rate_share
-from heads.losses import CLASSES, row_losses, row_masses
+from heads.losses import row_losses, row_masses
 from heads.model import TrainedHead
 
 # What QWK and macro-F1 on n images scatter by from epoch to epoch is about this / sqrt(n). Of epochs that differ by
@@ -360,9 +361,7 @@ class Training:
         at, labels = self.at, self.rows.labels[rows]
         weights = self.row_weights[rows]
         surprise = -np.log(np.maximum(probabilities[np.arange(len(rows)), labels], np.finfo(float).tiny))
-        metrics = evaluate(
-            labels + 1, probabilities.argmax(axis=1) + 1, probabilities @ np.arange(1.0, CLASSES + 1), probabilities
-        )
+        metrics = evaluate(labels + 1, probabilities.argmax(axis=1) + 1, probabilities @ SCORES, probabilities)
         return {
             "epoch": at.epoch,
             "step": at.step,

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from consistency.backbone.model import Backbone, load_backbone
 from consistency.backbone.model_folder import is_small_file, processor_config, read_json
 from consistency.backbone.preprocess import squash
 from consistency.backbone.resolve import resolve_backbone
+from consistency.backbone.state_dict import read_state_dict
 from consistency.data.files import ImageFile
 from consistency.data.images import ImageLimits
 from consistency.data.pairs import PairTable, Skipped
@@ -133,8 +133,8 @@ def load_published(path: Path, backbone: Backbone) -> Finetuned:
     images.
     """
     config = FinetuneConfig.paper()
+    state = read_state_dict(path)
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         parts: dict[str, dict[str, Tensor]] = {"clip_model": {}, "base_model": {}, "classifier": {}}
         for name, value in state.items():
             prefix, _, rest = name.partition(".")
@@ -146,9 +146,7 @@ def load_published(path: Path, backbone: Backbone) -> Finetuned:
         encoders, own = parts["clip_model"] or parts["base_model"], backbone.model.state_dict()
         frozen = all(name in encoders and torch.equal(encoders[name], own[name].to(encoders[name])) for name in own)
         backbone.model.load_state_dict(encoders)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist") from error
-    except Exception as error:  # torch reports a file it cannot read in many ways
+    except (KeyError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{path} is no published fine-tuning of {backbone.resolved.name} (clip_model.* or base_model.*, and "

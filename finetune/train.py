@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,16 @@ from consistency.data.pairs import PairTable
 from consistency.durable import make_folder
 from consistency.errors import BackboneError, DivergenceError, InputError
 from consistency.progress import Progress, silent
+from consistency.scale import CLASSES
 from finetune.checkpoint import Cadence, Checkpoints, Parts
 from finetune.classifier import PairClassifier, check_choice, embed, merge_adapters
 from finetune.config import ONLY_MEMORY, FinetuneConfig
 from finetune.dataset import Floats, Ints, PairData, read_pair_data
 from finetune.loop import Chosen, History, Rows, Training
 from finetune.model import Finetuned, save_finetuned
-from finetune.probe import probe_head
-from heads.losses import CLASSES, balanced_weights
-from heads.model import Head, TrainedHead
+from heads.losses import balanced_weights
+from heads.model import Head
+from heads.train import train_head
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,6 @@ def finetune(
     prepared: Prepared,
     *,
     out: Path,
-    head: TrainedHead | None = None,
     resume: bool = False,
     cadence: Cadence | None = None,
     progress: Progress = silent,
@@ -137,8 +136,7 @@ def finetune(
 
     The backbone's weights change in place. Before a refit, the model that validation chose is saved in `out`, where it
     stays should the refit diverge.
-    head: to begin with, of the kind `config.head`, trained on embeddings of this backbone; without it
-    `config.warm_start` decides. resume: go on from the last checkpoint in `out`, to the result that an uninterrupted
+    resume: go on from the last checkpoint in `out`, to the result that an uninterrupted
     training has (to the bit on a CPU); from the beginning where there is none yet. The caller's random state stays as
     it is.
 
@@ -151,7 +149,7 @@ def finetune(
         backbone: Backbone, rows: Rows, started: tuple[dict[str, Any], Parts] | None, chosen: Chosen | None = None
     ) -> Training:
         torch.manual_seed(prepared.seed)
-        first = _first_head(prepared, backbone, rows, head, probe=started is None)
+        first = _first_head(prepared, backbone, rows, probe=started is None)
         training = Training(
             PairClassifier(backbone, first, prepared.config.head.features),
             prepared.data,
@@ -160,7 +158,7 @@ def finetune(
             seed=prepared.seed,
             out=out,
             checkpoints=checkpoints,
-            warm=prepared.config.warm_start or head is not None,
+            warm=prepared.config.warm_start,
             chosen=chosen,
         )
         if started is not None:
@@ -218,21 +216,19 @@ def _load_again(backbone: Backbone) -> None:
     backbone.model.load_state_dict(load_model(backbone.resolved, torch.float32).state_dict())
 
 
-def _first_head(prepared: Prepared, backbone: Backbone, rows: Rows, given: TrainedHead | None, *, probe: bool) -> Head:
-    """The head that training begins with. probe: train it first where the configuration says so."""
+def _first_head(prepared: Prepared, backbone: Backbone, rows: Rows, *, probe: bool) -> Head:
+    """The head that training begins with.
+
+    With `config.warm_start` and `probe` it is trained on the embeddings of the untouched encoders first: linear probing
+    keeps the first gradients of a random head from distorting the encoders (Kumar et al., Fine-Tuning can Distort
+    Pretrained Features, ICLR 2022).
+    """
     config = prepared.config
-    if given is not None:
-        return deepcopy(given.head)
     if not (config.warm_start and probe):
         return Head(config.head, backbone.embed_dim, seed=prepared.seed)
-    return probe_head(
-        config.head,
-        embed(backbone, prepared.data, rows.train),
-        rows.labels[rows.train],
-        rows.class_weights,
-        seed=prepared.seed,
-        device=backbone.device,
-    )
+    pairs = embed(backbone, prepared.data, rows.train)
+    trained, _ = train_head(config.head, pairs, rows.labels[rows.train], seed=prepared.seed, device=backbone.device)
+    return trained.head
 
 
 def _finish(training: Training) -> Finetuned:

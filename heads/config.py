@@ -6,7 +6,8 @@ from math import cos, inf, pi
 from typing import Any
 
 from consistency.errors import InputError
-from heads.losses import CLASSES, OUTPUTS
+from consistency.scale import CLASSES
+from heads.losses import OUTPUTS
 
 PARTS = {
     "concat": ("image", "text"),

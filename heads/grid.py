@@ -18,12 +18,13 @@ from consistency.backbone.embeddings import PairEmbeddings
 from consistency.data.splits import make_folds
 from consistency.errors import DivergenceError, InputError, os_errors_as
 from consistency.progress import Progress, silent
+from consistency.scale import Floats, Ints
 from heads.config import HeadConfig, parameter_count
 from heads.model import HeadEnsemble, TrainedHead
 from heads.pairs import Pairs
 from heads.record import Curves, Record
-from heads.select import METRICS, Entry, best_power, choose, leaderboard, ranking
-from heads.thresholds import Floats, Ints, exact_thresholds
+from heads.select import MEASURED, Entry, best_power, choose, leaderboard, ranking
+from heads.thresholds import exact_thresholds
 from heads.train import Job, Outcome, stacks, train_heads, train_stacks
 
 Objects = npt.NDArray[np.object_]
@@ -222,8 +223,8 @@ def _entries(configs: Sequence[HeadConfig], curves: dict[int, Curves], embed_dim
     entries = []
     for number, config in enumerate(configs):
         done = [curves[job] for job in sorted(curves) if job % len(configs) == number]
-        if done and all(curve["qwk"] for curve in done):
-            held = {metric: np.array([_held(curve[metric], config.epochs) for curve in done]) for metric in METRICS}
+        if done and all(curve["merit"] for curve in done):
+            held = {metric: np.array([_held(curve[metric], config.epochs) for curve in done]) for metric in MEASURED}
             entries.append(Entry(config, parameter_count(config, embed_dim), held))
     return entries
 
@@ -231,7 +232,7 @@ def _entries(configs: Sequence[HeadConfig], curves: dict[int, Curves], embed_dim
 def _curves(outcome: Outcome) -> Curves:
     """By metric, the values after each epoch; none of a head that diverged."""
     epochs = [] if outcome.diverged else outcome.history
-    return {metric: [epoch[metric] for epoch in epochs] for metric in METRICS}
+    return {metric: [epoch[metric] for epoch in epochs] for metric in MEASURED}
 
 
 def _held(values: list[float], epochs: int) -> list[float]:

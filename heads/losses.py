@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from heads.thresholds import Floats, Ints
+from consistency.scale import CLASSES, Floats, Ints
 
-CLASSES = 5
 # Rows of the last layer's weight and entries of its bias: one score is shared by the four cuts of cumulative-link.
 OUTPUTS: dict[str, tuple[int, int]] = {
     "cross-entropy": (5, 5),

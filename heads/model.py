@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.durable import check_digest, make_folder, write_file, write_with_digest
 from consistency.errors import InputError
-from consistency.scale import DISTANCE
+from consistency.scale import DISTANCE, SCORES, Floats, Ints
 from heads.config import PARTS, feature_dim
 from heads.config import HeadConfig as HeadConfig
-from heads.losses import CLASSES, OUTPUTS, log_probabilities, output_bias
-from heads.thresholds import Floats, Ints, apply_thresholds
+from heads.losses import OUTPUTS, log_probabilities, output_bias
+from heads.thresholds import apply_thresholds
 
 FORMAT = 1
 
@@ -137,7 +137,7 @@ class Answer:
 
         Power 0 names the most probable class, 1 the median, 2 the class next to the mean.
         """
-        values = probabilities @ np.arange(1.0, CLASSES + 1)
+        values = probabilities @ SCORES
         if thresholds is not None:
             return cls(apply_thresholds(values, thresholds), values, probabilities)
         costs = np.where(DISTANCE > 0, DISTANCE.astype(np.float64) ** power, 0)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from consistency.backbone.embeddings import PairEmbeddings
+from consistency.scale import Ints
 from heads.model import pair_features
-from heads.thresholds import Ints
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,27 +5,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from consistency.backbone.state_dict import read_state_dict
 from consistency.durable import write_with_digest
 from consistency.errors import InputError
 from heads.config import HeadConfig
 from heads.model import Head, TrainedHead
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The state dict of a .pth file, by name. No code in it is run. Raises InputError."""
-    try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist") from error
-    except Exception as error:  # torch reports a file it cannot read in many ways
-        raise InputError(f"{path} is no published classifier, nor any state dict that torch can read") from error
-
-
 def import_published(path: Path) -> TrainedHead:
-    """A published `classifier` (.pth state dict: 0.weight, 0.bias, 3.weight, 3.bias) as a head. No code is run."""
-    tensors = read_state(path)
+    """Read a published `classifier` file as a head, without running code in it.
+
+    Raises
+    ------
+    InputError
+        If the file does not exist, cannot be read, or holds other weights.
+    """
+    tensors = read_state_dict(path)
     try:
         width, inputs = tensors["0.weight"].shape
         config = replace(HeadConfig.paper(), hidden=(width,))

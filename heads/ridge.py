@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from consistency.scale import CLASSES
 from heads.config import HeadConfig
-from heads.losses import CLASSES
 from heads.model import Head
 from heads.pairs import Pairs
 

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from scipy.stats import t
 
-from consistency.scale import confusion, macro_f1, quadratic_kappa
+from consistency.scale import Floats, Ints, confusion, merit
 from heads.config import HeadConfig
 from heads.model import Answer
-from heads.thresholds import Floats, Ints
 
-METRICS = ("qwk", "macro_f1", "accuracy")
+MEASURED = ("merit", "qwk", "macro_f1", "accuracy")  # after every epoch; the leaderboard calls the merit "score"
 POWERS = (0.0, 0.5, 1.0, 1.5, 2.0)
 
 
@@ -33,25 +32,20 @@ class Entry:
     parameters: int
     curves: Mapping[str, Floats]
 
-    @property
-    def _score(self) -> Floats:
-        return (self.curves["qwk"] + self.curves["macro_f1"]) / 2
-
     @cached_property
     def epochs(self) -> int:
-        """The first number of epochs with the highest mean score over the folds; the refit trains as long."""
-        return int(np.argmax(self._score.mean(axis=0))) + 1
+        """The first number of epochs with the highest mean merit over the folds; the refit trains as long."""
+        return int(np.argmax(self.curves["merit"].mean(axis=0))) + 1
 
-    def folds(self, metric: str = "score") -> Floats:
-        """(n_folds,) after `epochs` epochs; the score is the mean of QWK and macro-F1."""
-        curves = self._score if metric == "score" else self.curves[metric]
-        return curves[:, self.epochs - 1]
+    def folds(self, metric: str = "merit") -> Floats:
+        """(n_folds,) after `epochs` epochs."""
+        return self.curves[metric][:, self.epochs - 1]
 
     @property
     def mean(self) -> float:
         return float(self.folds().mean())
 
-    def spread(self, metric: str = "score") -> float:
+    def spread(self, metric: str = "merit") -> float:
         """Standard deviation over the folds, 0 of a single one."""
         values = self.folds(metric)
         return float(values.std(ddof=1)) if len(values) > 1 else 0.0
@@ -70,13 +64,12 @@ def standard_error(differences: Floats, *, overlap: float = 0.0) -> float:
 
 
 def best_power(probabilities: Floats, labels: Ints) -> float:
-    """The first of POWERS (see `Answer.of`) with the highest mean of QWK and macro-F1. probabilities: (n, 5)."""
+    """The first of POWERS (see `Answer.of`) whose answers have the highest merit. probabilities: (n, 5)."""
 
-    def score(power: float) -> float:
-        counts = confusion(labels, Answer.of(probabilities, power=power).predicted)
-        return float(quadratic_kappa(counts) + macro_f1(counts))
+    def reached(power: float) -> float:
+        return float(merit(confusion(labels, Answer.of(probabilities, power=power).predicted)))
 
-    return max(POWERS, key=score)
+    return max(POWERS, key=reached)
 
 
 def ranking(entries: Sequence[Entry]) -> list[int]:
@@ -124,8 +117,9 @@ def leaderboard(entries: Sequence[Entry], chosen: Sequence[int], folds: int) -> 
         behind = leader - entry.folds()
         row: dict[str, Any] = {"rank": rank, "chosen": index in chosen, "refit_epochs": entry.epochs}
         row |= {"parameters": entry.parameters}
-        for metric in ("score", *METRICS):
-            row |= {f"{metric}_mean": float(entry.folds(metric).mean()), f"{metric}_std": entry.spread(metric)}
+        for metric in MEASURED:
+            name = "score" if metric == "merit" else metric
+            row |= {f"{name}_mean": float(entry.folds(metric).mean()), f"{name}_std": entry.spread(metric)}
         lead, error = float(behind.mean()), standard_error(behind, overlap=1 / (folds - 1))
         row |= {"behind_mean": lead, "behind_se": error}
         row |= {"behind_low": lead - reach * error, "behind_high": lead + reach * error}

@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.errors import InputError
+from consistency.scale import Floats, Ints
 from heads.thresholds import (
     OBJECTIVES,
     SIMPLE,
-    Floats,
-    Ints,
     Objective,
     apply_thresholds,
     exact_thresholds,

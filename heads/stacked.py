@@ -26,12 +26,11 @@ from torch.nn import functional as F
 from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 
-from consistency.scale import macro_f1, quadratic_kappa
+from consistency.scale import CLASSES, Floats, Ints, macro_f1, merit, qwk
 from heads.config import HeadConfig, feature_dim
-from heads.losses import CLASSES, constant_bias, log_probabilities, loss_terms, output_bias
+from heads.losses import constant_bias, log_probabilities, loss_terms, output_bias
 from heads.model import Head
 from heads.pairs import Pairs
-from heads.thresholds import Floats, Ints
 
 ACTIVATIONS = 1 << 23  # at once when a stack only answers
 DROPOUT_LEVELS = 1 << 16
@@ -121,7 +120,7 @@ class Stack:
         return torch.stack(losses).double().mean(0).cpu().numpy()
 
     def measure(self, held: Batch) -> dict[str, Floats]:
-        """Loss, accuracy, macro-F1 and QWK of every head on the rows held out, (parts, n_heads) each."""
+        """Loss and `agreement` of every head on the rows held out, (parts, n_heads) each."""
         of_heads = len(self) * max([*self.configs[0].hidden, CLASSES])
         widest = len(self.class_weights) * max(of_heads, feature_dim(self.kind, self.embed_dim))
         totals, masses = [], []
@@ -308,11 +307,12 @@ class Stack:
 
 
 def agreement(confusions: Ints) -> dict[str, Floats]:
-    """Accuracy, macro-F1 and QWK, (...) each, of confusion counts (..., 5, 5)."""
+    """Merit, QWK, macro-F1 and accuracy, (...) each, of confusion counts (..., 5, 5); QWK is NaN where undefined."""
     return {
-        "accuracy": np.trace(confusions, axis1=-2, axis2=-1) / confusions.sum(axis=(-2, -1)),
+        "merit": merit(confusions),
+        "qwk": qwk(confusions),
         "macro_f1": macro_f1(confusions),
-        "qwk": quadratic_kappa(confusions),
+        "accuracy": np.trace(confusions, axis1=-2, axis2=-1) / confusions.sum(axis=(-2, -1)),
     }
 
 

@@ -6,10 +6,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from consistency.scale import CLASSES, DISTANCE, confusion, macro_f1, quadratic_kappa
+from consistency.scale import CLASSES, DISTANCE, Floats, Ints, confusion, five_class_kappa, macro_f1
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Objective = Literal["macro-f1", "accuracy", "mae", "qwk"]
 
 OBJECTIVES: tuple[Objective, ...] = ("macro-f1", "accuracy", "mae", "qwk")
@@ -32,7 +30,7 @@ def score(objective: Objective, labels: Ints, predicted: Ints) -> float:
     if objective == "macro-f1":
         return float(macro_f1(counts))
     if objective == "qwk":
-        return float(quadratic_kappa(counts))
+        return float(five_class_kappa(counts))
     if objective == "accuracy":
         return float(np.trace(counts) / len(labels))
     return float((counts * DISTANCE).sum() / len(labels))

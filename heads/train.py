@@ -13,14 +13,13 @@ from torch import Tensor
 
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.errors import DivergenceError
-from consistency.scale import confusion
+from consistency.scale import CLASSES, Ints, confusion
 from heads.config import HeadConfig, feature_dim, rate_share
-from heads.losses import CLASSES, balanced_weights, log_probabilities, loss
+from heads.losses import balanced_weights, log_probabilities, loss
 from heads.model import Head, TrainedHead
 from heads.pairs import Pairs
 from heads.ridge import ridge_heads
 from heads.stacked import Batch, Part, Stack, agreement
-from heads.thresholds import Ints
 
 # Of one stack, by kind of device: bounds memory, and on a processor stays near its caches.
 STACK_PARAMETERS = {"cpu": 9 << 18, "cuda": 1 << 27}
@@ -54,19 +53,14 @@ class Outcome:
     """What became of a job.
 
     head: with the weights of the last epoch, or of the best one where that was asked for. history: for every epoch
-    its number, lr, train_loss and, with validation rows, val_loss and accuracy, macro_f1, qwk on them. best_epoch:
-    the first with the highest `validation_score`. diverged: a loss or a weight was no finite number.
+    its number, lr, train_loss and, with validation rows, val_loss and, on them, `heads.select.MEASURED`.
+    best_epoch: the first with the highest merit. diverged: a loss or a weight was no finite number.
     """
 
     head: Head
     history: History
     best_epoch: int | None = None
     diverged: bool = False
-
-
-def validation_score(epoch: Epoch) -> float:
-    """What heads are stopped and chosen by: the mean of QWK (the order of scores) and macro-F1 (none forgotten)."""
-    return (epoch["qwk"] + epoch["macro_f1"]) / 2
 
 
 def train_head(
@@ -269,7 +263,7 @@ class _Run:
     def __init__(self, job: Job, part: int) -> None:
         self.job, self.part = job, part
         self.history: History = []
-        self.best_score, self.best_epoch = -np.inf, 0
+        self.best_merit, self.best_epoch = -np.inf, 0
         self.head: Head | None = None
         self.diverged = self.finished = False
 
@@ -306,8 +300,8 @@ def _descend(
                 measured |= {name: float(values[run.part, place]) for name, values in figures.items()}
                 run.history.append(measured)
                 run.diverged = not np.isfinite(measured["train_loss"])
-                if held is not None and validation_score(measured) > run.best_score:
-                    run.best_score, run.best_epoch = validation_score(measured), epoch
+                if held is not None and measured["merit"] > run.best_merit:
+                    run.best_merit, run.best_epoch = measured["merit"], epoch
                     if keep_best:
                         ready.append((run, place))
                 patience = run.job.config.patience

@@ -1,20 +1,17 @@
 """Loads the parts of a resolved model through transformers: quietly, from its files alone, never its code."""
 
-import pickle
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import load_file
 from transformers import MODEL_MAPPING, AutoConfig, AutoImageProcessor, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from consistency.backbone.model_folder import one_line
 from consistency.backbone.quiet import quiet
 from consistency.backbone.resolve import ResolvedBackbone
+from consistency.backbone.state_dict import read_state_dict
 from consistency.errors import BackboneError, is_out_of_memory
 
 T = TypeVar("T")
@@ -27,7 +24,7 @@ def load_model(resolved: ResolvedBackbone, dtype: torch.dtype) -> Any:
     state: dict[str, torch.Tensor] = {}
     with _quiet():
         for path in resolved.weights:
-            state |= _read_weights(path)
+            state |= read_state_dict(path)
         try:
             # The state is passed, not found by transformers: what is loaded is what was resolved and digested.
             model, report = model_class.from_pretrained(
@@ -75,28 +72,6 @@ def _load(resolved: ResolvedBackbone, part: str, load: Callable[..., T], **optio
             raise BackboneError(
                 f"the {part} of {resolved.folder} cannot be loaded: {one_line(error)[:200]}; fetch the model again"
             ) from error
-
-
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        # weights_only: a pickle from strangers must not run code.
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        raise BackboneError(
-            f"{path} holds more than tensors, or is damaged; it is not loaded, as that could run code: "
-            "use a safetensors file, or fetch the model again"
-        ) from error
-    except Exception as error:  # a damaged pickle can raise anything
-        if is_out_of_memory(error):
-            raise
-        raise BackboneError(
-            f"{path} cannot be read as weights ({one_line(error)[:200]}); fetch the model again"
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise BackboneError(f"{path} holds no tensors by name; expected the state dict of a model")
-    return state
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-CLASSES = 5
+from consistency.data.distinct import number_distinct
+from consistency.scale import CLASSES
 
 
 def scores_per_group(
@@ -12,9 +13,8 @@ def scores_per_group(
     """(g, 5) int64 rows of each score in each group (in order of first appearance), and (n,) the group of
     each row.
     """
-    names: dict[object, int] = {}
-    index = np.array([names.setdefault(group, len(names)) for group in groups], dtype=np.int64)
-    counts = np.zeros((len(names), CLASSES), dtype=np.int64)
+    firsts, index = number_distinct(groups)
+    counts = np.zeros((len(firsts), CLASSES), dtype=np.int64)
     np.add.at(counts, (index, labels), 1)
     return counts, index
 

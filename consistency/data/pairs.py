@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from consistency.data.distinct import number_distinct
 from consistency.data.hashtags import hashtag_fault, identities
 from consistency.errors import DataError, os_reason
 from consistency.text import to_csv
@@ -164,9 +165,8 @@ def merge_repeats(table: PairTable, identity: npt.NDArray[np.object_], on_confli
     the first row's score, "drop" keeps none of them.
     """
     n = len(table)
-    place: dict[tuple[object, str], int] = {}
-    pairs = zip(identity, identities(table.hashtags), strict=True)
-    first = np.fromiter((place.setdefault(pair, index) for index, pair in enumerate(pairs)), np.int64, n)
+    firsts, pair_of = number_distinct(zip(identity, identities(table.hashtags), strict=True))
+    first = firsts[pair_of]
     kept, scores = first == np.arange(n), table.scores
     conflicting = np.zeros(n, dtype=bool)  # by first row
     conflicting[first[scores != scores[first]]] = True

@@ -25,7 +25,6 @@ from consistency.evaluation.intervals import (
     p_value,
 )
 from consistency.evaluation.results import Predictions, Result
-from consistency.runs.read import Run
 
 RESAMPLES = 10_000
 COMPARED = ("accuracy", "macro_f1", "mae", "qwk")
@@ -56,24 +55,43 @@ class Difference:
 
 
 def compare_runs(
-    runs: Sequence[Run],
+    runs: Sequence[tuple[str, Sequence[Result]]],
     *,
     metrics: Sequence[str] = COMPARED,
     resamples: int = RESAMPLES,
     seed: int = 42,
 ) -> list[Difference]:
-    """Every system of the later runs against the last system of the first run.
+    """Compare every system of the later runs with the last system of the first run.
 
-    Controls, and what was picked on the test rows, take no part; answers out of fold only where the first run has no
-    others. Raises InputError where the runs tested on different rows.
+    Controls, and systems whose epoch was picked on the test rows, take no part. Answers out of fold take part only if
+    the first run has no others.
+
+    Parameters
+    ----------
+    runs : sequence of (str, sequence of Result)
+        Each run's name and its results.
+    metrics : sequence of str
+        Keys of `consistency.evaluation.metrics.METRICS`.
+    resamples, seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    list of Difference
+        By metric, then by system.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two runs, or if they were tested on different rows.
     """
     if len(runs) < 2:
         raise InputError(f"{len(runs)} of the runs named tested something, expected at least two to compare")
-    chosen = [_systems(run) for run in runs]
+    chosen = [_systems(name, results) for name, results in runs]
     reference = ([result for result in chosen[0] if result.predictions.split == "test"] or chosen[0])[-1]
     protocol, split = reference.predictions.protocol, reference.predictions.split
-    others, names = [], [_name(runs[0], reference)]
-    for run, results in zip(runs[1:], chosen[1:], strict=True):
+    others, names = [], [_name(runs[0][0], reference)]
+    for (run, _), results in zip(runs[1:], chosen[1:], strict=True):
         # An imported split may be that of any protocol: `compare` sees whether the rows are the same.
         same = [
             result
@@ -83,7 +101,7 @@ def compare_runs(
         ]
         if not same:
             raise InputError(
-                f"{run.path} has no results under protocol {protocol}, split {split}, where {names[0]} was tested: "
+                f"{run} has no results under protocol {protocol}, split {split}, where {names[0]} was tested: "
                 "compare runs of one protocol"
             )
         others += same
@@ -162,17 +180,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _systems(run: Run) -> list[Result]:
-    """What of `run` takes part."""
-    chosen = [result for result in run.results if competes(result.predictions.system)]
+def _systems(run: str, results: Sequence[Result]) -> list[Result]:
+    """The results that take part."""
+    chosen = [result for result in results if competes(result.predictions.system)]
     if not chosen:
-        there = ", ".join(dict.fromkeys(result.predictions.system for result in run.results))
-        raise InputError(f"{run.path} has no learned system; it has {there}")
+        there = ", ".join(dict.fromkeys(result.predictions.system for result in results))
+        raise InputError(f"{run} has no learned system; it has {there}")
     return chosen
 
 
-def _name(run: Run, result: Result) -> str:
-    return f"{run.path.name}/{result.predictions.system}"
+def _name(run: str, result: Result) -> str:
+    return f"{run}/{result.predictions.system}"
 
 
 def _aligned(p: Predictions, reference: Predictions, name: str) -> Predictions:

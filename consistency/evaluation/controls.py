@@ -12,17 +12,14 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from consistency.data.splits import make_folds
-from consistency.evaluation.metrics import evaluate
+from consistency.scale import CLASSES, Floats, Ints, confusion, merit
 
 TEXT_EMBEDDING = "text-embedding"
 CONTROLS = ("majority", "median", "text-only", "name-and-text", TEXT_EMBEDDING)
 PEEKED = "-best"  # ends systems whose epoch was picked on the test rows, as published; their weights are not kept
-CLASSES = 5
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)  # C of scikit-learn: the smaller, the smoother
 FOLDS = 5
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Objects = npt.NDArray[np.object_]
 
 
@@ -69,35 +66,34 @@ def text_embedding_predictions(
     """Probabilities (n_test, 5) float64 of the control text-embedding: what the backbone knows of the hashtag alone.
 
     Logistic regression on the standardised embeddings of the hashtags, train (n, d) and test (n_test, d) float32. Of
-    STRENGTHS it takes the one with the highest mean of macro-F1 and QWK, out of fold, in FOLDS folds of the train rows
+    STRENGTHS it takes the one with the highest merit, out of fold, in FOLDS folds of the train rows
     that keep `groups`, (n,) object, together.
     """
     if len(np.unique(labels)) < 2:
         return np.tile(np.bincount(labels, minlength=CLASSES) / len(labels), (len(test), 1))
-    best = max(STRENGTHS, key=_out_of_fold_scores(train, labels, groups, seed).__getitem__)
+    best = max(STRENGTHS, key=_out_of_fold_merit(train, labels, groups, seed).__getitem__)
     return _answer(_standardised(best), train, labels, test)
 
 
-def _out_of_fold_scores(
+def _out_of_fold_merit(
     train: npt.NDArray[np.float32], labels: Ints, groups: Objects | None, seed: int
 ) -> dict[float, float]:
-    """The mean of macro-F1 and QWK by strength; the same for all where folds cannot be made of so few rows."""
+    """Merit by strength; the same for all where folds cannot be made of so few rows."""
     possible = int(np.bincount(labels).max()) if groups is None else len(set(groups))
     folds = min(FOLDS, possible)
     fold = make_folds(labels, groups, folds=folds, seed=seed) if folds > 1 else np.zeros(len(labels), dtype=np.int64)
     told = {number: np.unique(labels[fold != number]).size > 1 for number in range(folds)}
     if not all(told.values()):
         return dict.fromkeys(STRENGTHS, 0.0)
-    scores = {}
+    reached = {}
     for strength in STRENGTHS:
         predicted = np.empty(len(labels), dtype=np.int64)
         for number in range(folds):
             held_out = fold == number
             chances = _answer(_standardised(strength), train[~held_out], labels[~held_out], train[held_out])
             predicted[held_out] = chances.argmax(axis=1)
-        found = evaluate(labels + 1, predicted + 1, predicted.astype(np.float64), None)
-        scores[strength] = ((found["macro_f1"] or 0.0) + (found["qwk"] or 0.0)) / 2
-    return scores
+        reached[strength] = float(merit(confusion(labels, predicted)))
+    return reached
 
 
 def _regression(strength: float) -> Any:

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from consistency.evaluation.intervals import RESAMPLES, effective_clusters, interval, numbered, resampled
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from consistency.data.distinct import number_distinct
+from consistency.evaluation.intervals import RESAMPLES, effective_clusters, interval, resampled
+from consistency.scale import Floats, Ints
 
 
 def doubts(probabilities: Floats, labels: Ints) -> tuple[Floats, Ints]:
@@ -78,10 +77,10 @@ def precision_at_moved(
     order = ranking(doubt)
     hits = moved[order].astype(np.float64)
     found = int(hits[:count].sum())
-    picture = numbered(images)[order]
+    image = number_distinct(images.tolist())[1][order]
     precisions = []
-    for (drawn,) in resampled(int(picture.max()) + 1, resamples, seed=seed, chunk=1):
-        times = drawn[picture]
+    for (drawn,) in resampled(int(image.max()) + 1, resamples, seed=seed, chunk=1):
+        times = drawn[image]
         cut = times @ hits
         inside = np.clip(cut - (np.cumsum(times) - times), 0, times)
         if cut:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import GroupShuffleSplit
 
+from consistency.data.distinct import number_distinct
 from consistency.data.files import ImageFile, image_identity
 from consistency.data.images import ImageLimits
 from consistency.data.leakage import Leakage, leakage
@@ -20,8 +21,9 @@ from consistency.data.reading import Decoding
 from consistency.data.splits import PROTOCOLS, Protocol, make_split
 from consistency.errors import DataError, ImageError
 from consistency.evaluation.controls import control_predictions
-from consistency.evaluation.metrics import SCORES, evaluate
+from consistency.evaluation.metrics import evaluate
 from consistency.progress import Progress, silent
+from consistency.scale import SCORES
 
 CONTROL_METRICS = ("accuracy", "macro_f1", "mae", "qwk")
 GROUP_SHUFFLES = 10
@@ -223,8 +225,8 @@ def _evaluate_controls(
 
 def _first_names(identity: npt.NDArray[np.object_], images: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
     """(n,) object: images called by a name, so that scikit-learn sorts them alike whether they are found or not."""
-    names: dict[object, object] = {}
-    return np.array([names.setdefault(key, name) for key, name in zip(identity, images, strict=True)], dtype=object)
+    firsts, index = number_distinct(identity)
+    return images[firsts][index]
 
 
 def _problem(file: ImageFile, limits: ImageLimits) -> str | None:

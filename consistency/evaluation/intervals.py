@@ -21,23 +21,16 @@ section 5.2); m is the number of equally large clusters that say as much as thes
 Schnepel & Steigerwald, Review of Economics and Statistics 99, 2017). `benchmarks/coverage.py` measures the coverage.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm, t
 
-from consistency.evaluation.metrics import (
-    ECE_BINS,
-    METRICS,
-    SCORES,
-    Floats,
-    Ints,
-    calibration_gaps,
-    check_columns,
-    evaluate,
-)
+from consistency.data.distinct import number_distinct
+from consistency.evaluation.metrics import METRICS, check_columns, counted_metrics, evaluate
+from consistency.scale import Floats, Ints
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -74,14 +67,8 @@ def bootstrap_intervals(
 
 def effective_clusters(clusters: Clusters) -> float:
     """How many clusters of equal numbers of rows say as much as these: (sum of rows)² / (sum of rows²)."""
-    rows = np.bincount(numbered(clusters)).astype(np.float64)
+    rows = np.bincount(number_distinct(clusters.tolist())[1]).astype(np.float64)
     return float(rows.sum() ** 2 / (rows**2).sum())
-
-
-def numbered(clusters: Clusters) -> Ints:
-    """(n,) int64: clusters as 0, 1, ... in order of first appearance."""
-    order: dict[object, int] = {}
-    return np.array([order.setdefault(cluster, len(order)) for cluster in clusters.tolist()], dtype=np.int64)
 
 
 def resampled(clusters: int, resamples: int, *, seed: int, chunk: int) -> Iterator[Ints]:
@@ -142,99 +129,9 @@ def bootstrap_metrics(
     equal clusters draw equal resamples, so that two systems on the same rows can be compared draw by draw.
     """
     check_columns(scores, predicted, values, probabilities)
-    index = numbered(clusters)
-    count = int(index.max()) + 1
+    firsts, index = number_distinct(clusters.tolist())
+    count = len(firsts)
     measure = counted_metrics(scores, predicted, values, probabilities, index, names=names)
     chunk = max(1, _CHUNK // max(count, len(scores)))
     parts = [measure(times.astype(np.float64)) for times in resampled(count, resamples, seed=seed, chunk=chunk)]
     return {name: np.concatenate([part[name] for part in parts]) for name in names}
-
-
-def counted_metrics(
-    scores: Ints,
-    predicted: Ints,
-    values: Floats,
-    probabilities: Floats | None,
-    index: Ints,
-    *,
-    names: Collection[str] = METRICS,
-) -> Callable[[Floats], dict[str, Floats]]:
-    """A function from how often each cluster is counted, (B, clusters) float64, to the metrics, (B,) float64 each.
-
-    index: (n,) int64, the cluster of each row, 0..clusters-1. NaN where a metric is undefined. names: those wanted; of
-    all the time Spearman takes nine tenths.
-    """
-    clusters = int(index.max()) + 1
-    cells = np.zeros((clusters, 25))
-    np.add.at(cells, (index, (scores - 1) * 5 + predicted - 1), 1)
-    gaps: Floats | None = None
-    if probabilities is not None:
-        bins, gap = calibration_gaps(scores, probabilities)
-        gaps = np.zeros((clusters, ECE_BINS))
-        np.add.at(gaps, (index, bins), gap)
-    spearman = _spearman_of(scores, values, index) if "spearman" in names else None
-
-    def measure(times: Floats) -> dict[str, Floats]:
-        matrices = (times @ cells).reshape(-1, 5, 5)
-        figures = _from_confusion(matrices)
-        if spearman is not None:
-            figures["spearman"] = spearman(times)
-        rows = matrices.sum(axis=(1, 2))
-        figures["ece"] = np.full(len(rows), np.nan) if gaps is None else np.abs(times @ gaps).sum(axis=1) / rows
-        return {name: figures[name] for name in names}
-
-    return measure
-
-
-def _from_confusion(matrices: Floats) -> dict[str, Floats]:
-    """The metrics that need only counts, for (B, 5, 5) confusion matrices of floats, (B,) each."""
-    total = matrices.sum(axis=(1, 2))
-    true, guessed = matrices.sum(axis=2), matrices.sum(axis=1)
-    hits = np.diagonal(matrices, axis1=1, axis2=2)
-    present = (true + guessed) > 0
-    distance = np.abs(SCORES[:, None] - SCORES[None])
-
-    precision, recall = _ratio(hits, guessed), _ratio(hits, true)
-    f1 = _ratio(2 * hits, true + guessed)
-    figures = {"accuracy": hits.sum(axis=1) / total}
-    for name, per_score in (("precision", precision), ("recall", recall), ("f1", f1)):
-        figures[f"macro_{name}"] = (per_score * present).sum(axis=1) / present.sum(axis=1)
-        figures[f"weighted_{name}"] = (per_score * true).sum(axis=1) / total
-    figures["mae"] = (matrices * distance).sum(axis=(1, 2)) / total
-    figures["within_one"] = (matrices * (distance <= 1)).sum(axis=(1, 2)) / total
-
-    # scikit-learn's kappa numbers the scores that occur 0, 1, ...: a score nobody has leaves no gap.
-    place = np.cumsum(present, axis=1) - 1
-    weights = (place[:, :, None] - place[:, None, :]) ** 2
-    expected = true[:, :, None] * guessed[:, None, :] / total[:, None, None]
-    chance = (weights * expected).sum(axis=(1, 2))
-    observed = (weights * matrices).sum(axis=(1, 2))
-    figures["qwk"] = 1 - np.divide(observed, chance, out=np.full(len(total), np.nan), where=chance > 0)
-    return figures
-
-
-def _spearman_of(scores: Ints, values: Floats, index: Ints) -> Callable[[Floats], Floats]:
-    """A function from (B, clusters) times each cluster was drawn to (B,) rank correlations of scores and values."""
-    by_value = np.argsort(values, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(values[by_value]) != 0])
-    value_of = np.empty(len(values), dtype=np.int64)
-    value_of[by_value] = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(values)]))
-
-    def correlations(times: Floats) -> Floats:
-        rows = times[:, index]
-        of_value = np.add.reduceat(rows[:, by_value], starts, axis=1)
-        of_score = np.stack([rows[:, scores == score].sum(axis=1) for score in SCORES], axis=1)
-        total = of_score.sum(axis=1)
-        # Centred average ranks; a tie of m rows that starts after c others has rank c + (m + 1) / 2.
-        middle = (total[:, None] + 1) / 2
-        value_rank = np.cumsum(of_value, axis=1) - (of_value - 1) / 2 - middle
-        score_rank = np.cumsum(of_score, axis=1) - (of_score - 1) / 2 - middle
-        together = np.einsum("bn,bn,bn->b", rows, value_rank[:, value_of], score_rank[:, scores - 1])
-        spread = (of_value * value_rank**2).sum(axis=1) * (of_score * score_rank**2).sum(axis=1)
-        return np.divide(together, np.sqrt(spread), out=np.full(len(times), np.nan), where=spread > 0)
-
-    return correlations
-
-
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

@@ -1,19 +1,15 @@
-"""How good ordinal predictions are: scikit-learn's metrics where it has them, from one answer for every row."""
+"""The metrics of ordinal predictions, each defined once on counted rows; definitions and defaults are scikit-learn's.
 
-import warnings
+A metric of some rows needs only how often each cluster of rows is counted. `evaluate` counts every row once, and the
+bootstrap of `consistency.evaluation.intervals` counts clusters as often as they are drawn.
+"""
+
+from collections.abc import Callable, Collection
 
 import numpy as np
-import numpy.typing as npt
-from scipy.stats import spearmanr
-from sklearn.metrics import (
-    accuracy_score,
-    cohen_kappa_score,
-    confusion_matrix,
-    mean_absolute_error,
-    precision_recall_fscore_support,
-)
 
 from consistency.errors import DataError
+from consistency.scale import CLASSES, DISTANCE, SCORES, Floats, Ints, confusion, macro_f1, qwk
 
 METRICS = (
     "accuracy",
@@ -29,54 +25,141 @@ METRICS = (
     "within_one",
     "ece",
 )
-SCORES = np.arange(1, 6)
 ECE_BINS = 15
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 def evaluate(scores: Ints, predicted: Ints, values: Floats, probabilities: Floats | None) -> dict[str, float | None]:
-    """Every metric of METRICS over n rows; None where it is undefined.
+    """Every metric of METRICS over n rows.
 
-    scores, predicted: (n,) int64 1..5. values: (n,) float64, the expected score, or whatever else ranks the
-    rows (Spearman is taken on it). probabilities: (n, 5) float64, or None (no ECE). Definitions and defaults
-    are scikit-learn's (averages over the scores that occur in either column, 0 where a precision has no
-    rows); ECE has 15 equal-width bins, closed on the right, of the top probability. Raises DataError where
-    there are no rows.
+    Averages run over the scores that occur in either column, and a precision without rows is 0, as in scikit-learn.
+    ECE has 15 bins of equal width, closed on the right, of the top probability.
+
+    Parameters
+    ----------
+    scores, predicted : (n,) int64
+        Labels and answers, 1 to 5.
+    values : (n,) float64
+        What ranks the rows for Spearman's correlation: the expected score, or the similarity.
+    probabilities : (n, 5) float64 or None
+        Without them there is no ECE.
+
+    Returns
+    -------
+    dict
+        A float for each metric, None where it is undefined.
+
+    Raises
+    ------
+    DataError
+        If there are no rows.
+    ValueError
+        If the columns do not fit together.
     """
     check_columns(scores, predicted, values, probabilities)
-    result: dict[str, float | None] = {"accuracy": float(accuracy_score(scores, predicted))}
-    for average in ("macro", "weighted"):
-        figures = precision_recall_fscore_support(scores, predicted, average=average, zero_division=0)
-        for name, figure in zip(("precision", "recall", "f1"), figures[:3], strict=True):
-            result[f"{average}_{name}"] = float(figure)
-    result["mae"] = float(mean_absolute_error(scores, predicted))
-    with warnings.catch_warnings():  # undefined is None here, not a warning
-        warnings.simplefilter("ignore")
-        result["qwk"] = _defined(cohen_kappa_score(scores, predicted, weights="quadratic"))
-        result["spearman"] = _defined(spearmanr(scores, values).statistic)
-    result["within_one"] = float((np.abs(scores - predicted) <= 1).mean())
-    result["ece"] = None
+    once = counted_metrics(scores, predicted, values, probabilities, np.zeros(len(scores), dtype=np.int64))
+    figures = once(np.ones((1, 1)))
+    return {name: _defined(figures[name][0]) for name in METRICS}
+
+
+def counted_metrics(
+    scores: Ints,
+    predicted: Ints,
+    values: Floats,
+    probabilities: Floats | None,
+    index: Ints,
+    *,
+    names: Collection[str] = METRICS,
+) -> Callable[[Floats], dict[str, Floats]]:
+    """Prepare the metrics of rows that are counted by cluster.
+
+    Parameters
+    ----------
+    scores, predicted, values, probabilities
+        As for `evaluate`.
+    index : (n,) int64
+        Cluster of each row, 0 to clusters - 1.
+    names : collection of str
+        The metrics wanted. Spearman takes nine tenths of the time.
+
+    Returns
+    -------
+    callable
+        From how often each cluster is counted, (B, clusters) float64, to {metric: (B,) float64}, NaN where undefined.
+    """
+    clusters = int(index.max()) + 1
+    cells = np.zeros((clusters, CLASSES**2))
+    np.add.at(cells, (index, (scores - 1) * CLASSES + predicted - 1), 1)
+    gaps: Floats | None = None
     if probabilities is not None:
         bins, gap = calibration_gaps(scores, probabilities)
-        result["ece"] = float(np.abs(np.bincount(bins, weights=gap, minlength=ECE_BINS)).sum() / len(scores))
-    return result
+        gaps = np.zeros((clusters, ECE_BINS))
+        np.add.at(gaps, (index, bins), gap)
+    spearman = _spearman_of(scores, values, index) if "spearman" in names else None
+
+    def measure(times: Floats) -> dict[str, Floats]:
+        matrices = (times @ cells).reshape(-1, CLASSES, CLASSES)
+        figures = _of_counts(matrices)
+        if spearman is not None:
+            figures["spearman"] = spearman(times)
+        rows = matrices.sum(axis=(1, 2))
+        figures["ece"] = np.full(len(rows), np.nan) if gaps is None else np.abs(times @ gaps).sum(axis=1) / rows
+        return {name: figures[name] for name in names}
+
+    return measure
 
 
-def confusion(scores: Ints, predicted: Ints) -> Ints:
-    """(5, 5) int64 counts: rows are true scores 1..5, columns predicted ones."""
-    return np.asarray(confusion_matrix(scores, predicted, labels=SCORES), dtype=np.int64)
+def _of_counts(matrices: Floats) -> dict[str, Floats]:
+    """The metrics that follow from confusion counts (B, 5, 5), (B,) each."""
+    total = matrices.sum(axis=(1, 2))
+    true, guessed = matrices.sum(axis=2), matrices.sum(axis=1)
+    hits = np.diagonal(matrices, axis1=1, axis2=2)
+    present = (true + guessed) > 0
+
+    figures = {"accuracy": hits.sum(axis=1) / total}
+    ratios = {"precision": _ratio(hits, guessed), "recall": _ratio(hits, true), "f1": _ratio(2 * hits, true + guessed)}
+    for name, of_score in ratios.items():
+        figures[f"macro_{name}"] = of_score.sum(axis=1) / present.sum(axis=1)
+        figures[f"weighted_{name}"] = (of_score * true).sum(axis=1) / total
+    figures["macro_f1"] = macro_f1(matrices)
+    figures["mae"] = (matrices * DISTANCE).sum(axis=(1, 2)) / total
+    figures["within_one"] = (matrices * (DISTANCE <= 1)).sum(axis=(1, 2)) / total
+    figures["qwk"] = qwk(matrices)
+    return figures
+
+
+def _spearman_of(scores: Ints, values: Floats, index: Ints) -> Callable[[Floats], Floats]:
+    """From (B, clusters) how often each cluster is counted to (B,) rank correlations of scores and values."""
+    by_value = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(values[by_value]) != 0])
+    value_of = np.empty(len(values), dtype=np.int64)
+    value_of[by_value] = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(values)]))
+
+    def correlations(times: Floats) -> Floats:
+        rows = times[:, index]
+        of_value = np.add.reduceat(rows[:, by_value], starts, axis=1)
+        of_score = np.stack([rows[:, scores == score].sum(axis=1) for score in SCORES], axis=1)
+        total = of_score.sum(axis=1)
+        # Centred average ranks; a tie of m rows that starts after c others has rank c + (m + 1) / 2.
+        middle = (total[:, None] + 1) / 2
+        value_rank = np.cumsum(of_value, axis=1) - (of_value - 1) / 2 - middle
+        score_rank = np.cumsum(of_score, axis=1) - (of_score - 1) / 2 - middle
+        together = np.einsum("bn,bn,bn->b", rows, value_rank[:, value_of], score_rank[:, scores - 1])
+        spread = (of_value * value_rank**2).sum(axis=1) * (of_score * score_rank**2).sum(axis=1)
+        return np.divide(together, np.sqrt(spread), out=np.full(len(times), np.nan), where=spread > 0)
+
+    return correlations
 
 
 def per_score(scores: Ints, predicted: Ints) -> tuple[tuple[float, float, float, int], ...]:
-    """Precision, recall, F1 and number of true rows of each score 1..5; 0 where a ratio has no rows."""
-    figures = precision_recall_fscore_support(scores, predicted, labels=SCORES, zero_division=0)
-    return tuple((float(p), float(r), float(f1), int(n)) for p, r, f1, n in zip(*figures, strict=True))
+    """Precision, recall, F1 and number of true rows of each score 1 to 5; a ratio without rows is 0."""
+    counts = confusion(scores - 1, predicted - 1).astype(np.float64)
+    hits, true, guessed = np.diagonal(counts), counts.sum(axis=1), counts.sum(axis=0)
+    columns = _ratio(hits, guessed), _ratio(hits, true), _ratio(2 * hits, true + guessed), true
+    return tuple((float(p), float(r), float(f1), int(n)) for p, r, f1, n in zip(*columns, strict=True))
 
 
 def calibration_bins(scores: Ints, probabilities: Floats) -> tuple[tuple[float, float, float], ...]:
-    """Of every ECE bin that has rows: mean top probability, share correct, share of all rows."""
+    """Mean top probability, share correct and share of all rows of every ECE bin that has rows."""
     bins, gap = calibration_gaps(scores, probabilities)
     top = probabilities.max(axis=1)
     filled = []
@@ -88,25 +171,29 @@ def calibration_bins(scores: Ints, probabilities: Floats) -> tuple[tuple[float, 
 
 
 def calibration_gaps(scores: Ints, probabilities: Floats) -> tuple[Ints, Floats]:
-    """(n,) bin of each row's top probability, and (n,) its correctness minus that probability."""
+    """The ECE bin of each row's top probability, (n,), and its correctness minus that probability, (n,)."""
     top = probabilities.max(axis=1)
     bins = np.clip(np.ceil(top * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
     return bins, (probabilities.argmax(axis=1) + 1 == scores) - top
 
 
 def check_columns(scores: Ints, predicted: Ints, values: Floats, probabilities: Floats | None) -> None:
-    """Raise DataError where there are no rows, ValueError where the columns do not fit together."""
+    """Raise DataError if there are no rows, and ValueError if the columns do not fit together."""
     n = len(scores)
     if n == 0:
         raise DataError("there are no rows to evaluate: the split or the skipped images left none")
     if predicted.shape != (n,) or values.shape != (n,):
         raise ValueError(f"{n} scores, but predictions {predicted.shape} and values {values.shape}")
-    if probabilities is not None and probabilities.shape != (n, 5):
+    if probabilities is not None and probabilities.shape != (n, CLASSES):
         raise ValueError(f"{n} scores, but probabilities {probabilities.shape}")
     for name, column in (("scores", scores), ("predictions", predicted)):
-        if column.min() < 1 or column.max() > 5:
-            raise ValueError(f"{name} run from {column.min()} to {column.max()}, expected 1 to 5")
+        if column.min() < 1 or column.max() > CLASSES:
+            raise ValueError(f"{name} run from {column.min()} to {column.max()}, expected 1 to {CLASSES}")
 
 
 def _defined(figure: float) -> float | None:
     return float(figure) if np.isfinite(figure) else None
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

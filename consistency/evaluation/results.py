@@ -1,13 +1,10 @@
 """What a system said about rows, and how good that is: the records that runs hold, reports show and `compare` reads."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:  # scikit-learn takes a second to import, and reading a run needs none of it
-    pass
 
 NO_BACKBONE = "none"  # of a control
 

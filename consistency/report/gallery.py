@@ -13,6 +13,7 @@ from consistency.data.images import decode_image
 from consistency.errors import ImageError
 from consistency.evaluation.controls import competes
 from consistency.evaluation.results import NO_BACKBONE, Result
+from consistency.scale import confusion, merit
 
 MAX_PICTURES = 60
 THUMBNAIL = 200  # pixels of the longer side
@@ -53,7 +54,12 @@ class Gallery:
 def main_result(results: Sequence[Result]) -> Result:
     """The system of highest merit; a control only where there is nothing else."""
     learned = (result for result in results if competes(result.predictions.system))
-    return max(learned, key=merit, default=results[0])
+    return max(learned, key=merit_of, default=results[0])
+
+
+def merit_of(result: Result) -> float:
+    p = result.predictions
+    return float(merit(confusion(p.scores - 1, p.predicted - 1)))
 
 
 def make_gallery(results: Sequence[Result], main: Result, images: Path | None) -> Gallery:
@@ -105,11 +111,6 @@ def thumbnails(names: Sequence[str], folder: Path) -> dict[str, str]:
         picture.save(buffer, "JPEG", quality=80, optimize=True)
         sources[name] = data_uri("image/jpeg", buffer.getvalue())
     return sources
-
-
-def merit(result: Result) -> float:
-    """What systems are ranked by: the mean of macro-F1 (no score forgotten) and QWK (agreement in order)."""
-    return ((result.metrics["macro_f1"] or 0.0) + (result.metrics["qwk"] or 0.0)) / 2
 
 
 def data_uri(kind: str, data: bytes) -> str:

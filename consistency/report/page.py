@@ -17,10 +17,11 @@ from consistency.data.leakage import Leakage
 from consistency.durable import make_folder, write_file
 from consistency.errors import InputError
 from consistency.evaluation.controls import CONTROLS, competes
-from consistency.evaluation.metrics import calibration_bins, confusion, per_score
+from consistency.evaluation.metrics import calibration_bins, per_score
 from consistency.evaluation.results import NO_BACKBONE, Audited, Result
-from consistency.report.gallery import data_uri, main_result, make_gallery, merit, thumbnails
+from consistency.report.gallery import data_uri, main_result, make_gallery, merit_of, thumbnails
 from consistency.runs.read import Run, read_audit
+from consistency.scale import confusion
 from consistency.text import FURTHER_TITLES, LOWER_IS_BETTER, METRIC_TITLES, SPLITS, interval_text, number
 
 SHOWN_DOUBTS = 24
@@ -240,8 +241,8 @@ def _headline(groups: Sequence[Sequence[tuple[Run, Result]]]) -> dict[str, str] 
             break
     else:
         return None
-    best = max(learned, key=merit)
-    control = max((r for r in group if r.predictions.system in CONTROLS), key=merit, default=None)
+    best = max(learned, key=merit_of)
+    control = max((r for r in group if r.predictions.system in CONTROLS), key=merit_of, default=None)
     p = best.predictions
     return {
         "system": p.system,
@@ -263,7 +264,7 @@ def _panel_order(pair: tuple[Run, Result]) -> tuple[object, ...]:
 
 def _panel(result: Result) -> Panel:
     p = result.predictions
-    matrix = confusion(p.scores, p.predicted)
+    matrix = confusion(p.scores - 1, p.predicted - 1)
     total = np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     cells = tuple(
         tuple((int(count), float(share)) for count, share in zip(counts, shares, strict=True))

@@ -17,8 +17,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from consistency.evaluation.metrics import calibration_bins, confusion
+from consistency.evaluation.metrics import calibration_bins
 from consistency.evaluation.results import NO_BACKBONE
+from consistency.scale import confusion
 
 if TYPE_CHECKING:
     from consistency.evaluation.results import Result
@@ -57,7 +58,7 @@ def tiles_png(pictures: Sequence[bytes]) -> bytes:
 def result_png(result: "Result") -> bytes:
     """The confusion matrix of a result, titled so that it can be told from others."""
     p = result.predictions
-    return confusion_matrix_png(confusion(p.scores, p.predicted), _title(result))
+    return confusion_matrix_png(confusion(p.scores - 1, p.predicted - 1), _title(result))
 
 
 def reliability_png(result: "Result") -> bytes:

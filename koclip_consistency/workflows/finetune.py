@@ -15,12 +15,10 @@ from consistency.options import Encoding, Evaluation, Source
 from consistency.progress import Progress, silent
 from consistency.report.plots import training_png
 from finetune.checkpoint import Cadence, discard
-from finetune.classifier import embed
 from finetune.config import FinetuneConfig
 from finetune.model import save_finetuned
 from finetune.train import FinetuneResult, Prepared, finetune, prepare
-from heads.model import TrainedHead, load_head
-from heads.train import train_head
+from heads.model import load_head
 from koclip_consistency.workflows.encode import set_threads
 from koclip_consistency.workflows.trial import (
     Clock,
@@ -65,7 +63,7 @@ def run_finetune(
     if encoding.precision != "auto":
         chosen["autocast"] = AUTOCAST[encoding.precision]
     if like is not None:
-        chosen |= {"head": load_head(like).config, "warm_start": False}
+        chosen |= {"head": load_head(like).config, "warm_start": True}
     config = replace(config, **chosen)
     config = replace(config, head=replace(config.head, **(head_changes or {})))
     check_run(evaluation, "finetune")
@@ -99,7 +97,6 @@ def run_finetune(
         tuned = finetune(
             prepared,
             out=folder.path,
-            head=None if like is None else _trained(prepared, device=backbone.device),
             resume=evaluation.resume is not None,
             cadence=cadence,
             progress=progress,
@@ -144,14 +141,6 @@ def run_finetune(
     )
     discard(folder.path)  # only a finished run needs its checkpoint no more
     return outcome
-
-
-def _trained(prepared: Prepared, *, device: str) -> TrainedHead:
-    """A head of `config.head`, trained by its own recipe on the embeddings of the train rows."""
-    rows = prepared.rows
-    pairs = embed(prepared.backbone, prepared.data, rows.train)
-    head, _ = train_head(prepared.config.head, pairs, rows.labels[rows.train], seed=prepared.seed, device=device)
-    return head
 
 
 def _notes(prepared: Prepared, tuned: FinetuneResult) -> tuple[str, ...]:

@@ -33,7 +33,9 @@ def report_runs(folders: Sequence[Path], out: Path, *, images: Path | None = Non
 
 def compare_folders(folders: Sequence[Path], *, seed: int) -> list[Difference]:
     # An audit judges every row and tests on none.
-    return compare_runs([run for run in read_runs(folders) if run.command != "audit"], seed=seed)
+    return compare_runs(
+        [(run.path.name, run.results) for run in read_runs(folders) if run.command != "audit"], seed=seed
+    )
 
 
 def comparison_notes(differences: Sequence[Difference]) -> tuple[str, str]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.backbone.resolve import resolve_backbone
+from consistency.backbone.state_dict import read_state_dict
 from consistency.data.files import find_images
 from consistency.data.hashtags import hashtag_fault
 from consistency.data.inputs import Inputs, list_skipped, read_inputs
@@ -20,13 +21,13 @@ from consistency.evaluation.controls import competes
 from consistency.options import Encoding, Source
 from consistency.progress import Progress, silent
 from consistency.runs.read import Run, read_run
+from consistency.scale import SCORES
 from consistency.text import to_csv
 from embedcache.fingerprint import difference
 from heads.model import HeadEnsemble, TrainedHead, load_head
-from heads.published import import_published, read_state
+from heads.published import import_published
 from heads.similarity import SimilarityModel
 from koclip_consistency.workflows.encode import Encoded, encode_pairs, set_threads
-from koclip_consistency.workflows.trial import CLASSES
 
 if TYPE_CHECKING:
     from finetune.model import Finetuned
@@ -158,7 +159,7 @@ def _by_head(head: TrainedHead | HeadEnsemble, encoded: Encoded) -> Answers:
 
 def _published(path: Path, encoding: Encoding, progress: Progress) -> Scorer:
     """A published weight file, with images prepared as its script did."""
-    if any(name.startswith("classifier.") for name in read_state(path)):
+    if any(name.startswith("classifier.") for name in read_state_dict(path)):
         from consistency.backbone.model import load_backbone
         from finetune.model import load_published
 
@@ -185,7 +186,7 @@ def _by_pictures(model: "Finetuned", progress: Progress) -> Callable[[Inputs, So
 def _from_probabilities(
     rows: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64], skipped: tuple[Skipped, ...]
 ) -> Answers:
-    return Answers(rows, probabilities.argmax(axis=1) + 1, probabilities @ CLASSES, probabilities, skipped)
+    return Answers(rows, probabilities.argmax(axis=1) + 1, probabilities @ SCORES, probabilities, skipped)
 
 
 def score_image(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from consistency.data.distinct import number_distinct
 from consistency.data.inputs import Inputs
 from consistency.data.leakage import Leakage, fold_leakage, leakage
 from consistency.data.pairs import Skipped
@@ -19,13 +20,13 @@ from consistency.evaluation.controls import TEXT_EMBEDDING, control_predictions,
 from consistency.evaluation.results import NO_BACKBONE, Predictions, Result, evaluate_predictions
 from consistency.options import Encoding, Evaluation, Source, as_config
 from consistency.runs.folder import RunFolder
+from consistency.scale import SCORES
 from embedcache.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from consistency.data.near_duplicates import NearDuplicates
     from koclip_consistency.workflows.encode import Encoded
 
-CLASSES = np.arange(1, 6)
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 SHOWN_GROUPS = 3
@@ -113,7 +114,7 @@ def predictions_of(
     """
     if probabilities is not None:
         predicted = probabilities.argmax(axis=1) + 1 if predicted is None else predicted
-        values = probabilities @ CLASSES if values is None else values
+        values = probabilities @ SCORES if values is None else values
     if predicted is None or values is None:
         raise ValueError("without probabilities, predicted scores and values are needed")
     table = inputs.table
@@ -142,9 +143,8 @@ def clusters(split: Split, inputs: Inputs) -> Rows:
     That is what the split keeps whole: images or hashtags. Where it divides both it is images.
     """
     together = inputs.alike if split.groups is None else split.groups
-    first: dict[object, int] = {}
-    rows = zip(together, inputs.table.rows.tolist(), strict=True)
-    return np.array([first.setdefault(cluster, row) for cluster, row in rows], dtype=np.int64)
+    firsts, index = number_distinct(together)
+    return inputs.table.rows[firsts][index]
 
 
 def control_probabilities(

@@ -6,7 +6,6 @@ import pytest
 from consistency.errors import InputError
 from finetune.config import FinetuneConfig
 from heads.config import rate_share
-from heads.model import HeadConfig
 
 
 @pytest.mark.parametrize("config", [FinetuneConfig.default(), FinetuneConfig.paper(), FinetuneConfig(freeze="text")])
@@ -25,7 +24,6 @@ def test_json_round_trip(config: FinetuneConfig) -> None:
         ({"micro_batch": 0}, "micro_batch is 0: expected a whole number of at least 1"),
         ({"crop": 0.0}, "crop above 0"),
         ({"freeze": "audio"}, "freeze is 'audio': expected a number of layers, image or text"),
-        ({"head": HeadConfig(hidden=(), optimizer="ridge")}, "a head trained by ridge cannot be trained here"),
         ({"freeze": 2, "lora": 4}, "lora or freeze, not both"),
     ],
 )

@@ -24,10 +24,10 @@ from finetune.config import FinetuneConfig
 from finetune.dataset import read_pair_data
 from finetune.loop import Training
 from finetune.model import load_finetuned
-from finetune.probe import probe_head
 from finetune.train import class_weights
 from heads.losses import OUTPUTS, loss, row_losses
 from heads.model import Head, HeadConfig, TrainedHead
+from heads.train import train_head
 from tests.builders.finetuning import Case, make_case, quick
 from tests.builders.models import Tower, make_clip_folder
 
@@ -60,7 +60,7 @@ def test_it_learns(case: Case, tmp_path: Path) -> None:
 
 
 def test_temperature_is_fitted_on_validation_rows_alone(case: Case, tmp_path: Path) -> None:
-    config = quick(epochs=4, lr=1e-3, head_lr=1e-2)
+    config = quick(epochs=4, lr=1e-4, head_lr=1e-2)
     result = case.run(config, tmp_path / "validated")
     temperature = result.model.head.temperature
     labels = case.table.labels[case.val]
@@ -95,32 +95,25 @@ def test_epoch_zero_is_the_warm_started_head(case: Case, tmp_path: Path) -> None
     data = read_pair_data(backbone, case.table, case.files, config)
     labels = case.table.labels
     pairs = embed(backbone, data, case.train)
-    head = probe_head(
-        config.head, pairs, labels[case.train], class_weights(config, labels[case.train]), seed=3, device="cpu"
-    )
-    answer = TrainedHead(config.head, head.eval(), pairs.dim, 3).predict_proba(embed(backbone, data, case.val))
+    head, _ = train_head(config.head, pairs, labels[case.train], seed=3)
+    answer = head.predict_proba(embed(backbone, data, case.val))
     record = result.history[0]
     assert (record["epoch"], record["step"], record["train_loss"]) == (0, 0, None)
     assert record["accuracy"] == pytest.approx((answer.argmax(axis=1) == labels[case.val]).mean())
 
 
-def test_probe_absorbs_standardisation(case: Case) -> None:
+def test_the_warm_start_fits_the_train_rows_through_standardised_features(case: Case, tmp_path: Path) -> None:
     """A head on plain features that fits them as if they were centred and scaled."""
-    config = HeadConfig(hidden=(), epochs=200, lr=0.05, weight_decay=0.0, batch_size=36)
-    backbone = case.backbone()
-    data = read_pair_data(backbone, case.table, case.files, FinetuneConfig.default())
-    pairs, labels = embed(backbone, data, case.train), case.table.labels[case.train]
-    head = probe_head(config, pairs, labels, np.ones(5), seed=0, device="cpu")
-    assert (TrainedHead(config, head, pairs.dim, 0).predict_proba(pairs).argmax(axis=1) == labels).mean() > 0.95
+    linear = HeadConfig(hidden=(), epochs=200, lr=0.05, weight_decay=0.0, batch_size=36)
+    result = replace(case, val=case.train).run(quick(head=linear, epochs=1), tmp_path)
+    assert result.history[0]["accuracy"] > 0.95
 
 
-def test_a_head_that_was_trained_elsewhere(case: Case, tmp_path: Path) -> None:
-    """Its kind counts, and it stays as it is: training goes on with a copy."""
-    kind = HeadConfig(features="concat", hidden=(7,))
-    given = TrainedHead(kind, Head(kind, 32, seed=9), 32, 9)
-    before = weights_of(given.head)
-    result = case.run(quick(head=kind, epochs=1), tmp_path, head=given)
-    assert same(weights_of(given.head), before)
+@pytest.mark.parametrize(
+    "kind", [HeadConfig(features="concat", hidden=(7,)), HeadConfig(hidden=(), optimizer="ridge", weight_decay=1.0)]
+)
+def test_any_kind_of_head_can_begin(case: Case, tmp_path: Path, kind: HeadConfig) -> None:
+    result = case.run(quick(head=kind, epochs=1), tmp_path)
     assert result.model.config.head == result.model.head.config == kind
     assert [record["epoch"] for record in result.history] == [0, 1]
 

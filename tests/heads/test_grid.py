@@ -37,7 +37,7 @@ def result(data):
 def entry(*folds, parameters=10, epochs=1, **settings):
     """An entry with these scores per fold after its last epoch, and worse ones before."""
     curve = np.array(folds, dtype=float)[:, None] - np.arange(epochs)[::-1]
-    return Entry(HeadConfig(**settings), parameters, dict.fromkeys(("qwk", "macro_f1", "accuracy"), curve))
+    return Entry(HeadConfig(**settings), parameters, dict.fromkeys(("merit", "qwk", "macro_f1", "accuracy"), curve))
 
 
 def test_heads_that_diverge_take_no_part(data):

@@ -13,7 +13,7 @@ from heads.losses import OUTPUTS
 from heads.losses import loss as loss_of
 from heads.model import Head, pair_features
 from heads.pairs import Pairs
-from heads.train import Job, balanced_weights, rate, stacks, train_head, train_heads, train_stacks, validation_score
+from heads.train import Job, balanced_weights, rate, stacks, train_head, train_heads, train_stacks
 from tests.builders.head_data import make_pairs
 
 ROWS, HELD = np.arange(240), np.arange(240, 300)
@@ -212,7 +212,7 @@ def test_patience_ends_training_and_keeps_the_best_epoch(data):
     config = HeadConfig(hidden=(32,), epochs=60, lr=1e-2, dropout=0, schedule="constant", patience=4)
     validation = embeddings.take(HELD), labels[HELD]
     trained, history = train_head(config, embeddings.take(ROWS), labels[ROWS], seed=1, validation=validation)
-    scores = [validation_score(epoch) for epoch in history]
+    scores = [epoch["merit"] for epoch in history]
     best = int(np.argmax(scores))
     assert len(history) == best + 1 + 4 < 60
     predicted = trained.predict(validation[0]).predicted

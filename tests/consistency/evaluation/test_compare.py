@@ -1,7 +1,9 @@
 """Paired differences are those of a plain loop over the same resampled images."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +11,14 @@ from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
 from consistency.errors import InputError
-from consistency.evaluation.compare import compare, compare_runs, holm
+from consistency.evaluation.compare import Difference, compare, compare_runs, holm
 from consistency.evaluation.results import Result, evaluate_predictions
-from consistency.runs.read import read_run
+from consistency.runs.read import Run, read_run
 from tests.consistency.runs.test_folder import make_result, write_run
+
+
+def compare_read(runs: Sequence[Run], **options: Any) -> list[Difference]:
+    return compare_runs([(run.path.name, run.results) for run in runs], **options)
 
 
 def better(result: Result) -> Result:
@@ -94,7 +100,7 @@ def test_runs_are_compared_with_the_last_system_of_the_first(tmp_path: Path) -> 
     control = make_result("majority", backbone="none")
     first = read_run(write_run(tmp_path / "first", [control, make_result("similarity-simple"), make_result("heads")]))
     second = read_run(write_run(tmp_path / "second", [control, make_result("finetune", seed=2)]))
-    found = compare_runs([first, second], resamples=100)
+    found = compare_read([first, second], resamples=100)
     assert {(d.reference, d.name) for d in found} == {("first/heads", "second/finetune")}
     assert [d.metric for d in found] == ["accuracy", "macro_f1", "mae", "qwk"]
 
@@ -104,7 +110,7 @@ def test_a_system_picked_on_the_test_rows_takes_no_part(tmp_path: Path) -> None:
     published = read_run(write_run(tmp_path / "published", results))
     ours = read_run(write_run(tmp_path / "ours", [make_result("finetune", seed=3)]))
     for runs in ([published, ours], [ours, published]):
-        found = compare_runs(runs, resamples=50)
+        found = compare_read(runs, resamples=50)
         assert {name for d in found for name in (d.reference, d.name)} == {"published/finetune-paper", "ours/finetune"}
 
 
@@ -113,17 +119,17 @@ def test_answers_out_of_fold_stand_back_for_those_on_test_rows(tmp_path: Path) -
     folds = evaluate_predictions(replace(folds.predictions, split="cv"))
     with_folds = read_run(write_run(tmp_path / "folds", [tested, folds]))
     plain = read_run(write_run(tmp_path / "plain", [make_result(seed=2)]))
-    (gap,) = compare_runs([with_folds, plain], metrics=["mae"], resamples=50)
+    (gap,) = compare_read([with_folds, plain], metrics=["mae"], resamples=50)
     assert gap.reference_value == tested.metrics["mae"] != folds.metrics["mae"]
-    (gap,) = compare_runs([plain, with_folds], metrics=["mae"], resamples=50)
+    (gap,) = compare_read([plain, with_folds], metrics=["mae"], resamples=50)
     assert gap.value == tested.metrics["mae"]
 
 
 def test_an_imported_split_compares_with_the_protocol_it_came_from(tmp_path: Path) -> None:
     drawn = read_run(write_run(tmp_path / "drawn", [make_result()]))
     imported = read_run(write_run(tmp_path / "imported", [make_result(seed=1, protocol="file")]))
-    assert [d.n for d in compare_runs([drawn, imported], metrics=["mae"], resamples=50)] == [60]
-    assert [d.n for d in compare_runs([imported, drawn], metrics=["mae"], resamples=50)] == [60]
+    assert [d.n for d in compare_read([drawn, imported], metrics=["mae"], resamples=50)] == [60]
+    assert [d.n for d in compare_read([imported, drawn], metrics=["mae"], resamples=50)] == [60]
 
 
 def test_what_cannot_be_compared_is_one_clear_line(tmp_path: Path) -> None:
@@ -140,10 +146,10 @@ def test_what_cannot_be_compared_is_one_clear_line(tmp_path: Path) -> None:
         (paper, "no results under protocol grouped"),
     ):
         with pytest.raises(InputError, match=message) as caught:
-            compare_runs([first, read_run(folder)], resamples=10)
+            compare_read([first, read_run(folder)], resamples=10)
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="at least two"):
-        compare_runs([first])
+        compare_read([first])
     blind = read_run(write_run(tmp_path / "blind", [make_result("majority", backbone="none")]))
     with pytest.raises(InputError, match="has no learned system; it has majority"):
-        compare_runs([first, blind])
+        compare_read([first, blind])

@@ -11,7 +11,7 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from consistency.errors import DataError
-from consistency.evaluation.metrics import METRICS, calibration_bins, confusion, evaluate, per_score
+from consistency.evaluation.metrics import METRICS, calibration_bins, evaluate, per_score
 from tests.builders.answers import random_rows
 
 
@@ -46,6 +46,14 @@ def test_metrics_are_scikit_learns(seed: int, n: int, classes: int) -> None:
             assert found[name] == pytest.approx(figure, abs=1e-12)
 
 
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10**6))
+def test_with_all_five_scores_the_counted_metrics_are_scikit_learns_to_the_last_bit(seed: int) -> None:
+    scores, predicted, values, probabilities, _ = random_rows(seed, 400, 5)
+    found = evaluate(scores, predicted, values, probabilities)
+    assert {name: found[name] for name in by_scikit_learn(scores, predicted)} == by_scikit_learn(scores, predicted)
+
+
 def test_undefined_is_none_never_nan() -> None:
     same = np.full(4, 3)
     found = evaluate(same, same, np.ones(4), None)
@@ -63,12 +71,6 @@ def test_expected_calibration_error_by_hand() -> None:
         pytest.approx((0.4, 1.0, 1 / 3)),
         pytest.approx((0.91, 0.5, 2 / 3)),
     )
-
-
-def test_confusion_counts_true_rows_and_predicted_columns() -> None:
-    matrix = confusion(np.array([1, 1, 5]), np.array([1, 2, 4]))
-    assert matrix.shape == (5, 5)
-    assert (matrix[0, 0], matrix[0, 1], matrix[4, 3], matrix.sum()) == (1, 1, 1, 3)
 
 
 def test_figures_of_each_score() -> None:

@@ -1,0 +1,54 @@
+"""Reads a file of weights by name: safetensors, or a pickle of which no code is ever run."""
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from consistency.backbone.model_folder import one_line
+from consistency.errors import BackboneError, InputError, is_out_of_memory
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a .safetensors file, or of a .pth or .bin state dict, onto the CPU.
+
+    Parameters
+    ----------
+    path : Path
+        A suffix other than .safetensors means a pickle, which torch reads with `weights_only=True`.
+
+    Returns
+    -------
+    dict
+        Tensors by name. Those of a zipped pickle are mapped from the file until they are copied.
+
+    Raises
+    ------
+    InputError
+        If the file does not exist.
+    BackboneError
+        If it is damaged, or holds anything but tensors by name.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist") from error
+    except pickle.UnpicklingError as error:
+        raise BackboneError(
+            f"{path} holds more than tensors, or is damaged; it is not loaded, as that could run code: "
+            "use a safetensors file, or fetch the model again"
+        ) from error
+    except Exception as error:  # a damaged pickle can raise anything
+        if is_out_of_memory(error):
+            raise
+        raise BackboneError(
+            f"{path} cannot be read as weights ({one_line(error)[:200]}); fetch the model again"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise BackboneError(f"{path} holds no tensors by name; expected the state dict of a model")
+    return dict(state)
