@@ -269,7 +269,7 @@ def _identity(
     return {
         "backbone": backbone.resolved.revision,
         "data": table.digest,
-        "pictures": hashlib.sha256("\n".join(image_identity(table.images, files)).encode()).hexdigest(),
+        "images": hashlib.sha256("\n".join(image_identity(table.images, files)).encode()).hexdigest(),
         "split": split.hexdigest(),
         "class weights": weights.tolist(),
         "seed": seed,

@@ -2,12 +2,18 @@
 
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.builders.commands import Run
+from tests.builders.commands import Run, data_options
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +120,33 @@ def test_a_published_file_scores_as_its_run(run: Run, small_demo: Path, folder: 
         answers = {row["row"]: row for row in csv.DictReader(after)}
     for row, expected in asked.items():
         assert float(answers[row]["value"]) == pytest.approx(float(expected["value"]), abs=1e-4)
+
+
+def test_interrupt_exits_130_and_goes_on(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    """Ctrl-C in a fine-tuning: one line, and --resume finishes it (to the same bits: test_finetune_resume)."""
+    options = [str(part) for part in data_options(small_demo, tmp_path)[:4]]
+    recipe = ["finetune", "--backbone", "tiny", *options, "--epochs", "30", "--threads", "1"]
+    folder = tmp_path / "run"
+    started = subprocess.Popen(
+        [sys.executable, "cli.py", *recipe, "--out", str(folder)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    while not (folder / "history.csv").exists() and started.poll() is None:
+        time.sleep(0.05)
+    started.send_signal(signal.SIGINT)
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 130, said
+    assert said.strip().endswith(f"interrupted; what is finished is kept: run it again with --resume {folder}")
+    assert "\n" not in said.strip()
+    assert not (folder / "run.json").exists()
+    assert run("report", folder, "-o", tmp_path / "r.html").code == 2  # unfinished: nothing to report yet
+
+    cache = ["--cache", tmp_path / "cache"]
+    other = run("heads", "--backbone", "tiny", *options, *cache, "--resume", folder)
+    assert other.code == 2
+    assert "unfinished run of finetune" in other.stderr
+
+    resumed = run(*recipe, "--resume", folder, "--json")
+    assert resumed.code == 0, resumed.stderr
+    assert (folder / "run.json").exists()
+    assert not (folder / ".unfinished").exists()
+    assert "finetune" in {entry["system"] for entry in resumed.json()}

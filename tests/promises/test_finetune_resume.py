@@ -1,30 +1,24 @@
 """A killed training goes on to the bits it would have had. Kills are real: SIGKILL to a process of its own."""
 
 import hashlib
-import itertools
-import json
-import multiprocessing
-import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from consistency import durable
 from consistency.data.files import find_images
 from consistency.errors import InputError, StorageError
 from finetune.checkpoint import Cadence, discard
 from finetune.config import FinetuneConfig
-from finetune.loop import Training
-from finetune.model import save_finetuned
 from heads.model import HeadConfig
 from tests.builders.finetuning import Case, make_case, quick
+from tests.builders.killed_training import trainings
 
 # Everything that has a state: averaging, dropout, accumulation in several parts, augmentation, warm-up.
 CONFIG = quick(
@@ -39,49 +33,26 @@ CONFIG = quick(
 PAPER = replace(FinetuneConfig.paper(), epochs=3)
 REFIT = replace(CONFIG, average="interpolate", refit=True)
 
-processes = multiprocessing.get_context("forkserver")
-
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # one that runs has not imported what these need
-    processes.set_forkserver_preload(["tests.promises.test_finetune_resume"])
     return make_case(tmp_path_factory.mktemp("resume"))
 
 
-def train(case: Case, config: FinetuneConfig, out: Path, resume: bool, kill_at: int | None) -> None:
-    """Train to the end, or die at event `kill_at`: a backward pass, or a call of the system that a file rests on."""
-    import torch
-
-    torch.set_num_threads(1)
-    events = itertools.count()
-
-    def ticking(call: Callable[..., Any]) -> Callable[..., Any]:
-        def tick(*arguments: Any, **options: Any) -> Any:
-            if next(events) == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return call(*arguments, **options)
-
-        return tick
-
-    Training._backward = ticking(Training._backward)  # type: ignore[method-assign]
-    for name in ("open", "write", "fsync", "replace", "unlink"):
-        setattr(durable.system, name, ticking(getattr(durable.System, name)))
-    # Without a refit nothing is validated, so that the last weights are kept and every step counts.
-    result = case.run(config, out, validate=config.refit, resume=resume, cadence=Cadence(steps=2, minutes=None))
-    (out / "events").write_text(str(next(events)))
-    save_finetuned(out, result.model)
-    history = [{**record, "seconds": None} for record in result.history]
-    (out / "history.json").write_text(json.dumps(history))
+Train = Callable[..., bool]
 
 
-def run(case: Case, config: FinetuneConfig, out: Path, *, resume: bool = False, kill_at: int | None = None) -> bool:
-    """Whether it came to the end."""
-    process = processes.Process(target=train, args=(case, config, out, resume, kill_at))
-    process.start()
-    process.join()
-    assert process.exitcode in (0, -signal.SIGKILL)
-    return process.exitcode == 0
+@pytest.fixture(scope="module")
+def train(case: Case) -> Iterator[Train]:
+    """Train in a process of its own; whether it came to the end."""
+    with trainings() as run:
+
+        def train(config: FinetuneConfig, out: Path, *, resume: bool = False, kill_at: int | None = None) -> bool:
+            code = run(case, config, out, resume, kill_at)
+            assert code in (0, -signal.SIGKILL)
+            return code == 0
+
+        yield train
 
 
 def digest(out: Path) -> dict[str, str]:
@@ -89,13 +60,13 @@ def digest(out: Path) -> dict[str, str]:
     return {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in names}
 
 
-def kill_and_resume(case: Case, config: FinetuneConfig, out: Path, *, events: int, seed: int) -> int:
+def kill_and_resume(train: Train, config: FinetuneConfig, out: Path, *, events: int, seed: int) -> int:
     """Kill a training, and twice what resumes it, at random events; then let it end. How often it was killed."""
     rng = np.random.default_rng(seed)
     for kills in range(3):
-        if run(case, config, out, resume=kills > 0, kill_at=int(rng.integers(events * 2 // 3))):
+        if train(config, out, resume=kills > 0, kill_at=int(rng.integers(events * 2 // 3))):
             return kills
-    assert run(case, config, out, resume=True)
+    assert train(config, out, resume=True)
     return 3
 
 
@@ -104,26 +75,26 @@ def kill_and_resume(case: Case, config: FinetuneConfig, out: Path, *, events: in
     "seeds", [range(1), pytest.param(range(100, 110), marks=pytest.mark.slow)], ids=["once", "ten"]
 )
 def test_killed_trainings_end_with_the_same_bits(
-    case: Case, tmp_path: Path, config: FinetuneConfig, seeds: range
+    train: Train, tmp_path: Path, config: FinetuneConfig, seeds: range
 ) -> None:
-    assert run(case, config, tmp_path / "whole")
+    assert train(config, tmp_path / "whole")
     events = int((tmp_path / "whole" / "events").read_text())
     kills = 0
     for seed in seeds:
-        kills += kill_and_resume(case, config, tmp_path / str(seed), events=events, seed=seed)
+        kills += kill_and_resume(train, config, tmp_path / str(seed), events=events, seed=seed)
         assert digest(tmp_path / str(seed)) == digest(tmp_path / "whole")
     assert kills >= len(seeds)
 
 
-def test_a_kill_at_every_call_of_a_checkpoints_writing(case: Case, tmp_path: Path) -> None:
+def test_a_kill_at_every_call_of_a_checkpoints_writing(train: Train, tmp_path: Path) -> None:
     """The second checkpoint, from its first part to the removal of the first one's parts."""
     config = quick(epochs=1, batch_size=3, average="none")  # 4 steps: two checkpoints
-    assert run(case, config, tmp_path / "whole")
+    assert train(config, tmp_path / "whole")
     events = int((tmp_path / "whole" / "events").read_text())
     for number, kill_at in enumerate(range(events - 28, events, 9)):
         out = tmp_path / str(number)
-        if not run(case, config, out, kill_at=kill_at):
-            assert run(case, config, out, resume=True)
+        if not train(config, out, kill_at=kill_at):
+            assert train(config, out, resume=True)
         assert digest(out) == digest(tmp_path / "whole")
 
 
@@ -160,18 +131,14 @@ def test_other_pictures_under_the_same_names_are_not_resumed(case: Case, stopped
 def test_what_only_changes_memory_may_be_another_when_resumed(
     case: Case, stopped: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_once = []
-
-    class Watched(Training):
-        def update(self, *step: Any) -> float:
-            at_once.append(self.at.micro_batch)
-            return super().update(*step)
-
-    monkeypatch.setattr("finetune.train.Training", Watched)
+    """Each of the three steps of the second epoch (16 rows of up to 4) goes through the model in fewer parts."""
+    parts = []
+    backward = torch.Tensor.backward
+    monkeypatch.setattr(torch.Tensor, "backward", lambda loss: (parts.append(1), backward(loss))[1])
     frugal = replace(CONFIG, micro_batch=2, gradient_checkpointing=True, picture_memory=1)
     result = case.run(frugal, stopped, resume=True)
     assert [record["epoch"] for record in result.history] == [0, 1, 2]
-    assert at_once == [2, 2, 2]  # the steps of the second epoch
+    assert len(parts) == 6
 
 
 def test_a_damaged_checkpoint_is_told(case: Case, stopped: Path) -> None:

@@ -1,0 +1,120 @@
+"""`cache`: what is in it, what is damaged, what is removed, what another program gets."""
+
+import json
+import re
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from cli import app
+from embedcache.catalog import write_fields
+from embedcache.fingerprint import fingerprint
+from embedcache.store import EmbeddingCache
+from tests.builders.commands import Run, data_options
+
+
+def test_cache_commands(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    cache = ["--cache", tmp_path / "cache"]
+    empty = run("cache", "verify", *cache)
+    assert empty.code == 0
+    assert "does not exist yet" in empty.stderr
+    data = data_options(small_demo, tmp_path)
+    assert run("extract", "--backbone", "tiny", *data).code == 0
+    (info,) = run("cache", "info", *cache, "--json").json()
+    assert info["images"] == 60
+    assert run("cache", "export", tmp_path / "out.npz", *data).code == 0
+    assert run("cache", "compact", *cache).code == 0
+    assert run("cache", "verify", *cache).code == 0
+    whole = run("cache", "export", tmp_path / "out.npz", *data, "--json").json()
+
+    def damage() -> None:
+        segment = next((tmp_path / "cache").glob("*/seg-*.h5"))
+        content = bytearray(segment.read_bytes())
+        content[-1000] ^= 1
+        segment.write_bytes(content)
+
+    damage()
+    damaged = run("cache", "verify", *cache)
+    assert damaged.code == 1
+    assert "quarantine" in damaged.stderr
+    assert run("extract", "--backbone", "tiny", *data).code == 0  # fills the hole
+    assert run("cache", "verify", *cache).code == 0
+    damage()
+    partly = run("cache", "export", tmp_path / "out.npz", *data, "--json")
+    assert partly.code == 3
+    assert len(partly.json()["damaged"]) == 1
+    assert "quarantine" in partly.stderr
+    assert "run extract" in (tmp_path / "out.skipped.csv").read_text(encoding="utf-8")
+    assert re.search(r"quarantined segments\n.* [12] *\n", run("cache", "info", *cache).stderr)
+    assert run("extract", "--backbone", "tiny", *data).code == 0
+    again = run("cache", "export", tmp_path / "out.npz", *data, "--json")
+    assert (again.code, again.json()) == (0, whole)
+    assert not (tmp_path / "out.skipped.csv").exists()
+
+
+def test_one_set_of_embeddings_among_several(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    data = data_options(small_demo, tmp_path)
+    cache = data[4:]
+    for decode in ("ours", "published"):
+        assert run("extract", "--backbone", "tiny", *data, "--decode", decode).code == 0
+    both = run("cache", "info", *cache, "--json").json()
+    kept, other = (entry["fingerprint"] for entry in both)
+    shown = run("cache", "info", *cache, "--fingerprint", kept[:8], "--json")
+    assert [entry["fingerprint"] for entry in shown.json()] == [kept]
+    assert re.search(r"tiny (ours|published) fp32 +60 +\d+ +0\.\d MB +(now|\d+ min)\n", shown.stderr)
+    assert f"{kept[:12]}: schema 1, model local, revision sha256:" in shown.stderr
+    assert re.search(r", libraries pillow \d+, tokenizers [\d.]+, transformers \d+, precision fp32,", shown.stderr)
+    export = ["cache", "export", tmp_path / "out.h5", *data]
+    several = run(*export)
+    assert several.code == 2
+    assert "choose one with --fingerprint" in several.stderr
+    assert run(*export, "--fingerprint", kept[:8], "--json").json()["fingerprint"] == kept
+    assert run(*export, "--fingerprint", "xyz").code == 2
+    assert run("cache", "gc", *cache, "--fingerprint", kept[:8], "--yes", "--json").json() == [other]
+    assert [entry["fingerprint"] for entry in run("cache", "info", *cache, "--json").json()] == [kept]
+
+
+def test_embeddings_that_another_program_described(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    """Their fields are none that we know: all the same they are shown, and pass for no backbone of ours."""
+    EmbeddingCache.open(tmp_path, {"model of": "somebody"})
+    shown = run("cache", "info", "--cache", tmp_path)
+    assert shown.code == 0
+    assert "?@? ? ?" in shown.stderr
+    for backbone in ("tiny", "koclip"):
+        assert run("cache", "info", "--cache", tmp_path, "--backbone", backbone, "--json").json() == []
+    fields = {"store": "bf16"}  # vectors that this version cannot read
+    foreign, other = tmp_path / fingerprint(fields), tmp_path / fingerprint({"model of": "somebody"})
+    foreign.mkdir()
+    write_fields(foreign, fields)
+    gc = ["cache", "gc", "--cache", tmp_path, "--fingerprint", other.name, "--yes"]
+    assert [entry["fingerprint"] for entry in run("cache", "info", *gc[2:4], "--json").json()] == [other.name]
+    assert run(*gc, "--json").json() == []
+    assert foreign.is_dir()
+
+
+def test_gc_asks(small_demo: Path, tmp_path: Path) -> None:
+    data = [str(part) for part in data_options(small_demo, tmp_path)]
+    for decode in ("ours", "published"):
+        assert CliRunner().invoke(app, ["extract", "--backbone", "tiny", *data, "--decode", decode]).exit_code == 0
+    kept, other = sorted(path.name for path in (tmp_path / "cache").iterdir())
+    gc = ["cache", "gc", *data[4:], "--fingerprint", kept]
+    refused = CliRunner().invoke(app, [*gc, "--json"], input="n\n")
+    assert (refused.exit_code, json.loads(refused.stdout)) == (0, [])
+    assert "Remove these 1? [y/N]" in refused.stderr
+    nobody = CliRunner().invoke(app, gc, input="")
+    assert nobody.exit_code == 2
+    assert "nobody to ask" in nobody.stderr
+    assert (tmp_path / "cache" / other).is_dir()
+    assert CliRunner().invoke(app, gc, input="y\n").exit_code == 0
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [kept]
+
+
+def test_a_file_for_the_cache(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    data = data_options(small_demo, tmp_path)
+    upkeep = [("info",), ("verify",), ("compact",), ("gc", "--fingerprint", "0", "--yes")]
+    for command in [("extract", "--backbone", "tiny", *data), *(("cache", *one, *data[4:]) for one in upkeep)]:
+        ran = run(*command)
+        assert ran.code == 2
+        assert "cache is a file, expected the folder of the embeddings" in ran.stderr
+        assert ran.stderr.count("\n") == 1
