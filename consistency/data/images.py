@@ -101,17 +101,40 @@ def decode_image(
             _check_cost(image, data, limits or ImageLimits())
             _reduce(image, decode, target)
             image.load()  # opening reads the header only
-            if decode == "published":
-                image.info.pop("transparency", None)  # or processors would put that colour on white
-                return _in_rgb(image)
-            return _upright(_to_rgb(image), image)
+            return _converted(image, decode)
     except (ImageError, MemoryError):  # a lack of memory says nothing about the image
         raise
     except UnidentifiedImageError:
         raise ImageError(_looks_like(data)) from None
     except Exception as error:  # Pillow raises about anything over broken files
-        detail = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"broken or truncated: {detail[:200]}") from error
+        raise _broken(error) from error
+
+
+def convert_image(image: Image.Image, *, decode: Decode = "ours", limits: ImageLimits | None = None) -> Image.Image:
+    """Bring an image that is already open to RGB by the rules of `decode_image`.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Of any mode; it stays as it is.
+    decode, limits
+        As for `decode_image`; "fast" is "ours" here, since nothing is left to decode.
+
+    Raises
+    ------
+    ImageError
+        With the reason, if the image cannot be used.
+    """
+    try:
+        _check_cost(image, b"", limits or ImageLimits())
+        image.load()
+        if decode == "published":
+            return _converted(image.copy(), decode)  # which changes its image
+        return _converted(image, decode)
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:
+        raise _broken(error) from error
 
 
 def count_pixels(stream: BinaryIO, *, decode: Decode = "ours", target: int | None = None) -> int:
@@ -127,6 +150,18 @@ def count_pixels(stream: BinaryIO, *, decode: Decode = "ours", target: int | Non
         return max(in_stream, image.width * image.height)
     except Exception:  # as in `decode_image`, which says what is wrong
         return in_stream
+
+
+def _broken(error: Exception) -> ImageError:
+    detail = " ".join(str(error).split()) or type(error).__name__
+    return ImageError(f"broken or truncated: {detail[:200]}")
+
+
+def _converted(image: Image.Image, decode: Decode) -> Image.Image:
+    if decode == "published":
+        image.info.pop("transparency", None)  # or processors would put that colour on white
+        return _in_rgb(image)
+    return _upright(_to_rgb(image), image)
 
 
 def _reduce(image: Image.Image, decode: Decode, target: int | None) -> None:

@@ -1,5 +1,6 @@
 """From a pair table to embeddings: resolve the backbone, extract what the cache lacks, hand out the pairs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -132,33 +133,16 @@ def fill_cache(
     resolved: ResolvedBackbone,
     fields: dict[str, str],
     progress: Progress,
+    load: "Callable[[], Backbone] | None" = None,
 ) -> Extracted:
+    """load: gives the model if one is loaded already."""
     cache = EmbeddingCache.open(encoding.cache, fields, create=encoding.extract)
     set_threads(encoding.threads)
-
-    def load() -> "Backbone":
-        if not encoding.extract:
-            raise CacheError(
-                f"{encoding.cache} lacks embeddings of {encoding.backbone} for this data, and --no-extract was given: "
-                f"run `extract --backbone {encoding.backbone}` first, or leave --no-extract out"
-            )
-        if choose_device(encoding.device).startswith("cuda"):
-            decoding_context()  # gets ready while the model loads
-        from consistency.backbone.model import load_backbone  # slow to import, and a warm cache needs none of it
-
-        return load_backbone(
-            resolved,
-            device=encoding.device,
-            precision=encoding.precision,
-            decode=encoding.decode,
-            trainable=False,
-        )
-
     report = extract(
         inputs.table,
         inputs.files,
         cache,
-        load,
+        load or (lambda: load_encoder(resolved, encoding)),
         batch_size=encoding.batch_size,
         workers=encoding.workers,
         store=encoding.store,
@@ -167,3 +151,24 @@ def fill_cache(
     )
     refuse_skipped(report.skipped, source.on_error)
     return Extracted(resolved, cache, report, inputs.skipped + report.skipped)
+
+
+def load_encoder(resolved: ResolvedBackbone, encoding: Encoding) -> "Backbone":
+    """The model that computes the vectors of a cache."""
+    if not encoding.extract:
+        raise CacheError(
+            f"{encoding.cache} lacks embeddings of {encoding.backbone} for this data, and --no-extract was given: "
+            f"run `extract --backbone {encoding.backbone}` first, or leave --no-extract out"
+        )
+    if choose_device(encoding.device).startswith("cuda"):
+        decoding_context()  # gets ready while the model loads
+    from consistency.backbone.model import load_backbone  # slow to import, and a warm cache needs none of it
+
+    set_threads(encoding.threads)
+    return load_backbone(
+        resolved,
+        device=encoding.device,
+        precision=encoding.precision,
+        decode=encoding.decode,
+        trainable=False,
+    )

@@ -1,0 +1,189 @@
+"""Head: a head with scikit-learn's conventions, on pairs of embeddings or on plain arrays."""
+
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+from consistency.backbone.embeddings import PairEmbeddings
+from consistency.errors import InputError
+from heads.config import HeadConfig
+from heads.losses import CLASSES
+from heads.thresholds import Floats, Ints
+from heads.train import train_head
+
+
+@dataclass(eq=False, repr=False)
+class Head(ClassifierMixin, BaseEstimator):
+    """A head on frozen embeddings that scores pairs of an image and a hashtag from 1 to 5.
+
+    The defaults are the head that the command `heads` trains: with the same rows and seed, the same numbers come out.
+
+    Parameters
+    ----------
+    features : {"full", "concat", "product", "image", "text"}
+        What the head reads of a pair: both vectors, their product, their absolute difference and their cosine
+        ("full"); both vectors ("concat"); their product; or one vector alone.
+    hidden : tuple of int
+        Widths of the hidden layers, at most two; () is a linear head.
+    dropout : float
+        Share of the hidden units that are dropped in training, from 0 to below 1.
+    loss : {"cross-entropy", "sord", "emd", "corn", "cumulative-link", "regression"}
+        See `heads.losses` for each one's source.
+    class_weights : {"none", "balanced"}
+        Whether rare scores weigh more in the loss.
+    standardise : bool
+        Whether features are centred and scaled by the training rows' mean and deviation.
+    optimizer : {"adamw", "adam", "ridge"}
+        "ridge" solves a linear head in closed form with `weight_decay` as its strength.
+    lr : float
+        Learning rate.
+    weight_decay : float
+        Strength of the weight decay.
+    schedule : {"cosine", "step", "constant"}
+        How the learning rate falls.
+    batch_size : int
+        Pairs in a batch.
+    epochs : int
+        Passes over the training rows.
+    patience : int, optional
+        For the command line's recipes; it takes effect only with validation rows, which `fit` does not have.
+    seed : int
+        Random seed of the initial weights, the batches and the dropout. The same seed gives the same head, to the bit,
+        on the same machine.
+
+    Attributes
+    ----------
+    classes_ : (5,) int64
+        The scores 1 to 5, whichever of them are among the training rows.
+    n_features_in_ : int
+        Width of the array form of the training pairs: 2 d, or d if the head reads one vector alone.
+    trained_ : TrainedHead
+        The trained head; its `save` writes the files of a run folder.
+    history_ : list of dict
+        Epoch, learning rate and training loss of every epoch.
+
+    Notes
+    -----
+    Pairs come as `PairEmbeddings` (n pairs over d-dimensional vectors), which is what `kc.embed(...)[rows]` gives, or
+    as an array of shape (n, 2 d): the image's vector and then the hashtag's. A head that reads one vector alone takes
+    that vector, (n, d). Unusable parameters and labels raise `consistency.errors.InputError`; arrays of the wrong
+    shape or type raise scikit-learn's ValueError.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import koclip_consistency as kc
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(60, 16)).astype(np.float32)
+    >>> y = np.clip(np.rint(3 + 2 * X[:, 0]), 1, 5).astype(int)
+    >>> head = kc.Head(hidden=(), epochs=5).fit(X, y)
+    >>> head.predict(X).shape, head.predict_proba(X).shape
+    ((60,), (60, 5))
+    >>> head.get_params()["hidden"]
+    ()
+    """
+
+    features: str = HeadConfig.features
+    hidden: tuple[int, ...] = HeadConfig.hidden
+    dropout: float = HeadConfig.dropout
+    loss: str = HeadConfig.loss
+    class_weights: str = HeadConfig.class_weights
+    standardise: bool = HeadConfig.standardise
+    optimizer: str = HeadConfig.optimizer
+    lr: float = HeadConfig.lr
+    weight_decay: float = HeadConfig.weight_decay
+    schedule: str = HeadConfig.schedule
+    batch_size: int = HeadConfig.batch_size
+    epochs: int = HeadConfig.epochs
+    patience: int | None = HeadConfig.patience
+    seed: int = 42
+
+    @property
+    def config(self) -> HeadConfig:
+        """The parameters as the configuration of a head. Raises InputError where they are none."""
+        return HeadConfig(**{field.name: getattr(self, field.name) for field in fields(HeadConfig)})
+
+    def fit(self, X: PairEmbeddings | npt.ArrayLike, y: npt.ArrayLike) -> Self:
+        """Train from scratch.
+
+        Parameters
+        ----------
+        X : PairEmbeddings or (n, 2 d) or (n, d) float
+            The training pairs.
+        y : (n,) int
+            Their scores, 1 to 5.
+
+        Raises
+        ------
+        InputError
+            If a parameter or a score is not usable.
+        DivergenceError
+            If the loss is no longer finite.
+        """
+        config = self.config
+        if isinstance(X, PairEmbeddings):
+            pairs, y = X, column_or_1d(y, warn=True)
+            self.n_features_in_ = pairs.dim if self._reads_one else 2 * pairs.dim
+        else:
+            X, y = validate_data(self, X, y, dtype=np.float32)
+            pairs = self._of_array(X)
+        labels = _labels(y, len(pairs))
+        self.classes_ = np.arange(1, CLASSES + 1)
+        self.trained_, self.history_ = train_head(config, pairs, labels, seed=self.seed)
+        return self
+
+    def predict(self, X: PairEmbeddings | npt.ArrayLike) -> Ints:
+        """Scores (n,) int64, 1 to 5. X: as for `fit`."""
+        check_is_fitted(self)
+        return self.trained_.predict(self._pairs(X)).predicted + 1
+
+    def predict_proba(self, X: PairEmbeddings | npt.ArrayLike) -> Floats:
+        """Probabilities (n, 5) float64 of the scores 1 to 5. X: as for `fit`."""
+        check_is_fitted(self)
+        return self.trained_.predict_proba(self._pairs(X))
+
+    def expected_score(self, X: PairEmbeddings | npt.ArrayLike) -> Floats:
+        """Mean (n,) float64, from 1 to 5, of the scores under their probabilities. X: as for `fit`."""
+        check_is_fitted(self)
+        return self.trained_.predict(self._pairs(X)).values
+
+    @property
+    def _reads_one(self) -> bool:
+        return self.features in ("image", "text")
+
+    def _pairs(self, X: PairEmbeddings | npt.ArrayLike) -> PairEmbeddings:
+        if isinstance(X, PairEmbeddings):
+            return X
+        return self._of_array(validate_data(self, X, reset=False, dtype=np.float32))
+
+    def _of_array(self, array: npt.NDArray[np.float32]) -> PairEmbeddings:
+        n, width = array.shape
+        rows = np.arange(n)
+        if self._reads_one:
+            other = np.zeros((1, width), np.float32)
+            tables = (array, other, rows, 0 * rows) if self.features == "image" else (other, array, 0 * rows, rows)
+            return PairEmbeddings(*tables)
+        if width % 2:
+            raise InputError(
+                f"the array has {width} columns, expected an even number: the image's vector, then the hashtag's"
+            )
+        images, hashtags = (np.ascontiguousarray(half) for half in np.split(array, 2, axis=1))
+        return PairEmbeddings(images, hashtags, rows, rows)
+
+
+def _labels(scores: npt.NDArray[Any], n: int) -> Ints:
+    """Scores 1 to 5 as classes 0 to 4."""
+    if not n:
+        raise InputError("there is no pair to train on: give at least one")
+    if len(scores) != n:
+        raise InputError(f"there are {n} pairs and {len(scores)} scores, expected one score for each pair")
+    check_classification_targets(scores)
+    outside = sorted(set(scores.tolist()) - set(range(1, CLASSES + 1)), key=str)
+    if outside:
+        raise InputError(f"y holds {', '.join(map(repr, outside[:5]))}, expected whole scores from 1 to {CLASSES}")
+    return scores.astype(np.int64) - 1

@@ -1,0 +1,1 @@
+"""Scoring new images and hashtags with a trained model that stays loaded."""

@@ -1,0 +1,127 @@
+"""Vectors of single images and hashtags: from memory, from the embedding cache, or from a model that stays loaded."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from consistency.data.images import Decode, ImageLimits
+from consistency.data.reading import Decoding
+from consistency.errors import CacheError, ImageError
+from embedcache.extract import NOT_FINITE
+from embedcache.pipeline import Encoder
+from embedcache.segments import Kind
+from embedcache.store import EmbeddingCache, hashtag_keys, valid_rows
+from koclip_consistency.scoring.images import OneImage
+
+if TYPE_CHECKING:
+    from consistency.backbone.model import Backbone
+
+Vectors = npt.NDArray[np.float32]
+
+IN_MEMORY = 16_384  # vectors of each kind: 32 MB of 512 numbers each
+
+
+class WarmEncoder:
+    """Encodes one image and a few hashtags at a time, and writes nothing.
+
+    Parameters
+    ----------
+    load : callable
+        Loads the backbone; called once, when a vector is needed that is neither in memory nor in the cache.
+    open_cache : callable
+        Opens the embedding cache; called when a vector is not in memory. None where there is no cache.
+    round_to : dtype
+        The number format that the cache stores: a vector computed here then equals the stored one.
+
+    Notes
+    -----
+    Not safe for several threads at once: a `Scorer` holds a lock while it encodes.
+    """
+
+    def __init__(
+        self,
+        load: "Callable[[], Backbone]",
+        open_cache: Callable[[], EmbeddingCache] | None = None,
+        round_to: npt.DTypeLike = np.float32,
+    ) -> None:
+        self._load, self._open, self._round_to = load, open_cache, np.dtype(round_to)
+        self._opened: EmbeddingCache | None = None
+        self._images, self._hashtags = Recent(IN_MEMORY), Recent(IN_MEMORY)
+
+    @cached_property
+    def backbone(self) -> "Backbone":
+        """The loaded model."""
+        return self._load()
+
+    def image(self, image: OneImage, limits: ImageLimits) -> Vectors:
+        """The vector of an image, (1, d) float32 of unit norm. Raises ImageError where it cannot be used."""
+        found = self._images.get(image.key)
+        if found is None and image.in_cache:
+            (found,) = self._stored("image", np.frombuffer(image.key, np.uint8)[None])
+        if found is None:
+            backbone = self.backbone
+            target = None if backbone.spec is None else backbone.spec.target
+            pixels = backbone.prepare(image.decoded(Decoding(cast(Decode, backbone.decode), limits, target)))
+            found = self._rounded(Encoder(1)(backbone.encode_images, np.stack([pixels])))[0]
+            if not valid_rows(found[None])[0]:
+                raise ImageError(NOT_FINITE)
+        self._images.put(image.key, found)
+        return found[None]
+
+    def hashtags(self, texts: Sequence[str]) -> Vectors:
+        """The vectors of hashtags, (m, d) float32 of unit norm; a row that is not finite has no usable vector."""
+        found = {text: self._hashtags.get(text) for text in texts}
+        missing = [text for text, vector in found.items() if vector is None]
+        if missing:
+            found.update(zip(missing, self._stored("hashtag", hashtag_keys(missing)), strict=True))
+        missing = [text for text in missing if found[text] is None]
+        if missing:
+            backbone = self.backbone
+            # The longest first, in batches as the extractor makes them: so the same vectors come out.
+            longest_first = sorted(missing, key=lambda text: -len(backbone.token_ids([text])[0]))
+            vectors = Encoder(backbone.batch_sizes[1])(backbone.encode_texts, longest_first)
+            found.update(zip(longest_first, self._rounded(vectors), strict=True))
+        for text, vector in found.items():
+            self._hashtags.put(text, cast(Vectors, vector))
+        return np.stack([cast(Vectors, found[text]) for text in texts])
+
+    def _stored(self, kind: Kind, keys: npt.NDArray[np.uint8]) -> list[Vectors | None]:
+        """The vector of each key in the embedding cache, None where there is none."""
+        if self._opened is None and self._open is not None:
+            with suppress(CacheError):  # there is none yet
+                self._opened = self._open()
+        if self._opened is None:
+            return [None] * len(keys)
+        vectors, rows = self._opened.present(kind, keys)
+        return [vectors[row] if row >= 0 else None for row in rows.tolist()]
+
+    def _rounded(self, vectors: Vectors) -> Vectors:
+        with np.errstate(over="ignore"):
+            return vectors.astype(self._round_to, copy=False).astype(np.float32, copy=False)
+
+
+class Recent:
+    """The vectors that were used last, at most `most` of them."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: OrderedDict[bytes | str, Vectors] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: bytes | str) -> Vectors | None:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
+
+    def put(self, key: bytes | str, vector: Vectors) -> None:
+        self._kept[key] = np.array(vector)  # a copy: a view would keep all that it is a part of
+        self._kept.move_to_end(key)
+        while len(self._kept) > self._most:
+            self._kept.popitem(last=False)

@@ -1,0 +1,210 @@
+"""Loads a scorer: from the run folder of `similarity`, `heads` or `finetune`, or from a published weight file."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from consistency.backbone.embeddings import PairEmbeddings
+from consistency.backbone.resolve import resolve_backbone
+from consistency.data.inputs import Inputs
+from consistency.errors import CacheError, InputError
+from consistency.evaluation.controls import competes
+from consistency.options import Encoding, Source
+from consistency.progress import Progress, silent
+from consistency.runs.read import Run, read_run
+from embedcache.fingerprint import difference, fingerprint
+from embedcache.store import STORES, EmbeddingCache
+from heads.familiarity import load_familiarity
+from heads.model import HeadEnsemble, TrainedHead, load_head
+from heads.published import import_published, read_state
+from heads.similarity import SimilarityModel
+from koclip_consistency.scoring.encoder import WarmEncoder
+from koclip_consistency.scoring.scorer import EncodedTable, Judgement, Scorer
+from koclip_consistency.workflows.encode import fill_cache, load_encoder, resolve, set_threads
+
+if TYPE_CHECKING:
+    from finetune.model import Finetuned
+
+Judge = Callable[[PairEmbeddings], Judgement]
+SCORES = np.arange(1, 6)
+
+
+def load_scorer(
+    model: Path,
+    *,
+    system: str | None = None,
+    backbone: str | None = None,
+    cache: Path = Path("cache"),
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> Scorer:
+    """Load the trained system of a run folder, or a published weight file.
+
+    A backbone is loaded when an image or hashtag first needs it; a fine-tuned one at once, since every answer does.
+
+    Parameters
+    ----------
+    model : Path
+        A run folder, or a published weight file (.pth): a `classifier`, or a fine_tuned_*.pth.
+    system : str, optional
+        Which system, where the run holds several.
+    backbone : str, optional
+        The backbone that a weight file belongs to; a run knows its own.
+    cache : Path
+        Folder of the embeddings.
+    device : str
+        "auto", "cpu", "cuda" or "mps".
+    threads : int, optional
+        CPU threads of torch.
+    progress : Progress
+        Where the progress of encoding a table goes.
+
+    Raises
+    ------
+    InputError
+        If there is nothing that can score, or several systems and none is named.
+    CacheError
+        If the run was trained on other embeddings than this program makes now.
+    """
+    if model.suffix == ".pth":
+        if backbone is None:
+            raise InputError(f"{model} does not say whose weights it holds: name the backbone with --backbone")
+        encoding = Encoding(backbone=backbone, cache=cache, decode="published", device=device, threads=threads)
+        return _published(model, encoding, progress)
+    if backbone is not None:
+        raise InputError(f"{model} is no .pth file: a run folder knows its backbone, leave --backbone out")
+    run = read_run(model)
+    trained = _trained_systems(run)
+    if not trained:
+        raise InputError(f"{model} holds nothing that can score: name a run of similarity, heads or finetune")
+    if system is None and len(trained) > 1:
+        raise InputError(f"{model} holds {', '.join(trained)}: choose one with --system")
+    system = system or trained[0]
+    if system not in trained:
+        raise InputError(f"{model} has no system {system}: it holds {', '.join(trained)}")
+    if (model / "model").is_dir():
+        from finetune.model import load_finetuned
+
+        set_threads(threads)
+        return _finetuned(system, load_finetuned(model, device=device), progress, model)
+    if (model / "thresholds.json").is_file():
+        judge = _by_thresholds(_thresholds(run)[system])
+    else:
+        judge = _by_head(load_head(model))
+    encoding = _encoding(run, cache=cache, device=device, threads=threads)
+    return _on_embeddings(system, judge, encoding, progress, run)
+
+
+def _trained_systems(run: Run) -> list[str]:
+    """The systems whose thresholds or weights are in the folder."""
+    if (run.path / "thresholds.json").is_file():
+        return list(_thresholds(run))
+    if (run.path / "head.json").is_file():
+        systems = dict.fromkeys(result.predictions.system for result in run.results)
+        return list(filter(competes, systems))
+    return []
+
+
+def _thresholds(run: Run) -> dict[str, SimilarityModel]:
+    """What `similarity` fitted, by system. Raises InputError where the file is damaged."""
+    path = run.path / "thresholds.json"
+    try:
+        saved = json.loads(path.read_bytes())
+        return {system: SimilarityModel.from_dict(values) for system, values in saved.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is damaged ({type(error).__name__}: {error}): run similarity again") from error
+
+
+def _encoding(run: Run, *, cache: Path, device: str, threads: int | None) -> Encoding:
+    """The run's encoding, with this machine's cache and device. Raises InputError where run.json lacks it."""
+    try:
+        recorded, _ = run.config["encoding"], run.info["fingerprint"]
+        return Encoding(**{**recorded, "cache": cache, "device": device, "threads": threads, "extract": True})
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{run.path / 'run.json'} does not say how images were encoded, in words this version knows ({error}): "
+            "run its command again"
+        ) from error
+
+
+def _on_embeddings(system: str, judge: Judge, encoding: Encoding, progress: Progress, run: Run | None = None) -> Scorer:
+    """A scorer on embeddings of a frozen backbone. run: whose embeddings these must be; None asks for none."""
+    resolved, fields = resolve(encoding)
+    if run is not None and fingerprint(fields) != run.info["fingerprint"]:
+        differing = ", ".join(difference(run.info.get("fingerprint_fields") or {}, fields))
+        raise CacheError(
+            f"{run.path} was trained on other embeddings of {encoding.backbone} (fingerprint "
+            f"{run.info['fingerprint'][:12]}) than are at hand now ({fingerprint(fields)[:12]}); they differ in "
+            f"{differing}: use the same, or train again"
+        )
+    encoder = WarmEncoder(
+        lambda: load_encoder(resolved, encoding),
+        lambda: EmbeddingCache.open(encoding.cache, fields, create=False),
+        STORES[encoding.store],
+    )
+
+    def encode_table(inputs: Inputs, source: Source) -> EncodedTable:
+        filled = fill_cache(inputs, encoding, source, resolved, fields, progress, load=lambda: encoder.backbone)
+        pairs, usable = filled.cache.features(inputs.table, inputs.files)
+        return np.flatnonzero(usable), pairs, filled.skipped
+
+    return Scorer(system, judge, encoder, encode_table, None if run is None else load_familiarity(run.path))
+
+
+def _finetuned(system: str, tuned: "Finetuned", progress: Progress, run: Path | None = None) -> Scorer:
+    """A scorer straight from images: a tuned backbone has no cache."""
+
+    from finetune.classifier import embed
+    from finetune.dataset import read_pair_data
+
+    def encode_table(inputs: Inputs, source: Source) -> EncodedTable:
+        table, files, limits = inputs.table, inputs.files, source.limits
+        data = read_pair_data(tuned.backbone, table, files, tuned.config, limits=limits, progress=progress)
+        rows = data.usable(np.arange(len(table)))
+        return rows, embed(tuned.backbone, data, rows), inputs.skipped + data.skipped
+
+    familiarity = None if run is None else load_familiarity(run)
+    return Scorer(system, _by_probability(tuned.head), WarmEncoder(lambda: tuned.backbone), encode_table, familiarity)
+
+
+def _published(path: Path, encoding: Encoding, progress: Progress) -> Scorer:
+    """A published weight file, with images prepared as its script did."""
+    if any(name.startswith("classifier.") for name in read_state(path)):
+        from consistency.backbone.model import load_backbone
+        from finetune.model import load_published
+
+        set_threads(encoding.threads)
+        resolved = resolve_backbone(encoding.backbone)
+        backbone = load_backbone(resolved, device=encoding.device, precision="fp32", decode=encoding.decode)
+        return _finetuned("finetune-paper", load_published(path, backbone), progress)
+    return _on_embeddings("heads-paper", _by_head(import_published(path)), encoding, progress)
+
+
+def _by_thresholds(model: SimilarityModel) -> Judge:
+    def judge(pairs: PairEmbeddings) -> Judgement:
+        similarity = pairs.cosine()
+        return model.predict(similarity) + 1, similarity, None
+
+    return judge
+
+
+def _by_head(head: TrainedHead | HeadEnsemble) -> Judge:
+    def judge(pairs: PairEmbeddings) -> Judgement:
+        said = head.predict(pairs)
+        return said.predicted + 1, said.values, said.probabilities
+
+    return judge
+
+
+def _by_probability(head: TrainedHead) -> Judge:
+    """The most probable score, as `finetune` is evaluated."""
+
+    def judge(pairs: PairEmbeddings) -> Judgement:
+        probabilities = head.predict_proba(pairs)
+        return probabilities.argmax(axis=1) + 1, probabilities @ SCORES, probabilities
+
+    return judge
