@@ -191,8 +191,12 @@ def files_table(found: "Rerun") -> Table:
 
 
 def scores_table(system: str, records: Sequence[Mapping[str, Any]]) -> Table:
-    rows = [[record["hashtag"], record["predicted"], f"{record['value']:.3f}"] for record in records]
-    return Table(f"{records[0]['image']}, scored by {system}", ("hashtag", "score", "value"), rows)
+    rows: list[list[object]] = [[r["hashtag"], r["predicted"], f"{r['value']:.3f}"] for r in records]
+    columns: tuple[str, ...] = ("hashtag", "score", "value")
+    if any(record["familiar"] is not None for record in records):  # else the run has no record of its hashtags
+        columns = (*columns, "familiar")
+        rows = [[*row, "yes" if record["familiar"] else "no"] for row, record in zip(rows, records, strict=True)]
+    return Table(f"{records[0]['image']}, scored by {system}", columns, rows)
 
 
 def audit_table(audit: "Audit", top: int) -> Table:

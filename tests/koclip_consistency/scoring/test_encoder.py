@@ -1,0 +1,109 @@
+"""The warm encoder: vectors from memory, cache and model are the same, and the model is loaded once."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from consistency.backbone.model import Backbone, load_backbone
+from consistency.backbone.resolve import resolve_backbone
+from consistency.data.images import ImageLimits
+from consistency.errors import BackboneError, ImageError
+from embedcache.store import EmbeddingCache, hashtag_keys
+from koclip_consistency.scoring import encoder as module
+from koclip_consistency.scoring.encoder import Recent, WarmEncoder
+from koclip_consistency.scoring.images import OneImage, read_image
+
+LIMITS = ImageLimits()
+TEXTS = ["#바다", "카페", "#고양이가 있는 오후", "바다"]
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return load_backbone(resolve_backbone("tiny"), device="cpu", precision="fp32", trainable=False)
+
+
+@pytest.fixture
+def image(small_demo: Path) -> OneImage:
+    return read_image(sorted((small_demo / "image").iterdir())[0])
+
+
+def never() -> Backbone:
+    raise BackboneError("the model was loaded")
+
+
+def test_vectors_are_those_of_the_backbone_and_the_model_loads_once(backbone: Backbone, image: OneImage) -> None:
+    loads = []
+
+    def load() -> Backbone:
+        loads.append(1)
+        return backbone
+
+    warm = WarmEncoder(load)
+    for _ in range(2):
+        np.testing.assert_allclose(warm.hashtags(TEXTS), backbone.encode_texts(TEXTS), atol=1e-6)
+        found = warm.image(image, LIMITS)
+        pixels = backbone.prepare(image.decoded(module.Decoding("ours", LIMITS)))
+        np.testing.assert_array_equal(found, backbone.encode_images(np.stack([pixels])))
+    assert warm.hashtags(["카페", "카페"]).shape == (2, backbone.embed_dim)
+    assert loads == [1]
+
+
+def test_what_the_cache_holds_needs_no_model(image: OneImage, tmp_path: Path) -> None:
+    cache = EmbeddingCache.open(tmp_path, {"model": "m"})
+    vectors = np.eye(3, 8, dtype=np.float32)
+    cache.append("hashtag", hashtag_keys(["a", "b"]), vectors[:2])
+    cache.append("image", np.frombuffer(image.key, np.uint8)[None], vectors[2:])
+    before = sorted(tmp_path.rglob("*"))
+    warm = WarmEncoder(never, lambda: EmbeddingCache.open(tmp_path, {"model": "m"}, create=False))
+    np.testing.assert_array_equal(warm.hashtags(["b", "a", "b"]), vectors[[1, 0, 1]])
+    np.testing.assert_array_equal(warm.image(image, LIMITS), vectors[2:])
+    with pytest.raises(BackboneError, match="the model was loaded"):
+        warm.hashtags(["c"])
+    assert sorted(tmp_path.rglob("*")) == before  # nothing is written
+
+
+def test_a_cache_that_is_made_later_is_used(tmp_path: Path) -> None:
+    warm = WarmEncoder(never, lambda: EmbeddingCache.open(tmp_path / "cache", {"model": "m"}, create=False))
+    with pytest.raises(BackboneError):
+        warm.hashtags(["a"])
+    vectors = np.eye(1, 8, dtype=np.float32)
+    EmbeddingCache.open(tmp_path / "cache", {"model": "m"}).append("hashtag", hashtag_keys(["a"]), vectors)
+    np.testing.assert_array_equal(warm.hashtags(["a"]), vectors)
+
+
+def test_vectors_are_rounded_as_the_cache_rounds_them(backbone: Backbone, image: OneImage, tmp_path: Path) -> None:
+    warm = WarmEncoder(lambda: backbone, round_to=np.float16)
+    found = warm.hashtags(TEXTS)
+    cache = EmbeddingCache.open(tmp_path, {"model": "m", "store": "fp16"})
+    exact = WarmEncoder(lambda: backbone).hashtags(TEXTS)
+    cache.append("hashtag", hashtag_keys(TEXTS), exact)
+    np.testing.assert_array_equal(found, cache.vectors("hashtag", hashtag_keys(TEXTS)))
+    assert (found != exact).any()
+
+
+def test_more_vectors_than_memory_keeps_in_one_call(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IN_MEMORY", 3)
+    warm = WarmEncoder(lambda: backbone)
+    many = [f"태그{number}" for number in range(8)]
+    np.testing.assert_allclose(warm.hashtags(many), backbone.encode_texts(many), atol=1e-6)
+
+
+def test_the_vectors_used_last_are_kept() -> None:
+    recent = Recent(2)
+    vectors = np.eye(3, dtype=np.float32)
+    recent.put("a", vectors[0])
+    recent.put("b", vectors[1])
+    assert recent.get("a") is not None
+    recent.put("c", vectors[2])
+    assert recent.get("b") is None
+    assert len(recent) == 2
+    kept = recent.get("a")
+    assert kept is not None
+    assert kept.base is None  # a view would keep the whole batch in memory
+    np.testing.assert_array_equal(kept, [1, 0, 0])
+
+
+def test_a_broken_image_is_an_image_error(backbone: Backbone) -> None:
+    with pytest.raises(ImageError, match="looks like text"):
+        WarmEncoder(lambda: backbone).image(read_image(b"not an image"), LIMITS)
