@@ -66,7 +66,6 @@ NOT_YET_TESTED = {
     "koclip_consistency/workflows/paper.py",
     "koclip_consistency/workflows/report.py",
     "koclip_consistency/workflows/rerun.py",
-    "koclip_consistency/workflows/score.py",
     "koclip_consistency/workflows/similarity.py",
     "koclip_consistency/workflows/suite.py",
 }

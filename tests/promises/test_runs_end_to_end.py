@@ -84,17 +84,6 @@ def test_published_heads_are_evaluated_both_ways(small_demo: Path, folder_of_run
     assert folds == {"0", "1", "2", "3", "4"}
 
 
-def test_score_one_picture(run: Run, small_demo: Path, folder_of_runs: Path) -> None:
-    picture = next((small_demo / "image").iterdir())
-    words = ["score", "--model", folder_of_runs / "heads", "--cache", folder_of_runs / "cache", "--image", picture]
-    ran = run(*words, "--hashtag", "#바다", "--hashtag", "카페", "--json")
-    assert ran.code == 0, ran.stderr
-    scored = ran.json()
-    assert {record["hashtag"] for record in scored} == {"#바다", "카페"}
-    assert all(record["predicted"] in range(1, 6) for record in scored)
-    assert scored[0]["value"] >= scored[1]["value"]
-
-
 def test_report_and_compare(run: Run, folder_of_runs: Path) -> None:
     runs = [folder_of_runs / "heads", folder_of_runs / "heads-grid"]
     ran = run("report", *runs, "-o", folder_of_runs / "report.html")

@@ -9,7 +9,7 @@ import pytest
 from consistency.options import Encoding, Evaluation, Source
 from koclip_consistency.workflows.similarity import run_similarity
 from koclip_consistency.workflows.suite import PLAN, open_suite
-from tests.builders.commands import Ran, Run
+from tests.builders.commands import Run
 
 
 @pytest.fixture(scope="module")
@@ -18,56 +18,6 @@ def finished(small_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     source = Source(data=small_demo / "combined_data.csv", images=small_demo / "image")
     run_similarity(source, Encoding(backbone="tiny", cache=folder / "cache"), Evaluation(out=folder / "run"))
     return folder
-
-
-def score(run: Run, model: Path, small_demo: Path, hashtag: str = "#바다") -> Ran:
-    picture = sorted((small_demo / "image").iterdir())[0]
-    words = ["score", "--model", model, "--system", "similarity-exact", "--cache", model.parent / "cache"]
-    return run(*words, "--image", picture, "--hashtag", hashtag)
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("thresholds.json", b"{"),
-        ("thresholds.json", b"\xff\xfe"),
-        ("thresholds.json", b"[1]"),
-        ("thresholds.json", b'{"similarity-exact": {}}'),
-        ("run.json", b"{}"),
-        ("run.json", b'{"config": {"encoding": {"novelty": 1}}, "fingerprint": ""}'),
-    ],
-)
-def test_a_damaged_run_cannot_score(
-    run: Run, finished: Path, small_demo: Path, tmp_path: Path, name: str, content: bytes
-) -> None:
-    shutil.copytree(finished / "run", tmp_path / "run")
-    (tmp_path / "run" / name).write_bytes(content)
-    ran = score(run, tmp_path / "run", small_demo)
-    assert ran.code == 2
-    assert ran.stderr.count("\n") == 1
-    assert name in ran.stderr
-
-
-def test_a_run_on_other_embeddings_says_what_differs(
-    run: Run, finished: Path, small_demo: Path, tmp_path: Path
-) -> None:
-    """Those of an older Pillow, for one: its run folder scores no images that a new one prepares."""
-    shutil.copytree(finished / "run", tmp_path / "run")
-    info = json.loads((tmp_path / "run" / "run.json").read_text())
-    info["fingerprint"] = "0" * 64
-    info["fingerprint_fields"]["libraries"] = "pillow 12, tokenizers 0.22, transformers 5"
-    (tmp_path / "run" / "run.json").write_text(json.dumps(info))
-    ran = score(run, tmp_path / "run", small_demo)
-    assert ran.code == 1
-    assert ran.stderr.count("\n") == 1
-    assert "they differ in libraries: use the same, or train again" in ran.stderr
-
-
-@pytest.mark.parametrize("hashtag", ["", " # ", "\udcff"])
-def test_what_is_no_hashtag_cannot_be_scored(run: Run, finished: Path, small_demo: Path, hashtag: str) -> None:
-    ran = score(run, finished / "run", small_demo, hashtag)
-    assert ran.code == 2
-    assert "cannot be scored: the hashtag is" in ran.stderr
 
 
 @pytest.mark.parametrize("side", ["train", "test"])

@@ -268,18 +268,3 @@ def test_a_published_fine_tuning_scores_as_its_run_did(run: Run, small_demo: Pat
     frozen = run("score", "--model", tmp_path / "frozen.pth", "--backbone", "tiny", *data, "-o", tmp_path / "x.csv")
     assert frozen.code == 2
     assert "holds the encoders of tiny as they are, not fine-tuned" in frozen.stderr
-
-
-def test_whose_weights_a_file_holds_must_be_said(run: Run, small_demo: Path, place: Path, tmp_path: Path) -> None:
-    torch.save({"0.weight": torch.zeros(8, 64)}, tmp_path / "part.pth")
-    rest = [*source(small_demo, place), "-o", tmp_path / "x.csv"]
-    for model, backbone, said in [
-        (tmp_path / "part.pth", [], "name the backbone with --backbone"),
-        (tmp_path / "part.pth", ["--backbone", "tiny"], "is no published classifier (0.weight"),
-        (tmp_path / "none.pth", ["--backbone", "tiny"], "does not exist"),
-        (tmp_path, ["--backbone", "tiny"], "leave --backbone out"),
-    ]:
-        ran = run("score", "--model", model, *backbone, *rest)
-        assert ran.code == 2
-        assert said in ran.stderr
-        assert ran.stderr.count("\n") == 1

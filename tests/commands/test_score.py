@@ -1,0 +1,181 @@
+"""`score` from the command line: one image, a table, and everything that cannot be scored."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from consistency.backbone.model import load_backbone
+from consistency.backbone.resolve import resolve_backbone
+from heads.familiarity import Familiarity
+from tests.builders.commands import Ran, Run, data_options, rows_of
+
+COLUMNS = "row,image,hashtag,score,predicted,value,p1,p2,p3,p4,p5,familiar"
+
+
+@pytest.fixture(scope="module")
+def finished(small_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with runs of similarity and heads, and their cache."""
+    from cli import main
+
+    folder = tmp_path_factory.mktemp("finished")
+    common = [*data_options(small_demo, folder), "--backbone", "tiny", "--quiet", "--out"]
+    for command in (["similarity", *common, folder / "run"], ["heads", *common, folder / "heads"]):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.argv", ["cli.py", *map(str, command)])
+            main()
+    return folder
+
+
+def score(run: Run, model: Path, small_demo: Path, hashtag: str = "#바다") -> Ran:
+    picture = sorted((small_demo / "image").iterdir())[0]
+    words = ["score", "--model", model, "--system", "similarity-exact", "--cache", model.parent / "cache"]
+    return run(*words, "--image", picture, "--hashtag", hashtag)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("thresholds.json", b"{"),
+        ("thresholds.json", b"\xff\xfe"),
+        ("thresholds.json", b"[1]"),
+        ("thresholds.json", b'{"similarity-exact": {}}'),
+        ("run.json", b"{}"),
+        ("run.json", b'{"config": {"encoding": {"novelty": 1}}, "fingerprint": ""}'),
+    ],
+)
+def test_a_damaged_run_cannot_score(
+    run: Run, finished: Path, small_demo: Path, tmp_path: Path, name: str, content: bytes
+) -> None:
+    shutil.copytree(finished / "run", tmp_path / "run")
+    (tmp_path / "run" / name).write_bytes(content)
+    ran = score(run, tmp_path / "run", small_demo)
+    assert ran.code == 2
+    assert ran.stderr.count("\n") == 1
+    assert name in ran.stderr
+
+
+def test_a_run_on_other_embeddings_says_what_differs(
+    run: Run, finished: Path, small_demo: Path, tmp_path: Path
+) -> None:
+    """Those of an older Pillow, for one: its run folder scores no images that a new one prepares."""
+    shutil.copytree(finished / "run", tmp_path / "run")
+    info = json.loads((tmp_path / "run" / "run.json").read_text())
+    info["fingerprint"] = "0" * 64
+    info["fingerprint_fields"]["libraries"] = "pillow 12, tokenizers 0.22, transformers 5"
+    (tmp_path / "run" / "run.json").write_text(json.dumps(info))
+    ran = score(run, tmp_path / "run", small_demo)
+    assert ran.code == 1
+    assert ran.stderr.count("\n") == 1
+    assert "they differ in libraries: use the same, or train again" in ran.stderr
+
+
+@pytest.mark.parametrize("hashtag", ["", " # ", "\udcff"])
+def test_what_is_no_hashtag_cannot_be_scored(run: Run, finished: Path, small_demo: Path, hashtag: str) -> None:
+    ran = score(run, finished / "run", small_demo, hashtag)
+    assert ran.code == 2
+    assert "cannot be scored: the hashtag is" in ran.stderr
+
+
+def test_score_one_picture(run: Run, finished: Path, small_demo: Path) -> None:
+    picture = next((small_demo / "image").iterdir())
+    words = ["score", "--model", finished / "heads", "--cache", finished / "cache", "--image", picture]
+    ran = run(*words, "--hashtag", "#바다", "--hashtag", "카페", "--json")
+    assert ran.code == 0, ran.stderr
+    scored = ran.json()
+    assert {record["hashtag"] for record in scored} == {"#바다", "카페"}
+    assert all(record["predicted"] in range(1, 6) for record in scored)
+    assert scored[0]["value"] >= scored[1]["value"]
+    assert list(scored[0]) == COLUMNS.split(",")
+    shown = run(*words, "--hashtag", "#바다", "--hashtag", "카페")
+    assert f"{picture.name}, scored by heads" in shown.stdout + shown.stderr
+
+
+def test_one_image_is_scored_as_in_its_table_and_writes_nothing(run: Run, finished: Path, small_demo: Path) -> None:
+    """By a model that is loaded for it, in a place without a cache."""
+    table = finished / "table.csv"
+    words = ["score", "--model", finished / "heads"]
+    assert run(*words, *data_options(small_demo, finished), "-o", table).code == 0
+    assert table.read_text(encoding="utf-8").splitlines()[0] == COLUMNS
+    rows = rows_of(table)
+    image = rows[0]["image"]
+    mine = [row for row in rows if row["image"] == image]
+    asked = [word for row in mine for word in ("--hashtag", row["hashtag"])]
+    nowhere = finished / "no cache"
+    ran = run(*words, "--cache", nowhere, "--image", small_demo / "image" / image, *asked, "--json")
+    assert ran.code == 0, ran.stderr
+    assert not nowhere.exists()
+    expected = {row["hashtag"]: row for row in mine}
+    assert len(ran.json()) == len(mine)
+    for record in ran.json():
+        row = expected[record["hashtag"]]
+        assert record["predicted"] == int(row["predicted"])
+        for name in ("value", "p1", "p5"):
+            assert record[name] == pytest.approx(float(row[name]), abs=1e-5)
+
+
+def test_unfamiliar_hashtags_are_marked(run: Run, finished: Path, small_demo: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "heads", tmp_path / "run")
+    (tmp_path / "run" / "familiarity.safetensors").unlink(missing_ok=True)
+    backbone = load_backbone(resolve_backbone("tiny"), device="cpu", precision="fp32", trainable=False)
+    picture = sorted((small_demo / "image").iterdir())[0]
+    words = ["score", "--model", tmp_path / "run", "--cache", finished / "cache"]
+    one = [*words, "--image", picture, "--hashtag", "바다", "--hashtag", "뷁쒫꿻"]
+    unknown = run(*one, "--json")
+    assert [record["familiar"] for record in unknown.json()] == [None, None]
+    shown = run(*one)
+    assert "familiar" not in shown.stdout + shown.stderr
+    record = Familiarity(backbone.encode_texts(["바다", "카페"]), 0.999)
+    record.save(tmp_path / "run")
+    marked = run(*one, "--json")
+    assert {r["hashtag"]: r["familiar"] for r in marked.json()} == {"바다": True, "뷁쒫꿻": False}
+    shown = run(*one)
+    lines = {line.split()[0]: line.split()[-1] for line in (shown.stdout + shown.stderr).splitlines() if line.split()}
+    assert (lines["hashtag"], lines["바다"], lines["뷁쒫꿻"]) == ("familiar", "yes", "no")
+    assert run(*words, *data_options(small_demo, finished), "-o", tmp_path / "out.csv").code == 0
+    rows = rows_of(tmp_path / "out.csv")
+    expected = record.familiar(backbone.encode_texts([row["hashtag"] for row in rows]))
+    assert [row["familiar"] for row in rows] == np.where(expected, "true", "false").tolist()
+    assert {row["familiar"] for row in rows} == {"true", "false"}
+
+
+def test_whose_weights_a_file_holds_must_be_said(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    torch.save({"0.weight": torch.zeros(8, 64)}, tmp_path / "part.pth")
+    rest = [*data_options(small_demo, tmp_path), "-o", tmp_path / "x.csv"]
+    for model, backbone, said in [
+        (tmp_path / "part.pth", [], "name the backbone with --backbone"),
+        (tmp_path / "part.pth", ["--backbone", "tiny"], "is no published classifier (0.weight"),
+        (tmp_path / "none.pth", ["--backbone", "tiny"], "does not exist"),
+        (tmp_path, ["--backbone", "tiny"], "leave --backbone out"),
+    ]:
+        ran = run("score", "--model", model, *backbone, *rest)
+        assert ran.code == 2
+        assert said in ran.stderr
+        assert ran.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "choose one with --system"),
+        (["--system", "heads"], "has no system heads: it holds similarity-simple, similarity-search, similarity-exact"),
+    ],
+)
+def test_a_run_of_several_systems_needs_one_named(
+    run: Run, finished: Path, small_demo: Path, words: list[str], said: str
+) -> None:
+    ran = run("score", "--model", finished / "run", *words, *data_options(small_demo, finished), "-o", "x.csv")
+    assert ran.code == 2
+    assert said in ran.stderr
+
+
+def test_images_over_the_limits_are_refused(run: Run, finished: Path, small_demo: Path) -> None:
+    picture = sorted((small_demo / "image").iterdir())[0]
+    words = ["score", "--model", finished / "heads", "--cache", finished / "none", "--image", picture]
+    ran = run(*words, "--hashtag", "바다", "--max-megapixels", "0.001")
+    assert ran.code == 2
+    assert f"{picture} cannot be scored: " in ran.stderr
+    assert "over 0.001 megapixels" in ran.stderr
