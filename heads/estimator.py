@@ -127,12 +127,12 @@ class Head(ClassifierMixin, BaseEstimator):
         """
         config = self.config
         if isinstance(X, PairEmbeddings):
-            pairs, y = X, column_or_1d(y, warn=True)
+            pairs, scores = X, column_or_1d(y, warn=True)
             self.n_features_in_ = pairs.dim if self._reads_one else 2 * pairs.dim
         else:
-            X, y = validate_data(self, X, y, dtype=np.float32)
-            pairs = self._of_array(X)
-        labels = _labels(y, len(pairs))
+            array, scores = validate_data(self, X, y, dtype=np.float32)
+            pairs = self._of_array(array)
+        labels = _labels(scores, len(pairs))
         self.classes_ = np.arange(1, CLASSES + 1)
         self.trained_, self.history_ = train_head(config, pairs, labels, seed=self.seed)
         return self
