@@ -11,9 +11,8 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.errors import InputError
+from consistency.scale import SCORES, Floats, Ints
 from heads.config import HeadConfig
-from heads.losses import CLASSES
-from heads.thresholds import Floats, Ints
 from heads.train import train_head
 
 
@@ -133,7 +132,7 @@ class Head(ClassifierMixin, BaseEstimator):
             array, scores = validate_data(self, X, y, dtype=np.float32)
             pairs = self._of_array(array)
         labels = _labels(scores, len(pairs))
-        self.classes_ = np.arange(1, CLASSES + 1)
+        self.classes_ = SCORES.copy()
         self.trained_, self.history_ = train_head(config, pairs, labels, seed=self.seed)
         return self
 
@@ -183,7 +182,7 @@ def _labels(scores: npt.NDArray[Any], n: int) -> Ints:
     if len(scores) != n:
         raise InputError(f"there are {n} pairs and {len(scores)} scores, expected one score for each pair")
     check_classification_targets(scores)
-    outside = sorted(set(scores.tolist()) - set(range(1, CLASSES + 1)), key=str)
+    outside = sorted(set(scores.tolist()) - set(SCORES.tolist()), key=str)
     if outside:
-        raise InputError(f"y holds {', '.join(map(repr, outside[:5]))}, expected whole scores from 1 to {CLASSES}")
+        raise InputError(f"y holds {', '.join(map(repr, outside[:5]))}, expected whole scores from 1 to {SCORES[-1]}")
     return scores.astype(np.int64) - 1

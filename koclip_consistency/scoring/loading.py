@@ -9,17 +9,19 @@ import numpy as np
 
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.backbone.resolve import resolve_backbone
+from consistency.backbone.state_dict import read_state_dict
 from consistency.data.inputs import Inputs
 from consistency.errors import CacheError, InputError
 from consistency.evaluation.controls import competes
 from consistency.options import Encoding, Source
 from consistency.progress import Progress, silent
 from consistency.runs.read import Run, read_run
+from consistency.scale import SCORES
 from embedcache.fingerprint import difference, fingerprint
 from embedcache.store import STORES, EmbeddingCache
 from heads.familiarity import load_familiarity
 from heads.model import HeadEnsemble, TrainedHead, load_head
-from heads.published import import_published, read_state
+from heads.published import import_published
 from heads.similarity import SimilarityModel
 from koclip_consistency.scoring.encoder import WarmEncoder
 from koclip_consistency.scoring.scorer import EncodedTable, Judgement, Scorer
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from finetune.model import Finetuned
 
 Judge = Callable[[PairEmbeddings], Judgement]
-SCORES = np.arange(1, 6)
 
 
 def load_scorer(
@@ -173,7 +174,7 @@ def _finetuned(system: str, tuned: "Finetuned", progress: Progress, run: Path | 
 
 def _published(path: Path, encoding: Encoding, progress: Progress) -> Scorer:
     """A published weight file, with images prepared as its script did."""
-    if any(name.startswith("classifier.") for name in read_state(path)):
+    if any(name.startswith("classifier.") for name in read_state_dict(path)):
         from consistency.backbone.model import load_backbone
         from finetune.model import load_published
 
