@@ -215,6 +215,7 @@ def _evaluate_controls(
         table.labels[train],
         table.images[test],
         table.hashtags[test],
+        balanced=True,
     )
     figures = {}
     for system, chances in answers.items():

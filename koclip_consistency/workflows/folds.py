@@ -10,7 +10,7 @@ import numpy.typing as npt
 from consistency.data.inputs import Inputs
 from consistency.data.splits import Split
 from consistency.errors import DataError
-from consistency.evaluation.controls import TEXT_EMBEDDING
+from consistency.evaluation.controls import ON_EMBEDDINGS
 from consistency.evaluation.results import Result
 from consistency.options import Encoding
 from koclip_consistency.workflows.encode import Encoded
@@ -67,7 +67,7 @@ def cross_validate(
     return [
         predictions_of(
             system,
-            encoding if system not in blind or system == TEXT_EMBEDDING else None,
+            encoding if system not in blind or system in ON_EMBEDDINGS else None,
             inputs,
             split,
             rows,

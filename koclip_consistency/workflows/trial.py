@@ -16,12 +16,20 @@ from consistency.data.leakage import Leakage, fold_leakage, leakage
 from consistency.data.pairs import Skipped
 from consistency.data.split_file import import_split
 from consistency.data.splits import Split, Whole, hold_out_validation, make_split
-from consistency.evaluation.controls import TEXT_EMBEDDING, control_predictions, text_embedding_predictions
+from consistency.evaluation.controls import (
+    ON_EMBEDDINGS,
+    TEXT_EMBEDDING,
+    TEXT_HEAD,
+    control_predictions,
+    text_embedding_predictions,
+)
 from consistency.evaluation.results import NO_BACKBONE, Predictions, Result, evaluate_predictions
 from consistency.options import Encoding, Evaluation, Source, as_config
 from consistency.runs.folder import RunFolder
 from consistency.scale import SCORES
 from embedcache.fingerprint import fingerprint
+from heads.config import HeadConfig
+from heads.train import train_head
 
 if TYPE_CHECKING:
     from consistency.data.near_duplicates import NearDuplicates
@@ -152,11 +160,17 @@ def control_probabilities(
 ) -> dict[str, Floats]:
     """What can be had without looking at an image: (n_test, 5) of every control.
 
-    The one that learns from embeddings of hashtags is there where `encoded` is.
+    Those that learn from embeddings of hashtags are there where `encoded` is; the balanced ones of the published table
+    under its protocol.
     """
     t = inputs.table
     answers = control_predictions(
-        t.images[train], t.hashtags[train], split.labels[train], t.images[test], t.hashtags[test]
+        t.images[train],
+        t.hashtags[train],
+        split.labels[train],
+        t.images[test],
+        t.hashtags[test],
+        balanced=split.protocol == "paper",
     )
     if encoded is not None:
         answers[TEXT_EMBEDDING] = text_embedding_predictions(
@@ -166,6 +180,9 @@ def control_probabilities(
             encoded.at(test).hashtag_vectors(),
             seed=split.seed,
         )
+        config = HeadConfig(features="text")  # the default head, but for what it sees
+        head, _ = train_head(config, encoded.at(train), split.labels[train], seed=split.seed)
+        answers[TEXT_HEAD] = head.predict_proba(encoded.at(test))
     return answers
 
 
@@ -181,7 +198,7 @@ def controls(
     answers = control_probabilities(inputs, split, train, test, encoded)
     return [
         predictions_of(
-            system, encoding if system == TEXT_EMBEDDING else None, inputs, split, test, probabilities=chances
+            system, encoding if system in ON_EMBEDDINGS else None, inputs, split, test, probabilities=chances
         )
         for system, chances in answers.items()
     ]

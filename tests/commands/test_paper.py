@@ -24,7 +24,7 @@ FROZEN = {
     ("heads-paper", "test"),
     ("heads-paper", "cv"),
 }
-BLIND = {("text-embedding", "test"), ("text-embedding", "cv")}  # a control, but of the backbone's text side
+BLIND = {(system, side) for system in ("text-embedding", "text-head") for side in ("test", "cv")}  # of the text side
 TUNED = {("finetune-paper", "test"), ("finetune-paper-best", "test"), ("finetune", "test")}
 
 

@@ -29,11 +29,15 @@ def leaking_rows(seed: int = 0, n: int = 240) -> Columns:
     )
 
 
-def test_controls_are_the_published_recipe() -> None:
+def test_controls_are_plain_regressions_and_the_balanced_ones_the_published_recipe() -> None:
     images, hashtags, labels = leaking_rows()
     train, test = np.arange(180), np.arange(180, 240)
-    found = control_predictions(images[train], hashtags[train], labels[train], images[test], hashtags[test])
-    assert (*found, "text-embedding") == CONTROLS
+    columns = images[train], hashtags[train], labels[train], images[test], hashtags[test]
+    found = control_predictions(*columns, balanced=True)
+    assert (*found, "text-embedding", "text-head") == CONTROLS
+    plain = control_predictions(*columns)
+    assert list(plain) == ["majority", "median", "text-only", "name-and-text"]
+    assert all(np.array_equal(chances, found[system]) for system, chances in plain.items())
 
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4))
     text = vectorizer.fit_transform(hashtags[train]), vectorizer.transform(hashtags[test])
@@ -41,9 +45,10 @@ def test_controls_are_the_published_recipe() -> None:
     names = encoder.fit_transform(images[train, None]), encoder.transform(images[test, None])
     both = hstack([text[0], names[0]]).tocsr(), hstack([text[1], names[1]]).tocsr()
     for system, (seen, unseen) in (("text-only", text), ("name-and-text", both)):
-        model = LogisticRegression(C=5, max_iter=2000, class_weight="balanced").fit(seen, labels[train])
-        assert np.array_equal(found[system].argmax(axis=1), model.predict(unseen))
-        np.testing.assert_allclose(found[system], model.predict_proba(unseen), atol=1e-12)
+        for name, weights in ((system, None), (f"{system}-balanced", "balanced")):
+            model = LogisticRegression(C=5, max_iter=2000, class_weight=weights).fit(seen, labels[train])
+            assert np.array_equal(found[name].argmax(axis=1), model.predict(unseen))
+            np.testing.assert_allclose(found[name], model.predict_proba(unseen), atol=1e-12)
 
 
 def test_majority_predicts_the_most_frequent_class_with_its_frequency() -> None:
@@ -83,7 +88,7 @@ def test_text_embedding_is_the_strength_that_is_best_out_of_fold() -> None:
     fold = make_folds(labels[train], images[train], folds=5, seed=3)
     scores = []
     for strength in STRENGTHS:
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000, class_weight="balanced"))
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000))
         said = np.empty(200, dtype=np.int64)
         for number in range(5):
             learned, held_out = train[fold != number], train[fold == number]

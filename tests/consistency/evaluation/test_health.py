@@ -135,7 +135,14 @@ def test_published_leakage_and_controls(tmp_path: Path) -> None:
     assert health.controls is not None
     assert health.controls.keys() == {"paper", "grouped"}
     for figures in health.controls.values():
-        assert figures.keys() == {"majority", "median", "text-only", "name-and-text"}
+        assert figures.keys() == {
+            "majority",
+            "median",
+            "text-only",
+            "name-and-text",
+            "text-only-balanced",
+            "name-and-text-balanced",
+        }
         assert all(one.keys() == {"accuracy", "macro_f1", "mae", "qwk"} for one in figures.values())
     assert json.dumps(health.as_dict())
 
