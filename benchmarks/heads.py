@@ -28,7 +28,7 @@ from torch import nn
 
 from benchmarks.timing import alternate, machine, peak_memory
 from consistency.backbone.embeddings import PairEmbeddings
-from consistency.data.splits import make_folds
+from consistency.data.splits import make_divisions
 from consistency.scale import Ints
 from heads.config import HeadConfig
 from heads.grid import default_grid, run_grid
@@ -122,7 +122,7 @@ def time_grid(dim: int, plain: float, *, folds: int, configs: list[HeadConfig], 
     """The default grid as `run_grid` trains it, on some of 3 x 5 folds. plain: head-epochs per second of the other."""
     embeddings, labels = make_pairs(2_000, dim)
     pictures = embeddings.image_index.astype(object)
-    divisions = [make_folds(labels, pictures, folds=5, seed=SEED + repeat) for repeat in range(3)]
+    divisions = make_divisions(labels, pictures, folds=5, repeats=3, seed=SEED)
     held = [division == fold for division in divisions for fold in range(5)]
     parts = [(np.flatnonzero(~some), np.flatnonzero(some)) for some in held[:folds]]
     jobs = [Job(config, rows, fold, held) for fold, (rows, held) in enumerate(parts) for config in configs]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from consistency.backbone.embeddings import PairEmbeddings
-from consistency.data.splits import make_folds
+from consistency.data.splits import make_divisions
 from consistency.errors import DivergenceError, InputError, os_errors_as
 from consistency.progress import Progress, silent
 from consistency.scale import Floats, Ints
@@ -142,14 +142,15 @@ def run_grid(
     A configuration's score is the mean over the folds of (QWK + macro-F1) / 2 on the rows held out, after the number
     of epochs at which that mean is highest; the refit trains for as many. `heads.select.choose` names the winner; with
     `ensemble` > 1 as many of the best answer together. How probabilities become an answer, and their temperature, are
-    fitted on the winner's answers for the rows held out.
+    fitted on the winner's answers for the rows held out, by heads that train as long as the other folds of the same
+    division say: the rows that calibrate have stopped nothing early.
 
     labels: (n,) int64, 0..4. groups: (n,) object, whose rows stay together (images), or None. state: a file that
     keeps finished folds, so that the same call continues after an interruption. watch: told of the best five
     so far after every stack. Raises DivergenceError where no configuration can be trained.
     """
     configs = list(dict.fromkeys(configs))
-    divisions = [make_folds(labels, groups, folds=folds, seed=seed + repeat) for repeat in range(repeats)]
+    divisions = make_divisions(labels, groups, folds=folds, repeats=repeats, seed=seed)
     held_out = [division == fold for division in divisions for fold in range(folds)]
     fold_seeds = np.random.SeedSequence(seed).generate_state(len(held_out)).tolist()
     parts = [(np.flatnonzero(~held), np.flatnonzero(held)) for held in held_out]
@@ -180,9 +181,12 @@ def run_grid(
     while left and len(members) < ensemble:
         among = [entries[index] for index in left]
         number = left.pop(choose(among) if ensemble == 1 else ranking(among)[0])
-        config, epochs = entries[number].config, entries[number].epochs
-        repeated = [replace(job, stop=epochs) for job in jobs if job.config == config]
-        final = Job(config, np.arange(len(labels)), seed, stop=epochs)
+        config = entries[number].config
+        repeated = [  # each as long as the other folds say: what it holds out stops nothing, so it may calibrate
+            replace(job, validation=None, stop=entries[number].epochs_without(fold, folds))
+            for fold, job in enumerate(job for job in jobs if job.config == config)
+        ]
+        final = Job(config, np.arange(len(labels)), seed, stop=entries[number].epochs)
         *outcomes, refit = train_heads([*repeated, final], embeddings, labels, device=device)
         if any(outcome.diverged for outcome in (*outcomes, refit)):
             diverged += 1

@@ -35,7 +35,16 @@ class Entry:
     @cached_property
     def epochs(self) -> int:
         """The first number of epochs with the highest mean merit over the folds; the refit trains as long."""
-        return int(np.argmax(self.curves["merit"].mean(axis=0))) + 1
+        return self.epochs_of(range(len(self.curves["merit"])))
+
+    def epochs_of(self, folds: Sequence[int]) -> int:
+        """The first number of epochs with the highest mean merit over some of the folds."""
+        return int(np.argmax(self.curves["merit"][list(folds)].mean(axis=0))) + 1
+
+    def epochs_without(self, fold: int, folds: int) -> int:
+        """How long the other folds of the same division would train: nothing that `fold` holds out had a say in it."""
+        start = fold // folds * folds
+        return self.epochs_of([other for other in range(start, start + folds) if other != fold])
 
     def folds(self, metric: str = "merit") -> Floats:
         """(n_folds,) after `epochs` epochs."""

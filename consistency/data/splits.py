@@ -24,6 +24,8 @@ SIDES: tuple[Side, ...] = ("train", "val", "test")
 PAPER_SEED = 42
 PAPER_TEST_FRACTION = 0.2
 
+Seed = int | np.random.SeedSequence
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -135,12 +137,13 @@ def hold_out_validation(split: Split, *, fraction: float = 0.15, seed: int) -> S
 
     Test rows stay as they are. Raises DataError where train is too small to give any away.
     """
+    (stream,) = np.random.SeedSequence(seed).spawn(1)  # not the one that the test rows were drawn from
     if split.groups is None:
         train = split.rows("train")
-        chosen = train[_choose_rows(split.labels[train], fraction, seed, "validation rows")]
+        chosen = train[_choose_rows(split.labels[train], fraction, stream, "validation rows")]
     else:
         train_rows = split.kept & (split.side == "train")
-        chosen = _choose_whole(split, train_rows, fraction, seed, "validation rows")
+        chosen = _choose_whole(split, train_rows, fraction, stream, "validation rows")
     side = split.side.copy()
     side[chosen] = "val"
     return replace(split, side=side)
@@ -171,7 +174,7 @@ def make_folds(
     groups: npt.NDArray[np.object_] | None,
     *,
     folds: int = 5,
-    seed: int = PAPER_SEED,
+    seed: Seed = PAPER_SEED,
 ) -> npt.NDArray[np.int64]:
     """The fold 0..folds-1 each of n rows is tested in, (n,) int64.
 
@@ -189,7 +192,7 @@ def make_folds(
             raise DataError(f"no score has the {folds} rows that {folds} folds need: ask for fewer folds")
         with warnings.catch_warnings():  # a rare score that is missing from some folds is no fault
             warnings.filterwarnings("ignore", "The least populated class")
-            parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(labels, labels)
+            parts = StratifiedKFold(folds, shuffle=True, random_state=_state(seed)).split(labels, labels)
             for number, (_, tested) in enumerate(parts):
                 fold[tested] = number
         return fold
@@ -207,6 +210,28 @@ def make_folds(
     return of_group[index]
 
 
+def make_divisions(
+    labels: npt.NDArray[np.int64],
+    groups: npt.NDArray[np.object_] | None,
+    *,
+    folds: int,
+    repeats: int,
+    seed: int,
+) -> list[npt.NDArray[np.int64]]:
+    """Divide n rows into folds `repeats` times, as `make_folds` does.
+
+    Each division has a random stream of its own, spawned from `seed`, so that two seeds share none: with seed + repeat
+    the second division of one seed would be the first of the next.
+    """
+    streams = np.random.SeedSequence(seed).spawn(repeats)
+    return [make_folds(labels, groups, folds=folds, seed=stream) for stream in streams]
+
+
+def _state(seed: Seed) -> int:
+    """What scikit-learn takes for a seed."""
+    return seed if isinstance(seed, int) else int(seed.generate_state(1)[0])
+
+
 def _check(table: PairTable, identity: npt.NDArray[np.object_]) -> None:
     if len(identity) != len(table):
         raise ValueError(f"{len(identity)} image identities for {len(table)} rows")
@@ -214,12 +239,14 @@ def _check(table: PairTable, identity: npt.NDArray[np.object_]) -> None:
         raise DataError(f"{table.path} has rows without a score, and a split needs all of them: add the scores")
 
 
-def _choose_rows(labels: npt.NDArray[np.int64], fraction: float, seed: int, what: str) -> npt.NDArray[np.int64]:
+def _choose_rows(labels: npt.NDArray[np.int64], fraction: float, seed: Seed, what: str) -> npt.NDArray[np.int64]:
     """scikit-learn's stratified choice of single rows; its second part."""
     from sklearn.model_selection import train_test_split
 
     try:
-        chosen = train_test_split(np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=seed)[1]
+        chosen = train_test_split(
+            np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=_state(seed)
+        )[1]
     except ValueError as error:  # a score with one row, or fewer test rows than scores
         counts = {int(score): int((labels == score - 1).sum()) for score in np.unique(labels) + 1}
         raise DataError(
@@ -231,7 +258,7 @@ def _choose_rows(labels: npt.NDArray[np.int64], fraction: float, seed: int, what
 
 
 def _choose_whole(
-    split: Split, rows: npt.NDArray[np.bool_], fraction: float, seed: int, what: str
+    split: Split, rows: npt.NDArray[np.bool_], fraction: float, seed: Seed, what: str
 ) -> npt.NDArray[np.int64]:
     """All rows, merged ones too, of the groups chosen among those of `rows`, (n,) bool."""
     assert split.groups is not None

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.data.inputs import read_inputs
 from consistency.data.pairs import PairTable, merge_repeats
-from consistency.data.splits import Split, make_folds
+from consistency.data.splits import Split, make_divisions
 from consistency.errors import DataError, os_errors_as
 from consistency.evaluation.doubt import Precision, doubts, precision_at_moved, ranking
 from consistency.evaluation.results import Audited
@@ -70,20 +70,18 @@ def out_of_fold(
     labels: (n,) int64, 0..4. images: (n,) object, equal where two rows show the same one. The second result is the
     fold (n,) of each row in the first division. Raises DataError where there are fewer images than folds.
     """
-    config, total, first = HeadConfig(), np.zeros((len(labels), 5)), np.empty(0, dtype=np.int64)
+    config, total = HeadConfig(), np.zeros((len(labels), 5))
+    divisions = make_divisions(labels, pictures, folds=folds, repeats=repeats, seed=seed)
+    head_seeds = np.random.SeedSequence(seed).generate_state(repeats).tolist()
     with progress("Judging labels", folds * repeats) as advance:
-        for repeat in range(repeats):
-            division = make_folds(labels, pictures, folds=folds, seed=seed + repeat)
-            first = first if repeat else division
+        for division, head_seed in zip(divisions, head_seeds, strict=True):
             for fold in range(folds):
                 judged = np.flatnonzero(division == fold)
-                (outcome,) = train_heads(
-                    [Job(config, np.flatnonzero(division != fold), seed + repeat)], embeddings, labels
-                )
-                head = TrainedHead(config, outcome.head, embeddings.dim, seed + repeat)
+                (outcome,) = train_heads([Job(config, np.flatnonzero(division != fold), head_seed)], embeddings, labels)
+                head = TrainedHead(config, outcome.head, embeddings.dim, head_seed)
                 total[judged] += head.predict_proba(embeddings.take(judged))
                 advance()
-    return total / repeats, first
+    return total / repeats, divisions[0]
 
 
 def run_audit(

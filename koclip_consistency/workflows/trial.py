@@ -161,7 +161,7 @@ def control_probabilities(
     """What can be had without looking at an image: (n_test, 5) of every control.
 
     Those that learn from embeddings of hashtags are there where `encoded` is; the balanced ones of the published table
-    under its protocol.
+    where single rows are divided, as published.
     """
     t = inputs.table
     answers = control_predictions(
@@ -170,7 +170,7 @@ def control_probabilities(
         split.labels[train],
         t.images[test],
         t.hashtags[test],
-        balanced=split.protocol == "paper",
+        balanced=split.groups is None,  # single rows were divided, as published
     )
     if encoded is not None:
         answers[TEXT_EMBEDDING] = text_embedding_predictions(

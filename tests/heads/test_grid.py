@@ -6,7 +6,7 @@ import torch
 from scipy.stats import t
 from sklearn.metrics import cohen_kappa_score, f1_score, log_loss
 
-from consistency.data.splits import make_folds
+from consistency.data.splits import make_divisions
 from consistency.errors import DivergenceError, InputError
 from heads import train as train_module
 from heads.grid import default_grid, read_grid, run_grid
@@ -73,8 +73,7 @@ def test_scores_are_those_of_heads_trained_on_the_folds_one_by_one(data, result)
     winner = result.entries[result.chosen]
     seeds = np.random.SeedSequence(3).generate_state(10).tolist()
     number = 0
-    for repeat in range(2):
-        folds = make_folds(labels, groups, folds=5, seed=3 + repeat)
+    for folds in make_divisions(labels, groups, folds=5, repeats=2, seed=3):
         for fold in range(5):
             train, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
             assert not set(groups[train]) & set(groups[held])
@@ -119,6 +118,39 @@ def test_the_answer_is_the_best_of_the_powers_on_rows_held_out():
         return kappa + f1_score(labels, predicted, average="macro")
 
     assert best_power(probabilities, labels) == max(POWERS, key=score)
+
+
+def test_rows_that_calibrate_have_stopped_nothing(data, result):
+    """Temperature and power, fitted anew on heads that trained as long as the other folds of their division say."""
+    embeddings, labels, groups = data
+    winner = result.entries[result.chosen]
+    merits = (winner.curves["qwk"] + winner.curves["macro_f1"]) / 2
+    seeds = np.random.SeedSequence(3).generate_state(10).tolist()
+    outputs, truth = [], []
+    for repeat, division in enumerate(make_divisions(labels, groups, folds=5, repeats=2, seed=3)):
+        for fold in range(5):
+            others = [5 * repeat + other for other in range(5) if other != fold]
+            epochs = int(merits[others].mean(axis=0).argmax()) + 1
+            train, held = np.flatnonzero(division != fold), np.flatnonzero(division == fold)
+            job = Job(winner.config, train, seeds[5 * repeat + fold], stop=epochs)
+            (outcome,) = train_heads([job], embeddings, labels)
+            assert len(outcome.history) == epochs
+            outputs.append(replace(result.trained, head=outcome.head).outputs(embeddings.take(held)))
+            truth.append(labels[held])
+    outputs, truth = torch.cat(outputs), np.concatenate(truth)
+    fitted = replace(result.trained, temperature=1.0).calibrated(outputs, truth)
+    assert result.trained.temperature == pytest.approx(fitted.temperature, rel=1e-3)
+    assert result.trained.power == best_power(fitted.answer(outputs).probabilities, truth)
+
+
+def test_the_folds_of_two_seeds_share_no_division(data):
+    _, labels, groups = data
+    divisions = [
+        tuple(division.tolist())
+        for seed in (41, 42, 43, 44)
+        for division in make_divisions(labels, groups, folds=5, repeats=5, seed=seed)
+    ]
+    assert len(set(divisions)) == 20
 
 
 def test_a_regression_gets_exact_cut_points(data):
