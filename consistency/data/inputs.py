@@ -1,4 +1,4 @@
-"""Reading what every command starts from: the pair table, its images, and who each image is."""
+"""Reads what every command starts from: the pair table, its images, and the identity of each image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from consistency.data.files import ImageFile, find_images, image_identity
 from consistency.data.pairs import PairTable, Skipped, read_pairs, skipped_csv
+from consistency.data.scores import check_scores, parse_score_map
 from consistency.durable import write_file
 from consistency.errors import DataError
 from consistency.options import OnError, Source
@@ -23,12 +24,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """A pair table with its images found."""
+    """A pair table whose images have been found.
+
+    Attributes
+    ----------
+    table : PairTable
+        With n rows.
+    files : dict of str to ImageFile
+        The image of each name in the table.
+    skipped : tuple of Skipped
+        The rows of the CSV that cannot be used.
+    near : NearDuplicates or None
+        None where near-duplicates were not looked for.
+    """
 
     table: PairTable
     files: dict[str, ImageFile]
-    skipped: tuple[Skipped, ...]  # rows of the CSV that could not be read
-    near: "NearDuplicates | None" = None  # where they were looked for
+    skipped: tuple[Skipped, ...]
+    near: "NearDuplicates | None" = None
 
     @cached_property
     def identity(self) -> npt.NDArray[np.object_]:
@@ -56,6 +69,8 @@ class Inputs:
 
 
 def read_table(source: Source, *, require_scores: bool = True) -> PairTable:
+    """The pair table of `source`; see `pairs.read_pairs`. Its scores are not checked, see `read_inputs`."""
+    score_map = getattr(source, "score_map", None)
     return read_pairs(
         source.data,
         image_column=source.image_column,
@@ -63,6 +78,7 @@ def read_table(source: Source, *, require_scores: bool = True) -> PairTable:
         score_column=source.score_column,
         encoding=source.encoding,
         require_scores=require_scores,
+        score_map=parse_score_map(score_map) if isinstance(score_map, str) else score_map,
     )
 
 
@@ -74,11 +90,31 @@ def read_inputs(
     pictures_needed: bool = True,
     progress: Progress = silent,
 ) -> Inputs:
-    """The pair table and its images. Raises DataError where not one image is there, unless none is needed.
+    """Read the pair table and find its images.
 
-    near_duplicates: bits in which the hashes of near-duplicates differ at most; None looks for none.
+    Parameters
+    ----------
+    source : Source
+        The table, the image folder, and what to do about what cannot be used.
+    require_scores : bool
+        Whether every row needs a score; then the scores must make a scale from 1 to 5.
+    near_duplicates : int, optional
+        The most bits in which the hashes of two near-duplicates differ; None looks for none.
+    pictures_needed : bool
+        Whether it is an error that no image is there.
+    progress : Progress
+        Shows how far hashing has come.
+
+    Raises
+    ------
+    DataError
+        If the table cannot be read or is labelled on another scale, if no image is there, or, with `--on-error abort`,
+        if a row cannot be used.
     """
     table = read_table(source, require_scores=require_scores)
+    if require_scores:
+        allow = source.on_error == "allow"
+        check_scores(table.unscored, table.score_counts, path=table.path, allow=allow, mapped=table.mapped)
     files = find_images(table.images, source.images)
     inputs = Inputs(table, files, table.skipped)
     if inputs.none_found and (pictures_needed or near_duplicates is not None):

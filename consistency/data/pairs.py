@@ -1,12 +1,13 @@
-"""The pair table: a CSV of images, hashtags and scores, read strictly, with a reason for every row left out."""
+"""The pair table: a CSV of images, hashtags and scores, read strictly, with a reason for every row that is left out."""
 
 import csv
 import hashlib
 import io
 import re
 import reprlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -16,19 +17,29 @@ import numpy.typing as npt
 
 from consistency.data.distinct import number_distinct
 from consistency.data.hashtags import hashtag_fault, identities
+from consistency.data.scores import describe_scale, score_fault, score_of
 from consistency.errors import DataError, os_reason
 from consistency.text import to_csv
 
 OnConflict = Literal["abort", "mean", "first", "drop"]
 
-_SCORE = re.compile(r" *([1-5])(?:\.0+)? *")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A row, or an image and with it its rows, that is left out, and why: a line of `skipped.csv`."""
+    """A row, or an image with all its rows, that is left out: a line of `skipped.csv`.
+
+    Attributes
+    ----------
+    row : int or None
+        1-based data row of the CSV, None for an image.
+    image, hashtag : str
+        As in the CSV.
+    reason : str
+        Why it is left out.
+    """
 
     row: int | None
     image: str
@@ -40,9 +51,24 @@ class Skipped:
 class PairTable:
     """The n usable rows of a CSV.
 
-    rows: (n,) int64, 1-based data row of the CSV. images, hashtags: (n,) object, str exactly as in the CSV.
-    scores: (n,) int64, 1 to 5, or 0 where the table has none. digest: SHA-256 of the CSV's bytes in hex.
-    skipped: the rows that are not among the n, in order.
+    Attributes
+    ----------
+    rows : (n,) int64
+        1-based data row of the CSV.
+    images, hashtags : (n,) object
+        Text exactly as in the CSV.
+    scores : (n,) int64
+        1 to 5, or 0 where the table has none.
+    path : Path
+        The CSV.
+    digest : str
+        SHA-256 of the CSV's bytes in hexadecimal.
+    skipped : tuple of Skipped
+        The rows that are not among the n, in order.
+    unscored : mapping of str to int
+        How many of those rows have each label that is no score.
+    mapped : bool
+        Whether the labels were mapped to scores.
     """
 
     rows: npt.NDArray[np.int64]
@@ -52,6 +78,8 @@ class PairTable:
     path: Path
     digest: str
     skipped: tuple[Skipped, ...]
+    unscored: Mapping[str, int] = field(default_factory=dict)
+    mapped: bool = False
 
     def __post_init__(self) -> None:
         shapes = {column.shape for column in (self.rows, self.images, self.hashtags, self.scores)}
@@ -60,6 +88,11 @@ class PairTable:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def score_counts(self) -> list[int]:
+        """How many rows have each of the scores 1 to 5."""
+        return np.bincount(self.scores, minlength=6)[1:].tolist()
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -81,11 +114,31 @@ def read_pairs(
     score_column: str = "Score",
     encoding: str = "utf-8-sig",
     require_scores: bool = True,
+    score_map: Mapping[str, int] | None = None,
 ) -> PairTable:
-    """Read a pair table. Rows that cannot be used are in `skipped`; other columns and empty lines are ignored.
+    """Read a pair table. Rows that cannot be used are listed in `skipped`; other columns and empty lines are ignored.
 
-    Without `require_scores` the score column, or single scores, may be missing. Raises DataError where the file as a
-    whole is not a table of these columns, or has no row that can be used.
+    Parameters
+    ----------
+    path : Path or str
+        The CSV.
+    image_column, hashtag_column, score_column : str
+        The names of its columns.
+    encoding : str
+        Its text encoding.
+    require_scores : bool
+        Whether a row without a score is left out; otherwise its score is 0, and the column may be missing.
+    score_map : mapping of str to int, optional
+        The score of each label, for tables on another scale; labels that it lacks are no scores.
+
+    Returns
+    -------
+    PairTable
+
+    Raises
+    ------
+    DataError
+        If the file as a whole is not a table of these columns, or has no row that can be used.
     """
     path = Path(path)
     data = _read_bytes(path)
@@ -97,7 +150,8 @@ def read_pairs(
     hashtags: list[str] = []
     scores: list[int] = []
     skipped: list[Skipped] = []
-    image_fault, score_of = cache(_image_fault), cache(_score)  # names and scores come again and again
+    unscored: Counter[str] = Counter()
+    image_fault, score = cache(_image_fault), cache(lambda text: score_of(text, score_map))  # cells repeat
     line = 0  # where the last row ended
     try:
         header = next(filter(None, reader), [])
@@ -106,7 +160,7 @@ def read_pairs(
         score_at = _place(path, header, score_column) if scored else None
         line = reader.line_num
         for row, cells in enumerate(filter(None, reader), 1):
-            if reader.line_num > line + 1 and _swallows_rows(cells, len(header), score_at):
+            if reader.line_num > line + 1 and _swallows_rows(cells, len(header), score_at, score_map):
                 raise csv.Error("a quote is not closed before the next row")
             line = reader.line_num
             if len(cells) != len(header):
@@ -115,17 +169,17 @@ def read_pairs(
                 continue
             image, hashtag = cells[image_at], cells[hashtag_at]
             given = cells[score_at] if score_at is not None else ""
-            score = score_of(given)
             reason = image_fault(image) or hashtag_fault(hashtag)
-            if not reason and not score and (require_scores or given.strip()):
-                reason = f"score {reprlib.repr(given)}, expected a whole number from 1 to 5"
+            if not score(given) and (require_scores or given.strip()):
+                unscored[given] += 1
+                reason = reason or score_fault(given, score_map)
             if reason:
                 skipped.append(Skipped(row, image, hashtag, reason))
                 continue
             rows.append(row)
             images.append(image)
             hashtags.append(hashtag)
-            scores.append(score)
+            scores.append(score(given))
     except csv.Error as error:
         raise DataError(
             f"{path}, from line {line + 1}: {error}; expected comma-separated cells: "
@@ -133,6 +187,9 @@ def read_pairs(
         ) from error
     if not rows:
         found = f"row {skipped[0].row}: {skipped[0].reason}" if skipped else "there is only a header"
+        every_label = score_map is None and unscored.total() == len(skipped)
+        if every_label and (scale := describe_scale(unscored, [0] * 5)):
+            raise DataError(f"{path} has no usable row: {scale}")
         raise DataError(f"{path} has no usable row ({found}): mend it, or name another file with --data")
     return PairTable(
         rows=np.array(rows, dtype=np.int64),
@@ -142,15 +199,23 @@ def read_pairs(
         path=path,
         digest=hashlib.sha256(data).hexdigest(),
         skipped=tuple(skipped),
+        unscored=unscored,
+        mapped=score_map is not None,
     )
 
 
 @dataclass(frozen=True, eq=False)
 class Merged:
-    """Repeats of a table with n rows.
+    """The repeats of a table with n rows.
 
-    first: (n,) int64, index of the first row of the same pair (the row itself where it is the first). kept: (n,) bool,
-    False for repeats and for pairs dropped over a conflict. scores: (n,) int64, after the rule for conflicts.
+    Attributes
+    ----------
+    first : (n,) int64
+        Index of the first row of the same pair, which is the row itself where it is the first.
+    kept : (n,) bool
+        False for repeats, and for pairs that were dropped over a conflict.
+    scores : (n,) int64
+        After the rule for conflicts.
     """
 
     first: npt.NDArray[np.int64]
@@ -159,10 +224,22 @@ class Merged:
 
 
 def merge_repeats(table: PairTable, identity: npt.NDArray[np.object_], on_conflict: OnConflict = "abort") -> Merged:
-    """Merge rows of the same image (equal `identity`, (n,) object) and hashtag into the first of them.
+    """Merge the rows of one image and one hashtag into the first of them.
 
-    on_conflict, where their scores differ: "abort" raises DataError, "mean" takes their mean rounded half up, "first"
-    the first row's score, "drop" keeps none of them.
+    Parameters
+    ----------
+    table : PairTable
+        With n rows.
+    identity : (n,) object
+        Equal where two rows show the same image. Hashtags are the same by `hashtags.hashtag_identity`.
+    on_conflict : {"abort", "mean", "first", "drop"}
+        Where the scores of such rows differ, "abort" raises DataError, "mean" takes their mean rounded half up, "first"
+        takes the first row's score, and "drop" keeps none of them.
+
+    Raises
+    ------
+    DataError
+        If scores differ and `on_conflict` is "abort".
     """
     n = len(table)
     firsts, pair_of = number_distinct(zip(identity, identities(table.hashtags), strict=True))
@@ -246,14 +323,14 @@ def _place(path: Path, header: list[str], column: str) -> int:
     )
 
 
-def _swallows_rows(cells: list[str], width: int, score_at: int | None) -> bool:
+def _swallows_rows(cells: list[str], width: int, score_at: int | None, score_map: Mapping[str, int] | None) -> bool:
     """Whether a cell holds line breaks that look like ends of rows: a quote is open where none was meant.
 
     Such a file is valid CSV if a later row has another stray quote, and would lose every row between the two.
     """
 
     def is_row(cells: list[str]) -> bool:
-        return len(cells) == width and (score_at is None or _score(cells[score_at]) > 0)
+        return len(cells) == width and (score_at is None or score_of(cells[score_at], score_map) > 0)
 
     for at, cell in enumerate(cells):
         lines = _LINE_BREAK.split(cell)
@@ -262,12 +339,6 @@ def _swallows_rows(cells: list[str], width: int, score_at: int | None) -> bool:
             if width > 1 and is_row(before) and is_row(after):
                 return True
     return False
-
-
-def _score(text: str) -> int:
-    """1 to 5, or 0 for anything else."""
-    match = _SCORE.fullmatch(text)
-    return int(match[1]) if match else 0
 
 
 def _image_fault(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The health of a data set before anything is trained on it: repeats, conflicts, broken images, leaks."""
+"""The health of a data set before anything is trained on it: repeats, conflicts, broken images, leakage."""
 
 import os
 import unicodedata
@@ -14,10 +14,12 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from consistency.data.distinct import number_distinct
 from consistency.data.files import ImageFile, image_identity
+from consistency.data.hashtags import describe_long, describe_several, identities
 from consistency.data.images import ImageLimits
 from consistency.data.leakage import Leakage, leakage
 from consistency.data.pairs import PairTable, Skipped, merge_repeats
 from consistency.data.reading import Decoding
+from consistency.data.scores import check_scores
 from consistency.data.splits import PROTOCOLS, Protocol, make_split
 from consistency.errors import DataError, ImageError
 from consistency.evaluation.controls import control_predictions
@@ -32,7 +34,17 @@ _BOMS = ((b"\xef\xbb\xbf", "UTF-8 with BOM"), (b"\xff\xfe", "UTF-16"), (b"\xfe\x
 
 @dataclass(frozen=True)
 class Pictures:
-    """The images a table names. missing, broken: (name, reason). duplicates: names of one content."""
+    """The images that a table names.
+
+    Attributes
+    ----------
+    named : int
+        Distinct names.
+    missing, broken : tuple of (name, reason)
+        Those that are not found, and those that cannot be decoded.
+    duplicates : tuple of tuples of str
+        Names of one content.
+    """
 
     named: int
     missing: tuple[tuple[str, str], ...]
@@ -45,22 +57,50 @@ class Pictures:
 
     @property
     def none_found(self) -> bool:
-        """The folder is missing or is another one: what is said then comes from the CSV alone."""
+        """Whether not one image is there, so that all figures come from the CSV alone."""
         return len(self.missing) == self.named
 
 
 @dataclass(frozen=True)
 class Health:
-    """What `check` found. Counts are of usable rows; `skipped` are the rows of the CSV that cannot be used.
+    """What `check` found. Counts are of usable rows.
 
-    rows_with_picture: those of `rows` whose image can be used too, which is what other commands work with.
-
-    pairs: distinct (image, hashtag) after NFC and stripping; repeats: rows beyond the first of their pair;
-    conflicts: pairs whose rows have different scores. with_hash, not_nfc: rows. published_leakage: of the
-    published row split, None where the table is too small for it; the others likewise of their protocols.
-    not_drawn: (protocol, reason) of the splits that cannot be drawn. controls: {"paper": ..., "grouped": ...},
-    without those that cannot be drawn, each {system: {metric: figure}}, grouped being the mean over 10 divisions
-    of the images; None if not asked for.
+    Attributes
+    ----------
+    path, digest, encoding
+        The CSV, the SHA-256 of its bytes in hexadecimal, and its text encoding in words.
+    rows : int
+        Usable rows.
+    rows_with_picture : int
+        Those whose image can be used too: what other commands work with.
+    skipped : tuple of Skipped
+        The rows of the CSV that cannot be used.
+    images : int
+        Distinct names of images.
+    hashtags : int
+        Distinct spellings of hashtags.
+    distinct_hashtags : int
+        Distinct hashtags by `hashtag_identity`.
+    pairs, repeats, conflicts : int
+        Distinct pairs of an image and a hashtag, both by identity; rows beyond the first of their pair; and pairs whose
+        rows have different scores.
+    score_counts : dict of int to int
+        Rows of each score.
+    scale : str or None
+        What is wrong with the labels as a scale from 1 to 5, and the cure, in one line; None where nothing is.
+    several_hashtags, long_hashtags : str or None
+        The rows whose cell holds several hashtags, and those whose hashtag a model may cut, each in one line.
+    with_hash, not_nfc : int
+        Rows whose hashtag begins with #, and rows whose hashtag is not in Unicode form NFC.
+    pictures : Pictures
+        What became of the images.
+    published_leakage, grouped_leakage, hashtag_leakage : Leakage or None
+        Of the split of each protocol; None where the table is too small for it.
+    not_drawn : tuple of (protocol, reason)
+        The splits that cannot be drawn.
+    controls : dict or None
+        `{"paper": ..., "grouped": ...}` without those that cannot be drawn, each `{system: {metric: figure}}`; the
+        grouped figures are means over 10 divisions of the images. None if not asked for.
     """
 
     path: Path
@@ -71,10 +111,14 @@ class Health:
     skipped: tuple[Skipped, ...]
     images: int
     hashtags: int
+    distinct_hashtags: int
     pairs: int
     repeats: int
     conflicts: int
     score_counts: dict[int, int]
+    scale: str | None
+    several_hashtags: str | None
+    long_hashtags: str | None
     with_hash: int
     not_nfc: int
     pictures: Pictures
@@ -105,7 +149,7 @@ def check(
     controls: bool = False,
     progress: Progress = silent,
 ) -> Health:
-    """Look at every row and decode every image; with `controls`, train the image-blind baselines too."""
+    """Examine every row and decode every image; with `controls`, train the image-blind controls too."""
     identity = image_identity(table.images, files)
     merged = merge_repeats(table, identity, "first")
     disagrees = table.scores != table.scores[merged.first]
@@ -121,10 +165,14 @@ def check(
         skipped=table.skipped,
         images=len(set(table.images)),
         hashtags=len(set(table.hashtags)),
+        distinct_hashtags=len(set(identities(table.hashtags))),
         pairs=len(set(merged.first.tolist())),
         repeats=int((merged.first != np.arange(len(table))).sum()),
         conflicts=len(np.unique(merged.first[disagrees])),
         score_counts={int(score): int((table.scores == score).sum()) for score in SCORES},
+        scale=_scale_fault(table),
+        several_hashtags=describe_several(table.rows.tolist(), table.hashtags.tolist()),
+        long_hashtags=describe_long(table.rows.tolist(), table.hashtags.tolist()),
         with_hash=sum(tag.lstrip().startswith("#") for tag in table.hashtags),
         not_nfc=sum(not unicodedata.is_normalized("NFC", tag) for tag in table.hashtags),
         pictures=pictures,
@@ -134,6 +182,15 @@ def check(
         not_drawn=not_drawn,
         controls=control_figures(table, identity, progress) if controls else None,
     )
+
+
+def _scale_fault(table: PairTable) -> str | None:
+    """Why commands that train or evaluate refuse the labels of `table`."""
+    try:
+        check_scores(table.unscored, table.score_counts, path=table.path, allow=False, mapped=table.mapped)
+    except DataError as error:
+        return str(error).removeprefix(f"{table.path}: ")
+    return None
 
 
 def leakage_by_protocol(
@@ -153,7 +210,7 @@ def leakage_by_protocol(
 
 
 def check_pictures(files: Mapping[str, ImageFile], limits: ImageLimits, progress: Progress) -> Pictures:
-    """Decode every image once; many a broken file opens and fails only while loading."""
+    """Decode every image once, since many broken files open and fail only while they are loaded."""
     missing = tuple((file.name, file.problem or "not found") for file in files.values() if file.path is None)
     present = [file for file in files.values() if file.path is not None]
     names: dict[bytes, list[str]] = {}

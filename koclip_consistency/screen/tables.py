@@ -98,13 +98,20 @@ def health_tables(health: "Health") -> list[Table]:
         ["images", health.images],
         ["pictures", seen],
         ["same image under several names", len(pictures.duplicates)],
-        ["distinct hashtags", f"{health.hashtags} ({health.not_nfc} rows not NFC)"],
+        ["distinct spellings of hashtags", f"{health.hashtags} ({health.not_nfc} rows not NFC)"],
+        ["distinct hashtags", health.distinct_hashtags],
         ["rows whose hashtag starts with #", health.with_hash],
         ["distinct pairs", health.pairs],
         ["exact repeats", health.repeats],
         ["repeats with conflicting scores", health.conflicts],
         ["scores 1 2 3 4 5", " ".join(str(health.score_counts[score]) for score in sorted(health.score_counts))],
     ]
+    warnings = (
+        ("scores", health.scale),
+        ("several hashtags", health.several_hashtags),
+        ("long hashtags", health.long_hashtags),
+    )
+    counts += [[name, warning] for name, warning in warnings if warning]
     tables = [Table(f"{health.path}", ("", "found"), counts, left=2)]
     leaks = (
         ("paper", health.published_leakage),

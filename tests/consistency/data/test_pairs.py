@@ -383,3 +383,18 @@ def test_mutated_tables_are_read_or_refused(
     assert sorted([*table.rows.tolist(), *(skipped.row or 0 for skipped in table.skipped)]) == list(
         range(1, len(table) + len(table.skipped) + 1)
     )
+
+
+def test_scores_by_a_mapping(read: Read) -> None:
+    table = read(HEADER + "a.jpg,x,low\nb.jpg,y,high\nc.jpg,z,?\nd.jpg,#,?\n", score_map={"low": 1, "high": 5})
+    assert table.scores.tolist() == [1, 5]
+    assert [skipped.reason for skipped in table.skipped] == ["score '?' is not in --score-map", "the hashtag is empty"]
+    assert (dict(table.unscored), table.mapped) == ({"?": 2}, True)
+    assert table.score_counts == [1, 0, 0, 0, 1]
+
+
+def test_a_table_of_other_labels_alone_is_refused_with_the_cure(read: Read) -> None:
+    message = refusal(read, HEADER + "a.jpg,x,low\nb.jpg,y,high\n")
+    assert message.endswith(
+        " has no usable row: scores are 'low', 'high', expected 1 to 5: map them with --score-map low=1,..."
+    )

@@ -52,11 +52,17 @@ def test_every_fault_is_counted(health: Health) -> None:
     assert (health.rows, len(health.skipped)) == (8, 1)
     assert health.encoding == "UTF-8 with BOM"
     assert health.images == 5
-    assert health.hashtags == 6  # raw: with spaces, without, and decomposed are three
+    assert (health.hashtags, health.distinct_hashtags) == (6, 4)
     assert (health.with_hash, health.not_nfc) == (3, 1)
     # b.png and c.png are one image, so that 카페 beside them is one pair in three rows
     assert (health.pairs, health.repeats, health.conflicts) == (4, 4, 1)
     assert health.score_counts == {1: 1, 2: 1, 3: 3, 4: 1, 5: 2}
+    assert health.scale is not None
+    assert health.scale.startswith("scores run 1 to 9, expected 1 to 5: map them with --score-map ")  # the one 9
+    assert (health.several_hashtags, health.long_hashtags) == (None, None)
+    counts = dict(map(tuple, health_tables(health)[0].rows))
+    assert (counts["distinct spellings of hashtags"], counts["distinct hashtags"]) == ("6 (1 rows not NFC)", 4)
+    assert counts["scores"] == health.scale
 
 
 def test_pictures_are_decoded_and_compared(health: Health) -> None:
@@ -162,3 +168,20 @@ def test_grouped_control_figures_are_the_mean_over_ten_divisions(tmp_path: Path)
         )["text-only"]
         accuracies.append(accuracy_score(table.labels[test], answer.argmax(axis=1)))
     assert found == pytest.approx(np.mean(accuracies))
+
+
+def test_cells_of_several_hashtags_and_long_ones_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    lines = ["a.png,#바다 #여행,5", "a.png,카페,4", f"b.png,{'가' * 26},3"]
+    path.write_text("\n".join(["Image Filename,Hashtag,Score", *lines]), encoding="utf-8")
+    table = read_pairs(path)
+    found = check(table, find_images(table.images, tmp_path))
+    assert found.scale is None
+    assert found.several_hashtags is not None
+    assert found.several_hashtags.startswith("1 rows hold several hashtags in one cell")
+    assert found.long_hashtags is not None
+    assert "row 3: 가가" in found.long_hashtags
+    shown = [row[0] for row in health_tables(found)[0].rows]
+    assert "several hashtags" in shown
+    assert "long hashtags" in shown
+    assert "scores" not in shown
