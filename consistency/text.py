@@ -1,4 +1,4 @@
-"""How figures, metrics and splits are called and written, on screen and on paper alike."""
+"""How values become text: numbers and metric names for people, CSV, JSON and file names for programs."""
 
 import json
 import math
@@ -22,43 +22,61 @@ FURTHER_TITLES = {
     "ece": "ECE",
 }
 LOWER_IS_BETTER = ("mae", "ece")
+UNDEFINED = "–"
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """`.516`, `1.043`, `-.05`; a dash where it is undefined."""
-    if value is None:
-        return "–"
-    text = f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no minus before a zero
-    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+    """`0.516`, `1.043`, `-0.050`; a dash where the value is undefined (None)."""
+    return UNDEFINED if value is None else f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no minus before a zero
+
+
+def signed(value: float | None) -> str:
+    """The same with its sign, for differences: `+0.050`."""
+    text = number(value)
+    return text if value is None or text.startswith("-") else f"+{text}"
+
+
+def percent(share: float | None) -> str:
+    """A share of 0..1 as `86 %`, on one line; a dash where it is undefined (None)."""
+    return UNDEFINED if share is None else f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
 
 
 def interval_text(interval: Sequence[float] | None, digits: int = 3, *, dash: str = " – ") -> str:
+    """`0.491 – 0.540`; empty where there is no interval."""
     return "" if interval is None else f"{number(interval[0], digits)}{dash}{number(interval[1], digits)}"
 
 
 def with_interval(value: float | None, interval: Sequence[float] | None, digits: int = 3) -> str:
+    """`0.516 0.49–0.54`: a value and its interval in as little room as a table on the screen has."""
     if value is None or interval is None:
         return number(value, digits)
     return f"{number(value, digits)} {interval_text(interval, 2, dash='–')}"
 
 
-def signed(value: float | None) -> str:
-    text = number(value)
-    return text if value is None or text.startswith("-") else f"+{text}"
-
-
 def visible(value: object) -> str:
-    """As text in which control characters are spelled out: data must not break a line, or steer the terminal."""
+    """As text with control characters spelled out, so that data cannot break a line or steer the terminal."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], str(value))
 
 
-def to_json(value: object) -> str:
-    return json.dumps(_plain(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+def slug(name: str) -> str:
+    """A file name, valid on every system, that resembles `name`."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"
 
 
 def to_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    """UTF-8 with LF; floats in full, quotes wherever a reader could stumble (the csv module leaves a lone CR
-    bare).
+    """A CSV file: UTF-8, LF line ends, floats in full precision.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        The header.
+    rows : iterable of sequences
+        Cells in the order of `columns`. A float that is not finite becomes an empty cell.
+
+    Returns
+    -------
+    bytes
+        Cells are quoted wherever a reader could stumble. (Python's csv module leaves a lone CR bare.)
     """
 
     def cell(value: object) -> str:
@@ -71,9 +89,9 @@ def to_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def slug(name: str) -> str:
-    """Fit for a file name everywhere."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"
+def to_json(value: object) -> str:
+    """Indented JSON of mappings, sequences, arrays, NumPy scalars and paths; null for a float that is not finite."""
+    return json.dumps(_plain(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
 def _plain(value: Any) -> Any:

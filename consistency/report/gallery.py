@@ -1,4 +1,4 @@
-"""Test images with their hashtags, what people and systems said about them, the worst disagreements first."""
+"""Test images with their hashtags, labels and predicted scores, the worst disagreements first."""
 
 import base64
 import io
@@ -11,62 +11,76 @@ from PIL import Image
 from consistency.data.files import find_images
 from consistency.data.images import decode_image
 from consistency.errors import ImageError
-from consistency.evaluation.controls import competes
-from consistency.evaluation.results import NO_BACKBONE, Result
-from consistency.scale import confusion, merit
+from consistency.evaluation.results import Result
+from consistency.report.standing import name_of
 
-MAX_PICTURES = 60
+MAX_POSTS = 60
 THUMBNAIL = 200  # pixels of the longer side
 
 
 @dataclass(frozen=True)
 class Tag:
-    """A hashtag beside an image. predicted: what each system of the gallery said, None where it was not
-    asked.
+    """A hashtag of a post.
+
+    Attributes
+    ----------
+    hashtag : str
+        As in the pair table.
+    label : int
+        Its score in the pair table.
+    predicted : tuple of int or None
+        The score of each system of the gallery, None where the system did not answer.
     """
 
     hashtag: str
-    score: int
+    label: int
     predicted: tuple[int | None, ...]
 
     @property
     def off(self) -> int:
-        """How far the first system is from the label."""
-        return 0 if self.predicted[0] is None else abs(self.predicted[0] - self.score)
+        """Distance of the first system's score from the label."""
+        return 0 if self.predicted[0] is None else abs(self.predicted[0] - self.label)
 
 
 @dataclass(frozen=True)
-class Picture:
-    name: str
+class Post:
+    """An image by its file name, its thumbnail as a data: URI (None if it cannot be shown), and its hashtags."""
+
+    image: str
     source: str | None
     tags: tuple[Tag, ...]
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """systems: names, in the order of every tag's predictions. hidden: how many images were left out."""
+    """The posts shown.
+
+    Attributes
+    ----------
+    systems : tuple of str
+        Names, in the order of each tag's scores.
+    posts : tuple of Post
+        The worst disagreement of the first system comes first.
+    hidden : int
+        How many posts are left out.
+    """
 
     systems: tuple[str, ...]
-    pictures: tuple[Picture, ...]
+    posts: tuple[Post, ...]
     hidden: int
 
 
-def main_result(results: Sequence[Result]) -> Result:
-    """The system of highest merit; a control only where there is nothing else."""
-    learned = (result for result in results if competes(result.predictions.system))
-    return max(learned, key=merit_of, default=results[0])
-
-
-def merit_of(result: Result) -> float:
-    p = result.predictions
-    return float(merit(confusion(p.scores - 1, p.predicted - 1)))
-
-
 def make_gallery(results: Sequence[Result], main: Result, images: Path | None) -> Gallery:
-    """The images that `results`, of one protocol and split, disagree about most.
+    """Collect the posts of the rows that `main` answered for.
 
-    The rows are those of `main`; another system joins where it answered for the same ones.
-    images: the folder of the images; where it is None or lacks one, a name stands for the image.
+    Parameters
+    ----------
+    results : sequence of Result
+        All systems of one protocol and split; those that share a row with `main` are in the gallery.
+    main : Result
+        The system whose disagreements decide the order.
+    images : Path or None
+        Folder of the images. A post whose image is not there is shown without it.
     """
 
     def keyed(result: Result) -> dict[tuple[object, ...], int]:
@@ -79,36 +93,31 @@ def make_gallery(results: Sequence[Result], main: Result, images: Path | None) -
     answers = [keyed(result) for result in systems]
     tags: dict[str, list[Tag]] = {}
     for key in rows:
-        _, image, hashtag, score = key
+        _, image, hashtag, label = key
         predicted = tuple(answer.get(key) for answer in answers)
-        tags.setdefault(str(image), []).append(Tag(str(hashtag), int(str(score)), predicted))
-    worst = sorted(tags, key=lambda name: [-tag.off for tag in _worst_first(tags[name])])
-    shown = worst[:MAX_PICTURES]
+        tags.setdefault(str(image), []).append(Tag(str(hashtag), int(str(label)), predicted))
+    worst = sorted(tags, key=lambda image: [-tag.off for tag in _worst_first(tags[image])])
+    shown = worst[:MAX_POSTS]
     sources = thumbnails(shown, images) if images else {}
-    pictures = [Picture(name, sources.get(name), tuple(_worst_first(tags[name]))) for name in shown]
-    return Gallery(tuple(_label(result) for result in systems), tuple(pictures), len(worst) - len(shown))
+    posts = tuple(Post(image, sources.get(image), tuple(_worst_first(tags[image]))) for image in shown)
+    return Gallery(tuple(name_of(result) for result in systems), posts, len(worst) - len(shown))
 
 
 def _worst_first(tags: Sequence[Tag]) -> list[Tag]:
-    return sorted(tags, key=lambda tag: (-tag.off, -tag.score))
-
-
-def _label(result: Result) -> str:
-    p = result.predictions
-    return p.system if p.backbone == NO_BACKBONE else f"{p.system} ({p.backbone})"
+    return sorted(tags, key=lambda tag: (-tag.off, -tag.label))
 
 
 def thumbnails(names: Sequence[str], folder: Path) -> dict[str, str]:
-    """JPEG data: URIs by name; an image that cannot be read has none."""
+    """Thumbnails of the images `names` in `folder`, as JPEG data: URIs by name; without those that cannot be read."""
     sources = {}
     for name, file in find_images(names, folder).items():
         try:
-            picture = decode_image(file.read(), decode="fast", target=THUMBNAIL)
+            image = decode_image(file.read(), decode="fast", target=THUMBNAIL)
         except ImageError:
             continue
-        picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+        image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=80, optimize=True)
+        image.save(buffer, "JPEG", quality=80, optimize=True)
         sources[name] = data_uri("image/jpeg", buffer.getvalue())
     return sources
 

@@ -1,4 +1,4 @@
-"""The report: finished runs as one HTML file that needs nothing else, no network, no other file."""
+"""The report: finished runs as one HTML file that needs no network and no other file."""
 
 import base64
 import hashlib
@@ -6,77 +6,65 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
 
-from consistency.data.leakage import Leakage
 from consistency.durable import make_folder, write_file
-from consistency.errors import InputError
+from consistency.errors import InputError, os_errors_as
 from consistency.evaluation.controls import CONTROLS, competes
+from consistency.evaluation.doubt import Precision
 from consistency.evaluation.metrics import calibration_bins, per_score
 from consistency.evaluation.results import NO_BACKBONE, Audited, Result
-from consistency.report.gallery import data_uri, main_result, make_gallery, merit_of, thumbnails
-from consistency.runs.read import Run, read_audit
+from consistency.report.gallery import data_uri, make_gallery, thumbnails
+from consistency.report.standing import MERIT, Comparison, main_result, name_of
+from consistency.report.tables import Member, heading, honesty, make_table, names
+from consistency.runs.read import Run, read_audit, read_bytes
 from consistency.scale import confusion
-from consistency.text import FURTHER_TITLES, LOWER_IS_BETTER, METRIC_TITLES, SPLITS, interval_text, number
+from consistency.text import FURTHER_TITLES, LOWER_IS_BETTER, METRIC_TITLES, SPLITS, interval_text, number, percent
 
 SHOWN_DOUBTS = 24
-PROTOCOLS = {
-    "grouped": "Repeated pairs are merged and all rows of an image stay on one side: every test image is new.",
-    "hashtag": "Repeated pairs are merged and all rows of a hashtag stay on one side: every test hashtag is new, "
-    "images are not.",
-    "file": "The split was read from a file.",
-    "paper": "The published split by rows: a test image has mostly been seen in training with other hashtags, "
-    "and some pairs have been seen as they are. For comparison with published figures only.",
-}
+PNG = b"\x89PNG\r\n\x1a\n"
+AGAINST = {"better": "better than", "worse": "worse than", "level": "cannot be told apart from"}
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One figure and its place on the scale of its column; places are 0..1, None where undefined."""
+class Fact:
+    """A metric of the headline's system, and how it compares with the best control on that metric."""
 
-    text: str
+    title: str
+    lower: bool
+    figure: str
     interval: str
-    at: float | None
-    low: float | None
-    high: float | None
-    best: bool
+    against: str
 
 
 @dataclass(frozen=True)
-class Line:
-    """One system in a table."""
+class Headline:
+    """What the page says first: the learned system of highest merit, and what can be said for it."""
 
     system: str
     backbone: str
-    run: str
-    control: bool
-    n: int
-    cells: tuple[Cell, ...]
-    further: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    """All systems that answered for one protocol and split. baseline: best control's place in each column."""
-
-    protocol: str
-    split: str
-    about: str
-    leakage: str
-    lines: tuple[Line, ...]
-    baseline: tuple[float | None, ...]
+    rows: str
+    standing: str
+    within_one: str
+    facts: tuple[Fact, ...]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One system's confusion matrix, (count, share of its row) by cell, per-score figures, and reliability diagram.
+    """The confusion matrix, figures by score, and reliability diagram of a system.
 
-    scores: precision, recall, F1 and number of true rows of each score.
+    Attributes
+    ----------
+    cells : tuple
+        Rows of (count, share of the row).
+    scores : tuple
+        Precision, recall, F1 and number of rows of each score.
+    bins : tuple
+        Confidence, share correct, and share of all rows of each bin; empty without probabilities.
     """
 
     title: str
@@ -84,43 +72,61 @@ class Panel:
     control: bool
     cells: tuple[tuple[tuple[int, float], ...], ...]
     scores: tuple[tuple[str, str, str, int], ...]
-    bins: tuple[tuple[float, float, float], ...]  # top probability, share correct, share of the rows
+    bins: tuple[tuple[float, float, float], ...]
     ece: str
 
 
 @dataclass(frozen=True)
 class Doubtful:
-    """A row whose label is doubtful, with its image (None where it cannot be shown)."""
+    """A row whose label is doubtful, with its image (None if it cannot be shown)."""
 
     row: Audited
     source: str | None
 
 
 def write_report(runs: Sequence[Run], out: Path, *, images: Path | None = None) -> None:
-    """Write `out`, one self-contained HTML file about all `runs`.
+    """Write one self-contained HTML file about finished runs.
 
-    images: the folder of the images; without it each run's own, where that is still there. Where an image cannot
-    be read its name stands for it. Everything that came from data is escaped, and the page's own policy forbids any
-    script but its own.
+    Everything that comes from data is escaped, and the page's Content-Security-Policy allows no script but its own.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        The runs to show. Controls that several of them share are shown once.
+    out : Path
+        The file to write.
+    images : Path, optional
+        Folder of the images; by default the folder that each run recorded, if it is still there. An image that
+        cannot be read is replaced by its name.
+
+    Raises
+    ------
+    InputError
+        If no run has a result, or a file of a run is damaged or a symbolic link.
     """
-    if not runs or not any(run.results for run in runs):
+    if not any(run.results for run in runs):
         raise InputError("there is no result to report: name at least one run folder that evaluated something")
     results = _distinct(runs)
     groups = _groups(results)
-    shown = main_result([result for _, result in groups[0]])
+    comparisons = [Comparison([result for _, result in group]) for group in groups]
+    shown = main_result(comparisons[0].results)
     main = next(run for run, result in groups[0] if result is shown)
+    panels = [_panel(result) for _, result in sorted(results, key=_panel_order)]
     page = _template().render(
-        tables=[_table(group, several=len(runs) > 1) for group in groups],
-        headline=_headline(groups),
-        columns=_headings(METRIC_TITLES),
-        further=_headings(FURTHER_TITLES),
+        tables=[
+            make_table(group, comparison, several=len(runs) > 1)
+            for group, comparison in zip(groups, comparisons, strict=True)
+        ],
+        headline=next(filter(None, map(_headline, comparisons)), None),
+        columns={name: heading(title) for name, title in METRIC_TITLES.items()},
+        further={name: heading(title) for name, title in FURTHER_TITLES.items()},
         lower=LOWER_IS_BETTER,
-        panels=(panels := [_panel(result) for _, result in sorted(results, key=_panel_order)]),
+        panels=panels,
         calibrated=[panel for panel in panels if panel.bins and not panel.control],
         trainings=[(run.path.name, source) for run in runs if (source := _training(run))],
-        gallery=make_gallery([result for _, result in groups[0]], shown, images or _pictures(main)),
-        doubtful=[row for run in runs for row in _doubtful(run, images or _pictures(run))],
-        precisions=[found for run in runs if (found := run.config.get("precision"))],
+        gallery=make_gallery(comparisons[0].results, shown, images or _images(main)),
+        doubtful=[row for run in runs for row in _doubtful(run, images or _images(run))],
+        precisions=[found for run in runs if (found := _precision(run))],
         audit_only=all(run.command == "audit" for run in runs),
         runs=[_about_run(run) for run in runs],
         written=f"{datetime.now():%Y-%m-%d %H:%M}",
@@ -129,137 +135,81 @@ def write_report(runs: Sequence[Run], out: Path, *, images: Path | None = None) 
     write_file(out, page.encode("utf-8", "replace"))
 
 
-def _headings(titles: Mapping[str, str]) -> dict[str, str]:
-    return {name: title[0].upper() + title[1:] for name, title in titles.items()}
-
-
-def _distinct(runs: Sequence[Run]) -> list[tuple[Run, Result]]:
-    """Every result once: runs on the same rows repeat the same controls."""
-    found: dict[object, tuple[Run, Result]] = {}
+def _distinct(runs: Sequence[Run]) -> list[Member]:
+    """Every result once, since runs on the same rows repeat the same controls. Controls come first."""
+    found: dict[object, Member] = {}
     for run in runs:
         for result in run.results:
             p = result.predictions
-            key = (
-                p.system,
-                p.backbone,
-                p.protocol,
-                p.split,
-                p.rows.tobytes(),
-                p.predicted.tobytes(),
-                p.values.tobytes(),
-            )
-            found.setdefault(key, (run, result))
-    return sorted(found.values(), key=lambda pair: pair[1].predictions.system not in CONTROLS)
+            about = (p.system, p.backbone, p.protocol, p.split)
+            found.setdefault((*about, p.rows.tobytes(), p.predicted.tobytes(), p.values.tobytes()), (run, result))
+    return sorted(found.values(), key=lambda member: member[1].predictions.system not in CONTROLS)
 
 
-def _groups(results: Sequence[tuple[Run, Result]]) -> list[list[tuple[Run, Result]]]:
-    """Results that answered under one protocol and split, the most honest first."""
-    groups: dict[tuple[str, str], list[tuple[Run, Result]]] = {}
+def _groups(results: Sequence[Member]) -> list[list[Member]]:
+    """Results by protocol and split, the most honest first."""
+    groups: dict[tuple[str, str], list[Member]] = {}
     for run, result in results:
         groups.setdefault((result.predictions.protocol, result.predictions.split), []).append((run, result))
-    return sorted(groups.values(), key=lambda group: _honesty(group[0][1]))
+    return sorted(groups.values(), key=lambda group: honesty(group[0][1]))
 
 
-def _honesty(result: Result) -> tuple[int, bool]:
-    """Sorts by PROTOCOLS, whose first leaks least; test rows before answers out of fold."""
-    protocol, order = result.predictions.protocol, list(PROTOCOLS)
-    return order.index(protocol) if protocol in order else len(order), result.predictions.split != "test"
-
-
-def _table(members: Sequence[tuple[Run, Result]], several: bool) -> Table:
-    columns = [_column([result for _, result in members], name) for name in METRIC_TITLES]
-    lines = [
-        Line(
-            system=p.system,
-            backbone="" if p.backbone == NO_BACKBONE else p.backbone,
-            run=run.path.name if several and p.system not in CONTROLS else "",
-            control=p.system in CONTROLS,
-            n=len(p),
-            cells=tuple(column[i] for column in columns),
-            further=tuple(number(result.metrics.get(name)) for name in FURTHER_TITLES),
-        )
-        for i, (run, result) in enumerate(members)
-        for p in [result.predictions]
-    ]
-    baseline = []
-    for name, column in zip(METRIC_TITLES, columns, strict=True):
-        places = [cell.at for cell, line in zip(column, lines, strict=True) if line.control and cell.at is not None]
-        baseline.append((min if name in LOWER_IS_BETTER else max)(places) if places else None)
-    run, result = members[0]
-    protocol, split = result.predictions.protocol, result.predictions.split
-    return Table(
-        protocol,
-        SPLITS.get(split, split),
-        PROTOCOLS.get(protocol, ""),
-        _leakage(run, result),
-        tuple(lines),
-        tuple(baseline),
+def _headline(comparison: Comparison) -> Headline | None:
+    """The headline of a group of results; None if it has no learned system."""
+    best = main_result(comparison.results)
+    p = best.predictions
+    if not competes(p.system):
+        return None
+    pairs, images = (f"{n:,} {noun}{'s' * (n != 1)}" for n, noun in ((len(p), "pair"), (len(set(p.images)), "image")))
+    where = "" if p.split == "test" else f", {SPLITS[p.split]}"
+    facts = []
+    for name, title in METRIC_TITLES.items():
+        against = ""
+        if control := comparison.best_control(best, name):
+            verdict = AGAINST[comparison.verdict(best, control, name)]
+            against = f"{verdict} {control.predictions.system}, {number(control.metrics[name])}"
+        interval = interval_text(best.ci95[name])
+        facts.append(Fact(heading(title), name in LOWER_IS_BETTER, number(best.metrics[name]), interval, against))
+    return Headline(
+        system=p.system,
+        backbone="" if p.backbone == NO_BACKBONE else p.backbone,
+        rows=f"{pairs} from {images} (protocol {p.protocol}{where})",
+        standing=_standing(comparison),
+        within_one=_within_one(comparison, best),
+        facts=tuple(facts),
     )
 
 
-def _column(results: Sequence[Result], name: str) -> list[Cell]:
-    """The figures of one metric on one scale that holds every interval."""
-    values = [result.metrics.get(name) for result in results]
-    intervals = [result.ci95.get(name) for result in results]
-    ends = [v for v in values if v is not None] + [end for ci in intervals if ci for end in ci]
-    low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
-    margin = 0.06 * (high - low) or 0.5
-    low, high = low - margin, high + margin
-    racing = [competes(result.predictions.system) for result in results]
-    ranked = [v for v, in_race in zip(values, racing, strict=True) if v is not None and in_race]
-    best = (min if name in LOWER_IS_BETTER else max)(ranked) if ranked else None
-
-    def place(value: float | None) -> float | None:
-        return None if value is None else (value - low) / (high - low)
-
-    return [
-        Cell(
-            text=number(value),
-            interval=interval_text(ci),
-            at=place(value),
-            low=place(ci[0]) if ci else None,
-            high=place(ci[1]) if ci else None,
-            best=value is not None and value == best and in_race and len(results) > 1,
-        )
-        for in_race, value, ci in zip(racing, values, intervals, strict=True)
-    ]
+def _standing(comparison: Comparison) -> str:
+    """How the system of highest merit compares with the others; empty if there are none."""
+    standing = comparison.standing(MERIT)
+    if standing is None or not standing.rivals:
+        return ""
+    if standing.certain:
+        return "By the mean of macro-F1 and QWK it is better than every other system and control."
+    sentences = ["No learned system has a higher mean of macro-F1 and QWK"]
+    if standing.ahead:
+        sentences.append(f"but the best control, {names(standing.ahead[:1])}, is better and sees no image")
+    elif standing.level:
+        sentences.append(f"but it cannot be told apart from {names(standing.level)}")
+    if standing.elsewhere:
+        sentences.append("and systems that answered for other rows cannot be compared in pairs")
+    return ", ".join(sentences) + "."
 
 
-def _leakage(run: Run, result: Result) -> str:
-    """What of the rows answered was in train, as the run tells it."""
-    told = run.config.get("division", {}).get("leakage", {}).get(result.predictions.split)
-    text = str(Leakage(**told)) if told else ""
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+def _within_one(comparison: Comparison, best: Result) -> str:
+    """The share of scores within one of the label, beside that of the best constant answer."""
+    low, high = best.ci95["within_one"] or (None, None)
+    interval = "" if low is None else f" (95 % interval {percent(low)} to {percent(high)})"
+    constant = comparison.constant(best)
+    verdict = comparison.verdict(best, constant, "within_one")
+    reached = f"always answering {constant.predictions.system} reaches {percent(constant.metrics['within_one'])}"
+    ending = {"better": "", "level": ", and the two cannot be told apart", "worse": ", which is better"}.get(verdict, "")
+    return f"{percent(best.metrics['within_one'])} of its scores are within one of the label{interval}; {reached}{ending}."
 
 
-def _headline(groups: Sequence[Sequence[tuple[Run, Result]]]) -> dict[str, str] | None:
-    """The learned system of highest merit under the most honest protocol there is, beside the best control."""
-    for members in groups:
-        group = [result for _, result in members]
-        learned = [result for result in group if competes(result.predictions.system)]
-        if learned:
-            break
-    else:
-        return None
-    best = max(learned, key=merit_of)
-    control = max((r for r in group if r.predictions.system in CONTROLS), key=merit_of, default=None)
-    p = best.predictions
-    return {
-        "system": p.system,
-        "backbone": p.backbone,
-        "protocol": p.protocol,
-        "n": f"{len(p):,}",
-        "pictures": f"{len(set(p.images)):,}",
-        "within_one": f"{best.metrics['within_one'] or 0:.0%}",
-        "control": control.predictions.system if control else "",
-        **{name: number(best.metrics[name]) for name in METRIC_TITLES},
-        **{f"{name}_interval": interval_text(best.ci95.get(name)) for name in METRIC_TITLES},
-        **{f"control_{name}": number(control.metrics[name]) if control else "" for name in METRIC_TITLES},
-    }
-
-
-def _panel_order(pair: tuple[Run, Result]) -> tuple[object, ...]:
-    return *_honesty(pair[1]), pair[1].predictions.system in CONTROLS
+def _panel_order(member: Member) -> tuple[object, ...]:
+    return *honesty(member[1]), member[1].predictions.system in CONTROLS
 
 
 def _panel(result: Result) -> Panel:
@@ -272,60 +222,84 @@ def _panel(result: Result) -> Panel:
     )
     scores = tuple((number(a), number(b), number(f1), n) for a, b, f1, n in per_score(p.scores, p.predicted))
     bins = () if p.probabilities is None else calibration_bins(p.scores, p.probabilities)
-    about = [name for name in (p.backbone, p.protocol, SPLITS.get(p.split, p.split)) if name != NO_BACKBONE]
-    ece = number(result.metrics.get("ece"))
+    about = [name for name in (p.backbone, p.protocol, SPLITS[p.split]) if name != NO_BACKBONE]
+    ece = number(result.metrics["ece"])
     return Panel(p.system, ", ".join(about), p.system in CONTROLS, cells, scores, bins, ece)
 
 
-def _pictures(run: Run) -> Path | None:
+def _images(run: Run) -> Path | None:
     """The folder in which the run found its images, if it is still there."""
-    recorded = run.config.get("source", {}).get("images")
-    return Path(recorded) if recorded and Path(recorded).is_dir() else None
+    recorded = run.setting("source", "images")
+    try:
+        return Path(recorded) if isinstance(recorded, str) and recorded and Path(recorded).is_dir() else None
+    except (OSError, ValueError):  # no name that a folder can have
+        return None
 
 
 def _doubtful(run: Run, images: Path | None) -> list[Doubtful]:
-    """The most doubtful labels of an audit, as many as it was asked to show."""
-    rows = (read_audit(run.path) or [])[: run.config.get("top", SHOWN_DOUBTS)]
+    """The most doubtful labels of an audit, as many as the run was asked to show."""
+    top = run.setting("top")
+    rows = (read_audit(run.path) or [])[: top if type(top) is int and top >= 0 else SHOWN_DOUBTS]
     sources = thumbnails(list(dict.fromkeys(row.image for row in rows)), images) if images else {}
     return [Doubtful(row, sources.get(row.image)) for row in rows]
 
 
+def _precision(run: Run) -> Precision | None:
+    """What the audit found where the true labels are known."""
+    told = run.setting("precision")
+    if told is None:
+        return None
+    try:
+        counts = {name: int(told[name]) for name in ("n", "moved", "found")}
+        shares = {name: float(told[name]) for name in ("precision", "low", "high", "chance")}
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
+        raise InputError(f"{run.path / 'run.json'} is damaged: its precision is {told!r:.80}") from error
+    return Precision(**counts, **shares)
+
+
 def _training(run: Run) -> str | None:
-    path = run.path / "training_results.png"
-    return data_uri("image/png", path.read_bytes()) if path.is_file() else None
+    """The training curves as a data: URI, None if the run has none."""
+    name = "training_results.png"
+    if not (run.path / name).is_file():
+        return None
+    with os_errors_as(InputError, f"{run.path / name} cannot be read"):
+        data = read_bytes(run.path, name)
+    if not data.startswith(PNG):
+        raise InputError(f"{run.path / name} is no PNG image: remove it, or run the command of its run again")
+    return data_uri("image/png", data)
 
 
 def _about_run(run: Run) -> dict[str, Any]:
-    skipped = run.path / "skipped.csv"
     info = run.info
     return {
         "name": run.path.name,
         "command": run.command,
-        "skipped": skipped.is_file(),
+        "skipped": bool(run.skipped),
         "facts": {
             "backbone": info.get("backbone"),
             "data (SHA-256)": info.get("data_digest"),
             "embeddings (fingerprint)": info.get("fingerprint"),
             "finished": info.get("finished"),
-            "seconds": _pairs(info.get("timings")),
-            "seeds": _pairs(info.get("seeds")),
-            "versions": _pairs(info.get("versions")),
+            "seconds": _listed(info.get("timings")),
+            "seeds": _listed(info.get("seeds")),
+            "versions": _listed(info.get("versions")),
         },
         "config": json.dumps(run.config, ensure_ascii=False, indent=2),
     }
 
 
-def _pairs(mapping: object) -> str:
-    if not isinstance(mapping, Mapping):
-        return ""
-    return ", ".join(f"{key} {value}" for key, value in mapping.items())
+def _listed(mapping: object) -> str:
+    return ", ".join(f"{key} {value}" for key, value in mapping.items()) if isinstance(mapping, Mapping) else ""
 
 
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("consistency.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
     environment.filters["sha256"] = lambda text: base64.b64encode(hashlib.sha256(str(text).encode()).digest()).decode()
-    return environment.from_string(
-        package_files("consistency.report").joinpath("templates", "report.html.j2").read_text(encoding="utf-8")
-    )
+    environment.filters["percent"] = percent
+    return environment.get_template("report.html.j2")

@@ -1,11 +1,11 @@
-"""Figures of a run as PNG: confusion matrices, reliability diagrams, training curves. Labels are English: most
-machines lack Korean fonts.
+"""Figures of a run as PNG: confusion matrices, reliability diagrams, training curves.
+
+The text in them is English, since most machines lack Korean fonts.
 """
 
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from consistency.evaluation.controls import CONTROLS
 from consistency.evaluation.metrics import calibration_bins
-from consistency.evaluation.results import NO_BACKBONE
+from consistency.evaluation.results import NO_BACKBONE, Result
 from consistency.scale import confusion
-
-if TYPE_CHECKING:
-    from consistency.evaluation.results import Result
+from consistency.text import slug
 
 INK, MUTED, GRID = "#1f2933", "#65727e", "#e4e8ec"
 COLOURS = ("#2563a8", "#d9730d", "#2e8b57", "#8e4ec6", "#c0392b", "#0f8a96")
@@ -31,10 +30,34 @@ DPI = 130
 SQUARE = (0.13, 0.11, 0.84, 0.84 * 4.4 / 4.7)  # of a figure of 4.4 by 4.7 inches, under two lines of title
 
 
-def confusion_matrix_png(matrix: npt.NDArray[np.int64], title: str) -> bytes:
-    """A (5, 5) int64 matrix of counts, true scores in rows, predicted ones in columns, with shares of the row.
+def result_figures(results: Sequence[Result]) -> dict[str, bytes]:
+    """The figures of a run folder.
 
-    The first line of `title` is the heading, the rest stands small below it.
+    Returns
+    -------
+    dict
+        PNG by file name. `confusion_matrix.png` shows all results; if there are several, each has a file of its own
+        too. `reliability.png` shows the systems with probabilities that are no controls, if there are any.
+    """
+    matrices = {f"confusion_matrix-{_file_name(result)}.png": result_png(result) for result in results}
+    figures = dict(matrices) if len(results) > 1 else {}
+    figures["confusion_matrix.png"] = tiles_png(list(matrices.values()))
+    learned = (result for result in results if result.predictions.system not in CONTROLS)
+    diagrams = [reliability_png(result) for result in learned if result.predictions.probabilities is not None]
+    if diagrams:
+        figures["reliability.png"] = tiles_png(diagrams)
+    return figures
+
+
+def confusion_matrix_png(matrix: npt.NDArray[np.int64], title: str) -> bytes:
+    """Draw a confusion matrix.
+
+    Parameters
+    ----------
+    matrix : (5, 5) int64
+        Counts: labels in rows, predicted scores in columns. The share of its row is beside each count.
+    title : str
+        The first line is the heading; the rest is small text below it.
     """
     figure = Figure(figsize=(4.4, 4.7), dpi=DPI)
     axis = figure.add_axes(SQUARE)
@@ -42,9 +65,9 @@ def confusion_matrix_png(matrix: npt.NDArray[np.int64], title: str) -> bytes:
     return _png(figure)
 
 
-def tiles_png(pictures: Sequence[bytes]) -> bytes:
-    """PNG images of one size on one sheet, four to a line."""
-    tiles = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
+def tiles_png(figures: Sequence[bytes]) -> bytes:
+    """PNG figures of one size on one sheet, four to a line."""
+    tiles = [Image.open(io.BytesIO(figure)).convert("RGB") for figure in figures]
     columns = min(4, len(tiles))
     width, height = tiles[0].size
     sheet = Image.new("RGB", (columns * width, math.ceil(len(tiles) / columns) * height), "white")
@@ -55,14 +78,17 @@ def tiles_png(pictures: Sequence[bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def result_png(result: "Result") -> bytes:
-    """The confusion matrix of a result, titled so that it can be told from others."""
+def result_png(result: Result) -> bytes:
+    """The confusion matrix of a result, with system, backbone, protocol and split in its title."""
     p = result.predictions
     return confusion_matrix_png(confusion(p.scores - 1, p.predicted - 1), _title(result))
 
 
-def reliability_png(result: "Result") -> bytes:
-    """The reliability diagram of a result with probabilities: of every bin its confidence and the share correct."""
+def reliability_png(result: Result) -> bytes:
+    """The reliability diagram of a result: for each bin of confidence, the share of correct scores.
+
+    Raises ValueError if the result has no probabilities.
+    """
     p = result.predictions
     if p.probabilities is None:
         raise ValueError(f"{p.system} has no probabilities")
@@ -87,11 +113,17 @@ def training_png(
     final: Mapping[str, float | None] | None = None,
     final_of: str = "test rows",
 ) -> bytes:
-    """Loss, accuracy and F1 over the epochs, and the final metrics as bars.
+    """Draw loss, accuracy and F1 over the epochs, and the final metrics as bars.
 
-    history: one mapping per epoch with `epoch` and any of train_loss, val_loss, accuracy, macro_f1,
-    weighted_f1; with a `fold` in it, every fold is a thin line of its own. final: metrics to show as bars, the
-    last epoch's by default; final_of: the rows they are of.
+    Parameters
+    ----------
+    history : sequence of mappings
+        One for each epoch, with `epoch` and any of train_loss, val_loss, train_accuracy, accuracy, macro_f1 and
+        weighted_f1. If they have a `fold`, each fold is a thin line of its own.
+    final : mapping, optional
+        The metrics to show as bars; by default those of the last epoch.
+    final_of : str
+        The rows on which `final` was measured.
     """
     figure = Figure(figsize=(10, 7), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15))
     loss, accuracy, f1, bars = figure.subplots(2, 2).ravel()
@@ -140,18 +172,23 @@ def _draw_confusion(axis: Axes, matrix: npt.NDArray[np.int64], title: str) -> No
     axis.tick_params(which="both", length=0, colors=INK, labelsize=10)
     axis.spines[:].set_visible(False)
     axis.set_xlabel("predicted score", color=MUTED, fontsize=10)
-    axis.set_ylabel("true score (row: count, share)", color=MUTED, fontsize=10)
+    axis.set_ylabel("label (row: count, share)", color=MUTED, fontsize=10)
     _head(axis, title)
 
 
-def _title(result: "Result") -> str:
+def _file_name(result: Result) -> str:
+    p = result.predictions
+    return slug(p.system if p.split == "test" else f"{p.system}-{p.split}")
+
+
+def _title(result: Result) -> str:
     p = result.predictions
     about = [name for name in (p.backbone, p.protocol, p.split) if name not in (NO_BACKBONE, "test")]
     return f"{p.system}\n{', '.join([*about, f'n = {len(p):,}'])}"
 
 
 def _head(axis: Axes, title: str) -> None:
-    """Its first line is the heading, the rest stands small below."""
+    """Set the first line as the heading and the rest as small text below it."""
     head, _, about = _ascii(title).partition("\n")
     axis.set_title(f"{head}\n", color=INK, fontsize=12, fontweight="bold", loc="left")
     axis.text(0, 1.03, about, transform=axis.transAxes, color=MUTED, fontsize=9, va="bottom")
@@ -222,7 +259,7 @@ def _say(axis: Axes, text: str) -> None:
 
 
 def _ascii(text: str) -> str:
-    """A folder's name may hold anything; a missing glyph would be a box and a warning."""
+    """ASCII text: a backbone's folder may have any name, and a missing glyph would be a box and a warning."""
     return text.encode("ascii", "replace").decode()
 
 

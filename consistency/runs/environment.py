@@ -1,4 +1,4 @@
-"""What a result may depend on beside its data and options: versions, this program's own code, the computer."""
+"""What a result may depend on besides its data and options: library versions, this program's code, the computer."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ SOURCES = ("consistency", "embedcache", "heads", "finetune", "demo", "koclip_con
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of what results depend on; an absent package is left out."""
+    """Version of Python and of each package of PACKAGES that is installed."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -37,7 +37,7 @@ def versions() -> dict[str, str]:
 
 
 def code_digest() -> str:
-    """SHA-256 in hex of this program's own sources: a checkout changes more often than its version."""
+    """SHA-256 in hex of the Python files of this program, since a checkout changes more often than its version."""
     folder, digest = Path(__file__).parents[2], hashlib.sha256()
     for package in SOURCES:
         for file in sorted((folder / package).rglob("*.py")):
@@ -46,7 +46,10 @@ def code_digest() -> str:
 
 
 def computer() -> dict[str, Any]:
-    """What results may depend on beside the versions. threads: torch's; None where the run needed no torch."""
+    """Operating system, processor, accelerator, and numbers of CPUs and of torch's threads.
+
+    `accelerator` and `threads` are None if the run did not load torch.
+    """
     torch = sys.modules.get("torch")
     return {
         "system": platform.platform(),
@@ -59,7 +62,7 @@ def computer() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's model name where the system tells it."""
+    """Model name of the processor, as precise as the operating system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -1,4 +1,4 @@
-"""A run folder: what was asked, what came out, and everything needed to recompute and repeat it."""
+"""Write a run folder: the options of a run, its results, and everything needed to recompute and repeat it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -14,7 +14,7 @@ from consistency.evaluation.results import Audited, Predictions, Result
 from consistency.runs.environment import code_digest, computer, versions
 from consistency.text import slug, to_csv, to_json
 
-if TYPE_CHECKING:  # scikit-learn takes a second to import, and reading a run needs none of it
+if TYPE_CHECKING:  # scikit-learn takes a second to import, and reading a run does not need it
     from consistency.data.splits import Split
 
 CHANCES = ("p1", "p2", "p3", "p4", "p5")
@@ -27,20 +27,38 @@ UNFINISHED = ".unfinished"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run being written. `run.json` comes last: a folder without it is unfinished."""
+    """The folder of a run that is being written. `run.json` comes last: a folder without it is unfinished.
+
+    Attributes
+    ----------
+    path : Path
+        The folder, which exists.
+    command, backbone : str
+        The command that writes the run, and its backbone.
+    started : str
+        Time at which the run began, ISO 8601.
+    aside : Path or None
+        Where an earlier run of the same folder was moved.
+    """
 
     path: Path
     command: str
     backbone: str
     started: str
-    aside: Path | None = None  # where the run is now that was here before
+    aside: Path | None = None
 
     @classmethod
     def create(cls, out: Path | None, *, runs: Path, command: str, backbone: str) -> "RunFolder":
-        """Make `out`, or `runs/<time>-<command>-<backbone>` where it is None.
+        """Make `out`, or `runs/<time>-<command>-<backbone>` if it is None.
 
-        An `out` that holds an earlier run, finished or not, is moved aside to OUT.1, OUT.2, ...; raises
-        InputError where it is anything else that is not an empty folder.
+        If `out` holds an earlier run, finished or not, that run is moved aside to OUT.1, OUT.2, ...
+
+        Raises
+        ------
+        InputError
+            If `out` is a file, or a folder that holds something other than a run.
+        StorageError
+            If the folder cannot be made.
         """
         cls.check_new(out, runs=runs)
         now = datetime.now().astimezone()
@@ -55,18 +73,18 @@ class RunFolder:
 
     @staticmethod
     def check_new(out: Path | None, *, runs: Path) -> None:
-        """Raises InputError where `create` could make no folder; asked before the work whose result goes there."""
+        """Raise InputError if `create` would refuse. Called before the work whose results go there."""
         if out is not None and out.is_file():
             raise InputError(f"--out {out} is a file, expected a folder: name another one")
         if out is not None and out.is_dir() and any(out.iterdir()):
             if not any((out / name).exists() for name in ("run.json", UNFINISHED)):
                 raise InputError(f"--out {out} is not empty and holds no run: name another folder, or empty it")
-            check_folder(out.parent)  # where the earlier run is moved aside
+            check_folder(out.parent)  # the earlier run is moved aside within it
         check_folder(out or runs)
 
     @staticmethod
     def check_unfinished(path: Path, command: str) -> None:
-        """Raises InputError unless `path` holds an unfinished run of `command`."""
+        """Raise InputError unless `path` holds an unfinished run of `command`."""
         if (path / "run.json").is_file():
             raise InputError(f"{path} is a finished run: there is nothing to resume")
         if not (path / UNFINISHED).is_file():
@@ -77,14 +95,14 @@ class RunFolder:
 
     @classmethod
     def reopen(cls, path: Path, *, command: str, backbone: str) -> "RunFolder":
-        """The unfinished run of `command` in `path`, to go on with. Raises InputError where there is none."""
+        """Continue the unfinished run of `command` in `path`. Raises InputError if there is none."""
         cls.check_unfinished(path, command)
         sweep_temp(path)
         return cls.at(path, command=command, backbone=backbone)
 
     @classmethod
     def at(cls, path: Path, *, command: str, backbone: str) -> "RunFolder":
-        """The run folder `path`, as it is, to write into from now on."""
+        """Write into the existing folder `path`, whatever it holds."""
         return cls(path, command, backbone, datetime.now().astimezone().isoformat(timespec="seconds"))
 
     @staticmethod
@@ -93,53 +111,47 @@ class RunFolder:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to tell of the folder."""
+        """What the user should know about the folder."""
         return () if self.aside is None else (f"the run that was in {self.path} is now {self.aside}",)
 
     def write_file(self, name: str, data: bytes) -> None:
         write_file(self.path / name, data)
 
+    def write_files(self, files: Mapping[str, bytes]) -> None:
+        for name, data in files.items():
+            self.write_file(name, data)
+
     def write_json(self, name: str, value: object) -> None:
-        """Full precision, UTF-8; numbers that are not finite become null."""
+        """Write UTF-8 JSON in full precision; numbers that are not finite become null."""
         self.write_file(name, to_json(value).encode())
 
     def write_results(self, results: Sequence[Result]) -> None:
-        """`metrics.json`, `predictions.csv`, `per_score.csv`, confusion matrices, and reliability diagrams.
+        """Write `metrics.json`, `predictions.csv` and `per_score.csv`.
 
-        `confusion_matrix.png` shows all systems; where there are several, each has an image of its own beside it.
-        `reliability.png` shows the systems with probabilities that are no controls, where there are such.
+        Raises
+        ------
+        ValueError
+            If two results share a system and a split: nothing could tell their predictions apart.
         """
-        from consistency.evaluation.controls import CONTROLS
-        from consistency.report.plots import reliability_png, result_png, tiles_png
-
-        names = [_result_name(result) for result in results]
+        names = [(result.predictions.system, result.predictions.split) for result in results]
         if len(set(names)) < len(names):
             raise ValueError(f"two results share a system and a split: {names}")
         self.write_json("metrics.json", [result.as_entry() for result in results])
         rows = (row for result in results for row in _prediction_rows(result.predictions))
         self.write_file("predictions.csv", to_csv(PREDICTION_COLUMNS, rows))
         self.write_file("per_score.csv", to_csv(SCORE_COLUMNS, _score_rows(results)))
-        pictures = [result_png(result) for result in results]
-        if len(pictures) > 1:
-            for name, picture in zip(names, pictures, strict=True):
-                self.write_file(f"confusion_matrix-{name}.png", picture)
-        self.write_file("confusion_matrix.png", tiles_png(pictures))
-        told = (result for result in results if result.predictions.probabilities is not None)
-        diagrams = [reliability_png(result) for result in told if result.predictions.system not in CONTROLS]
-        if diagrams:
-            self.write_file("reliability.png", tiles_png(diagrams))
 
     def write_split(self, table: PairTable, split: "Split") -> None:
-        """`split.csv`: where every row of the table stands."""
+        """Write `split.csv`: the side and the fold of every row of the table."""
         self.write_file("split.csv", split_csv(table, split))
 
     def write_audit(self, rows: Sequence[Audited]) -> None:
-        """`audit.csv`, the most doubtful label first."""
+        """Write `audit.csv`, the most doubtful label first."""
         cells = ((*astuple(r)[:7], *r.chances, " ".join(map(str, r.repeats))) for r in rows)
         self.write_file("audit.csv", to_csv(AUDIT_COLUMNS, cells))
 
     def write_skipped(self, skipped: Sequence[Skipped]) -> None:
-        """`skipped.csv`, where anything was skipped."""
+        """Write `skipped.csv` if anything was skipped."""
         if skipped:
             self.write_file("skipped.csv", skipped_csv(skipped))
 
@@ -154,10 +166,22 @@ class RunFolder:
         pictures_digest: str | None = None,
         fields: Mapping[str, str] | None = None,
     ) -> None:
-        """`run.json`, which makes the folder a run.
+        """Write `run.json`, which completes the run.
 
-        timings: seconds by step. Digests: of the CSV, of its images. fields: what the fingerprint is made of, in
-        plain text (model, its resolved revision, preprocessing, ...).
+        Parameters
+        ----------
+        config : mapping
+            The options, as `consistency.options.as_config` gives them.
+        seeds : mapping of str to int
+            Every seed that the run used.
+        data_digest, pictures_digest : str
+            SHA-256 of the CSV and of its images, in hex.
+        fingerprint : str or None
+            Fingerprint of the embeddings; None if the run used none.
+        timings : mapping of str to float
+            Seconds by step.
+        fields : mapping of str to str, optional
+            The plain text behind the fingerprint: model, resolved revision, preprocessing, ...
         """
         self.write_json(
             "run.json",
@@ -182,18 +206,13 @@ class RunFolder:
 
 
 def split_csv(table: PairTable, split: "Split") -> bytes:
-    """A line for every row of the table; `--split` reads it again."""
+    """The content of `split.csv`: a line for every row of the table. `--split` reads it."""
     columns = (table.rows, table.images, table.hashtags, split.side, split.fold)
     rows = (
         (row, image, hashtag, side, "" if fold < 0 else fold)
         for row, image, hashtag, side, fold in zip(*columns, strict=True)
     )
     return to_csv(SPLIT_COLUMNS, rows)
-
-
-def _result_name(result: Result) -> str:
-    p = result.predictions
-    return slug(p.system if p.split == "test" else f"{p.system}-{p.split}")
 
 
 def _prediction_rows(p: Predictions) -> Iterable[tuple[object, ...]]:
@@ -213,7 +232,7 @@ def _score_rows(results: Sequence[Result]) -> Iterable[tuple[object, ...]]:
 
 
 def _claim(out: Path) -> Path | None:
-    """Make `out`; what it held before is now in the folder that is returned."""
+    """Make `out`, and return the folder to which an earlier run in it was moved."""
     aside = None
     if out.is_dir() and any(out.iterdir()):
         aside = next(path for n in count(1) if not (path := out.with_name(f"{out.name}.{n}")).exists())

@@ -1,7 +1,17 @@
-"""Finished run folders, read back."""
+"""Read finished run folders back, and refuse whatever is not what a run writes.
+
+A run folder may come from somebody else, or have been edited by hand. Every value is checked before it is used, and no
+symbolic link inside the folder is followed: it could lead to a private file that then ends up in a report.
+"""
 
 import csv
+import io
 import json
+import math
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +21,29 @@ import numpy as np
 from consistency.data.pairs import Skipped
 from consistency.errors import InputError, os_errors_as
 from consistency.evaluation.results import Audited, Predictions, Result
-from consistency.runs.folder import CHANCES, PREDICTION_COLUMNS, UNFINISHED
+from consistency.runs.folder import AUDIT_COLUMNS, CHANCES, PREDICTION_COLUMNS, UNFINISHED
+from consistency.text import FURTHER_TITLES, METRIC_TITLES, SPLITS
 
 UNANSWERED = ("extract", "paper")  # commands whose own folder holds no predictions
+NAMES = ("system", "backbone", "protocol", "split")
+LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A finished run folder as read back. info: the whole of `run.json`; skipped: the lines of `skipped.csv`."""
+    """A finished run folder.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    info : dict
+        The content of `run.json`.
+    results : tuple of Result
+        One for each system and split, in the order of `metrics.json`.
+    skipped : tuple of Skipped
+        The lines of `skipped.csv`.
+    """
 
     path: Path
     info: dict[str, Any]
@@ -33,99 +58,201 @@ class Run:
     def config(self) -> dict[str, Any]:
         return dict(self.info["config"])
 
+    def setting(self, *keys: str) -> Any:
+        """The value at `keys` of `config`, from the outside in; None if it is absent."""
+        found: Any = self.config
+        for key in keys:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return found
+
 
 def read_info(path: Path) -> dict[str, Any]:
-    """The `run.json` of a finished run folder. Raises InputError where it is none, or where the file is damaged."""
+    """The content of `run.json` of a finished run folder.
+
+    Raises
+    ------
+    InputError
+        If `path` is no finished run folder, or its `run.json` is damaged.
+    """
     if not (path / "run.json").is_file():
         state = "an unfinished run" if (path / UNFINISHED).exists() else "no run folder"
         raise InputError(f"{path} is {state} (it has no run.json): name the folder that a finished command printed")
-    try:
-        with os_errors_as(InputError, f"{path / 'run.json'} cannot be read"):
-            return {"command": "", "config": {}, **json.loads((path / "run.json").read_text(encoding="utf-8"))}
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{path} holds a damaged run ({type(error).__name__}: {error}): run its command again"
-        ) from error
+    with _refusing_damage(path / "run.json"):
+        info = {"command": "", "config": {}, **_json(path, "run.json")}
+        _expect(isinstance(info["command"], str), "command is no text")
+        _expect(isinstance(info["config"], dict), "config is no object")
+        return info
 
 
 def read_run(path: Path) -> Run:
-    """Read a finished run folder. Raises InputError where it is none, or where a file of it is damaged."""
+    """Read a finished run folder.
+
+    Raises
+    ------
+    InputError
+        If `path` is no finished run folder, or one of its files is missing, damaged or a link.
+    """
     info = read_info(path)
     if info["command"] in UNANSWERED:
         inside = ": name one of the runs in it" if info["command"] == "paper" else ""
         raise InputError(f"{path} is a run of {info['command']}, which holds no predictions of its own{inside}")
-    try:
-        entries = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
-        with (path / "predictions.csv").open(encoding="utf-8", newline="") as file:
-            predicted = _read_predictions(csv.DictReader(file))
-        results = []
-        for entry in entries:
-            columns = predicted[entry["system"], entry["split"]]
-            names = {key: entry[key] for key in ("system", "backbone", "protocol", "split")}
-            intervals = {name: tuple(ci) if ci else None for name, ci in entry["ci95"].items()}
-            results.append(Result(Predictions(**names, **columns), entry["metrics"], intervals))
-        return Run(path, info, tuple(results), _read_skipped(path / "skipped.csv"))
-    except OSError as error:
-        raise InputError(f"{path} lacks a file of a run: {error.strerror}: {error.filename}") from error
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise InputError(
-            f"{path} holds a damaged run ({type(error).__name__}: {error}): run its command again"
-        ) from error
+    with _refusing_damage(path / "predictions.csv"):
+        predicted = _predictions(path)
+    with _refusing_damage(path / "metrics.json"):
+        results = tuple(_result(entry, predicted) for entry in _json(path, "metrics.json"))
+    skipped: tuple[Skipped, ...] = ()
+    if (path / "skipped.csv").is_file():
+        with _refusing_damage(path / "skipped.csv"):
+            skipped = tuple(
+                Skipped(int(line["row"]) if line["row"] else None, line["image"], line["hashtag"], line["reason"])
+                for line in _lines(path, "skipped.csv", ("row", "image", "hashtag", "reason"))
+            )
+    return Run(path, info, results, skipped)
 
 
 def read_audit(path: Path) -> list[Audited] | None:
-    """The lines of a run's `audit.csv`; None where the run has none. Raises InputError where it is damaged."""
-    try:
-        with (path / "audit.csv").open(encoding="utf-8", newline="") as file:
-            return [
-                Audited(
-                    rank=int(line["rank"]),
-                    row=int(line["row"]),
-                    image=line["image"],
-                    hashtag=line["hashtag"],
-                    score=int(line["score"]),
-                    suggested=int(line["suggested"]),
-                    doubt=float(line["doubt"]),
-                    chances=tuple(float(line[name]) for name in CHANCES),
-                    repeats=tuple(map(int, line["repeats"].split())),
-                )
-                for line in csv.DictReader(file)
-            ]
-    except FileNotFoundError:
+    """The lines of `audit.csv` in the run folder `path`, None if it has none. Raises InputError if it is damaged."""
+    if not (path / "audit.csv").is_file():
         return None
-    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
-        raise InputError(
-            f"{path / 'audit.csv'} is damaged ({type(error).__name__}: {error}): run its command again"
-        ) from error
+    with _refusing_damage(path / "audit.csv"):
+        return [
+            Audited(
+                rank=_integer(line["rank"], 1),
+                row=_integer(line["row"], 1),
+                image=line["image"],
+                hashtag=line["hashtag"],
+                score=_integer(line["score"], 1, 5),
+                suggested=_integer(line["suggested"], 1, 5),
+                doubt=_finite(line["doubt"]),
+                chances=tuple(_chance(line[name]) for name in CHANCES),
+                repeats=tuple(_integer(row, 1) for row in line["repeats"].split()),
+            )
+            for line in _lines(path, "audit.csv", AUDIT_COLUMNS)
+        ]
 
 
-def _read_predictions(reader: "csv.DictReader[str]") -> dict[tuple[str, str], dict[str, Any]]:
-    if tuple(reader.fieldnames or ()) != PREDICTION_COLUMNS:
-        raise ValueError(f"predictions.csv has columns {reader.fieldnames}, expected {PREDICTION_COLUMNS}")
+def read_bytes(folder: Path, name: str) -> bytes:
+    """The file `name` of a run folder.
+
+    Raises
+    ------
+    InputError
+        If it is a symbolic link, or anything else than a regular file.
+    OSError
+        If it cannot be read.
+    """
+    path = folder / name
+    status = os.lstat(path)
+    if not stat.S_ISREG(status.st_mode):
+        found = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "no regular file"
+        raise InputError(f"{path} is {found}, and a run folder holds files only: copy the file into the folder")
+    # Checked again at opening, since a link or a FIFO could have taken the file's place meanwhile.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:
+        return file.read()
+
+
+@contextmanager
+def _refusing_damage(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong when `path` is read into an InputError of one line."""
+    try:
+        with os_errors_as(InputError, f"{path} cannot be read"):
+            yield
+    except KeyError as error:
+        raise InputError(f"{path} is damaged: {error} is missing; run the command of its run again") from error
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, csv.Error) as error:
+        found = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} is damaged: {found}; run the command of its run again") from error
+
+
+def _json(folder: Path, name: str) -> Any:
+    def refuse(text: str) -> None:
+        raise ValueError(f"{text} is no finite number")
+
+    return json.loads(read_bytes(folder, name).decode("utf-8"), parse_constant=refuse)
+
+
+def _lines(folder: Path, name: str, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    reader = csv.DictReader(io.StringIO(read_bytes(folder, name).decode("utf-8"), newline=""))
+    found = tuple(reader.fieldnames or ())
+    _expect(found == columns, f"its columns are {', '.join(found)}, expected {', '.join(columns)}")
+    for number, line in enumerate(reader, start=1):
+        _expect(None not in line and None not in line.values(), f"line {number} has not {len(columns)} cells")
+        yield line
+
+
+def _predictions(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """The columns of Predictions by system and split."""
     grouped: dict[tuple[str, str], list[dict[str, str]]] = {}
-    for row in reader:
-        grouped.setdefault((row["system"], row["split"]), []).append(row)
-    found = {}
-    for key, rows in grouped.items():
-        chances = None if rows[0]["p1"] == "" else np.array([[float(row[name]) for name in CHANCES] for row in rows])
-        found[key] = {
-            "rows": np.array([int(row["row"]) for row in rows], dtype=np.int64),
-            "images": np.array([row["image"] for row in rows], dtype=object),
-            "hashtags": np.array([row["hashtag"] for row in rows], dtype=object),
-            "scores": np.array([int(row["score"]) for row in rows], dtype=np.int64),
-            "predicted": np.array([int(row["predicted"]) for row in rows], dtype=np.int64),
-            "values": np.array([float(row["value"]) for row in rows], dtype=np.float64),
-            "probabilities": chances,
-            "clusters": np.array([int(row["cluster"]) for row in rows], dtype=np.int64),
+    for line in _lines(folder, "predictions.csv", PREDICTION_COLUMNS):
+        grouped.setdefault((line["system"], line["split"]), []).append(line)
+
+    def column(lines: list[dict[str, str]], name: str, read: Callable[[str], Any], kind: Any) -> Any:
+        return np.array([read(line[name]) for line in lines], dtype=kind)
+
+    return {
+        key: {
+            "rows": column(lines, "row", lambda cell: _integer(cell, 1), np.int64),
+            "images": column(lines, "image", str, object),
+            "hashtags": column(lines, "hashtag", str, object),
+            "scores": column(lines, "score", lambda cell: _integer(cell, 1, 5), np.int64),
+            "predicted": column(lines, "predicted", lambda cell: _integer(cell, 1, 5), np.int64),
+            "values": column(lines, "value", _finite, np.float64),
+            "probabilities": None
+            if all(line[name] == "" for line in lines for name in CHANCES)
+            else np.array([[_chance(line[name]) for name in CHANCES] for line in lines]),
+            "clusters": column(lines, "cluster", _integer, np.int64),
         }
+        for key, lines in grouped.items()
+    }
+
+
+def _result(entry: Any, predicted: Mapping[tuple[str, str], dict[str, Any]]) -> Result:
+    """A Result from its entry in metrics.json. An older run may lack a metric: that is undefined."""
+    names = {name: entry[name] for name in NAMES}
+    _expect(all(isinstance(name, str) for name in names.values()), f"{names} should be text")
+    _expect(names["split"] in SPLITS, f"the split {names['split']!r} is none of {', '.join(SPLITS)}")
+    columns = predicted.get((names["system"], names["split"]))
+    if columns is None:
+        raise ValueError(f"predictions.csv has no rows of {names['system']}, {names['split']}")
+    _expect(entry["n"] == len(columns["rows"]), f"{names['system']} has {len(columns['rows'])} rows, not {entry['n']}")
+    known = dict.fromkeys((*METRIC_TITLES, *FURTHER_TITLES))
+    metrics = known | {str(name): _figure(value) for name, value in entry["metrics"].items()}
+    intervals = known | {
+        str(name): None if ends is None else (_number(ends[0]), _number(ends[1]))
+        for name, ends in entry["ci95"].items()
+    }
+    return Result(Predictions(**names, **columns), metrics, intervals)
+
+
+def _expect(true: bool, otherwise: str) -> None:
+    if not true:
+        raise ValueError(otherwise)
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is no number")
+    return _finite(value)
+
+
+def _figure(value: Any) -> float | None:
+    return None if value is None else _number(value)
+
+
+def _finite(value: Any) -> float:
+    if not math.isfinite(found := float(value)):
+        raise ValueError(f"{value} is no finite number")
     return found
 
 
-def _read_skipped(path: Path) -> tuple[Skipped, ...]:
-    if not path.is_file():
-        return ()
-    with path.open(encoding="utf-8", newline="") as file:
-        return tuple(
-            Skipped(int(line["row"]) if line["row"] else None, line["image"], line["hashtag"], line["reason"])
-            for line in csv.DictReader(file)
-        )
+def _chance(cell: str) -> float:
+    if not 0 <= (found := float(cell)) <= 1 + 1e-6:  # rounding may leave it just above 1
+        raise ValueError(f"{cell} is no probability")
+    return found
+
+
+def _integer(cell: str, low: int = -LARGEST, high: int = LARGEST) -> int:
+    if not low <= (found := int(cell)) <= high:
+        raise ValueError(f"{cell} is not from {low} to {high}")
+    return found

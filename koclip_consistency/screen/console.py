@@ -13,12 +13,12 @@ from rich.text import Text
 
 from consistency.evaluation.results import NO_BACKBONE
 from consistency.progress import Advance, Progress, Reporter, silent
-from consistency.text import METRIC_TITLES, SPLITS, visible, with_interval
+from consistency.text import METRIC_TITLES, SPLITS, interval_text, visible, with_interval
 from koclip_consistency.screen.tables import Table, leaders_table
 
 FOLDED, FOLD = 30, 16  # characters from which a column of text may fold, and to which at most
 GAP = 2  # between columns
-WIDE = 100  # columns from which figures have three digits beside their intervals
+WIDE = 100  # columns from which intervals are beside their figures; on narrower screens they are below
 
 
 class _Rate(ProgressColumn):
@@ -84,15 +84,19 @@ class Screen:
         self, title: str, entries: Sequence[Mapping[str, Any]], *, seconds: bool, intervals: bool
     ) -> list[Table]:
         several = len({entry["backbone"] for entry in entries if entry["backbone"] != NO_BACKBONE}) > 1
-        digits = 2 if intervals and self.console.width < WIDE else 3
+        below = intervals and self.console.width < WIDE
         columns = ["system", *["backbone"] * several, *METRIC_TITLES.values(), *["seconds"] * seconds]
         sections: dict[tuple[str, str, int], list[list[object]]] = {}
         for entry in entries:
-            known = entry["ci95"] if intervals else dict.fromkeys(METRIC_TITLES)
-            figures = [with_interval(entry["metrics"][key], known[key], digits) for key in METRIC_TITLES]
+            beside = entry["ci95"] if intervals and not below else dict.fromkeys(METRIC_TITLES)
+            figures = [with_interval(entry["metrics"][key], beside[key]) for key in METRIC_TITLES]
             row = [entry["system"], *[entry["backbone"]] * several, *figures]
             row += [f"{entry['seconds']:.1f}"] if seconds else []
-            sections.setdefault((entry["protocol"], entry["split"], entry["n"]), []).append(row)
+            rows = sections.setdefault((entry["protocol"], entry["split"], entry["n"]), [])
+            rows.append(row)
+            if below:
+                known = [interval_text(entry["ci95"][key], 2, dash="–") for key in METRIC_TITLES]
+                rows.append(["", *[""] * several, *known, *[""] * seconds])
         narrow = "" if intervals else " (no room for the 95 % intervals: see metrics.json)"
         return [
             Table(f"{title}: protocol {protocol}, {SPLITS[split]}, {n} rows{narrow}", columns, rows, left=1 + several)

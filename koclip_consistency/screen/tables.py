@@ -179,7 +179,7 @@ def differences_table(differences: "Sequence[Difference]") -> Table:
             number(d.value),
             signed(d.difference),
             "–" if d.low is None else f"{signed(d.low)} to {signed(d.high)}",
-            "–" if d.p_holm is None else "<.001" if d.p_holm < 0.001 else number(d.p_holm),
+            "–" if d.p_holm is None else "<0.001" if d.p_holm < 0.001 else number(d.p_holm),
         ]
         for d in differences
     ]

@@ -5,6 +5,7 @@ from pathlib import Path
 from consistency.options import Encoding, Evaluation, Source, as_config
 from consistency.progress import Reporter
 from consistency.report.page import write_report
+from consistency.report.plots import result_figures
 from demo.dataset import write_demo
 from koclip_consistency.workflows.audit import run_audit
 from koclip_consistency.workflows.paper import QUICK_EPOCHS, distinct_results, system_steps
@@ -52,7 +53,9 @@ def run_demo(
     steps.append(Step("audit", audit))
     done = run_steps(folder, steps, reporter.say)
     results = [line.result for line in distinct_results(done)]
-    folder.write_results([result for result in results if result.predictions.split == "test"])
+    tested = [result for result in results if result.predictions.split == "test"]
+    folder.write_results(tested)
+    folder.write_files(result_figures(tested))
     write_report([step.run for step in done], folder.path / "report.html", images=source.images)
     close_suite(folder, plan, seed, done)
     shown = tuple(result for result in results if result.predictions.split == "test")

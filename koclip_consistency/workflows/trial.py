@@ -25,6 +25,7 @@ from consistency.evaluation.controls import (
 )
 from consistency.evaluation.results import NO_BACKBONE, Predictions, Result, evaluate_predictions
 from consistency.options import Encoding, Evaluation, Source, as_config
+from consistency.report.plots import result_figures
 from consistency.runs.folder import RunFolder
 from consistency.scale import SCORES
 from embedcache.fingerprint import fingerprint
@@ -288,7 +289,8 @@ def write_run(
         **({"split_digest": split.digest} if split.digest else {}),
         **({"near_duplicates": {"joined": near.joined, "groups": near.groups}} if near else {}),
     }
-    folder.write_results(list(results))
+    folder.write_results(results)
+    folder.write_files(result_figures(results))
     folder.write_split(inputs.table, split)
     folder.write_skipped(list(skipped))
     clock.lap("write")

@@ -213,12 +213,11 @@ def read_markdown(path):
 
 
 def rounded(value, interval):
-    """`.516 .48–.55`: three digits, two for an interval, no zero before the point."""
+    """`0.516 0.48–0.55`: three digits, two for an interval, no minus before a zero."""
 
     def text(number, digits):
         shown = f"{abs(number):.{digits}f}"
-        sign = "-" if number < 0 and float(shown) else ""
-        return sign + (shown[1:] if shown.startswith("0") else shown)
+        return ("-" if number < 0 and float(shown) else "") + shown
 
     if value is None:
         return "–"
