@@ -19,7 +19,7 @@ from consistency.evaluation.doubt import Precision
 from consistency.evaluation.metrics import calibration_bins, per_score
 from consistency.evaluation.results import NO_BACKBONE, Audited, Result
 from consistency.report.gallery import data_uri, make_gallery, thumbnails
-from consistency.report.standing import MERIT, Comparison, main_result, name_of
+from consistency.report.standing import OVERALL, Comparison, main_result
 from consistency.report.tables import Member, heading, honesty, make_table, names
 from consistency.runs.read import Run, read_audit, read_bytes
 from consistency.scale import confusion
@@ -43,7 +43,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Headline:
-    """What the page says first: the learned system of highest merit, and what can be said for it."""
+    """What the page says first: the learned system of highest overall figure, and what can be said for it."""
 
     system: str
     backbone: str
@@ -181,8 +181,8 @@ def _headline(comparison: Comparison) -> Headline | None:
 
 
 def _standing(comparison: Comparison) -> str:
-    """How the system of highest merit compares with the others; empty if there are none."""
-    standing = comparison.standing(MERIT)
+    """How the system of highest overall figure compares with the others; empty if there are none."""
+    standing = comparison.standing(OVERALL)
     if standing is None or not standing.rivals:
         return ""
     if standing.certain:
@@ -204,8 +204,9 @@ def _within_one(comparison: Comparison, best: Result) -> str:
     constant = comparison.constant(best)
     verdict = comparison.verdict(best, constant, "within_one")
     reached = f"always answering {constant.predictions.system} reaches {percent(constant.metrics['within_one'])}"
-    ending = {"better": "", "level": ", and the two cannot be told apart", "worse": ", which is better"}.get(verdict, "")
-    return f"{percent(best.metrics['within_one'])} of its scores are within one of the label{interval}; {reached}{ending}."
+    ending = {"level": ", and the two cannot be told apart", "worse": ", which is better"}.get(verdict, "")
+    share = percent(best.metrics["within_one"])
+    return f"{share} of its scores are within one of the label{interval}; {reached}{ending}."
 
 
 def _panel_order(member: Member) -> tuple[object, ...]:
@@ -250,11 +251,11 @@ def _precision(run: Run) -> Precision | None:
     if told is None:
         return None
     try:
-        counts = {name: int(told[name]) for name in ("n", "moved", "found")}
-        shares = {name: float(told[name]) for name in ("precision", "low", "high", "chance")}
+        n, moved, found = (int(told[name]) for name in ("n", "moved", "found"))
+        shares = (float(told[name]) for name in ("precision", "low", "high", "chance"))
+        return Precision(n, moved, found, *shares)
     except (TypeError, KeyError, ValueError, OverflowError) as error:
-        raise InputError(f"{run.path / 'run.json'} is damaged: its precision is {told!r:.80}") from error
-    return Precision(**counts, **shares)
+        raise InputError(f"{run.path / 'run.json'} is damaged: its precision is {str(told):.80}") from error
 
 
 def _training(run: Run) -> str | None:

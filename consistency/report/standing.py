@@ -1,7 +1,7 @@
 """Which system leads, and whether that can be told: paired comparisons of systems that answered for the same rows.
 
-A system is called better than another only if the 95 % interval of their paired difference leaves 0 out. The interval is
-that of `consistency.evaluation.compare`, with as many resamples, so that the report and the `compare` command agree.
+A system is called better than another only if the 95 % interval of their paired difference leaves 0 out. The interval
+is that of `consistency.evaluation.compare`, with as many resamples: the report and the `compare` command agree.
 """
 
 from collections.abc import Sequence
@@ -18,21 +18,21 @@ from consistency.evaluation.metrics import SCORES
 from consistency.evaluation.results import NO_BACKBONE, Predictions, Result
 from consistency.text import LOWER_IS_BETTER, METRIC_TITLES
 
-MERIT = "merit"
+OVERALL = "overall"
 COMPARED = (*METRIC_TITLES, "within_one")
 BOOTSTRAP_SEED = 42
 
 Verdict = Literal["better", "worse", "level", "other rows"]
 
 
-def merit(result: Result) -> float:
+def overall(result: Result) -> float:
     """What systems are ranked by: the mean of macro-F1 (every score counts) and QWK (the order counts)."""
     return ((result.metrics["macro_f1"] or 0.0) + (result.metrics["qwk"] or 0.0)) / 2
 
 
 def main_result(results: Sequence[Result]) -> Result:
-    """The learned system of highest merit, or the first control if there is no learned system."""
-    return max((result for result in results if competes(result.predictions.system)), key=merit, default=results[0])
+    """The learned system of highest overall figure, or the first control if there is no learned system."""
+    return max((result for result in results if competes(result.predictions.system)), key=overall, default=results[0])
 
 
 def name_of(result: Result) -> str:
@@ -80,7 +80,7 @@ class Comparison:
     _rows: dict[Predictions, list[tuple[object, ...]]] = field(default_factory=dict)
 
     def standing(self, metric: str) -> Standing | None:
-        """Who leads `metric` (one of COMPARED, or MERIT); None if no learned system has it."""
+        """Who leads `metric` (one of COMPARED, or OVERALL); None if no learned system has it."""
         learned = [r for r in self.results if competes(r.predictions.system) and _figure(r, metric) is not None]
         if not learned:
             return None
@@ -128,7 +128,7 @@ class Comparison:
         return [result for result in self.results if result.predictions.system in CONTROLS]
 
     def _paired(self, a: Result, b: Result) -> bool:
-        """Whether both answered for the same rows, in any order, with the same images, hashtags, labels and clusters."""
+        """Whether both answered for the same rows, in any order: same images, hashtags, labels and clusters."""
         return self._rows_of(a) == self._rows_of(b)
 
     def _rows_of(self, result: Result) -> list[tuple[object, ...]]:
@@ -153,12 +153,12 @@ class Comparison:
                 seed=BOOTSTRAP_SEED,
                 names=COMPARED,
             )
-            self._draws[p] = draws | {MERIT: (draws["macro_f1"] + draws["qwk"]) / 2}
+            self._draws[p] = draws | {OVERALL: (draws["macro_f1"] + draws["qwk"]) / 2}
         return self._draws[p]
 
 
 def _figure(result: Result, metric: str) -> float | None:
-    return merit(result) if metric == MERIT else result.metrics[metric]
+    return overall(result) if metric == OVERALL else result.metrics[metric]
 
 
 def _best(results: Sequence[Result], metric: str) -> Result:

@@ -218,10 +218,7 @@ def _result(entry: Any, predicted: Mapping[tuple[str, str], dict[str, Any]]) -> 
     _expect(entry["n"] == len(columns["rows"]), f"{names['system']} has {len(columns['rows'])} rows, not {entry['n']}")
     known = dict.fromkeys((*METRIC_TITLES, *FURTHER_TITLES))
     metrics = known | {str(name): _figure(value) for name, value in entry["metrics"].items()}
-    intervals = known | {
-        str(name): None if ends is None else (_number(ends[0]), _number(ends[1]))
-        for name, ends in entry["ci95"].items()
-    }
+    intervals = known | {str(name): _ends(value) for name, value in entry["ci95"].items()}
     return Result(Predictions(**names, **columns), metrics, intervals)
 
 
@@ -238,6 +235,13 @@ def _number(value: Any) -> float:
 
 def _figure(value: Any) -> float | None:
     return None if value is None else _number(value)
+
+
+def _ends(value: Any) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    low, high = value
+    return _number(low), _number(high)
 
 
 def _finite(value: Any) -> float:

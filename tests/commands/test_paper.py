@@ -13,7 +13,7 @@ from consistency.runs.read import read_run
 from koclip_consistency.workflows.paper import distinct_results, write_tables
 from koclip_consistency.workflows.suite import Done, close_suite, skipped_of
 from tests.builders.commands import Run
-from tests.consistency.runs.test_folder import make_result, write_run
+from tests.builders.results import make_result, write_run
 from tests.promises import recompute_metrics
 
 TINY = Path(__file__).parents[2] / "demo" / "tiny"

@@ -38,6 +38,8 @@ def test_wheel_holds_the_packages_and_their_data_only(wheel: Path) -> None:
         "demo/tiny/model.safetensors",
         "demo/tiny/config.json",
         "consistency/report/templates/report.html.j2",
+        "consistency/report/templates/report.css",
+        "consistency/report/templates/report.js",
     } <= set(names)
     assert not [name for name in names if "test" in name or name.endswith((".png", ".h5"))]
     assert "Classifier: Private :: Do Not Upload" in metadata

@@ -14,7 +14,7 @@ from consistency.errors import InputError
 from consistency.evaluation.compare import Difference, compare, compare_runs, holm
 from consistency.evaluation.results import Result, evaluate_predictions
 from consistency.runs.read import Run, read_run
-from tests.consistency.runs.test_folder import make_result, write_run
+from tests.builders.results import make_result, write_run
 
 
 def compare_read(runs: Sequence[Run], **options: Any) -> list[Difference]:

@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from consistency.report.plots import confusion_matrix_png, reliability_png, result_png, tiles_png, training_png
-from tests.consistency.runs.test_folder import make_result
+from consistency.report.plots import (
+    confusion_matrix_png,
+    reliability_png,
+    result_figures,
+    result_png,
+    tiles_png,
+    training_png,
+)
+from tests.builders.results import make_result
 
 MATRIX = np.arange(25).reshape(5, 5)
 
@@ -85,3 +92,30 @@ def test_training_curves_take_whatever_was_recorded() -> None:
     opened(training_png([]))
     folds = [{"fold": fold, **epoch} for fold in range(5) for epoch in epochs]
     assert training_png(folds) != whole
+
+
+def test_a_run_has_a_confusion_matrix_for_every_result() -> None:
+    sizes = {}
+    for name, results in (
+        ("one", [make_result("similarity-exact", probabilities=False)]),
+        ("control", [make_result("similarity-exact", probabilities=False), make_result("majority")]),
+        ("several", [make_result("heads"), make_result("heads", split="cv")]),
+    ):
+        sizes[name] = {file: opened(data).size for file, data in result_figures(results).items()}
+    one = sizes["one"].pop("confusion_matrix.png")
+    two = (2 * one[0], one[1])
+    assert sizes == {
+        "one": {},
+        # No reliability diagram of a system without probabilities, nor of a control.
+        "control": {
+            "confusion_matrix.png": two,
+            "confusion_matrix-similarity-exact.png": one,
+            "confusion_matrix-majority.png": one,
+        },
+        "several": {
+            "confusion_matrix.png": two,
+            "confusion_matrix-heads.png": one,
+            "confusion_matrix-heads-cv.png": one,
+            "reliability.png": two,
+        },
+    }

@@ -1,65 +1,193 @@
-"""Run folders and data that cannot be used: one line that says why, never a traceback."""
+"""A run comes back as it was written; whatever else a folder holds is refused in one line."""
 
 import json
-import shutil
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from consistency.options import Encoding, Evaluation, Source
-from koclip_consistency.workflows.similarity import run_similarity
-from koclip_consistency.workflows.suite import PLAN, open_suite
-from tests.builders.commands import Run
+from consistency.data.pairs import Skipped
+from consistency.errors import InputError
+from consistency.evaluation.results import Audited
+from consistency.runs.folder import RunFolder
+from consistency.runs.read import read_audit, read_bytes, read_info, read_run
+from koclip_consistency.workflows.report import read_runs
+from tests.builders.results import make_result, write_run
 
 
-@pytest.fixture(scope="module")
-def finished(small_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("finished")
-    source = Source(data=small_demo / "combined_data.csv", images=small_demo / "image")
-    run_similarity(source, Encoding(backbone="tiny", cache=folder / "cache"), Evaluation(out=folder / "run"))
-    return folder
+def test_a_run_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    written = [make_result("majority", backbone="none"), make_result("similarity-exact", probabilities=False)]
+    run = read_run(write_run(tmp_path / "run", written, config={"lr": 0.1, "images": Path("data/image")}))
+    assert (run.command, run.config) == ("heads", {"lr": 0.1, "images": "data/image"})
+    assert run.info["seeds"] == {"seed": 42, "bootstrap": 42}
+    assert {"python", "numpy", "torch", "transformers"} <= run.info["versions"].keys()
+    for before, after in zip(written, run.results, strict=True):
+        assert (after.metrics, after.ci95) == (before.metrics, before.ci95)
+        p, q = before.predictions, after.predictions
+        for name in ("system", "backbone", "protocol", "split"):
+            assert getattr(p, name) == getattr(q, name)
+        for name in ("rows", "images", "hashtags", "scores", "predicted", "values", "clusters"):
+            assert getattr(p, name).tolist() == getattr(q, name).tolist()
+        assert (p.probabilities is None) == (q.probabilities is None)
+        if p.probabilities is not None:
+            assert np.array_equal(p.probabilities, q.probabilities)
 
 
-@pytest.mark.parametrize("side", ["train", "test"])
-@pytest.mark.parametrize("command", ["similarity", "heads"])
-def test_a_side_without_pictures(
-    run: Run, finished: Path, small_demo: Path, tmp_path: Path, command: str, side: str
-) -> None:
-    shutil.copytree(small_demo, tmp_path / "data")
-    lines = (finished / "run" / "split.csv").read_text(encoding="utf-8").splitlines()[1:]
-    for line in lines:
-        _, image, *_, where, _ = line.split(",")
-        if where == side:  # the content still tells the images apart
-            (tmp_path / "data" / "image" / image).write_text(f"no image: {image}")
-    data = ["--data", tmp_path / "data" / "combined_data.csv", "--images", tmp_path / "data" / "image"]
-    ran = run(command, "--backbone", "tiny", *data, "--cache", finished / "cache", "--out", tmp_path / "run")
-    assert ran.code == 2
-    assert f"{side} rows has an image that can be used" in ran.stderr
-    assert not (tmp_path / "run").exists()
+def test_skipped_rows_come_back(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [make_result()])
+    assert read_run(folder).skipped == ()
+    skipped = (Skipped(None, "d.png", "", "empty, 0 bytes"), Skipped(7, "e\n.png", "#z", "not found"))
+    RunFolder.at(folder, command="heads", backbone="tiny").write_skipped(skipped)
+    assert read_run(folder).skipped == skipped
 
 
-def test_a_negative_seed(run: Run, finished: Path, small_demo: Path, tmp_path: Path) -> None:
-    data = ["--data", small_demo / "combined_data.csv", "--images", small_demo / "image", "--out", tmp_path / "run"]
-    ran = run("similarity", "--backbone", "tiny", *data, "--cache", finished / "cache", "--seed", "-1")
-    assert ran.code == 2
-    assert "Invalid value for '--seed'" in ran.stderr
-    assert not (tmp_path / "run").exists()
+def test_an_audit_comes_back(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [make_result("heads-audit", split="cv")])
+    assert read_audit(folder) is None
+    rows = [Audited(1, 3, "그림 1.png", "#a,b", 4, 5, 0.9, (0.0, 0.0, 0.0, 0.1, 0.9), (70, 80))]
+    RunFolder.at(folder, command="audit", backbone="tiny").write_audit(rows)
+    assert read_audit(folder) == rows
 
 
-def test_a_plan_that_is_no_text_is_another_plan(tmp_path: Path) -> None:
-    plan = {"seed": 1}
-    first = open_suite(tmp_path / "suite", runs=tmp_path, command="demo", backbone="tiny", plan=plan)
-    (first.path / PLAN).write_bytes(b"\xff")
-    open_suite(tmp_path / "suite", runs=tmp_path, command="demo", backbone="tiny", plan=plan)
-    assert (tmp_path / "suite.1" / PLAN).read_bytes() == b"\xff"
-    assert json.loads((tmp_path / "suite" / PLAN).read_bytes()) == plan
+def test_a_setting_is_found_at_its_keys_and_is_none_where_there_is_none(tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path / "run", [make_result()], config={"source": {"images": "a"}, "folds": 5}))
+    assert run.setting("source", "images") == "a"
+    assert run.setting("folds") == 5
+    assert [run.setting(*keys) for keys in (("x",), ("folds", "x"), ("source", "images", "x"))] == [None] * 3
 
 
-def test_abort_comes_before_the_training(run: Run, small_demo: Path, tmp_path: Path) -> None:
-    shutil.copytree(small_demo, tmp_path / "data")
-    sorted((tmp_path / "data" / "image").iterdir())[0].write_bytes(b"")
-    data = ["--data", tmp_path / "data" / "combined_data.csv", "--images", tmp_path / "data" / "image"]
-    words = ["finetune", "--backbone", "tiny", *data, "--on-error", "abort", "--out", tmp_path / "run"]
-    ran = run(*words)
-    assert ran.code == 2
-    assert not (tmp_path / "run").exists()
+def test_what_is_no_run_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no run folder"):
+        read_run(tmp_path)
+    for name, damage, message in (
+        (
+            "predictions.csv",
+            "system,row\nheads,1\n",
+            "csv is damaged: its columns are system, row, expected system, row, ",
+        ),
+        ("predictions.csv", None, "predictions.csv cannot be read: No such file"),
+        ("metrics.json", "[{]", "metrics.json is damaged: "),
+        ("metrics.json", None, "metrics.json cannot be read: No such file"),
+    ):
+        folder = write_run(tmp_path / "run", [make_result()])
+        (folder / name).unlink() if damage is None else (folder / name).write_text(damage)
+        with pytest.raises(InputError, match=message) as caught:
+            read_run(folder)
+        assert "\n" not in str(caught.value)
+
+
+def cell(name: str, value: str) -> Callable[[Path], None]:
+    """Puts `value` into the first line of predictions.csv, in the column `name`."""
+
+    def damage(folder: Path) -> None:
+        head, line, *rest = (folder / "predictions.csv").read_text(encoding="utf-8").split("\n")
+        cells = line.split(",")
+        cells[head.split(",").index(name)] = value
+        (folder / "predictions.csv").write_text("\n".join([head, ",".join(cells), *rest]), encoding="utf-8")
+
+    return damage
+
+
+def entry(name: str, value: object) -> Callable[[Path], None]:
+    """Puts `value` into the first entry of metrics.json."""
+
+    def damage(folder: Path) -> None:
+        entries = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        entries[0][name] = value
+        (folder / "metrics.json").write_text(json.dumps(entries))
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cell("score", "6"), "predictions.csv is damaged: 6 is not from 1 to 5"),
+        (cell("predicted", "0"), "0 is not from 1 to 5"),
+        (cell("value", "nan"), "nan is no finite number"),
+        (cell("p3", "1.5"), "1.5 is no probability"),
+        (cell("p3", ""), "could not convert string to float"),
+        (cell("row", "9" * 30), "is not from 1 to"),
+        (cell("cluster", "x"), "invalid literal"),
+        (cell("cluster", "1,2"), "line 1 has not 14 cells"),
+        (entry("metrics", {"accuracy": "high"}), "metrics.json is damaged: 'high' is no number"),
+        (entry("metrics", {"accuracy": float("nan")}), "NaN is no finite number"),
+        (entry("metrics", {"accuracy": True}), "True is no number"),
+        (entry("metrics", None), "metrics.json is damaged"),
+        (entry("ci95", {"accuracy": [0.1]}), "metrics.json is damaged"),
+        (entry("split", "held out"), "the split 'held out' is none of test, cv, val, train"),
+        (entry("system", "other"), "predictions.csv has no rows of other, test"),
+        (entry("system", None), "should be text"),
+        (entry("n", 59), "heads has 60 rows, not 59"),
+    ],
+)
+def test_values_that_no_run_writes_are_refused(tmp_path: Path, damage: Callable[[Path], None], message: str) -> None:
+    folder = write_run(tmp_path / "run", [make_result()])
+    damage(folder)
+    with pytest.raises(InputError, match="damaged") as caught:
+        read_run(folder)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"command": 1}', '{"config": []}', "[" * 100_000, "\xff", ""])
+def test_a_damaged_run_json_is_refused(tmp_path: Path, content: str) -> None:
+    folder = write_run(tmp_path / "run", [make_result()])
+    (folder / "run.json").write_text(content, encoding="latin-1")
+    with pytest.raises(InputError, match="run.json is damaged") as caught:
+        read_info(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_metric_that_an_older_run_lacks_is_undefined(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [make_result()])
+    entry("metrics", {"accuracy": 0.5})(folder)
+    (result,) = read_run(folder).results
+    assert result.metrics["accuracy"] == 0.5
+    assert result.metrics["qwk"] is None
+
+
+@pytest.mark.parametrize("name", ["run.json", "metrics.json", "predictions.csv", "skipped.csv", "audit.csv"])
+def test_no_link_is_followed(tmp_path: Path, name: str) -> None:
+    """A run folder that somebody sent must not lead to a file outside it."""
+    folder = write_run(tmp_path / "run", [make_result()])
+    content = (folder / name).read_bytes() if (folder / name).is_file() else b"private"
+    (tmp_path / "private").write_bytes(content)
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(tmp_path / "private")
+    with pytest.raises(InputError, match=f"{name} is a symbolic link, and a run folder holds files only"):
+        read_audit(folder) if name == "audit.csv" else read_run(folder)
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"content")
+    assert read_bytes(tmp_path, "file") == b"content"
+    for name in ("pipe", "folder"):
+        with pytest.raises(InputError, match="no regular file"):
+            read_bytes(tmp_path, name)
+    with pytest.raises(FileNotFoundError):
+        read_bytes(tmp_path, "nothing")
+
+
+def test_runs_without_predictions_are_told_and_passed_over(tmp_path: Path) -> None:
+    inside = write_run(tmp_path / "all" / "heads", [make_result()])
+    extracted = write_run(tmp_path / "all" / "extract", [], command="extract")
+    table = write_run(tmp_path / "all" / "paper", [], command="paper")
+    with pytest.raises(InputError, match="is a run of extract, which holds no predictions of its own"):
+        read_run(extracted)
+    with pytest.raises(InputError, match="is a run of paper, .*: name one of the runs in it"):
+        read_run(table)
+    assert [run.path for run in read_runs([tmp_path / "all"])] == [inside]
+
+
+def test_reading_runs_needs_no_heavy_module() -> None:
+    heavy = {"torch", "transformers", "sklearn", "scipy", "matplotlib", "h5py"}
+    code = f"import sys, consistency.runs.read; sys.exit(', '.join({heavy!r} & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[3])
+    assert done.returncode == 0, done.stderr

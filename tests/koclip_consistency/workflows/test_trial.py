@@ -12,14 +12,14 @@ from consistency.data.split_file import import_split
 from consistency.data.splits import Split, make_split
 from consistency.runs.folder import split_csv
 from koclip_consistency.workflows.trial import clusters, describe_division, predictions_of
-from tests.consistency.runs.test_folder import pair_table
+from tests.builders.tables import make_table
 
 PICTURES = [chr(97 + number) for number in range(8)]
 
 
 def inputs_of(names: list[str], contents: list[str], hashtags: list[str]) -> Inputs:
     """Rows of images `names` with these contents, scores 1 to 5 in turn."""
-    table = pair_table(names, hashtags, [1 + number % 5 for number in range(len(names))])
+    table = make_table(names, hashtags, [1 + number % 5 for number in range(len(names))])
     files = {
         name: ImageFile(name, Path(name), hashlib.sha256(content.encode()).digest(), None)
         for name, content in zip(names, contents, strict=True)
