@@ -14,8 +14,8 @@ import numpy.typing as npt
 from consistency.evaluation.compare import RESAMPLES
 from consistency.evaluation.controls import CONTROLS, competes
 from consistency.evaluation.intervals import UNCORRECTED, bootstrap_metrics, effective_clusters, interval
-from consistency.evaluation.metrics import SCORES
 from consistency.evaluation.results import NO_BACKBONE, Predictions, Result
+from consistency.scale import SCORES
 from consistency.text import LOWER_IS_BETTER, METRIC_TITLES
 
 OVERALL = "overall"

@@ -149,7 +149,7 @@ def test_the_command_ranks_every_row_and_measures_itself(run: Run, small_demo: P
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert page.count("data-row=") == 5
     assert "Here the true labels are known" in page
-    assert f"Of {len(rows):,} test rows 0 have their image in train, 0 their exact pair" in page
+    assert f"of {len(rows):,} test rows 0 have their image in train, 0 their exact pair" in page
     assert (
         f"protocol grouped, 3 folds: of {len(rows)} test rows 0 have their image in train, 0 their exact pair"
         in ran.stderr

@@ -7,7 +7,7 @@ import pytest
 
 from consistency.evaluation.compare import compare
 from consistency.evaluation.results import Predictions, Result, evaluate_predictions
-from consistency.report.standing import COMPARED, OVERALL, Comparison, main_result, overall, name_of
+from consistency.report.standing import COMPARED, OVERALL, Comparison, main_result, name_of, overall
 from consistency.text import LOWER_IS_BETTER
 from tests.builders.results import make_result
 
