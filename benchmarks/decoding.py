@@ -11,8 +11,8 @@ from pathlib import Path
 
 from consistency.backbone.preprocess import PreprocessSpec
 from consistency.data.files import find_images
-from consistency.data.images import ImageLimits
 from consistency.data.reading import Decoding
+from consistency.options import ImageLimits
 from embedcache.engines.local import process_batches
 
 SPEC = PreprocessSpec(("shortest", 224), 3, (224, 224), 1 / 255, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))

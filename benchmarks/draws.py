@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy.stats import t
 
 from benchmarks.timing import machine
-from consistency.options import Encoding, Evaluation, Source, as_config
+from consistency.options import Encoding, Evaluation, HeadsOptions, Output, Source
 from consistency.text import number
 from demo.dataset import write_demo
 from koclip_consistency.screen.console import Screen
@@ -43,21 +43,23 @@ Floats = npt.NDArray[np.float64]
 def run_draw(out: Path, seed: int, *, finetune: bool, quick: bool, screen: Screen) -> list[Done]:
     """Every system on one draw, in a folder of its own. What an earlier start has finished is read, not run."""
     folder = out / str(seed)
-    suite = open_suite(folder, runs=out, command="draws", backbone="tiny", plan=as_config(seed=seed, quick=quick))
+    suite = open_suite(Output(out=folder), command="draws", backbone="tiny", config={"seed": seed, "quick": quick})
     source = Source(data=folder / "data" / "combined_data.csv", images=folder / "data" / "image")
     if not source.data.is_file():
         write_demo(source.data.parent, seed=seed, images=QUICK_IMAGES if quick else IMAGES)
     encoding = Encoding(backbone="tiny", cache=out / "cache", device="cpu")
 
     def default_head(path: Path) -> Outcome:
-        return run_heads(source, encoding, Evaluation("grouped", seed, out=path), progress=screen.progress)
+        evaluation, output = Evaluation(seed=seed), Output(out=path)
+        options = HeadsOptions(source=source, encoding=encoding, evaluation=evaluation, output=output)
+        return run_heads(options, screen.reporter)
 
     steps = system_steps(
         source,
         encoding,
         "grouped",
         seed,
-        recipes=("default",) if finetune else (),
+        finetune=(None,) if finetune else (),
         epochs=QUICK_EPOCHS if quick else None,
         reporter=screen.reporter,
     )

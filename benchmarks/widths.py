@@ -29,8 +29,8 @@ from demo.dataset import write_demo
 from heads.config import HeadConfig
 from heads.grid import default_grid, run_grid
 from koclip_consistency.screen.console import Screen
+from koclip_consistency.workflows.division import split_table
 from koclip_consistency.workflows.encode import encode_pairs
-from koclip_consistency.workflows.trial import split_table
 
 Vectors = npt.NDArray[np.float32]
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)

@@ -45,10 +45,16 @@ class Reporter:
         Makes the progress bars of each step.
     say
         Shows one line of text.
+    detail
+        Shows one line to those who ask for details.
     leaders
         Shows the best configurations so far while a grid runs (a sequence of `heads.select.Entry`).
     """
 
     progress: Progress = silent
     say: Callable[[str], None] = _ignore
+    detail: Callable[[str], None] = _ignore
     leaders: Callable[[Sequence[Any]], None] = _ignore
+
+
+QUIET = Reporter()

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.data.files import ImageFile
-from consistency.data.images import Decode, ImageLimits
 from consistency.data.pairs import PairTable, Skipped
 from consistency.data.reading import Decoding, cores
 from consistency.errors import CacheError, ImageError, InputError, is_out_of_memory
+from consistency.options import Decode, ImageLimits
 from consistency.progress import Progress, silent
 from embedcache.engines.local import Problems, one_ahead, process_batches, thread_batches
 from embedcache.pipeline import Encoder, Writer

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from consistency.data.images import Decode
 from consistency.errors import InputError
+from consistency.options import Decode
 from heads.model import HeadConfig
 
 CHOICES = {

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from consistency.backbone.model import Backbone
 from consistency.data.distinct import number_distinct
 from consistency.data.files import ImageFile, image_identity
-from consistency.data.images import ImageLimits
 from consistency.data.pairs import PairTable, Skipped
 from consistency.data.reading import Budget, Decoding, cores, pixels_at_once
 from consistency.errors import ImageError
+from consistency.options import ImageLimits
 from consistency.progress import Progress, silent
 from finetune.config import FinetuneConfig
 

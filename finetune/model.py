@@ -18,10 +18,10 @@ from consistency.backbone.preprocess import squash
 from consistency.backbone.resolve import resolve_backbone
 from consistency.backbone.state_dict import read_state_dict
 from consistency.data.files import ImageFile
-from consistency.data.images import ImageLimits
 from consistency.data.pairs import PairTable, Skipped
 from consistency.durable import make_folder, write_file, write_with_digest
 from consistency.errors import InputError
+from consistency.options import ImageLimits
 from consistency.progress import Progress, silent
 from finetune.classifier import embed
 from finetune.config import FinetuneConfig

@@ -13,10 +13,10 @@ from consistency.backbone.loading import load_model
 from consistency.backbone.model import Backbone
 from consistency.backbone.preprocess import squash
 from consistency.data.files import ImageFile, image_identity
-from consistency.data.images import ImageLimits
 from consistency.data.pairs import PairTable
 from consistency.durable import make_folder
 from consistency.errors import BackboneError, DivergenceError, InputError
+from consistency.options import ImageLimits
 from consistency.progress import Progress, silent
 from consistency.scale import CLASSES
 from finetune.checkpoint import Cadence, Checkpoints, Parts

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from consistency.errors import InputError
+from consistency.options import METHODS, Method
 from consistency.scale import Floats, Ints
 from heads.thresholds import (
     OBJECTIVES,
@@ -19,8 +20,6 @@ from heads.thresholds import (
     score,
 )
 
-Method = Literal["simple", "search", "exact"]
-METHODS: tuple[Method, ...] = ("simple", "search", "exact")
 SYSTEMS = tuple(f"similarity-{method}" for method in METHODS)
 
 

@@ -4,8 +4,7 @@ import io
 import logging
 import re
 import warnings
-from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -13,8 +12,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from consistency.errors import ImageError
+from consistency.options import Decode, ImageLimits
 
-Decode = Literal["ours", "fast", "published"]
 # EPS would start Ghostscript, and dozens of rare formats are rarely what a file is meant to be.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 # Each scan of a JPEG is a pass over the whole image, even one of a few bytes; ten are usual. A billion pixels take
@@ -48,22 +47,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _STRIP = 256  # rows
-
-
-@dataclass(frozen=True)
-class ImageLimits:
-    """Which images are refused, since a small file may ask for a lot of memory or time.
-
-    Attributes
-    ----------
-    max_pixels : int
-        The most pixels that an image may have.
-    max_aspect : float
-        The most times that the longer side may be as long as the shorter.
-    """
-
-    max_pixels: int = 50_000_000
-    max_aspect: float = 50.0
 
 
 def decode_image(

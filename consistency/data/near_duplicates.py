@@ -20,9 +20,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from consistency.data.files import ImageFile
-from consistency.data.images import ImageLimits
 from consistency.data.reading import Decoding
 from consistency.errors import ImageError
+from consistency.options import ImageLimits
 from consistency.progress import Progress, silent
 
 LIMIT = 8

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +18,8 @@ from consistency.data.distinct import number_distinct
 from consistency.data.hashtags import hashtag_fault, identities
 from consistency.data.scores import describe_scale, score_fault, score_of
 from consistency.errors import DataError, os_reason
+from consistency.options import OnConflict
 from consistency.text import to_csv
-
-OnConflict = Literal["abort", "mean", "first", "drop"]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")

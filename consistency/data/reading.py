@@ -15,8 +15,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from consistency.data.files import ImageFile
-from consistency.data.images import Decode, ImageLimits, count_pixels, decode_image
+from consistency.data.images import count_pixels, decode_image
 from consistency.data.sources import read_checked
+from consistency.options import Decode, ImageLimits
 
 # Being decoded, by all workers together: each pixel takes 4 to 8 bytes. A worker always gets a phone's 12 megapixels.
 PIXELS_AT_ONCE = 75_000_000

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.data.hashtags import identities
-from consistency.data.pairs import OnConflict, PairTable
+from consistency.data.pairs import PairTable
 from consistency.data.splits import PAPER_SEED, SIDES, Split, Whole, whole_groups, whole_rows
 from consistency.errors import InputError, os_errors_as
+from consistency.options import OnConflict
 
 REQUIRED = ("row", "image", "hashtag", "split")
 PROTOCOL = "file"

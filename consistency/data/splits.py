@@ -12,17 +12,16 @@ import numpy.typing as npt
 
 from consistency.data.balance import choose_groups, scores_per_group
 from consistency.data.hashtags import identities
-from consistency.data.pairs import OnConflict, PairTable, merge_repeats
+from consistency.data.pairs import PairTable, merge_repeats
 from consistency.errors import DataError, InputError
+from consistency.options import TEST_FRACTION, OnConflict, Protocol
 
-Protocol = Literal["grouped", "hashtag", "paper"]
 Side = Literal["train", "val", "test"]
 Whole = Literal["images", "hashtags"]
 
 PROTOCOLS: tuple[Protocol, ...] = ("grouped", "hashtag", "paper")
 SIDES: tuple[Side, ...] = ("train", "val", "test")
 PAPER_SEED = 42
-PAPER_TEST_FRACTION = 0.2
 
 Seed = int | np.random.SeedSequence
 
@@ -64,7 +63,7 @@ def make_split(
     *,
     protocol: Protocol = "grouped",
     seed: int = PAPER_SEED,
-    test_fraction: float = PAPER_TEST_FRACTION,
+    test_fraction: float = TEST_FRACTION,
     on_conflict: OnConflict = "abort",
     scenes: npt.NDArray[np.object_] | None = None,
 ) -> Split:
@@ -85,9 +84,9 @@ def make_split(
         raise InputError(f"the seed is {seed}, expected 0 or more")
     if protocol not in PROTOCOLS:
         raise InputError(f"there is no protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
-    if protocol == "paper" and test_fraction != PAPER_TEST_FRACTION:
+    if protocol == "paper" and test_fraction != TEST_FRACTION:
         raise InputError(
-            f"the paper protocol tests on {PAPER_TEST_FRACTION} of the rows, not {test_fraction}: "
+            f"the paper protocol tests on {TEST_FRACTION} of the rows, not {test_fraction}: "
             "use the grouped protocol for another fraction"
         )
     side = np.full(n, "train", dtype=object)

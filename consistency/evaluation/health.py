@@ -15,15 +15,15 @@ from sklearn.model_selection import GroupShuffleSplit
 from consistency.data.distinct import number_distinct
 from consistency.data.files import ImageFile, image_identity
 from consistency.data.hashtags import describe_long, describe_several, identities
-from consistency.data.images import ImageLimits
 from consistency.data.leakage import Leakage, leakage
 from consistency.data.pairs import PairTable, Skipped, merge_repeats
 from consistency.data.reading import Decoding
 from consistency.data.scores import check_scores
-from consistency.data.splits import PROTOCOLS, Protocol, make_split
+from consistency.data.splits import PROTOCOLS, make_split
 from consistency.errors import DataError, ImageError
 from consistency.evaluation.controls import control_predictions
 from consistency.evaluation.metrics import evaluate
+from consistency.options import ImageLimits, Protocol
 from consistency.progress import Progress, silent
 from consistency.scale import SCORES
 

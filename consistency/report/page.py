@@ -232,7 +232,10 @@ def _images(run: Run) -> Path | None:
     """The folder in which the run found its images, if it is still there."""
     recorded = run.setting("source", "images")
     try:
-        return Path(recorded) if isinstance(recorded, str) and recorded and Path(recorded).is_dir() else None
+        if not (isinstance(recorded, str) and recorded):
+            return None
+        folder = Path(str(run.info.get("directory", "")), recorded)  # relative to where the run began
+        return folder if folder.is_dir() else None
     except (OSError, ValueError):  # no name that a folder can have
         return None
 
@@ -247,7 +250,7 @@ def _doubtful(run: Run, images: Path | None) -> list[Doubtful]:
 
 def _precision(run: Run) -> Precision | None:
     """What the audit found where the true labels are known."""
-    told = run.setting("precision")
+    told = run.detail("precision")
     if told is None:
         return None
     try:

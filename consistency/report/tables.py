@@ -175,10 +175,10 @@ def _division(members: Sequence[Member]) -> tuple[tuple[str, ...], bool]:
     notes: dict[str, None] = {}
     leaks = False
     for run, result in members:
-        told: object = run.setting("division", "leakage")
+        told: object = run.detail("division", "leakage")
         sentences = {split: _leakage(counts) for split, counts in told.items()} if isinstance(told, Mapping) else {}
         here = sentences.pop(result.predictions.split, None)
-        noted: object = run.setting("division", "notes")
+        noted: object = run.detail("division", "notes")
         own = [note for note in noted if isinstance(note, str)] if isinstance(noted, list) else []
         # A note may be about the rows of another split of the same run.
         own = [note for note in own if not any(text and text in note for text, _ in sentences.values())]

@@ -1,5 +1,6 @@
 """Write a run folder: the options of a run, its results, and everything needed to recompute and repeat it."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
@@ -11,6 +12,7 @@ from consistency.data.pairs import PairTable, Skipped, skipped_csv
 from consistency.durable import check_folder, make_folder, sweep_temp, write_file
 from consistency.errors import InputError, StorageError, os_errors_as
 from consistency.evaluation.results import Audited, Predictions, Result
+from consistency.options import Output
 from consistency.runs.environment import code_digest, computer, versions
 from consistency.text import slug, to_csv, to_json
 
@@ -27,86 +29,89 @@ UNFINISHED = ".unfinished"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of a run that is being written. `run.json` comes last: a folder without it is unfinished.
+    """A run being written. `run.json` comes last: a folder without it is unfinished.
 
     Attributes
     ----------
-    path : Path
-        The folder, which exists.
-    command, backbone : str
-        The command that writes the run, and its backbone.
-    started : str
-        Time at which the run began, ISO 8601.
-    aside : Path or None
-        Where an earlier run of the same folder was moved.
+    path
+        The folder.
+    command
+        Name of the command.
+    backbone
+        As the user named it.
+    config
+        The options of the command, as `run.json` records them.
+    started
+        When it was opened, ISO 8601.
+    aside
+        Where the run is now that was here before, None if there was none.
     """
 
     path: Path
     command: str
     backbone: str
+    config: Mapping[str, Any]
     started: str
     aside: Path | None = None
 
     @classmethod
-    def create(cls, out: Path | None, *, runs: Path, command: str, backbone: str) -> "RunFolder":
-        """Make `out`, or `runs/<time>-<command>-<backbone>` if it is None.
+    def open(cls, output: Output, *, command: str, backbone: str, config: Mapping[str, Any]) -> "RunFolder":
+        """The folder of `--out` or a new one under `--runs`, or the unfinished one of `--resume`.
 
-        If `out` holds an earlier run, finished or not, that run is moved aside to OUT.1, OUT.2, ...
+        An `--out` that holds an earlier run, finished or not, is moved aside to OUT.1, OUT.2, ... The options are
+        written at once, so that `--resume` finds them.
 
         Raises
         ------
         InputError
-            If `out` is a file, or a folder that holds something other than a run.
+            If `check` refuses the folder.
         StorageError
-            If the folder cannot be made.
+            If it cannot be made.
         """
-        cls.check_new(out, runs=runs)
-        now = datetime.now().astimezone()
+        cls.check(output, command)
+        if output.resume is not None:
+            sweep_temp(output.resume)
+            return cls.at(output.resume, command=command, backbone=backbone, config=config)
+        now, out = datetime.now().astimezone(), output.out
         aside = None
-        with os_errors_as(StorageError, f"cannot make the run folder {out or runs}"):
+        with os_errors_as(StorageError, f"cannot make the run folder {out or output.runs}"):
             if out is None:
-                path = _default_folder(runs, now, command, backbone)
+                path = _default_folder(output.runs, now, command, backbone)
             else:
                 path, aside = out, _claim(out)
-        write_file(path / UNFINISHED, f"{command}\nrun.json is not written yet: this run is not complete\n".encode())
-        return cls(path, command, backbone, now.isoformat(timespec="seconds"), aside)
+        begun = {"command": command, "directory": str(Path.cwd()), "config": config}
+        write_file(path / UNFINISHED, to_json(begun).encode())
+        return cls(path, command, backbone, config, now.isoformat(timespec="seconds"), aside)
 
     @staticmethod
-    def check_new(out: Path | None, *, runs: Path) -> None:
-        """Raise InputError if `create` would refuse. Called before the work whose results go there."""
+    def check(output: Output, command: str) -> None:
+        """Refuse a folder that `open` would refuse, before the work whose results go there.
+
+        Raises
+        ------
+        InputError
+            If `--out` is a file or holds something else than a run, or `--resume` no unfinished run of `command`.
+        """
+        out = output.out
+        if output.resume is not None:
+            read_unfinished(output.resume, command)
+            return
         if out is not None and out.is_file():
             raise InputError(f"--out {out} is a file, expected a folder: name another one")
         if out is not None and out.is_dir() and any(out.iterdir()):
             if not any((out / name).exists() for name in ("run.json", UNFINISHED)):
                 raise InputError(f"--out {out} is not empty and holds no run: name another folder, or empty it")
-            check_folder(out.parent)  # the earlier run is moved aside within it
-        check_folder(out or runs)
-
-    @staticmethod
-    def check_unfinished(path: Path, command: str) -> None:
-        """Raise InputError unless `path` holds an unfinished run of `command`."""
-        if (path / "run.json").is_file():
-            raise InputError(f"{path} is a finished run: there is nothing to resume")
-        if not (path / UNFINISHED).is_file():
-            raise InputError(f"{path} holds no unfinished run: name the folder of the interrupted {command}")
-        if (began := (path / UNFINISHED).read_text(encoding="utf-8").split("\n")[0]) != command:
-            raise InputError(f"{path} is an unfinished run of {began}, not of {command}: resume it with {began}")
-        check_folder(path)
+            check_folder(out.parent)  # where the earlier run is moved aside
+        check_folder(out or output.runs)
 
     @classmethod
-    def reopen(cls, path: Path, *, command: str, backbone: str) -> "RunFolder":
-        """Continue the unfinished run of `command` in `path`. Raises InputError if there is none."""
-        cls.check_unfinished(path, command)
-        sweep_temp(path)
-        return cls.at(path, command=command, backbone=backbone)
-
-    @classmethod
-    def at(cls, path: Path, *, command: str, backbone: str) -> "RunFolder":
-        """Write into the existing folder `path`, whatever it holds."""
-        return cls(path, command, backbone, datetime.now().astimezone().isoformat(timespec="seconds"))
+    def at(cls, path: Path, *, command: str, backbone: str, config: Mapping[str, Any]) -> "RunFolder":
+        """The run folder `path`, as it is, to write into from now on."""
+        return cls(path, command, backbone, config, datetime.now().astimezone().isoformat(timespec="seconds"))
 
     @staticmethod
     def is_unfinished(path: Path) -> bool:
+        """Whether a run in `path` began and did not finish."""
         return (path / UNFINISHED).is_file()
 
     @property
@@ -157,7 +162,7 @@ class RunFolder:
 
     def finish(
         self,
-        config: Mapping[str, Any],
+        details: Mapping[str, Any],
         *,
         seeds: Mapping[str, int],
         data_digest: str,
@@ -166,29 +171,28 @@ class RunFolder:
         pictures_digest: str | None = None,
         fields: Mapping[str, str] | None = None,
     ) -> None:
-        """Write `run.json`, which completes the run.
+        """Write `run.json`, which makes the folder a run.
 
         Parameters
         ----------
-        config : mapping
-            The options, as `consistency.options.as_config` gives them.
-        seeds : mapping of str to int
-            Every seed that the run used.
-        data_digest, pictures_digest : str
-            SHA-256 of the CSV and of its images, in hex.
-        fingerprint : str or None
-            Fingerprint of the embeddings; None if the run used none.
-        timings : mapping of str to float
+        details
+            What the command found out besides its results: the leakage of its split, what was encoded, ...
+        seeds
+            By what they are for.
+        data_digest, pictures_digest
+            SHA-256 in hex of the CSV and of its images.
+        fingerprint, fields
+            Of the embeddings: the digest, and what it is made of, in plain text.
+        timings
             Seconds by step.
-        fields : mapping of str to str, optional
-            The plain text behind the fingerprint: model, resolved revision, preprocessing, ...
         """
         self.write_json(
             "run.json",
             {
                 "command": self.command,
                 "backbone": self.backbone,
-                "config": config,
+                "config": self.config,
+                "details": details,
                 "seeds": seeds,
                 "data_digest": data_digest,
                 "pictures_digest": pictures_digest,
@@ -197,12 +201,36 @@ class RunFolder:
                 "versions": versions(),
                 "code_digest": code_digest(),
                 "platform": computer(),
+                "directory": str(Path.cwd()),
                 "started": self.started,
                 "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
                 "timings": timings,
             },
         )
         (self.path / UNFINISHED).unlink(missing_ok=True)
+
+
+def read_unfinished(path: Path, command: str) -> dict[str, Any]:
+    """What the unfinished run of `command` in `path` wrote when it began: `command`, `directory` and `config`.
+
+    Raises
+    ------
+    InputError
+        If there is no such run.
+    """
+    if (path / "run.json").is_file():
+        raise InputError(f"{path} is a finished run: there is nothing to resume")
+    if not (path / UNFINISHED).is_file():
+        raise InputError(f"{path} holds no unfinished run: name the folder of the interrupted {command}")
+    try:
+        begun = json.loads((path / UNFINISHED).read_text(encoding="utf-8"))
+        began, _, _ = begun["command"], begun["directory"], begun["config"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path / UNFINISHED} does not hold the options of a run: begin the run again") from error
+    if began != command:
+        raise InputError(f"{path} is an unfinished run of {began}, not of {command}: resume it with {began}")
+    check_folder(path)
+    return dict(begun)
 
 
 def split_csv(table: PairTable, split: "Split") -> bytes:

@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ import numpy as np
 from consistency.data.pairs import Skipped
 from consistency.errors import InputError, os_errors_as
 from consistency.evaluation.results import Audited, Predictions, Result
-from consistency.runs.folder import AUDIT_COLUMNS, CHANCES, PREDICTION_COLUMNS, UNFINISHED
+from consistency.options import from_config
+from consistency.runs.folder import AUDIT_COLUMNS, CHANCES, PREDICTION_COLUMNS, UNFINISHED, read_unfinished
 from consistency.text import FURTHER_TITLES, METRIC_TITLES, SPLITS
 
 UNANSWERED = ("extract", "paper")  # commands whose own folder holds no predictions
@@ -56,14 +57,53 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
+        """The options of the command."""
         return dict(self.info["config"])
 
     def setting(self, *keys: str) -> Any:
-        """The value at `keys` of `config`, from the outside in; None if it is absent."""
-        found: Any = self.config
-        for key in keys:
-            found = found.get(key) if isinstance(found, Mapping) else None
-        return found
+        """The option at `keys` of `config`, from the outside in; None if it is absent."""
+        return _at(self.info["config"], keys)
+
+    def detail(self, *keys: str) -> Any:
+        """What the command found out besides its results, at `keys` of `details`; None if it is absent."""
+        return _at(self.info["details"], keys)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run that was interrupted: its options, and the folder in which it began (None if that is gone)."""
+
+    options: Any
+    directory: Path | None
+
+
+def read_begun(path: Path, command: str, kind: type[Any]) -> Begun:
+    """The options with which the unfinished run of `command` in `path` began.
+
+    Raises
+    ------
+    InputError
+        If there is no such run, or another version of this program began it.
+    """
+    begun = read_unfinished(path, command)
+    options = read_options(path / UNFINISHED, begun["config"], kind)
+    output = replace(options.output, resume=path.absolute(), out=None)
+    directory = Path(begun["directory"])
+    return Begun(replace(options, output=output), directory if directory.is_dir() else None)
+
+
+def read_options(file: Path, config: Any, kind: type[Any], *, complete: bool = True) -> Any:
+    """The record of options `kind` that `file` records as `config`; the one way back from a run to its options.
+
+    Raises
+    ------
+    InputError
+        If an option is unknown, of another type or, with `complete`, missing. The message names the file.
+    """
+    try:
+        return from_config(kind, config, complete=complete)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
 
 
 def read_info(path: Path) -> dict[str, Any]:
@@ -78,9 +118,10 @@ def read_info(path: Path) -> dict[str, Any]:
         state = "an unfinished run" if (path / UNFINISHED).exists() else "no run folder"
         raise InputError(f"{path} is {state} (it has no run.json): name the folder that a finished command printed")
     with _refusing_damage(path / "run.json"):
-        info = {"command": "", "config": {}, **_json(path, "run.json")}
+        info = {"command": "", "config": {}, "details": {}, **_json(path, "run.json")}
         _expect(isinstance(info["command"], str), "command is no text")
-        _expect(isinstance(info["config"], dict), "config is no object")
+        for part in ("config", "details"):
+            _expect(isinstance(info[part], dict), f"{part} is no object")
         return info
 
 
@@ -259,4 +300,10 @@ def _chance(cell: str) -> float:
 def _integer(cell: str, low: int = -LARGEST, high: int = LARGEST) -> int:
     if not low <= (found := int(cell)) <= high:
         raise ValueError(f"{cell} is not from {low} to {high}")
+    return found
+
+
+def _at(found: Any, keys: tuple[str, ...]) -> Any:
+    for key in keys:
+        found = found.get(key) if isinstance(found, Mapping) else None
     return found

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import numpy.typing as npt
 
-from consistency.data.images import Decode, ImageLimits
 from consistency.data.reading import Decoding
 from consistency.errors import CacheError, ImageError
+from consistency.options import Decode, ImageLimits
 from embedcache.extract import NOT_FINITE
 from embedcache.pipeline import Encoder
 from embedcache.segments import Kind

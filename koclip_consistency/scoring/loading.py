@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,9 @@ from consistency.backbone.state_dict import read_state_dict
 from consistency.data.inputs import Inputs
 from consistency.errors import CacheError, InputError
 from consistency.evaluation.controls import competes
-from consistency.options import Encoding, Source
+from consistency.options import Device, Encoding, Source
 from consistency.progress import Progress, silent
-from consistency.runs.read import Run, read_run
+from consistency.runs.read import Run, read_options, read_run
 from consistency.scale import SCORES
 from embedcache.fingerprint import difference, fingerprint
 from embedcache.store import STORES, EmbeddingCache
@@ -39,7 +40,7 @@ def load_scorer(
     system: str | None = None,
     backbone: str | None = None,
     cache: Path = Path("cache"),
-    device: str = "auto",
+    device: Device = "auto",
     threads: int | None = None,
     progress: Progress = silent,
 ) -> Scorer:
@@ -120,11 +121,12 @@ def _thresholds(run: Run) -> dict[str, SimilarityModel]:
         raise InputError(f"{path} is damaged ({type(error).__name__}: {error}): run similarity again") from error
 
 
-def _encoding(run: Run, *, cache: Path, device: str, threads: int | None) -> Encoding:
+def _encoding(run: Run, *, cache: Path, device: Device, threads: int | None) -> Encoding:
     """The run's encoding, with this machine's cache and device. Raises InputError where run.json lacks it."""
     try:
         recorded, _ = run.config["encoding"], run.info["fingerprint"]
-        return Encoding(**{**recorded, "cache": cache, "device": device, "threads": threads, "extract": True})
+        encoding: Encoding = read_options(run.path / "run.json", recorded, Encoding, complete=False)
+        return replace(encoding, cache=cache, device=device, threads=threads, extract=True)
     except (KeyError, TypeError) as error:
         raise InputError(
             f"{run.path / 'run.json'} does not say how images were encoded, in words this version knows ({error}): "

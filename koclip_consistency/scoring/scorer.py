@@ -9,11 +9,10 @@ import numpy.typing as npt
 
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.data.hashtags import hashtag_fault
-from consistency.data.images import ImageLimits
 from consistency.data.inputs import Inputs
 from consistency.data.pairs import Skipped
 from consistency.errors import ImageError, InputError
-from consistency.options import Source
+from consistency.options import ImageLimits, Source
 from embedcache.extract import NOT_FINITE
 from embedcache.store import valid_rows
 from heads.familiarity import Familiarity

@@ -1,8 +1,14 @@
-"""What a person sees: progress bars, tables and notes on stderr (the only module beside cli.py that knows rich)."""
+"""What a person sees: tables on stdout, notes and progress bars on stderr, everything in the log file."""
 
+import json
+import os
+import sys
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from datetime import datetime
+from types import TracebackType
+from typing import IO, Any
 
 from rich import table
 from rich.cells import cell_len
@@ -11,7 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
+from consistency.durable import check_output
 from consistency.evaluation.results import NO_BACKBONE
+from consistency.options import Display
 from consistency.progress import Advance, Progress, Reporter, silent
 from consistency.text import METRIC_TITLES, SPLITS, interval_text, visible, with_interval
 from koclip_consistency.screen.tables import Table, leaders_table
@@ -41,25 +49,80 @@ class _Bars(RichProgress):
 
 
 class Screen:
-    """Writes to stderr, so that stdout carries `--json` alone. `quiet` leaves errors only."""
+    """Answers go to stdout, notes and progress to stderr.
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, highlight=False)
-        self.quiet = quiet
+    Parameters
+    ----------
+    display
+        `as_json`: the answer is one JSON value and tables are left out. `quiet`: errors only. `verbose`: details too.
+        `log_file`: everything that is shown also goes there, with times.
+
+    Notes
+    -----
+    A table on a terminal is aligned; on a pipe its cells are separated by tabs, neither wrapped nor padded. With
+    NO_COLOR set nothing of an escape sequence is written, so that there are no progress bars either.
+    """
+
+    def __init__(self, display: Display | None = None) -> None:
+        self.display = display or Display()
+        self.console, self.stdout = _console(stderr=True), _console(stderr=False)
+        self._log: IO[str] | None = None
         self._running: _Bars | None = None
 
+    def __enter__(self) -> "Screen":
+        if self.display.log_file is not None:
+            check_output(self.display.log_file)
+            self._log = self.display.log_file.open("a", encoding="utf-8")
+            self._write_log(" ".join(sys.argv))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and not isinstance(error, SystemExit):
+            lines = "".join(traceback.format_exception(error))
+            self._write_log(lines.rstrip())
+            if self.display.verbose:
+                self.console.print(visible_lines(lines), soft_wrap=True, markup=False)
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def _write_log(self, text: str) -> None:
+        if self._log is not None:
+            now = datetime.now().astimezone().isoformat(timespec="milliseconds")
+            print(now, text, file=self._log, flush=True)
+
     def note(self, message: str) -> None:
-        if not self.quiet:
+        """A line beside the answer."""
+        self._write_log(message)
+        if not self.display.quiet:
             self.console.print(visible(message), soft_wrap=True, markup=False)
 
+    def detail(self, message: str) -> None:
+        """A line that only --verbose and the log file show."""
+        self._write_log(message)
+        if self.display.verbose:
+            self.console.print(visible(message), soft_wrap=True, markup=False, style="dim")
+
+    def json(self, value: Any) -> None:
+        """The answer as JSON, with --json."""
+        if self.display.as_json:
+            print(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
+
     def table(self, shown: Table) -> None:
-        if self.quiet:
+        """The answer as a table, without --json and --quiet."""
+        self._write_log("\n".join([shown.title, *_separated(shown)]))
+        if self.display.quiet or self.display.as_json:
             return
-        self.console.print(Text(shown.title, style="bold"), soft_wrap=True)
+        if not self.stdout.is_terminal:
+            print("\n".join([visible(shown.title), *_separated(shown), ""]), flush=True)
+            return
+        self.stdout.print(Text(shown.title, style="bold"), soft_wrap=True)
         # A table too wide runs over the edge: a figure that is cut reads as another one.
-        wide = Console(stderr=True, highlight=False, width=max(self.console.width, _least_width(shown)))
+        wide = _console(stderr=False, width=max(self.stdout.width, _least_width(shown)))
         wide.print(_grid(shown))
-        self.console.print()
+        self.stdout.print()
 
     def live(self, shown: Table) -> None:
         """Show the table under the running progress bar, in place of an earlier one; nothing where no bar is shown."""
@@ -75,7 +138,7 @@ class Screen:
         timed = any("seconds" in entry for entry in entries)
         for seconds, intervals in ((timed, True), (False, True), (timed, False)):
             tables = self._results(title, entries, seconds=seconds, intervals=intervals)
-            if all(_least_width(shown) <= self.console.width for shown in tables):
+            if not self.stdout.is_terminal or all(_least_width(shown) <= self.stdout.width for shown in tables):
                 break
         for shown in tables:
             self.table(shown)
@@ -84,7 +147,7 @@ class Screen:
         self, title: str, entries: Sequence[Mapping[str, Any]], *, seconds: bool, intervals: bool
     ) -> list[Table]:
         several = len({entry["backbone"] for entry in entries if entry["backbone"] != NO_BACKBONE}) > 1
-        below = intervals and self.console.width < WIDE
+        below = intervals and self.stdout.is_terminal and self.stdout.width < WIDE
         columns = ["system", *["backbone"] * several, *METRIC_TITLES.values(), *["seconds"] * seconds]
         sections: dict[tuple[str, str, int], list[list[object]]] = {}
         for entry in entries:
@@ -105,12 +168,12 @@ class Screen:
 
     @property
     def progress(self) -> Progress:
-        return silent if self.quiet or not self.console.is_terminal else self._bars
+        return silent if self.display.quiet or not self.console.is_terminal else self._bars
 
     @property
     def reporter(self) -> Reporter:
         """What a workflow reports to this screen."""
-        return Reporter(self.progress, self.note, lambda leaders: self.live(leaders_table(leaders)))
+        return Reporter(self.progress, self.note, self.detail, lambda leaders: self.live(leaders_table(leaders)))
 
     @contextmanager
     def _bars(self, description: str, total: int | None) -> Iterator[Advance]:
@@ -135,6 +198,21 @@ class Screen:
                 yield advance
             finally:
                 self._running = None
+
+
+def visible_lines(text: str) -> str:
+    """`visible` of every line."""
+    return "\n".join(map(visible, text.splitlines()))
+
+
+def _console(*, stderr: bool, width: int | None = None) -> Console:
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    return Console(stderr=stderr, highlight=False, width=width, force_terminal=False if plain else None)
+
+
+def _separated(shown: Table) -> list[str]:
+    """Header and rows, cells separated by tabs."""
+    return ["\t".join(map(visible, row)) for row in (shown.columns, *shown.rows)]
 
 
 def _column_width(shown: Table, i: int) -> int:

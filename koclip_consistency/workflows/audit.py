@@ -1,7 +1,7 @@
 """`audit`: which labels of a data set are doubtful, told by heads that have never seen the row's image."""
 
 import csv
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.backbone.embeddings import PairEmbeddings
-from consistency.data.inputs import read_inputs
 from consistency.data.pairs import PairTable, merge_repeats
 from consistency.data.splits import Split, make_divisions
 from consistency.errors import DataError, os_errors_as
 from consistency.evaluation.doubt import Precision, doubts, precision_at_moved, ranking
 from consistency.evaluation.results import Audited
-from consistency.options import Encoding, Evaluation, Source
-from consistency.progress import Progress, silent
+from consistency.options import AuditOptions
+from consistency.progress import QUIET, Progress, Reporter, silent
 from consistency.report.page import write_report
 from consistency.runs.read import read_run
 from consistency.text import number
 from heads.config import HeadConfig
 from heads.model import TrainedHead
 from heads.train import Job, train_heads
-from koclip_consistency.workflows.encode import encode_pairs
-from koclip_consistency.workflows.trial import Clock, Outcome, check_run, open_run, predictions_of, write_run
+from koclip_consistency.workflows.trial import Answers, Outcome, Trial
 
 SYSTEM = "heads-audit"
 CLEAN_COLUMNS = ("row", "clean_score")
@@ -84,38 +82,30 @@ def out_of_fold(
     return total / repeats, divisions[0]
 
 
-def run_audit(
-    source: Source,
-    encoding: Encoding,
-    evaluation: Evaluation,
-    *,
-    folds: int = 5,
-    repeats: int = 5,
-    top: int = 24,
-    clean: Path | None = None,
-    progress: Progress = silent,
-) -> Audit:
-    """Rank all labels by doubt; writes `audit.csv`, `report.html` (the first `top`) and the judges' own predictions.
+def run_audit(options: AuditOptions, reporter: Reporter = QUIET) -> Audit:
+    """Rank all labels by doubt; writes `audit.csv`, `report.html` and the judges' own predictions.
 
-    repeats: divisions into folds, each with a seed of its own; their probabilities are averaged. clean: a CSV of
-    `row, clean_score`, against which the ranking is measured.
+    With `clean`, a CSV of `row, clean_score`, the ranking is measured against clean labels.
     """
-    clock = Clock()
-    check_run(evaluation, "audit")
-    inputs = read_inputs(source, near_duplicates=evaluation.near_duplicates, progress=progress)
-    table = inputs.table
-    truth = read_clean(clean, table) if clean else None
+    trial = Trial("audit", options, reporter)
+    inputs, table, source = trial.inputs, trial.inputs.table, options.source
+    truth = read_clean(options.clean, table) if options.clean else None
     merged = merge_repeats(table, inputs.identity, source.on_conflict)
-    encoded = encode_pairs(inputs, encoding, source, progress=progress)
-    clock.lap("encode")
+    encoded = trial.encode()
     rows = encoded.usable(np.flatnonzero(merged.kept))
     if not len(rows):
         raise DataError(f"none of the {len(table)} rows has an image that can be used")
-    labels, pictures = merged.scores[rows] - 1, inputs.alike[rows]
+    labels, images = merged.scores[rows] - 1, inputs.alike[rows]
     chances, division = out_of_fold(
-        encoded.at(rows), labels, pictures, folds=folds, repeats=repeats, seed=evaluation.seed, progress=progress
+        encoded.at(rows),
+        labels,
+        images,
+        folds=options.folds,
+        repeats=options.repeats,
+        seed=options.evaluation.seed,
+        progress=reporter.progress,
     )
-    clock.lap("judge")
+    trial.clock.lap("judge")
     doubt, suggested = doubts(chances, labels)
     repeats_of = _repeats(table, merged.first)
     audited = [
@@ -133,47 +123,30 @@ def run_audit(
         for rank, at in enumerate(ranking(doubt), start=1)
         for row in [rows[at]]
     ]
-    precision = None if truth is None else precision_at_moved(doubt, truth[rows] != labels + 1, pictures)
+    precision = None if truth is None else precision_at_moved(doubt, truth[rows] != labels + 1, images)
     fold = np.full(len(table), -1, dtype=np.int64)
     fold[rows] = division
-    fold = fold[merged.first]  # a merged repeat stands in the fold of the row that was kept
-    split = Split(
+    trial.split = Split(
         protocol="grouped",
-        seed=evaluation.seed,
+        seed=options.evaluation.seed,
         side=np.full(len(table), "train", dtype=object),
-        fold=fold,
+        fold=fold[merged.first],  # a merged repeat stands in the fold of the row that was kept
         kept=merged.kept,
         labels=merged.scores - 1,
     )
-    result = predictions_of(SYSTEM, encoding, inputs, split, rows, probabilities=chances, side="cv")
-    folder = open_run(evaluation, "audit", encoding.backbone)
+    trial.add(SYSTEM, rows, Answers(probabilities=chances), side="cv")
+    folder = trial.open()
     folder.write_audit(audited)
-    outcome = write_run(
-        folder,
-        inputs,
-        split,
-        [result],
-        encoded.skipped,
-        encoded.position >= 0,
-        options={
-            "source": source,
-            "encoding": encoding,
-            "evaluation": evaluation,
-            "folds": folds,
-            "repeats": repeats,
-            "top": top,
-            "clean": clean,
-            "head": HeadConfig().as_dict(),
-            "precision": precision,
-            "extraction": encoded.report,
-        },
-        seed=evaluation.seed,
+    judges = options.folds * options.repeats
+    outcome = trial.finish(
+        usable=encoded.position >= 0,
+        skipped=encoded.skipped,
         fields=encoded.cache.fields,
-        clock=clock,
+        details={"head": HeadConfig().as_dict(), "precision": precision, "extraction": encoded.report},
+        notes=(f"judges: {judges} heads, none of which has seen the images it judges", encoded.note),
     )
     write_report([read_run(folder.path)], folder.path / "report.html", images=source.images)
-    notes = (f"judges: {folds * repeats} heads, none of which has seen the images it judges", encoded.note)
-    return Audit(replace(outcome, notes=(*outcome.notes, *notes)), audited, precision)
+    return Audit(outcome, audited, precision)
 
 
 def read_clean(path: Path, table: PairTable) -> Ints:

@@ -21,7 +21,7 @@ NOT_STORED = "the cache lacks its image or its hashtag: run extract"
 
 
 def chosen(choice: CacheChoice) -> list[EmbeddingCache]:
-    caches = [cache for cache in list_caches(choice.root) if cache.fingerprint.startswith(choice.fingerprint or "")]
+    caches = [cache for cache in list_caches(choice.cache) if cache.fingerprint.startswith(choice.fingerprint or "")]
     backbone = choice.backbone
     if backbone is None:
         return caches
@@ -33,7 +33,7 @@ def chosen(choice: CacheChoice) -> list[EmbeddingCache]:
 
 
 def only_one(choice: CacheChoice) -> EmbeddingCache:
-    caches, root = chosen(choice), choice.root
+    caches, root = chosen(choice), choice.cache
     if len(caches) == 1:
         return caches[0]
     if not caches:
@@ -83,7 +83,7 @@ def cache_compact(choice: CacheChoice) -> list[dict[str, Any]]:
 
 def others(choice: CacheChoice) -> list[dict[str, Any]]:
     """What `gc` would remove: everything but the sets chosen. Raises InputError where nothing would be kept."""
-    kept, root = {cache.fingerprint for cache in chosen(choice)}, choice.root
+    kept, root = {cache.fingerprint for cache in chosen(choice)}, choice.cache
     if not kept:
         raise InputError(f"{root} holds no such embeddings, so nothing would be kept: `cache info` lists what is there")
     return [entry for entry in cache_info(CacheChoice(root)) if entry["fingerprint"] not in kept]

@@ -12,15 +12,15 @@ from consistency.data.splits import with_folds
 from consistency.durable import check_folder, check_output, write_file
 from consistency.errors import InputError
 from consistency.evaluation.health import Health, check
-from consistency.options import Evaluation, Source
-from consistency.progress import Progress, silent
+from consistency.options import DataSplitOptions, Source
+from consistency.progress import QUIET, Progress, Reporter, silent
 from consistency.runs.folder import split_csv
 from demo.dataset import is_drawing, write_demo
-from koclip_consistency.workflows.trial import describe_division, split_table
+from koclip_consistency.workflows.division import describe_division, split_table
 
 
 @dataclass(frozen=True)
-class Division:
+class WrittenSplit:
     """A split that was written to a file. rows: kept rows of each side; notes: its leakage, line by line."""
 
     path: Path
@@ -43,28 +43,29 @@ def check_data(source: Source, *, controls: bool = False, progress: Progress = s
     return check(table, files, limits=source.limits, controls=controls, progress=progress)
 
 
-def write_division(
-    source: Source, evaluation: Evaluation, out: Path, *, folds: int | None = None, progress: Progress = silent
-) -> Division:
-    """Draw the split that a command with these options would draw, and write it to `out`, as runs write split.csv.
+def write_split(options: DataSplitOptions, reporter: Reporter = QUIET) -> WrittenSplit:
+    """Draw the split that a command with these options would draw, and write it as runs write split.csv.
 
     Where no image is found, images are told apart by name.
     """
+    source, evaluation, out = options.source, options.evaluation, options.file
     if out.exists() and source.data.exists() and out.samefile(source.data):
         raise InputError(f"-o {out} is the pair table itself: name another file")
     check_output(out)
-    inputs = read_inputs(source, near_duplicates=evaluation.near_duplicates, pictures_needed=False, progress=progress)
+    inputs = read_inputs(
+        source, near_duplicates=evaluation.near_duplicates, pictures_needed=False, progress=reporter.progress
+    )
     split = split_table(inputs, source, evaluation)
-    if folds:
-        split = with_folds(split, folds)
+    if options.folds:
+        split = with_folds(split, options.folds)
     write_file(out, split_csv(inputs.table, split))
     list_skipped(out, inputs.skipped)
     blind = ("no image was found: images are told apart by name",) * inputs.none_found
-    return Division(
+    return WrittenSplit(
         path=out,
         protocol=split.protocol,
         rows={side: len(split.rows(side)) for side in ("train", "test")},
-        folds=folds,
+        folds=options.folds,
         leakage=leakage(split, inputs.identity, inputs.table.hashtags, inputs.scenes),
         notes=(*describe_division(split, inputs).notes, *blind),
         skipped=inputs.skipped,

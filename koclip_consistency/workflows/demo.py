@@ -1,9 +1,10 @@
 """`demo`: a drawn data set, every system on it with the packaged backbone, and the report."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from consistency.options import Encoding, Evaluation, Source, as_config
-from consistency.progress import Reporter
+from consistency.options import AuditOptions, DemoOptions, Evaluation, Output, Source, as_config
+from consistency.progress import QUIET, Reporter
 from consistency.report.page import write_report
 from consistency.report.plots import result_figures
 from demo.dataset import write_demo
@@ -16,47 +17,33 @@ IMAGES, QUICK_IMAGES = 180, 60
 AUDITS = 3  # divisions into folds
 
 
-def run_demo(
-    *,
-    out: Path | None,
-    runs: Path,
-    cache: Path,
-    seed: int,
-    quick: bool,
-    device: str,
-    threads: int | None,
-    reporter: Reporter,
-) -> Outcome:
+def run_demo(options: DemoOptions, reporter: Reporter = QUIET) -> Outcome:
     """Everything on the drawn data set, split by image; ends with `report.html` in the run folder."""
-    encoding = Encoding(backbone="tiny", cache=cache, device=device, threads=threads)
-    plan = as_config(encoding=encoding, seed=seed, quick=quick)
-    folder = open_suite(out, runs=runs, command="demo", backbone="tiny", plan=plan)
+    encoding, seed = replace(options.encoding, backbone="tiny"), options.seed
+    folder = open_suite(options.output, command="demo", backbone="tiny", config=as_config(options))
     source = Source(data=folder.path / "data" / "combined_data.csv", images=folder.path / "data" / "image")
     if not source.data.is_file():
         reporter.say(f"Drawing the demo data set: {source.data.parent}")
-        write_demo(source.data.parent, seed=seed, images=QUICK_IMAGES if quick else IMAGES)
+        write_demo(source.data.parent, seed=seed, images=QUICK_IMAGES if options.quick else IMAGES)
 
     def audit(out: Path) -> Outcome:
-        clean = source.data.parent / "clean_labels.csv"
-        evaluation = Evaluation(seed=seed, out=out)
-        return run_audit(source, encoding, evaluation, repeats=AUDITS, clean=clean, progress=reporter.progress).outcome
+        audit_options = AuditOptions(
+            repeats=AUDITS,
+            clean=source.data.parent / "clean_labels.csv",
+            source=source,
+            encoding=encoding,
+            evaluation=Evaluation(seed=seed),
+            output=Output(out=out),
+        )
+        return run_audit(audit_options, reporter).outcome
 
-    steps = system_steps(
-        source,
-        encoding,
-        "grouped",
-        seed,
-        recipes=("default",),
-        epochs=QUICK_EPOCHS if quick else None,
-        reporter=reporter,
-    )
-    steps.append(Step("audit", audit))
-    done = run_steps(folder, steps, reporter.say)
+    epochs = QUICK_EPOCHS if options.quick else None
+    steps = system_steps(source, encoding, "grouped", seed, finetune=(None,), epochs=epochs, reporter=reporter)
+    done = run_steps(folder, [*steps, Step("audit", audit)], reporter.say)
     results = [line.result for line in distinct_results(done)]
-    tested = [result for result in results if result.predictions.split == "test"]
-    folder.write_results(tested)
-    folder.write_files(result_figures(tested))
-    write_report([step.run for step in done], folder.path / "report.html", images=source.images)
-    close_suite(folder, plan, seed, done)
     shown = tuple(result for result in results if result.predictions.split == "test")
+    folder.write_results(shown)
+    folder.write_files(result_figures(shown))
+    write_report([step.run for step in done], folder.path / "report.html", images=source.images)
+    close_suite(folder, seed, done)
     return Outcome(folder.path, shown, skipped_of(done), notes=notes_of(done[:1]) + folder.notes)

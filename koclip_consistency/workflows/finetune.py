@@ -1,18 +1,16 @@
 """`finetune`: the encoders and a head end to end, straight from images; the embedding cache takes no part."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from consistency.backbone.model import load_backbone
 from consistency.backbone.resolve import fingerprint_fields, resolve_backbone
-from consistency.data.inputs import read_inputs, refuse_skipped
+from consistency.data.inputs import refuse_skipped
 from consistency.evaluation.controls import PEEKED
-from consistency.options import Encoding, Evaluation, Source
-from consistency.progress import Progress, silent
+from consistency.options import FinetuneOptions
+from consistency.progress import QUIET, Reporter
 from consistency.report.plots import training_png
 from finetune.checkpoint import Cadence, discard
 from finetune.config import FinetuneConfig
@@ -20,60 +18,51 @@ from finetune.model import save_finetuned
 from finetune.train import FinetuneResult, Prepared, finetune, prepare
 from heads.model import load_head
 from koclip_consistency.workflows.encode import set_threads
-from koclip_consistency.workflows.trial import (
-    Clock,
-    Outcome,
-    check_run,
-    controls,
-    open_run,
-    predictions_of,
-    resumable,
-    split_table,
-    write_run,
-)
+from koclip_consistency.workflows.trial import Answers, Outcome, Trial
 
 Recipe = Literal["default", "paper"]
 SYSTEMS: dict[Recipe, str] = {"default": "finetune", "paper": "finetune-paper"}
 AUTOCAST = {"fp32": "none", "bf16": "bf16", "fp16": "fp16"}
 
 
-def run_finetune(
-    source: Source,
-    encoding: Encoding,
-    evaluation: Evaluation,
-    *,
-    recipe: Recipe = "default",
-    changes: Mapping[str, Any] | None = None,
-    head_changes: Mapping[str, Any] | None = None,
-    like: Path | None = None,
-    cadence: Cadence | None = None,
-    progress: Progress = silent,
-) -> Outcome:
+# Options of the command that replace settings of the recipe, and of its head, where they are given.
+SETTINGS = (
+    "epochs",
+    "max_steps",
+    "lr",
+    "head_lr",
+    "batch_by",
+    "accumulation",
+    "micro_batch",
+    "average",
+    "patience",
+    "refit",
+    "crop",
+    "flip",
+    "freeze",
+    "lora",
+    "gradient_checkpointing",
+)
+HEAD_SETTINGS = ("loss", "class_weights")
+
+
+def run_finetune(options: FinetuneOptions, reporter: Reporter = QUIET) -> Outcome:
     """Fine-tune on the train rows, answer for the test rows, keep the tuned backbone in `model/`.
 
-    The default recipe stops early on rows split off train, then trains as long on all of train. The published one has
-    no such rows: it keeps its last epoch, and the epoch that was best on the test rows stands beside it under a name
-    that says so. `changes` are settings of FinetuneConfig that replace the recipe's, `head_changes` of its HeadConfig.
-    like: a run of `heads` whose kind of head to begin with, trained here: the run's own may have learned from rows that
-    are validated here.
+    The default recipe stops early on rows split off train, then retrains on all of train for that many epochs. The
+    published one has no such rows: it keeps its last epoch, and the epoch that was best on the test rows stands beside
+    it under a name that says so. `like` is a run of `heads` whose kind of head to begin with, trained here: the run's
+    own may have learned from rows that are validated here.
     """
-    clock = Clock()
-    config = FinetuneConfig.paper() if recipe == "paper" else FinetuneConfig.default()
-    chosen: dict[str, Any] = {"decode": encoding.decode, **(changes or {})}
-    if encoding.precision != "auto":
-        chosen["autocast"] = AUTOCAST[encoding.precision]
-    if like is not None:
-        chosen |= {"head": load_head(like).config, "warm_start": True}
-    config = replace(config, **chosen)
-    config = replace(config, head=replace(config.head, **(head_changes or {})))
-    check_run(evaluation, "finetune")
-    inputs = read_inputs(source, near_duplicates=evaluation.near_duplicates, progress=progress)
-    split = split_table(inputs, source, evaluation, validation=recipe == "default")
+    recipe: Recipe = options.preset or "default"
+    config = config_of(options)
+    trial = Trial("finetune", options, reporter, validation=recipe == "default")
+    encoding, split, inputs = options.encoding, trial.split, trial.inputs
     resolved = resolve_backbone(encoding.backbone, revision=encoding.revision)
     set_threads(encoding.threads)
     # Master weights are fp32 whatever --precision says: it names the autocast.
     backbone = load_backbone(resolved, device=encoding.device, precision="fp32", decode=encoding.decode)
-    clock.lap("load")
+    trial.clock.lap("load")
     prepared = prepare(
         backbone,
         inputs.table,
@@ -83,64 +72,67 @@ def run_finetune(
         split.rows("val") if recipe == "default" else None,
         split.rows("test"),
         config,
-        seed=evaluation.seed,
+        seed=options.evaluation.seed,
         class_weights_from=split.labels[split.kept] if recipe == "paper" else None,
-        limits=source.limits,
+        limits=options.source.limits,
         workers=encoding.workers,
-        progress=progress,
+        progress=reporter.progress,
     )
     unusable = prepared.data.skipped
-    refuse_skipped(unusable, source.on_error)
-    clock.lap("decode")
-    folder = open_run(evaluation, "finetune", encoding.backbone)
-    with resumable("--resume", folder.path):
+    refuse_skipped(unusable, options.source.on_error)
+    trial.clock.lap("decode")
+    folder = trial.open()
+    with trial.resumable():
         tuned = finetune(
             prepared,
             out=folder.path,
-            resume=evaluation.resume is not None,
-            cadence=cadence,
-            progress=progress,
+            resume=options.output.resume is not None,
+            cadence=Cadence(options.checkpoint_steps, options.checkpoint_minutes),
+            progress=reporter.progress,
         )
-    clock.lap("train")
+    trial.clock.lap("train")
     test = tuned.rows["test"]
     # Controls validate nothing, so they learn from the validation rows too: the same controls as beside heads.
-    learned = np.flatnonzero(split.kept & (split.side != "test"))
-    results = controls(inputs, split, prepared.data.usable(learned), test)
+    trial.add_controls(prepared.data.usable(np.flatnonzero(split.kept & (split.side != "test"))), test)
     system = SYSTEMS[recipe]
-    kept = predictions_of(system, encoding, inputs, split, test, probabilities=tuned.probabilities["test"])
-    results.append(kept)
+    kept = trial.add(system, test, Answers(probabilities=tuned.probabilities["test"]))
     peeked: tuple[str, ...] = ()
     if tuned.best_test is not None:
         best = f"{system}{PEEKED}"
         peeked = (f"{best} is epoch {tuned.best_epoch}, picked on the test rows as published: no fair figure",)
-        results.append(predictions_of(best, encoding, inputs, split, test, probabilities=tuned.best_test))
+        trial.add(best, test, Answers(probabilities=tuned.best_test))
     save_finetuned(folder.path, tuned.model)
     folder.write_file("training_results.png", training_png(tuned.history, final=kept.metrics))
-    outcome = write_run(
-        folder,
-        inputs,
-        split,
-        results,
-        inputs.skipped + unusable,
-        prepared.data.image_index >= 0,
-        options={
-            "source": source,
-            "encoding": encoding,
-            "evaluation": evaluation,
-            "recipe": recipe,
+    outcome = trial.finish(
+        usable=prepared.data.image_index >= 0,
+        skipped=inputs.skipped + unusable,
+        fields=fingerprint_fields(resolved, decode=encoding.decode, precision="fp32"),
+        details={
             "finetune": prepared.config.as_dict(),
-            "like": like,
             "kept_epoch": tuned.kept_epoch,
             "share": tuned.share,
             "best_epoch": tuned.best_epoch,
         },
-        seed=evaluation.seed,
-        fields=fingerprint_fields(resolved, decode=encoding.decode, precision="fp32"),
-        clock=clock,
         notes=(*_notes(prepared, tuned), *peeked),
     )
     discard(folder.path)  # only a finished run needs its checkpoint no more
     return outcome
+
+
+def config_of(options: FinetuneOptions) -> FinetuneConfig:
+    """The recipe's settings, with those that the options replace."""
+    config = FinetuneConfig.paper() if options.preset == "paper" else FinetuneConfig.default()
+    chosen: dict[str, Any] = {"decode": options.encoding.decode}
+    if options.batch_size != "auto":
+        chosen |= {"batch_size": options.batch_size, "micro_batch": None}
+    chosen |= {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
+    if options.encoding.precision != "auto":
+        chosen["autocast"] = AUTOCAST[options.encoding.precision]
+    if options.like is not None:
+        chosen |= {"head": load_head(options.like).config, "warm_start": True}
+    config = replace(config, **chosen)
+    of_head = {name: value for name in HEAD_SETTINGS if (value := getattr(options, name)) is not None}
+    return replace(config, head=replace(config.head, **of_head))
 
 
 def _notes(prepared: Prepared, tuned: FinetuneResult) -> tuple[str, ...]:

@@ -7,27 +7,37 @@ from typing import Any
 
 from consistency.data.inputs import read_inputs
 from consistency.data.pairs import PairTable
-from consistency.data.splits import Protocol
 from consistency.evaluation.controls import CONTROLS
 from consistency.evaluation.intervals import LEVEL, RESAMPLES
 from consistency.evaluation.metrics import METRICS
 from consistency.evaluation.results import Result
-from consistency.options import Encoding, Evaluation, Source, as_config
-from consistency.progress import Reporter
+from consistency.options import (
+    Encoding,
+    Evaluation,
+    FinetuneOptions,
+    HeadsOptions,
+    Output,
+    PaperOptions,
+    Preset,
+    Protocol,
+    SimilarityOptions,
+    Source,
+    as_config,
+)
+from consistency.progress import QUIET, Reporter
 from consistency.report.page import write_report
 from consistency.runs.folder import RunFolder
 from consistency.text import METRIC_TITLES, number, slug, to_csv, with_interval
 from koclip_consistency.workflows.encode import resolve
-from koclip_consistency.workflows.finetune import Recipe as FinetuneRecipe
 from koclip_consistency.workflows.finetune import run_finetune
-from koclip_consistency.workflows.heads import Recipe as HeadRecipe
-from koclip_consistency.workflows.heads import run_heads
+from koclip_consistency.workflows.heads import recipe_of, run_heads
 from koclip_consistency.workflows.similarity import run_similarity
 from koclip_consistency.workflows.suite import Done, Step, close_suite, notes_of, open_suite, run_steps, skipped_of
 from koclip_consistency.workflows.trial import Outcome
 
 PROTOCOLS: tuple[Protocol, ...] = ("grouped", "paper")  # of the table, in its order
 QUICK_EPOCHS = 2
+PAPER_FOLDS = 5
 CHOSEN = ("macro_f1", "qwk")  # what backbones are compared by
 
 
@@ -38,83 +48,77 @@ def system_steps(
     seed: int,
     *,
     prefix: str = "",
-    recipes: Sequence[FinetuneRecipe] = ("paper", "default"),
+    finetune: Sequence[Preset | None] = ("paper", None),
     epochs: int | None = None,
-    own_heads: HeadRecipe = "grid",
+    grid: bool = True,
     reporter: Reporter,
 ) -> list[Step]:
-    """Every system on one backbone under one protocol, with the fine-tuning `recipes` asked for.
+    """Every system on one backbone under one protocol.
 
-    The published heads answer both ways, for the held-out rows and by 5-fold cross-validation.
+    The published heads answer both ways, for the test rows and by cross-validation. The published recipes decode images
+    as the published scripts did, ours as `encoding` says.
 
-    The published recipes decode images as the published scripts did, ours as `encoding` says.
+    Parameters
+    ----------
+    finetune
+        The recipes of fine-tuning: "paper", and None for the default one.
+    epochs
+        Epochs of fine-tuning, None for the recipe's.
+    grid
+        Choose our head by a grid, or train the default one.
     """
     published = replace(encoding, decode="published")
-    progress = reporter.progress
+    evaluation = Evaluation(protocol=protocol, seed=seed)
 
-    def evaluation(out: Path) -> Evaluation:
-        return Evaluation(protocol, seed, out=out, resume=out if RunFolder.is_unfinished(out) else None)
+    def output(out: Path) -> Output:
+        return Output(resume=out) if RunFolder.is_unfinished(out) else Output(out=out)
 
     def similarity(out: Path) -> Outcome:
-        return run_similarity(source, encoding, evaluation(out), progress=progress)
+        return run_similarity(
+            SimilarityOptions(source=source, encoding=encoding, evaluation=evaluation, output=output(out)), reporter
+        )
 
-    def heads(recipe: HeadRecipe, how: Encoding) -> Step:
-        def work(out: Path) -> Outcome:
-            return run_heads(
-                source,
-                how,
-                evaluation(out),
-                recipe=recipe,
-                progress=progress,
-                live=reporter.leaders,
-            )
+    def heads(options: HeadsOptions) -> Step:
+        options = replace(options, source=source, evaluation=evaluation)
+        recipe = recipe_of(options)
+        return Step(
+            f"{prefix}heads" if recipe == "default" else f"{prefix}heads-{recipe}",
+            lambda out: run_heads(replace(options, output=output(out)), reporter),
+        )
 
-        return Step(f"{prefix}heads" if recipe == "default" else f"{prefix}heads-{recipe}", work)
-
-    def finetune(recipe: FinetuneRecipe, how: Encoding) -> Step:
-        def work(out: Path) -> Outcome:
-            changes = {} if epochs is None else {"epochs": epochs}
-            return run_finetune(source, how, evaluation(out), recipe=recipe, changes=changes, progress=progress)
-
-        return Step(f"{prefix}finetune-{recipe}" if recipe == "paper" else f"{prefix}finetune", work)
+    def tuned(preset: Preset | None) -> Step:
+        how = published if preset else encoding
+        options = FinetuneOptions(epochs=epochs, source=source, encoding=how, evaluation=evaluation, preset=preset)
+        return Step(
+            f"{prefix}finetune-{preset}" if preset else f"{prefix}finetune",
+            lambda out: run_finetune(replace(options, output=output(out)), reporter),
+        )
 
     return [
         Step(f"{prefix}similarity", similarity),
-        heads("paper", published),
-        heads(own_heads, encoding),
-        *(finetune(recipe, published if recipe == "paper" else encoding) for recipe in recipes),
+        heads(HeadsOptions(encoding=published, preset="paper", folds=PAPER_FOLDS)),
+        heads(HeadsOptions(encoding=encoding, grid=grid)),
+        *map(tuned, finetune),
     ]
 
 
-def run_paper(
-    source: Source,
-    encodings: Sequence[Encoding],
-    *,
-    seed: int,
-    runs: Path,
-    out: Path | None,
-    finetune: bool,
-    quick: bool,
-    reporter: Reporter,
-) -> Outcome:
+def run_paper(options: PaperOptions, reporter: Reporter = QUIET) -> Outcome:
     """The table as `paper.csv`, `paper.md`, `metrics.json` and `report.html`; every run is kept in a folder of its own.
 
-    The same command with the same --out goes on where it stopped.
+    The same command with the same --out continues where it stopped.
     """
+    source, seed = options.source, options.evaluation.seed
+    encodings = [replace(options.encoding, backbone=backbone) for backbone in options.backbones]
     for encoding in encodings:
-        resolve(encoding)  # of several the last may be missing: it would be told after hours with the others
+        resolve(encoding)  # the last one may be missing, which would show only after hours with the others
     inputs = read_inputs(source)
-    plan = as_config(
-        source=source,
-        encodings=list(encodings),
-        seed=seed,
-        finetune=finetune,
-        quick=quick,
-        data_digest=inputs.table.digest,
-        pictures_digest=inputs.pictures_digest,
+    folder = open_suite(
+        options.output,
+        command="paper",
+        backbone="+".join(options.backbones),
+        config=as_config(options),
+        digests={"data_digest": inputs.table.digest, "pictures_digest": inputs.pictures_digest},
     )
-    label = "+".join(encoding.backbone for encoding in encodings)
-    folder = open_suite(out, runs=runs, command="paper", backbone=label, plan=plan)
     steps = []
     for encoding in encodings:
         for protocol in PROTOCOLS:
@@ -124,9 +128,9 @@ def run_paper(
                 protocol,
                 seed,
                 prefix=f"{slug(encoding.backbone)}-{protocol}-",
-                recipes=("paper", "default") if finetune else (),
-                epochs=QUICK_EPOCHS if quick else None,
-                own_heads="default" if quick else "grid",
+                finetune=() if "finetune" in options.skip else ("paper", None),
+                epochs=QUICK_EPOCHS if options.quick else None,
+                grid=not options.quick,
                 reporter=reporter,
             )
     done = run_steps(folder, steps, reporter.say)
@@ -134,7 +138,7 @@ def run_paper(
     notes = notes_of(done)
     write_tables(folder, lines, inputs.table, notes)
     write_report([step.run for step in done], folder.path / "report.html", images=source.images)
-    close_suite(folder, plan, seed, done)
+    close_suite(folder, seed, done)
     return Outcome(
         folder.path,
         tuple(line.result for line in lines),

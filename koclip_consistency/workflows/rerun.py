@@ -4,25 +4,33 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import chdir, nullcontext
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 
 from consistency.data.inputs import read_inputs, read_table
 from consistency.errors import DataError, InputError
-from consistency.options import Encoding, Evaluation, Source, from_config, typed
-from consistency.progress import Reporter
-from consistency.runs.read import read_info
-from koclip_consistency.workflows.audit import Audit, run_audit
+from consistency.options import (
+    AuditOptions,
+    DemoOptions,
+    FinetuneOptions,
+    HeadsOptions,
+    PaperOptions,
+    RerunOptions,
+    SimilarityOptions,
+    Source,
+)
+from consistency.progress import QUIET, Reporter
+from consistency.runs.read import read_info, read_options
+from koclip_consistency.workflows.audit import run_audit
 from koclip_consistency.workflows.demo import run_demo
 from koclip_consistency.workflows.finetune import run_finetune
 from koclip_consistency.workflows.heads import run_heads
 from koclip_consistency.workflows.paper import run_paper
 from koclip_consistency.workflows.similarity import run_similarity
-from koclip_consistency.workflows.trial import Outcome
 
 # What a run answers, and with what weights. Figures in PNG and seconds may differ.
 COMPARED = (
@@ -35,13 +43,15 @@ COMPARED = (
     "head.json",
     "*.safetensors",
 )
-WORKFLOWS: dict[str, Callable[..., Any]] = {
-    "similarity": run_similarity,
-    "heads": run_heads,
-    "finetune": run_finetune,
-    "audit": run_audit,
+# By command: its options, and the workflow that takes them.
+REPEATABLE: dict[str, tuple[type[Any], Callable[..., Any]]] = {
+    "similarity": (SimilarityOptions, run_similarity),
+    "heads": (HeadsOptions, run_heads),
+    "finetune": (FinetuneOptions, run_finetune),
+    "audit": (AuditOptions, run_audit),
+    "paper": (PaperOptions, run_paper),
+    "demo": (DemoOptions, run_demo),
 }
-REPEATABLE = (*WORKFLOWS, "paper", "demo")
 
 
 @dataclass(frozen=True)
@@ -82,92 +92,66 @@ class Rerun:
         }
 
 
-@dataclass(frozen=True)
-class Where:
-    """Where the repetition goes, and where data, images and embeddings are now (None: where the run found them)."""
+def rerun(options: RerunOptions, reporter: Reporter = QUIET) -> Rerun:
+    """Repeat the run in `run_dir` and compare the two folders.
 
-    out: Path | None = None
-    runs: Path = Path("runs")
-    data: Path | None = None
-    images: Path | None = None
-    cache: Path | None = None
+    The run is repeated in the working directory in which it began, if that is still there, and torch gets as many
+    threads as it had.
 
-
-def rerun(path: Path, where: Where, reporter: Reporter) -> Rerun:
-    """Repeat the run in `path` and compare the two folders. torch gets as many threads as it had.
-
-    Raises InputError where the run cannot be repeated: its data are missing or have changed, or it is of a command
-    that gives no result.
+    Raises
+    ------
+    InputError
+        If the run cannot be repeated: its data are missing or have changed, another version of this program wrote it,
+        or its command gives no result.
     """
+    path = options.run_dir.absolute()
     info = read_info(path)
     if info["command"] not in REPEATABLE:
-        raise InputError(f"{path} is a run of {info['command'] or 'nothing'}: {', '.join(REPEATABLE)} can be repeated")
-    out = where.out
+        known = ", ".join(REPEATABLE)
+        raise InputError(f"{options.run_dir} is a run of {info['command'] or 'nothing'}: {known} can be repeated")
+    out = options.output.out
     if out is not None and out.exists() and (out.is_file() or any(out.iterdir())):
         raise InputError(f"--out {out} is there already: name a new folder for the repetition")
-    try:
-        repeat = _prepared(path, info, where, reporter)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path / 'run.json'} lacks what a repetition needs ({error}): repeat it by hand") from error
-    again = repeat().path
-    return Rerun(again, changes(info, read_info(again)), tuple(compare_folders(path, again)))
+    here, kind, work = _absolute(options), *REPEATABLE[info["command"]]
+    began = Path(str(info.get("directory", "")))
+    with chdir(began) if began.is_absolute() and began.is_dir() else nullcontext():
+        try:
+            repeated = _repeated(read_options(path / "run.json", info["config"], kind), here, path, info)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{path / 'run.json'} lacks what a repetition needs ({error}): repeat it by hand"
+            ) from error
+        again = work(repeated, reporter).path
+    return Rerun(again, changes(info, read_info(again)), tuple(compare_runs_files(path, again)))
 
 
-def _prepared(path: Path, info: Mapping[str, Any], where: Where, reporter: Reporter) -> Callable[[], Outcome | Audit]:
-    config = dict(info["config"])
-    threads = info["platform"].get("threads")
+def _absolute(options: RerunOptions) -> RerunOptions:
+    """The options with paths that hold in any working directory."""
+    output = options.output
+    output = replace(output, out=output.out and output.out.absolute(), runs=output.runs.absolute())
+    places = {name: getattr(options, name) for name in ("data", "images", "cache")}
+    return replace(options, output=output, **{name: path and path.absolute() for name, path in places.items()})
 
-    def encoding_of(values: Mapping[str, Any]) -> Encoding:
-        encoding = from_config(Encoding, values)
-        return replace(encoding, threads=encoding.threads or threads, cache=where.cache or encoding.cache)
 
-    if info["command"] == "demo":
-        encoding = encoding_of(config["encoding"])
-        return partial(
-            run_demo,
-            out=where.out,
-            runs=where.runs,
-            cache=encoding.cache,
-            seed=config["seed"],
-            quick=config["quick"],
-            device=encoding.device,
-            threads=encoding.threads,
-            reporter=reporter,
+def _repeated(recorded: Any, here: RerunOptions, path: Path, info: Mapping[str, Any]) -> Any:
+    """The recorded options, with the places of today."""
+    encoding = recorded.encoding
+    threads = encoding.threads or info["platform"].get("threads")
+    changed: dict[str, Any] = {
+        "output": here.output,
+        "encoding": replace(encoding, threads=threads, cache=here.cache or encoding.cache),
+    }
+    if info["command"] != "demo":  # which draws its data
+        source = replace(
+            recorded.source, data=here.data or recorded.source.data, images=here.images or recorded.source.images
         )
-    source = from_config(Source, config["source"])
-    source = replace(source, data=where.data or source.data, images=where.images or source.images)
-    _check_data(source, info)
-    if info["command"] == "paper":
-        return partial(
-            run_paper,
-            source,
-            [encoding_of(values) for values in config["encodings"]],
-            seed=config["seed"],
-            runs=where.runs,
-            out=where.out,
-            finetune=config["finetune"],
-            quick=config["quick"],
-            reporter=reporter,
-        )
-    evaluation = from_config(Evaluation, config["evaluation"])
-    evaluation = replace(evaluation, runs=where.runs, out=where.out, resume=None)
-    if evaluation.split is not None:
-        evaluation = replace(evaluation, split=path / "split.csv")  # as it was read
-    if info["command"] == "finetune":
-        config["changes"] = dict(config["finetune"])
-        config["head_changes"] = config["changes"].pop("head")
-    if config.get("grid_file"):
-        config["grid_file"] = str(path / "grid.toml")  # as it was read
-    work = WORKFLOWS[info["command"]]
-    encoding = encoding_of(config["encoding"])
-    return partial(work, source, encoding, evaluation, **_asked(work, config), progress=reporter.progress)
-
-
-def _asked(work: Callable[..., Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The keyword arguments of a workflow that its configuration tells."""
-    taken = {"source", "encoding", "evaluation", "progress"}
-    hints = get_type_hints(work)
-    return {name: typed(hint, config[name]) for name, hint in hints.items() if name in config and name not in taken}
+        _check_data(source, info)
+        changed["source"] = source
+        if recorded.evaluation.split is not None:
+            changed["evaluation"] = replace(recorded.evaluation, split=path / "split.csv")  # as it was read
+    if getattr(recorded, "grid_file", None) is not None:
+        changed["grid_file"] = path / "grid.toml"  # as it was read
+    return replace(recorded, **changed)
 
 
 def _check_data(source: Source, info: Mapping[str, Any]) -> None:
@@ -201,7 +185,7 @@ def _text(value: object) -> str:
     return "–" if value is None else str(value)
 
 
-def compare_folders(before: Path, after: Path) -> Iterator[Compared]:
+def compare_runs_files(before: Path, after: Path) -> Iterator[Compared]:
     """Every file of answers or weights in either folder, the runs of a suite included."""
     names = {file.relative_to(folder) for folder in (before, after) for name in COMPARED for file in folder.rglob(name)}
     for name in sorted(names):

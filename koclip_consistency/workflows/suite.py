@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from consistency.data.pairs import Skipped
+from consistency.errors import InputError
+from consistency.options import Output
 from consistency.runs.folder import RunFolder
 from consistency.runs.read import Run, read_run
 from koclip_consistency.workflows.trial import BOOTSTRAP_SEED, Outcome, resumable
@@ -35,13 +37,26 @@ class Done:
         return round(sum(self.run.info["timings"].values()), 3)
 
 
-def open_suite(out: Path | None, *, runs: Path, command: str, backbone: str, plan: Mapping[str, Any]) -> RunFolder:
-    """The folder of a suite; an unfinished or finished one of the same plan is continued, not moved aside."""
-    text = json.dumps(plan, ensure_ascii=False, indent=2, sort_keys=True)
-    if out is not None and (out / PLAN).is_file() and (out / PLAN).read_bytes() == text.encode():
-        return RunFolder.at(out, command=command, backbone=backbone)
-    folder = RunFolder.create(out, runs=runs, command=command, backbone=backbone)
-    folder.write_file(PLAN, text.encode())
+def open_suite(
+    output: Output, *, command: str, backbone: str, config: Mapping[str, Any], digests: Mapping[str, str] | None = None
+) -> RunFolder:
+    """The folder of a suite; a folder with the same options and data is continued, not moved aside.
+
+    Raises
+    ------
+    InputError
+        If the folder of `--resume` was begun with other options or data.
+    """
+    plan = {name: value for name, value in config.items() if name != "output"} | {**(digests or {})}
+    text = json.dumps(plan, ensure_ascii=False, indent=2, sort_keys=True).encode()
+    here = output.resume or output.out
+    if here is not None and (here / PLAN).is_file():
+        if (here / PLAN).read_bytes() == text:
+            return RunFolder.at(here, command=command, backbone=backbone, config=config)
+        if output.resume is not None:
+            raise InputError(f"{here} was begun with other options or other data: resume it with the same ones")
+    folder = RunFolder.open(output, command=command, backbone=backbone, config=config)
+    folder.write_file(PLAN, text)
     return folder
 
 
@@ -61,7 +76,7 @@ def run_steps(folder: RunFolder, steps: Sequence[Step], say: Callable[[str], Non
 
 def notes_of(done: Sequence[Done]) -> tuple[str, ...]:
     """What the runs say of who was tested on what, once: all of a suite divide the table alike."""
-    return tuple(dict.fromkeys(note for step in done for note in step.run.config["division"]["notes"]))
+    return tuple(dict.fromkeys(note for step in done for note in step.run.detail("division", "notes")))
 
 
 def skipped_of(done: Sequence[Done]) -> tuple[Skipped, ...]:
@@ -69,12 +84,12 @@ def skipped_of(done: Sequence[Done]) -> tuple[Skipped, ...]:
     return tuple(dict.fromkeys(skipped for step in done for skipped in step.run.skipped))
 
 
-def close_suite(folder: RunFolder, plan: Mapping[str, Any], seed: int, done: Sequence[Done]) -> None:
-    """skipped.csv and run.json of the suite: what its runs left out, its plan, and the seconds of each run."""
+def close_suite(folder: RunFolder, seed: int, done: Sequence[Done]) -> None:
+    """skipped.csv and run.json of the suite: what its runs left out, and the seconds of each run."""
     folder.write_skipped(skipped_of(done))
     info = done[0].run.info
     folder.finish(
-        plan,
+        {},
         seeds={"seed": seed, "bootstrap": BOOTSTRAP_SEED},
         data_digest=info["data_digest"],
         pictures_digest=info.get("pictures_digest"),

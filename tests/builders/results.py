@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from consistency.evaluation.results import Predictions, Result, evaluate_predictions
+from consistency.options import Output
 from consistency.runs.folder import RunFolder
 
 NASTY = [
@@ -59,13 +60,22 @@ def make_result(
     )
 
 
+def open_run(output: Output, *, command: str = "heads", config: dict[str, object] | None = None) -> RunFolder:
+    return RunFolder.open(output, command=command, backbone="tiny", config=config or {})
+
+
 def write_run(
-    path: Path, results: Sequence[Result], *, config: dict[str, object] | None = None, command: str = "heads"
+    path: Path,
+    results: Sequence[Result],
+    *,
+    config: dict[str, object] | None = None,
+    details: dict[str, object] | None = None,
+    command: str = "heads",
 ) -> Path:
-    folder = RunFolder.create(path, runs=path.parent, command=command, backbone="tiny")
+    folder = open_run(Output(out=path, runs=path.parent), command=command, config=config)
     if results:
         folder.write_results(list(results))
     folder.finish(
-        config or {}, seeds={"seed": 42, "bootstrap": 42}, data_digest="ab", fingerprint=None, timings={"fit": 1.5}
+        details or {}, seeds={"seed": 42, "bootstrap": 42}, data_digest="ab", fingerprint=None, timings={"fit": 1.5}
     )
     return folder.path

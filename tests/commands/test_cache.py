@@ -45,7 +45,7 @@ def test_cache_commands(run: Run, small_demo: Path, tmp_path: Path) -> None:
     assert len(partly.json()["damaged"]) == 1
     assert "quarantine" in partly.stderr
     assert "run extract" in (tmp_path / "out.skipped.csv").read_text(encoding="utf-8")
-    assert re.search(r"quarantined segments\n.* [12] *\n", run("cache", "info", *cache).stderr)
+    assert re.search(r"quarantined segments\n.*\t[12]\n", run("cache", "info", *cache).stdout)
     assert run("extract", "--backbone", "tiny", *data).code == 0
     again = run("cache", "export", tmp_path / "out.npz", *data, "--json")
     assert (again.code, again.json()) == (0, whole)
@@ -61,7 +61,7 @@ def test_one_set_of_embeddings_among_several(run: Run, small_demo: Path, tmp_pat
     kept, other = (entry["fingerprint"] for entry in both)
     shown = run("cache", "info", *cache, "--fingerprint", kept[:8], "--json")
     assert [entry["fingerprint"] for entry in shown.json()] == [kept]
-    assert re.search(r"tiny (ours|published) fp32 +60 +\d+ +0\.\d MB +(now|\d+ min)\n", shown.stderr)
+    assert re.search(r"tiny (ours|published) fp32\t60\t\d+\t0\.\d MB\t(now|\d+ min)\n", shown.stdout)
     assert f"{kept[:12]}: schema 1, model local, revision sha256:" in shown.stderr
     assert re.search(r", libraries pillow \d+, tokenizers [\d.]+, transformers \d+, precision fp32,", shown.stderr)
     export = ["cache", "export", tmp_path / "out.h5", *data]
@@ -79,7 +79,7 @@ def test_embeddings_that_another_program_described(run: Run, small_demo: Path, t
     EmbeddingCache.open(tmp_path, {"model of": "somebody"})
     shown = run("cache", "info", "--cache", tmp_path)
     assert shown.code == 0
-    assert "?@? ? ?" in shown.stderr
+    assert "?@? ? ?" in shown.stdout
     for backbone in ("tiny", "koclip"):
         assert run("cache", "info", "--cache", tmp_path, "--backbone", backbone, "--json").json() == []
     fields = {"store": "bf16"}  # vectors that this version cannot read

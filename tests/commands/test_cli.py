@@ -49,7 +49,7 @@ def test_help_loads_nothing_heavy() -> None:
         (["similarity", "--method", "guess"], "'guess' is not one of"),
         (["extract", "--batch-size", "0"], "neither auto nor a whole number"),
         (["heads", "--grid", "--preset", "paper"], "give one"),
-        (["heads", "--grid-file", "grid.toml"], "--grid-file goes with --grid"),
+        (["heads", "--grid-file", "grid.toml"], "--grid-file needs --grid"),
         (["score", "--model", "x", "--image", "a.png"], "--image and --hashtag go together"),
         (["cache", "gc"], "name the model to keep"),
     ],

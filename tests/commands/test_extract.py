@@ -50,8 +50,8 @@ def test_extract_keeps_an_account_in_its_run_folder(run: Run, small_demo: Path, 
     account = json.loads((tmp_path / "run" / "run.json").read_text())
     assert account["command"] == "extract"
     assert account["fingerprint"] == ran.json()["fingerprint"] == fingerprint(account["fingerprint_fields"])
-    assert account["config"]["extraction"]["images_per_second"] == ran.json()["images_per_second"] > 0
-    assert 0 < account["config"]["extraction"]["encoder_busy"] <= 1
+    assert account["details"]["extraction"]["images_per_second"] == ran.json()["images_per_second"] > 0
+    assert 0 < account["details"]["extraction"]["encoder_busy"] <= 1
     left_out = rows_of(tmp_path / "run" / "skipped.csv")
     assert {row["image"] for row in left_out} == {broken.name}
     assert str(tmp_path / "run" / "skipped.csv") in ran.stderr

@@ -26,7 +26,7 @@ def of(small_demo: Path) -> list[object]:
 
 
 def config_of(run_dir: Path) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((run_dir / "run.json").read_text())["config"]
+    config: dict[str, Any] = json.loads((run_dir / "run.json").read_text())["details"]
     return config
 
 

@@ -98,10 +98,10 @@ def test_what_any_run_left_out_is_listed_once(tmp_path: Path) -> None:
     done = []
     for name, skipped in (("one", left_out[:1]), ("two", left_out)):
         path = write_run(tmp_path / name, [make_result()])
-        RunFolder.at(path, command="heads", backbone="tiny").write_skipped(skipped)
+        RunFolder.at(path, command="heads", backbone="tiny", config={}).write_skipped(skipped)
         done.append(Done(name, read_run(path)))
     (tmp_path / "suite").mkdir()
-    close_suite(RunFolder.at(tmp_path / "suite", command="paper", backbone="tiny"), {}, 42, done)
+    close_suite(RunFolder.at(tmp_path / "suite", command="paper", backbone="tiny", config={}), 42, done)
     assert [row["row"] for row in lines_of(tmp_path / "suite" / "skipped.csv")] == ["3", "4"]
     assert skipped_of(done) == left_out
 
@@ -115,7 +115,7 @@ def test_every_number_of_the_tables_is_recomputed(run: Run, small: Path, tmp_pat
         ran = run("similarity", "--method", "exact", "--backbone", backbone, *places, "--out", folder / name)
         assert ran.code == 0, ran.stderr
     lines = distinct_results([Done(name, read_run(folder / name)) for name in ("one", "two")])
-    suite = RunFolder.at(folder, command="paper", backbone="both")
+    suite = RunFolder.at(folder, command="paper", backbone="both", config={})
     write_tables(suite, lines, read_pairs(small / "combined_data.csv"), ["protocol grouped: of 9 test rows none leaks"])
     assert recompute_metrics.check(folder) <= recompute_metrics.TOLERANCE
     table = lines_of(folder / "paper.csv")

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from consistency.data.images import ImageLimits
 from consistency.errors import InputError
 from consistency.options import Encoding, Evaluation, Source, as_config, from_config
 from koclip_consistency.workflows.rerun import changes, compare_files
@@ -43,7 +42,9 @@ sources = st.builds(
     encoding=st.sampled_from(["utf-8-sig", "cp949"]),
     on_error=st.sampled_from(["skip", "allow", "abort"]),
     on_conflict=st.sampled_from(["abort", "mean", "first", "drop"]),
-    limits=st.builds(ImageLimits, max_pixels=numbers, max_aspect=st.floats(1, 1e5)),
+    max_megapixels=st.floats(0, 1e4),
+    max_aspect=st.floats(1, 1e5),
+    score_map=st.none() | st.dictionaries(st.text(), st.integers(1, 5)),
 )
 encodings = st.builds(
     Encoding,
@@ -56,15 +57,14 @@ encodings = st.builds(
     extract=st.booleans(),
 )
 evaluations = st.builds(
-    Evaluation, protocol=st.sampled_from(["grouped", "paper"]), seed=numbers, out=st.none() | paths, runs=paths
+    Evaluation, protocol=st.sampled_from(["grouped", "paper"]), seed=numbers, split=st.none() | paths
 )
 
 
 @given(sources | encodings | evaluations)
 @settings(max_examples=200)
 def test_options_come_back_from_run_json(record: Source | Encoding | Evaluation) -> None:
-    (values,) = json.loads(json.dumps(as_config(record=record))).values()
-    back = from_config(type(record), values)
+    back = from_config(type(record), json.loads(json.dumps(as_config(record))))
     assert back == record
     for field in fields(record):
         assert type(getattr(back, field.name)) is type(getattr(record, field.name))

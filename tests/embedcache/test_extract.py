@@ -18,9 +18,9 @@ from sklearn.datasets import load_sample_images
 from consistency.backbone.model import Backbone, load_backbone
 from consistency.backbone.resolve import resolve_backbone
 from consistency.data.files import ImageFile, find_images
-from consistency.data.images import ImageLimits
 from consistency.data.pairs import PairTable
 from consistency.errors import CacheError, InputError, OutOfMemory
+from consistency.options import ImageLimits
 from consistency.progress import Advance
 from embedcache import pipeline
 from embedcache.extract import ExtractReport, extract

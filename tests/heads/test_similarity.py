@@ -5,7 +5,8 @@ import pytest
 from sklearn.metrics import f1_score, mean_absolute_error
 
 from consistency.errors import InputError
-from heads.similarity import METHODS, SYSTEMS, SimilarityModel, fit
+from consistency.options import METHODS
+from heads.similarity import SYSTEMS, SimilarityModel, fit
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,9 @@ from PIL import Image, ImageOps, features
 from sklearn.datasets import load_sample_images
 
 from consistency.backbone.preprocess import PreprocessSpec
-from consistency.data.images import Decode, ImageLimits, count_pixels, decode_image
+from consistency.data.images import count_pixels, decode_image
 from consistency.errors import ImageError
+from consistency.options import Decode, ImageLimits
 
 # Outside pytest the module itself sees to it that Pillow's warnings about metadata reach nobody.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")

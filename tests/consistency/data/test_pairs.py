@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consistency.data.hashtags import hashtag_identity
-from consistency.data.pairs import Merged, OnConflict, PairTable, merge_repeats, read_pairs
+from consistency.data.pairs import Merged, PairTable, merge_repeats, read_pairs
 from consistency.errors import DataError
+from consistency.options import OnConflict
 
 HEADER = "Image Filename,Hashtag,Score\n"
 PLAIN = HEADER + "가을.png,#가을,5\nb.jpg,바다,1\n"

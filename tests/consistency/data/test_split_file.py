@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consistency.data.split_file import import_split
-from consistency.data.splits import PROTOCOLS, Protocol, Split, hold_out_validation, make_split, with_folds
+from consistency.data.splits import PROTOCOLS, Split, hold_out_validation, make_split, with_folds
 from consistency.errors import DataError, InputError
+from consistency.options import Protocol
 from consistency.runs.folder import split_csv
 from tests.builders.commands import Run
 from tests.builders.tables import make_table, realistic_table

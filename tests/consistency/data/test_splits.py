@@ -12,8 +12,9 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from consistency.data.hashtags import hashtag_identity
 from consistency.data.leakage import fold_leakage, leakage
 from consistency.data.pairs import PairTable
-from consistency.data.splits import PROTOCOLS, Protocol, Split, hold_out_validation, make_folds, make_split, with_folds
+from consistency.data.splits import PROTOCOLS, Split, hold_out_validation, make_folds, make_split, with_folds
 from consistency.errors import DataError, InputError
+from consistency.options import Protocol
 from tests.builders.tables import make_table, realistic_table
 
 

@@ -11,10 +11,10 @@ from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GroupShuffleSplit
 
 from consistency.data.files import find_images, image_identity
-from consistency.data.images import ImageLimits
 from consistency.data.pairs import read_pairs
 from consistency.evaluation.controls import control_predictions
 from consistency.evaluation.health import Health, check, control_figures
+from consistency.options import ImageLimits
 from koclip_consistency.screen.tables import health_tables
 
 ROWS = """a.png,#바다,5

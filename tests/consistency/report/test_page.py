@@ -276,7 +276,7 @@ def test_doubtful_labels_are_in_the_report(tmp_path: Path) -> None:
         Audited(rank, 3 * rank, f"그림 {rank}.png", HOSTILE, 4, 5, 0.9 / rank, (0.0, 0.0, 0.0, 0.1, 0.9), (70,))
         for rank in (1, 2, 3)
     ]
-    RunFolder.at(path, command="audit", backbone="tiny").write_audit(rows)
+    RunFolder.at(path, command="audit", backbone="tiny", config={}).write_audit(rows)
     assert read_audit(path) == rows
     page = make_page([read_run(path)], tmp_path / "report.html", image_folder(tmp_path / "image"))
     shown = [a["data-row"] for a in page.all("figure", "post") if a.get("data-row")]
@@ -289,7 +289,7 @@ def test_doubtful_labels_are_in_the_report(tmp_path: Path) -> None:
 
 
 def run_with(path: Path, division: object, *results: Result) -> Run:
-    folder = write_run(path, results or [make_result("heads")], config={"division": division})
+    folder = write_run(path, results or [make_result("heads")], details={"division": division})
     return read_run(folder)
 
 
@@ -418,10 +418,13 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     division = {"leakage": {"test": asdict(Leakage(6, 5, 4, 3))}, "notes": ["few"]}
     precision = {"n": 9, "moved": 3, "found": 2, "precision": 0.6, "low": 0.1, "high": 0.9, "chance": 0.3}
-    config = {"division": division, "top": 2, "precision": precision, "source": {"images": str(folder / "image")}}
+    config: dict[str, object] = {"top": 2, "source": {"images": str(folder / "image")}}
+    details: dict[str, object] = {"division": division, "precision": precision}
     image_folder(folder / "image")
-    run = write_run(folder / "run", [make_result("majority", backbone="none"), make_result()], config=config)
-    writer = RunFolder.at(run, command="audit", backbone="tiny")
+    run = write_run(
+        folder / "run", [make_result("majority", backbone="none"), make_result()], config=config, details=details
+    )
+    writer = RunFolder.at(run, command="audit", backbone="tiny", config={})
     writer.write_audit([Audited(1, 3, "그림 1.png", "#a", 4, 5, 0.9, (0.0, 0.0, 0.0, 0.1, 0.9), (70,))])
     writer.write_skipped([Skipped(7, "e.png", "#z", "not found")])
     return run

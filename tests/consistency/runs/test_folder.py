@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from sklearn.metrics import classification_report, cohen_kappa_score, f1_score, 
 from consistency.data.pairs import Skipped
 from consistency.data.splits import make_split
 from consistency.errors import InputError
+from consistency.options import Output
 from consistency.runs.folder import RunFolder
 from consistency.runs.read import read_run
-from tests.builders.results import make_result, write_run
+from tests.builders.results import make_result, open_run, write_run
 from tests.builders.tables import make_table
 from tests.promises import recompute_metrics
 
@@ -74,7 +76,7 @@ def test_two_results_of_one_name_are_refused(tmp_path: Path) -> None:
 
 def test_default_names_tell_time_command_and_backbone_and_never_meet(tmp_path: Path) -> None:
     names = [
-        RunFolder.create(None, runs=tmp_path / "runs", command="heads", backbone="models/My CLIP/").path.name
+        RunFolder.open(Output(runs=tmp_path / "runs"), command="heads", backbone="models/My CLIP/", config={}).path.name
         for _ in range(3)
     ]
     assert len(set(names)) == 3
@@ -84,7 +86,7 @@ def test_default_names_tell_time_command_and_backbone_and_never_meet(tmp_path: P
 def test_an_earlier_run_is_moved_aside_finished_or_not(tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = write_run(out, [make_result()])
-    interrupted = RunFolder.create(out, runs=tmp_path, command="heads", backbone="tiny")  # never finished
+    interrupted = open_run(Output(out=out, runs=tmp_path))  # never finished
     assert interrupted.notes == (f"the run that was in {out} is now {out}.1",)
     write_run(out, [make_result(seed=3)])
     assert first == out
@@ -99,19 +101,19 @@ def test_folders_that_hold_something_else_are_left_alone(tmp_path: Path) -> None
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "diary.txt").write_text("dear diary")
     with pytest.raises(InputError, match="holds no run"):
-        RunFolder.create(tmp_path / "notes", runs=tmp_path, command="heads", backbone="tiny")
+        open_run(Output(out=tmp_path / "notes", runs=tmp_path))
     with pytest.raises(InputError, match="is a file"):
-        RunFolder.create(tmp_path / "notes" / "diary.txt", runs=tmp_path, command="heads", backbone="tiny")
+        open_run(Output(out=tmp_path / "notes" / "diary.txt", runs=tmp_path))
     (tmp_path / "empty").mkdir()
-    assert RunFolder.create(tmp_path / "empty", runs=tmp_path, command="x", backbone="y").path.is_dir()
+    assert open_run(Output(out=tmp_path / "empty", runs=tmp_path)).path.is_dir()
     with pytest.raises(InputError, match="diary.txt is a file, expected a folder"):
-        RunFolder.create(tmp_path / "notes" / "diary.txt" / "run", runs=tmp_path, command="x", backbone="y")
+        open_run(Output(out=tmp_path / "notes" / "diary.txt" / "run", runs=tmp_path))
 
 
 def test_split_csv_has_every_row_and_skipped_csv_only_what_was_skipped(tmp_path: Path) -> None:
     table = make_table(["a.png", "b.png", "c.png", "a.png", "a.png"], ["x", "줄\n바꿈", '"', "y", "x"], [1, 2, 3, 4, 1])
     split = make_split(table, table.images)
-    folder = RunFolder.create(tmp_path / "run", runs=tmp_path, command="heads", backbone="tiny")
+    folder = open_run(Output(out=tmp_path / "run", runs=tmp_path))
     folder.write_split(table, split)
     folder.write_skipped([])
     assert not (folder.path / "skipped.csv").exists()
@@ -126,10 +128,10 @@ def test_split_csv_has_every_row_and_skipped_csv_only_what_was_skipped(tmp_path:
 
 
 def test_run_json_records_what_the_run_was_given_and_where_it_ran(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path / "run", runs=tmp_path, command="heads", backbone="tiny")
+    folder = open_run(Output(out=tmp_path / "run", runs=tmp_path), config={"lr": 0.1})
     assert RunFolder.is_unfinished(folder.path)
     folder.finish(
-        {"lr": 0.1},
+        {"epochs": 3},
         seeds={"seed": 7},
         data_digest="ab",
         pictures_digest="cd",
@@ -143,6 +145,8 @@ def test_run_json_records_what_the_run_was_given_and_where_it_ran(tmp_path: Path
         "command": "heads",
         "backbone": "tiny",
         "config": {"lr": 0.1},
+        "details": {"epochs": 3},
+        "directory": os.getcwd(),
         "seeds": {"seed": 7},
         "data_digest": "ab",
         "pictures_digest": "cd",

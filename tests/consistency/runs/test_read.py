@@ -41,7 +41,7 @@ def test_skipped_rows_come_back(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", [make_result()])
     assert read_run(folder).skipped == ()
     skipped = (Skipped(None, "d.png", "", "empty, 0 bytes"), Skipped(7, "e\n.png", "#z", "not found"))
-    RunFolder.at(folder, command="heads", backbone="tiny").write_skipped(skipped)
+    RunFolder.at(folder, command="heads", backbone="tiny", config={}).write_skipped(skipped)
     assert read_run(folder).skipped == skipped
 
 
@@ -49,7 +49,7 @@ def test_an_audit_comes_back(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", [make_result("heads-audit", split="cv")])
     assert read_audit(folder) is None
     rows = [Audited(1, 3, "그림 1.png", "#a,b", 4, 5, 0.9, (0.0, 0.0, 0.0, 0.1, 0.9), (70, 80))]
-    RunFolder.at(folder, command="audit", backbone="tiny").write_audit(rows)
+    RunFolder.at(folder, command="audit", backbone="tiny", config={}).write_audit(rows)
     assert read_audit(folder) == rows
 
 

@@ -14,9 +14,9 @@ from PIL import Image
 
 from consistency.backbone.preprocess import PreprocessSpec
 from consistency.data.files import ImageFile, find_images
-from consistency.data.images import ImageLimits
 from consistency.data.reading import Decoding
 from consistency.errors import OutOfMemory
+from consistency.options import ImageLimits
 from embedcache.engines.local import (
     Batches,
     Problems,

@@ -7,8 +7,8 @@ import pytest
 
 from consistency.backbone.model import Backbone, load_backbone
 from consistency.backbone.resolve import resolve_backbone
-from consistency.data.images import ImageLimits
 from consistency.errors import BackboneError, ImageError
+from consistency.options import ImageLimits
 from embedcache.store import EmbeddingCache, hashtag_keys
 from koclip_consistency.scoring import encoder as module
 from koclip_consistency.scoring.encoder import Recent, WarmEncoder

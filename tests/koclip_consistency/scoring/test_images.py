@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from consistency.data.images import Decode, ImageLimits, convert_image, decode_image
+from consistency.data.images import convert_image, decode_image
 from consistency.data.reading import Decoding
 from consistency.errors import ImageError, InputError
+from consistency.options import Decode, ImageLimits
 from koclip_consistency.scoring.images import read_image
 
 OURS = Decoding("ours", ImageLimits())

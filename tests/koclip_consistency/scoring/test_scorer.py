@@ -9,10 +9,9 @@ import pytest
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.backbone.model import Backbone, load_backbone
 from consistency.backbone.resolve import resolve_backbone
-from consistency.data.images import ImageLimits
 from consistency.data.inputs import Inputs, read_inputs
 from consistency.errors import InputError
-from consistency.options import Source
+from consistency.options import ImageLimits, Source
 from heads.familiarity import Familiarity
 from heads.similarity import fit
 from koclip_consistency.scoring.encoder import WarmEncoder

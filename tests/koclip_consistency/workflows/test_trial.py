@@ -11,7 +11,8 @@ from consistency.data.leakage import Leakage
 from consistency.data.split_file import import_split
 from consistency.data.splits import Split, make_split
 from consistency.runs.folder import split_csv
-from koclip_consistency.workflows.trial import clusters, describe_division, predictions_of
+from koclip_consistency.workflows.division import clusters, describe_division
+from koclip_consistency.workflows.trial import Answers, evaluate_answers
 from tests.builders.tables import make_table
 
 PICTURES = [chr(97 + number) for number in range(8)]
@@ -37,7 +38,7 @@ def test_one_picture_under_two_names_is_drawn_as_one() -> None:
         split = make_split(inputs.table, inputs.identity, test_fraction=0.5)
         rows = np.flatnonzero(split.kept)
         predicted = np.random.default_rng(0).integers(1, 6, len(rows))
-        found.append(predictions_of("heads", None, inputs, split, rows, predicted=predicted, values=predicted * 1.0))
+        found.append(evaluate_answers("heads", "none", inputs, split, rows, Answers(predicted, predicted * 1.0)))
     assert found[0].ci95 == found[1].ci95
     assert found[1].predictions.clusters.tolist() == [1 + number // 6 * 6 for number in range(len(contents))]
 

@@ -1,0 +1,299 @@
+"""One record per command: the options it has, and no others."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from consistency.options.option import option, record
+from consistency.options.records import (
+    BACKBONE,
+    BACKBONES,
+    RESULTS,
+    SPLIT,
+    CacheChoice,
+    Encoding,
+    Evaluation,
+    Output,
+    Preset,
+    Source,
+)
+
+Method = Literal["simple", "search", "exact"]
+Objective = Literal["macro-f1", "accuracy", "mae"]
+METHODS: tuple[Method, ...] = ("simple", "search", "exact")
+TRAINING = "Training"
+
+
+def _preset() -> Preset | None:
+    return option(None, "The published recipe and protocol.", group=SPLIT)
+
+
+def _folds() -> int | None:
+    help = "Also cross-validate the whole recipe in K outer folds."
+    return option(None, help, group=SPLIT, metavar="K", low=2, paper=5)
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    quick: bool = option(False, "A smaller data set and fewer epochs: a first look.", group=TRAINING)
+    seed: int = option(42, "Random seed of the data set and of everything else.", group=TRAINING, low=0)
+    encoding: Encoding = record(Encoding, only=("cache", "device", "threads"))
+    output: Output = record(Output, without=("resume",))
+
+
+@dataclass(frozen=True)
+class DataCheckOptions:
+    source: Source = record(Source)
+    controls: bool = option(False, "Also score the controls that see no image.")
+
+
+@dataclass(frozen=True)
+class DataSplitOptions:
+    source: Source = record(Source)
+    evaluation: Evaluation = record(Evaluation, without=("split",))
+    folds: int | None = option(None, "Also draw K outer folds, as `heads --folds` does.", group=SPLIT, low=2)
+    file: Path = option(
+        None, "Where to write the split.", group=RESULTS, flag="-o --output", metavar="SPLIT.csv", required=True
+    )
+
+
+@dataclass(frozen=True)
+class DataDemoOptions:
+    folder: Path = option(None, "Folder to draw into.", metavar="OUT", argument=True)
+    seed: int = option(42, "Random seed.", low=0)
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    source: Source = record(Source)
+    encoding: Encoding = record(Encoding, without=("extract",))
+    output: Output = record(Output, without=("resume",))
+
+
+@dataclass(frozen=True)
+class SimilarityOptions:
+    methods: tuple[Method, ...] = option(
+        METHODS,
+        "Fixed thresholds, the published search, or optimal ones; repeatable.",
+        group=TRAINING,
+        flag="--method",
+        paper=("simple", "search"),
+    )
+    objective: Objective = option("macro-f1", "What the optimal thresholds maximise on train.", group=TRAINING)
+    source: Source = record(Source)
+    encoding: Encoding = record(Encoding)
+    preset: Preset | None = _preset()
+    evaluation: Evaluation = record(Evaluation)
+    folds: int | None = option(
+        None, "Also cross-validate the whole recipe in K outer folds.", group=SPLIT, metavar="K", low=2
+    )
+    output: Output = record(Output, without=("resume",))
+
+
+@dataclass(frozen=True)
+class HeadsOptions:
+    grid: bool = option(False, "Choose among many heads by folds inside train.", group=TRAINING, excludes=("preset",))
+    grid_file: Path | None = option(None, "Your own grid, in TOML.", group=TRAINING, metavar="FILE", needs="grid")
+    inner_folds: int = option(5, "Folds by which the grid chooses.", group=TRAINING, metavar="K", low=2, needs="grid")
+    ensemble: int = option(
+        1, "Let the grid's best K heads answer together.", group=TRAINING, metavar="K", low=1, needs="grid"
+    )
+    export_pth: bool = option(
+        False,
+        "Also write classifier.pth in the published layout (concat features, one hidden layer, five logits).",
+        group=TRAINING,
+    )
+    source: Source = record(Source)
+    encoding: Encoding = record(Encoding)
+    preset: Preset | None = _preset()
+    evaluation: Evaluation = record(Evaluation)
+    folds: int | None = _folds()
+    output: Output = record(Output)
+
+
+@dataclass(frozen=True)
+class FinetuneOptions:
+    """Settings that are None take the recipe's value."""
+
+    epochs: int | None = option(None, "Largest number of epochs.", group=TRAINING, low=1)
+    max_steps: int | None = option(None, "Stop after this many optimizer steps.", group=TRAINING, low=1)
+    lr: float | None = option(None, "Learning rate of the encoders.", group=TRAINING)
+    head_lr: float | None = option(None, "Learning rate of the head.", group=TRAINING)
+    batch_size: int | Literal["auto"] = option(
+        "auto",
+        "Rows in a batch, or images with --batch-by image; auto: the recipe's, in smaller parts where memory is short.",
+        group=TRAINING,
+        metavar="auto|N",
+        low=1,
+    )
+    batch_by: Literal["row", "image"] | None = option(None, "What a batch counts.", group=TRAINING)
+    accumulation: int | None = option(None, "Batches in an optimizer step.", group=TRAINING, low=1)
+    micro_batch: int | None = option(None, "Encode at most N images at once.", group=TRAINING, metavar="N", low=1)
+    like: Path | None = option(
+        None, "Begin with the kind of head of this run of `heads`.", group=TRAINING, flag="--head", metavar="RUN_DIR"
+    )
+    loss: Literal["cross-entropy", "sord", "emd", "corn", "cumulative-link", "regression"] | None = option(
+        None, "Loss of the head.", group=TRAINING, default_text="cross-entropy"
+    )
+    class_weights: Literal["balanced", "none"] | None = option(
+        None, "Class weights in the loss.", group=TRAINING, default_text="none; balanced with --preset paper"
+    )
+    average: Literal["none", "ema", "interpolate"] | None = option(
+        None,
+        "Average the weights during training (ema) or blend them with the initial weights (interpolate).",
+        group=TRAINING,
+        default_text="ema; none with --preset paper",
+    )
+    patience: int | None = option(
+        None,
+        "Epochs without a better validation score before training stops.",
+        group=TRAINING,
+        low=1,
+        default_text="4",
+    )
+    refit: bool | None = option(
+        None,
+        "Then retrain from scratch on train and validation rows for the chosen number of epochs.",
+        group=TRAINING,
+        flag="--refit/--no-refit",
+        default_text="refit; no-refit with --preset paper",
+    )
+    crop: float | None = option(
+        None,
+        "Train on random crops of at least this share of the area.",
+        group=TRAINING,
+        metavar="SHARE",
+        low=0,
+        high=1,
+        open_low=True,
+        default_text="1",
+    )
+    flip: bool | None = option(
+        None,
+        "Mirror half of the images (this reverses text in them).",
+        group=TRAINING,
+        flag="--flip",
+        default_text="off",
+    )
+    freeze: int | Literal["image", "text"] | None = option(
+        None,
+        "Keep the lowest N layers of both encoders, or one encoder, as it is.",
+        group=TRAINING,
+        metavar="N|image|text",
+        low=0,
+        default_text="nothing",
+    )
+    lora: int | None = option(
+        None,
+        "Train low-rank adapters of this rank (extra: lora).",
+        group=TRAINING,
+        metavar="RANK",
+        low=1,
+        default_text="off",
+    )
+    gradient_checkpointing: bool | None = option(
+        None, "Use less memory and more time.", group=TRAINING, flag="--gradient-checkpointing", default_text="off"
+    )
+    checkpoint_steps: int | None = option(
+        None, "Save the state for --resume every N steps too.", group=TRAINING, metavar="N", low=1, default_text="off"
+    )
+    checkpoint_minutes: float = option(
+        10.0, "Save the state for --resume every M minutes.", group=TRAINING, metavar="M", low=0, open_low=True
+    )
+    source: Source = record(Source)
+    encoding: Encoding = record(Encoding, without=("cache", "batch_size", "store", "extract"))
+    preset: Preset | None = _preset()
+    evaluation: Evaluation = record(Evaluation)
+    output: Output = record(Output)
+
+
+@dataclass(frozen=True)
+class PaperOptions:
+    quick: bool = option(
+        False, "Two epochs of fine-tuning, and one head instead of a grid: a first look.", group=TRAINING
+    )
+    skip: tuple[Literal["finetune"], ...] = option((), "Leave these systems out; repeatable.", group=TRAINING)
+    source: Source = record(Source)
+    backbones: tuple[str, ...] = option(
+        ("clip", "koclip"), "Model to compare; repeatable.", group=BACKBONE, flag="--backbone", metavar=BACKBONES
+    )
+    encoding: Encoding = record(Encoding, without=("backbone", "extract"))
+    evaluation: Evaluation = record(Evaluation, only=("seed",))
+    output: Output = record(Output)
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    folds: int = option(5, "Outer folds, by image.", group=TRAINING, low=2)
+    repeats: int = option(5, "Divisions into folds; their judges' probabilities are averaged.", group=TRAINING, low=1)
+    top: int = option(24, "Rows to show.", group=RESULTS, low=1)
+    clean: Path | None = option(
+        None, "Clean labels (row, clean_score) to measure the ranking by.", group=RESULTS, metavar="CSV"
+    )
+    source: Source = record(Source)
+    encoding: Encoding = record(Encoding)
+    evaluation: Evaluation = record(Evaluation, only=("near_duplicates", "seed"))
+    output: Output = record(Output, without=("resume",))
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    model: Path = option(
+        None,
+        "A run of similarity, heads or finetune, or weights of the published scripts.",
+        metavar="RUN_DIR|FILE.pth",
+        required=True,
+    )
+    backbone: str | None = option(None, "Model that a FILE.pth belongs to; a run knows its own.", metavar=BACKBONES)
+    system: str | None = option(None, "Which system, if the run holds several.")
+    image: Path | None = option(None, "Score this image ...", metavar="FILE")
+    hashtags: tuple[str, ...] = option((), "... with these hashtags; repeatable.", flag="--hashtag")
+    file: Path | None = option(
+        None, "Score every row of --data, and write the scores here.", flag="-o --output", metavar="OUT.csv"
+    )
+    source: Source = record(Source)
+    encoding: Encoding = record(Encoding, only=("cache", "device", "threads"))
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    run_dirs: tuple[Path, ...] = option(
+        (), "Run folders, the reference first.", metavar="RUN_DIR RUN_DIR...", argument=True, required=True
+    )
+    seed: int = option(42, "Random seed of the resamples.", low=0)
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    run_dirs: tuple[Path, ...] = option((), "Run folders.", metavar="RUN_DIR...", argument=True, required=True)
+    file: Path = option(None, "The page to write.", flag="-o --output", metavar="report.html", required=True)
+    images: Path | None = option(
+        None, "Folder of the images.", env="KOCLIP_IMAGES", default_text="where each run found them"
+    )
+
+
+@dataclass(frozen=True)
+class RerunOptions:
+    run_dir: Path = option(None, "The run to repeat.", metavar="RUN_DIR", argument=True)
+    data: Path | None = option(None, "Where the CSV is now.", default_text="where the run found it")
+    images: Path | None = option(None, "Where the images are now.", default_text="where the run found them")
+    cache: Path | None = option(None, "Folder of the stored embeddings.", default_text="the run's")
+    output: Output = record(Output, without=("resume",))
+
+
+@dataclass(frozen=True)
+class CacheOptions:
+    choice: CacheChoice = record(CacheChoice)
+
+
+@dataclass(frozen=True)
+class CacheGcOptions:
+    choice: CacheChoice = record(CacheChoice)
+    yes: bool = option(False, "Do not ask for confirmation.")
+
+
+@dataclass(frozen=True)
+class CacheExportOptions:
+    file: Path = option(None, "File to write.", metavar="OUT.npz|OUT.h5", argument=True)
+    source: Source = record(Source)
+    choice: CacheChoice = record(CacheChoice)

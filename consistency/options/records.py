@@ -1,0 +1,195 @@
+"""The records of options that several commands share: the data, the backbone, the evaluation, where results go."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from consistency.options.option import option
+
+OnError = Literal["skip", "allow", "abort"]
+OnConflict = Literal["abort", "mean", "first", "drop"]
+Decode = Literal["ours", "fast", "published"]
+Protocol = Literal["grouped", "hashtag", "paper"]
+Preset = Literal["paper"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+TEST_FRACTION = 0.2
+NEAR_DUPLICATES = 8  # bits; consistency/data/near_duplicates.py has the measurement
+BACKBONES = "clip|koclip|tiny|HF_ID|FOLDER"
+
+DATA, BACKBONE, MACHINE, SPLIT = "Data", "Backbone and embeddings", "Machine", "Evaluation"
+RESULTS, DISPLAY = "Results", "Output"
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """Images that are too large or too long are left out.
+
+    Attributes
+    ----------
+    max_pixels
+        Largest number of pixels.
+    max_aspect
+        Largest ratio of the longer side to the shorter one.
+    """
+
+    max_pixels: int = 50_000_000
+    max_aspect: float = 50.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """The pair table and its images."""
+
+    data: Path = option(
+        Path("data/combined_data.csv"), "CSV of images, hashtags and scores.", group=DATA, env="KOCLIP_DATA"
+    )
+    images: Path = option(Path("data/image"), "Folder of the images.", group=DATA, env="KOCLIP_IMAGES")
+    image_column: str = option("Image Filename", "Column of the image file names.", group=DATA)
+    hashtag_column: str = option("Hashtag", "Column of the hashtags.", group=DATA)
+    score_column: str = option("Score", "Column of the scores, 1 to 5.", group=DATA)
+    encoding: str = option("utf-8-sig", "Text encoding of the CSV, for example cp949.", group=DATA)
+    score_map: Mapping[str, int] | None = option(
+        None,
+        "Read other labels as scores, for example 0=1,1=2,2=3 or low=1,high=5.",
+        group=DATA,
+        metavar="LABEL=SCORE,...",
+    )
+    on_error: OnError = option(
+        "skip",
+        "What to do with rows and images that cannot be used: leave them out and exit 3, leave them out and exit 0, "
+        "or stop.",
+        group=DATA,
+    )
+    on_conflict: OnConflict = option(
+        "abort", "What to do with repeated pairs whose scores differ, where repeats are merged.", group=DATA
+    )
+    max_megapixels: float = option(50.0, "Leave out images with more pixels.", group=DATA, low=0, high=10_000)
+    max_aspect: float = option(
+        50.0,
+        "Leave out images whose longer side is more than this many times the shorter.",
+        group=DATA,
+        low=1,
+        high=100_000,
+    )
+
+    @property
+    def limits(self) -> ImageLimits:
+        """Which images are left out for their size."""
+        return ImageLimits(int(self.max_megapixels * 1e6), self.max_aspect)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The backbone, and how images and hashtags pass through it into the cache."""
+
+    backbone: str = option(
+        "koclip", "Model that encodes images and hashtags.", group=BACKBONE, env="KOCLIP_BACKBONE", metavar=BACKBONES
+    )
+    revision: str | None = option(None, "Branch, tag or commit of a model on the hub.", group=BACKBONE)
+    cache: Path = option(Path("cache"), "Folder of the stored embeddings.", group=BACKBONE, env="KOCLIP_CACHE")
+    decode: Decode = option("ours", "How images are decoded.", group=BACKBONE, paper="published")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
+        "auto", "Number format in the encoder; auto is fp32 on a CPU and bf16 on a GPU that has it.", group=BACKBONE
+    )
+    batch_size: int | Literal["auto"] = option("auto", "Images in a batch.", group=BACKBONE, metavar="auto|N", low=1)
+    workers: int | None = option(
+        None, "Threads (on a GPU: processes) that decode images.", group=MACHINE, low=1, default_text="by the cores"
+    )
+    store: Literal["fp32", "fp16"] = option("fp32", "Number format of the stored embeddings.", group=BACKBONE)
+    device: Device = option("auto", "Where the model runs.", group=MACHINE)
+    threads: int | None = option(None, "CPU threads of torch.", group=MACHINE, low=1, default_text="torch's choice")
+    extract: bool = option(
+        True, "Encode what the cache lacks, or refuse.", group=BACKBONE, flag="--extract/--no-extract"
+    )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Which rows are tested."""
+
+    split: Path | None = option(
+        None,
+        "Take the split from this split.csv instead of drawing one.",
+        group=SPLIT,
+        metavar="FILE",
+        excludes=("protocol", "test_fraction"),
+    )
+    protocol: Protocol = option(
+        "grouped",
+        "grouped: no image on two sides; hashtag: no hashtag on two sides; paper: single rows, as published.",
+        group=SPLIT,
+        paper="paper",
+    )
+    test_fraction: float = option(
+        TEST_FRACTION,
+        "Share of the rows that are tested.",
+        group=SPLIT,
+        metavar="F",
+        low=0,
+        high=1,
+        open_low=True,
+        open_high=True,
+    )
+    near_duplicates: int | None = option(
+        None,
+        "Also keep images together whose 64-bit hashes differ in at most LIMIT bits (protocol grouped); "
+        f"{NEAR_DUPLICATES} if no LIMIT is given.",
+        group=SPLIT,
+        metavar="[LIMIT]",
+        low=0,
+        high=64,
+        bare=NEAR_DUPLICATES,
+        default_text="off",
+    )
+    seed: int = option(42, "Random seed.", group=SPLIT, low=0)
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where results go."""
+
+    out: Path | None = option(
+        None, "Run folder.", group=RESULTS, metavar="RUN_DIR", default_text="runs/<time>-<command>-<backbone>"
+    )
+    runs: Path = option(Path("runs"), "Parent of run folders without --out.", group=RESULTS, env="KOCLIP_RUNS")
+    resume: Path | None = option(
+        None,
+        "Continue the interrupted run in this folder, with the options it began with.",
+        group=RESULTS,
+        metavar="RUN_DIR",
+        excludes=("out",),
+        recorded=False,
+    )
+
+
+@dataclass(frozen=True)
+class Display:
+    """What a command shows, and where."""
+
+    as_json: bool = option(False, "Print one JSON value on stdout.", group=DISPLAY, flag="--json", recorded=False)
+    quiet: bool = option(False, "Print errors only.", group=DISPLAY, recorded=False)
+    verbose: bool = option(
+        False, "Also print the time of each step, and the traceback of an error.", group=DISPLAY, recorded=False
+    )
+    log_file: Path | None = option(
+        None,
+        "Append everything that is shown, with times, to this file.",
+        group=DISPLAY,
+        metavar="FILE",
+        recorded=False,
+    )
+
+
+@dataclass(frozen=True)
+class CacheChoice:
+    """Which stored embeddings a command is about: all, or those of a backbone and of a fingerprint's beginning."""
+
+    cache: Path = option(Path("cache"), "Folder of the stored embeddings.", group=BACKBONE, env="KOCLIP_CACHE")
+    backbone: str | None = option(
+        None, "Only those of this backbone.", group=BACKBONE, env="KOCLIP_BACKBONE", metavar=BACKBONES
+    )
+    fingerprint: str | None = option(
+        None, "Only those whose fingerprint begins like this.", group=BACKBONE, metavar="HEX"
+    )

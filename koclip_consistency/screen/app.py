@@ -1,0 +1,51 @@
+"""The command line as a whole: the group, and how a command ends."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from consistency.data.pairs import Skipped
+    from koclip_consistency.screen.console import Screen
+    from koclip_consistency.workflows.trial import Outcome
+
+FAILED, SKIPPED_ROWS, INTERRUPTED = 1, 3, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="koclip-consistency", prog_name="koclip-consistency")
+def app() -> None:
+    """Do an image and its Korean hashtag belong together? Scores from 1 (not at all) to 5 (perfectly).
+
+    Start with `demo`: it draws a data set and runs everything below on it. Each command explains its options with
+    --help. `koclip.toml` in the working directory, or --config, sets their defaults; environment variables come
+    before it, options before both.
+    """
+
+
+def close(skipped: "Sequence[Skipped]", on_error: str, screen: "Screen", table: Path | None = None) -> None:
+    """Say what was left out (all of it is in `table`); exit 3 for it unless it was allowed."""
+    if not skipped:
+        return
+    first = skipped[0]
+    place = f"row {first.row}" if first.row else first.image
+    listed = f"; all in {table}" if table else ""
+    screen.note(f"Left out {len(skipped)}: {place} ({first.image}): {first.reason}{listed}")
+    if on_error == "skip":
+        sys.exit(SKIPPED_ROWS)
+
+
+def show(outcome: "Outcome", screen: "Screen", title: str, on_error: str = "skip") -> None:
+    """The table, the notes and the run folder of a command that evaluates."""
+    entries = [result.as_entry() for result in outcome.results]
+    screen.json(entries)
+    if outcome.seconds:
+        entries = [{**entry, "seconds": seconds} for entry, seconds in zip(entries, outcome.seconds, strict=True)]
+    screen.results(title, entries)
+    for note in outcome.notes:
+        screen.note(note)
+    screen.note(f"Run folder: {outcome.path}")
+    close(outcome.skipped, on_error, screen, outcome.path / "skipped.csv")

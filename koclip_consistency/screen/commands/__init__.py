@@ -1,0 +1,1 @@
+"""The commands: what each prints. A module registers its commands when it is imported."""

@@ -1,0 +1,54 @@
+"""`data check`, `data split` and `data demo`."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from consistency.options import DataCheckOptions, DataDemoOptions, DataSplitOptions
+from koclip_consistency.screen.app import SKIPPED_ROWS, app, close
+from koclip_consistency.screen.options import command
+
+if TYPE_CHECKING:
+    from koclip_consistency.screen.console import Screen
+
+
+@app.group("data")
+def data() -> None:
+    """Check or split a data set, or draw the demo one."""
+
+
+@command(data, "check", DataCheckOptions, "--data pairs.csv --images images", "--controls --json")
+def check(options: DataCheckOptions, screen: "Screen") -> None:
+    """Describe a data set: repeats, conflicts, broken images, leakage of the published split."""
+    from koclip_consistency.screen.tables import health_tables
+    from koclip_consistency.workflows.data import check_data, is_complete
+
+    health = check_data(options.source, controls=options.controls, progress=screen.progress)
+    screen.json(health.as_dict())
+    for table in health_tables(health):
+        screen.table(table)
+    if not is_complete(health) and options.source.on_error == "skip":
+        sys.exit(SKIPPED_ROWS)
+
+
+@command(data, "split", DataSplitOptions, "-o split.csv", "--protocol hashtag --folds 5 -o split.csv")
+def split(options: DataSplitOptions, screen: "Screen") -> None:
+    """Write a split to a file, for --split; needs no images."""
+    from consistency.data.inputs import skipped_beside
+    from koclip_consistency.workflows.data import write_split
+
+    written = write_split(options, screen.reporter)
+    screen.json(written.as_dict())
+    for note in written.notes:
+        screen.note(note)
+    screen.note(f"Split: {written.rows['train']} rows of train, {written.rows['test']} of test: {written.path}")
+    close(written.skipped, options.source.on_error, screen, skipped_beside(written.path))
+
+
+@command(data, "demo", DataDemoOptions, "data")
+def demo(options: DataDemoOptions, screen: "Screen") -> None:
+    """Draw the demo data set: OUT/combined_data.csv and OUT/image/."""
+    from koclip_consistency.workflows.data import draw_demo
+
+    drawn = draw_demo(options.folder, seed=options.seed)
+    screen.json(drawn)
+    screen.note(f"Drew {drawn['pictures']} images and {drawn['rows']} rows: {drawn['data']}")
