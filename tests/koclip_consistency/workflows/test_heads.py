@@ -202,7 +202,7 @@ def test_the_leaders_stand_under_the_bar_in_a_terminal(whole: tuple[Path, str]) 
     for line, row in zip(leaders, best, strict=True):
         words = [row["rank"], row["features"], row["hidden"], row["loss"]]
         assert line.split()[:4] == words
-        mean, spread = (f"{float(row[name]):.3f}".removeprefix("0") for name in ("score_mean", "score_std"))
+        mean, spread = (f"{float(row[name]):.3f}" for name in ("score_mean", "score_std"))
         assert f" {mean} ±{spread} " in line
 
 
