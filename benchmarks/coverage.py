@@ -3,12 +3,15 @@
     python -m benchmarks.coverage                  1,500 test sets of 172 and of 35 images: a quarter of an hour
     python -m benchmarks.coverage --quick          100 of each: a minute
     python -m benchmarks.coverage --images 10    another number of images
+    python -m benchmarks.coverage --two-way      hashtags have effects too: intervals over images, hashtags and both
 
 A population of images with about ten rows each is drawn: scores in the shares of the published data, alike within an
 image as much as there (intraclass correlation .21), and two systems that err more on some images than on others.
 The truth of a metric is its value on 100,000 images. From the same population come small test sets; every kind of
 interval is made on each, from the same 2,000 resamples of its images, and counted where it holds the truth. The
-difference of the two systems is treated likewise. `ours` is that of `consistency.evaluation.intervals`. A share of 95 %
+difference of the two systems is treated likewise. With `--two-way` every hashtag has effects of its own as well, as
+large as those of an image, and about three rows; a second table asks about new hashtags on known images, which is what
+the hashtag protocol tests. `ours` is that of `consistency.evaluation.intervals`. A share of 95 %
 has a standard error of .6 points over 1,500 test sets.
 """
 
@@ -17,7 +20,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import norm, t
 
 from benchmarks.timing import machine
@@ -25,11 +27,12 @@ from consistency.evaluation.intervals import (
     LEVEL,
     RESAMPLES,
     UNCORRECTED,
-    counted_metrics,
+    bootstrap_intervals,
     effective_clusters,
     interval,
 )
-from consistency.evaluation.metrics import METRICS
+from consistency.evaluation.metrics import METRICS, counted_metrics, evaluate
+from consistency.scale import Floats, Ints
 
 SHARES = (0.043, 0.109, 0.160, 0.268, 0.420)  # of the scores 1..5 among the 1,792 published pairs
 CUTS = norm.ppf(np.cumsum(SHARES)[:-1])
@@ -39,8 +42,11 @@ POPULATION = 100_000
 DATASETS = 1500
 PICTURES = (172, 35)
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+HASHTAGS = (250, 50)  # tested at once under the hashtag protocol
+COUNTED = ("accuracy", "macro_f1", "mae", "qwk", "within_one", "ece")  # Spearman takes nine tenths of the time
+FEW_RESAMPLES = 500
+
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +90,101 @@ def draw(rng: np.random.Generator, pictures: int) -> Drawn:
     return Drawn(np.searchsorted(CUTS, latent) + 1, picture, tuple(systems))
 
 
-Interval = tuple[float, float]
+@dataclass(frozen=True, eq=False)
+class Crossed:
+    """Rows of images and hashtags that both have effects. image, hashtag: (n,); scores: (n,) 1..5; said: one system."""
+
+    image: Ints
+    hashtag: Ints
+    scores: Ints
+    said: Answers
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """What the rows of each of k images share: how good they look, how hard they are, how they are misread; (k,)."""
+
+    latent: Floats
+    difficulty: Floats
+    misread: Floats
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, count: int) -> "Images":
+        latent, difficulty, misread = rng.standard_normal((3, count))
+        return cls(latent, difficulty, misread)
+
+
+def cross(rng: np.random.Generator, image: Ints, hashtag: Ints, images: Images, hashtags: Images) -> Crossed:
+    """Scores and one system's answers for rows (n,) of images and hashtags, whose effects are equally large."""
+    own = rng.standard_normal((3, len(image)))
+    of_images, of_hashtags = images.latent[image], hashtags.latent[hashtag]
+    latent = np.sqrt(ALIKE) * (of_images + of_hashtags) + np.sqrt(1 - 2 * ALIKE) * own[0]
+    difficulty = np.exp(0.3 * (images.difficulty[image] + hashtags.difficulty[hashtag]))
+    misread = 0.4 * (images.misread[image] + hashtags.misread[hashtag])
+    noise = NOISES[0] * difficulty * (0.6 * own[1] + 0.8 * own[2])
+    seen = (latent + misread + noise) / np.sqrt(1 + 0.32 + NOISES[0] ** 2 * np.exp(0.36))
+    edges = np.r_[-np.inf, CUTS, np.inf]
+    chances = np.diff(norm.cdf((edges - seen[:, None]) / 0.6), axis=1)
+    said = Answers(chances.argmax(axis=1) + 1, chances @ np.arange(1.0, 6.0), chances)
+    return Crossed(image, hashtag, np.searchsorted(CUTS, latent) + 1, said)
+
+
+def draw_crossed(rng: np.random.Generator, count: int) -> Crossed:
+    """Rows of `count` new images as in `draw`, each with one of a third as many new hashtags; some are popular."""
+    rows = np.where(rng.random(count) < 1 / 3, 5, rng.integers(1, 26, count))
+    image = np.repeat(np.arange(count), rows)
+    tags = max(2, len(image) // 3)
+    popular = rng.lognormal(size=tags)
+    hashtag = rng.choice(tags, len(image), p=popular / popular.sum())
+    return cross(rng, image, hashtag, Images.draw(rng, count), Images.draw(rng, tags))
+
+
+def draw_hashtags(rng: np.random.Generator, images: Images, count: int) -> Crossed:
+    """Rows of `count` new hashtags, 1 to 7 each, on the known `images`."""
+    hashtag = np.repeat(np.arange(count), np.minimum(rng.geometric(0.5, count), 7))
+    image = rng.integers(0, len(images.latent), len(hashtag))
+    return cross(rng, image, hashtag, images, Images.draw(rng, count))
+
+
+def figures_on(rows: Crossed) -> dict[str, float | None]:
+    return evaluate(rows.scores, rows.said.predicted, rows.said.values, rows.said.probabilities)
+
+
+def intervals_on(rows: Crossed, clusters: Ints, crossed: Ints | None) -> dict[str, Interval | None]:
+    said = (rows.scores, rows.said.predicted, rows.said.values, rows.said.probabilities)
+    return bootstrap_intervals(*said, clusters, crossed=crossed, resamples=FEW_RESAMPLES, names=COUNTED)
+
+
+def simulate_two_way(count: int, *, datasets: int, seed: int) -> dict[tuple[str, str], float]:
+    """{(metric, way): share of test sets of new images and hashtags whose interval holds the truth}."""
+    rng = np.random.default_rng(seed)
+    truth = figures_on(draw_crossed(np.random.default_rng(0), POPULATION))
+    held = dict.fromkeys(((name, way) for name in COUNTED for way in ("image", "hashtag", "two-way")), 0)
+    for _ in range(datasets):
+        rows = draw_crossed(rng, count)
+        ways = {"image": (rows.image, None), "hashtag": (rows.hashtag, None), "two-way": (rows.image, rows.hashtag)}
+        for way, (clusters, crossed) in ways.items():
+            for name, found in intervals_on(rows, clusters, crossed).items():
+                held[name, way] += _holds(found, truth[name])
+    return {key: count / datasets for key, count in held.items()}
+
+
+def simulate_hashtags(count: int, *, datasets: int, seed: int, worlds: int = 10) -> dict[str, float]:
+    """{metric: share of test sets of `count` new hashtags on known images whose interval over hashtags is right}."""
+    rng = np.random.default_rng(seed)
+    held, each = dict.fromkeys(COUNTED, 0), max(1, datasets // worlds)
+    for _ in range(worlds):
+        images = Images.draw(rng, PICTURES[0])
+        truth = figures_on(draw_hashtags(rng, images, POPULATION))
+        for _ in range(each):
+            rows = draw_hashtags(rng, images, count)
+            for name, found in intervals_on(rows, rows.hashtag, None).items():
+                held[name] += _holds(found, truth[name])
+    return {name: count / (each * worlds) for name, count in held.items()}
+
+
+def _holds(found: Interval | None, truth: float | None) -> bool:
+    return found is not None and truth is not None and found[0] <= truth <= found[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,9 +318,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="100 test sets of each size")
     parser.add_argument("--datasets", type=int, help=f"test sets of each size ({DATASETS:,})")
     parser.add_argument("--images", type=int, nargs="+", default=PICTURES, help="images in a test set")
+    parser.add_argument("--two-way", action="store_true", help="hashtags have effects too")
     options = parser.parse_args()
     datasets = options.datasets or (100 if options.quick else DATASETS)
     print(machine("numpy", "scipy", "scikit-learn"))
+    if options.two_way:
+        return print_two_way(options.images, datasets)
     truth = population()
     for pictures in options.images:
         found = simulate(pictures, datasets=datasets, seed=pictures, truth=truth)
@@ -231,6 +334,22 @@ def main() -> None:
                 covered = [100 * (1 - sum(found[subject, name, method])) for method in METHODS]
                 cells = " | ".join(f"{share:{len(method)}.1f}" for share, method in zip(covered, METHODS, strict=True))
                 print(f"| {name:18} | {truth[subject, name]:5.3f} | {cells} |", flush=True)
+    return None
+
+
+def print_two_way(images: Sequence[int], datasets: int) -> None:
+    for count in images:
+        found = simulate_two_way(count, datasets=datasets, seed=count)
+        print(f"\nnew images and hashtags: {count} images, {datasets:,} test sets, share in % that hold the truth")
+        print("| metric | over images | over hashtags | two-way |\n| --- | --- | --- | --- |")
+        for name in COUNTED:
+            cells = " | ".join(f"{100 * found[name, way]:.1f}" for way in ("image", "hashtag", "two-way"))
+            print(f"| {name} | {cells} |", flush=True)
+    print(f"\nnew hashtags on {PICTURES[0]} known images, intervals over hashtags, {datasets:,} test sets")
+    print(f"| metric | {' | '.join(f'{count} hashtags' for count in HASHTAGS)} |\n|{' --- |' * (1 + len(HASHTAGS))}")
+    by_count = {count: simulate_hashtags(count, datasets=datasets, seed=count) for count in HASHTAGS}
+    for name in COUNTED:
+        print(f"| {name} | {' | '.join(f'{100 * by_count[count][name]:.1f}' for count in HASHTAGS)} |", flush=True)
 
 
 if __name__ == "__main__":

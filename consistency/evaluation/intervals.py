@@ -13,6 +13,13 @@ The recipe, for whoever recomputes an interval from `predictions.csv` (rows of o
 3. `m = sum(rows)**2 / sum(rows**2)` over the clusters' numbers of rows; `z = t.ppf(0.975, m - 1) * sqrt(m / (m - 1))`.
 4. The interval is `numpy.percentile(resampled, 100 * norm.cdf([2 * z0 - z, 2 * z0 + z]))`.
 
+A two-way interval asks about new images and new hashtags at once: rows of one hashtag share its difficulty too. Steps
+1 to 3 are made over images, over hashtags and over (image, hashtag) pairs. The variance of a metric is that over images
+plus that over hashtags minus that over pairs, which both hold (Cameron, Gelbach & Miller, Robust Inference With
+Multiway Clustering, Journal of Business & Economic Statistics 29, 2011). The interval is that of the images or of the
+hashtags, whichever varies more, with z taken sqrt(variance / its variance) times as far, at least once, and the smaller
+m.
+
 Step 2 is Efron's bias correction (Better Bootstrap Confidence Intervals, JASA 82, 1987, section 2): macro-F1 of a
 resample is lower on average than that of the rows, because a resample misses some rare scores. ECE goes without: it
 is a sum of absolute values, and the correction overshoots. Step 3 widens the percentiles to what Student's t has where
@@ -48,21 +55,68 @@ def bootstrap_intervals(
     probabilities: Floats | None,
     clusters: Clusters,
     *,
+    crossed: Clusters | None = None,
     resamples: int = RESAMPLES,
     seed: int = 42,
     level: float = LEVEL,
+    names: Collection[str] = METRICS,
 ) -> dict[str, tuple[float, float] | None]:
-    """The interval of every metric over resampled clusters; None where the metric is undefined.
+    """The interval of every metric over resampled clusters, by the recipe in the head of this module.
 
-    Columns as `evaluate` takes them; clusters: (n,), equal where rows belong together. Rows of one image share its
-    difficulty, so images are drawn, not rows. With a single cluster there is nothing to resample and every interval
-    is None. The recipe is in the head of this module.
+    Rows of one image share its difficulty, so images are drawn, not rows.
+
+    Parameters
+    ----------
+    scores, predicted, values, probabilities
+        As for `consistency.evaluation.metrics.evaluate`.
+    clusters : (n,)
+        Equal where rows belong together.
+    crossed : (n,), optional
+        A second grouping of the same rows, by hashtag where `clusters` are images. The interval is then two-way.
+    resamples, seed : int
+        Of the bootstrap.
+    level : float, default 0.95
+        How often the interval is meant to hold the truth.
+    names : collection of str
+        The metrics wanted.
+
+    Returns
+    -------
+    dict
+        (low, high) by metric; None where the metric is undefined, and everywhere if there is a single cluster.
     """
-    if (m := effective_clusters(clusters)) == 1:
-        return dict.fromkeys(METRICS)
-    figures = evaluate(scores, predicted, values, probabilities)
-    draws = bootstrap_metrics(scores, predicted, values, probabilities, clusters, resamples=resamples, seed=seed)
-    return {name: interval(figures[name], draws[name], m, level, corrected=name not in UNCORRECTED) for name in METRICS}
+    m = effective_clusters(clusters)
+    if crossed is not None:
+        m = min(m, effective_clusters(crossed))
+    if m == 1:
+        return dict.fromkeys(names)
+    columns = (scores, predicted, values, probabilities)
+    figures = evaluate(*columns)
+
+    def drawn(of: Clusters) -> dict[str, Floats]:
+        return bootstrap_metrics(*columns, of, resamples=resamples, seed=seed, names=names)
+
+    draws, stretch = drawn(clusters), dict.fromkeys(names, 1.0)
+    if crossed is not None:
+        both = number_distinct(zip(clusters.tolist(), crossed.tolist(), strict=True))[1]
+        other, shared = drawn(crossed), drawn(both)
+        for name in names:
+            draws[name], stretch[name] = _two_way(draws[name], other[name], shared[name])
+    return {
+        name: interval(figures[name], draws[name], m, level, corrected=name not in UNCORRECTED, stretch=stretch[name])
+        for name in names
+    }
+
+
+def _two_way(one: Floats, other: Floats, both: Floats) -> tuple[Floats, float]:
+    """Of two ways to resample the draws that vary more, and how much farther out the two ways together reach."""
+    variances = [float(np.var(part[~np.isnan(part)])) if (~np.isnan(part)).any() else 0.0 for part in (one, other)]
+    wider = int(variances[1] > variances[0])
+    defined = both[~np.isnan(both)]
+    shared = float(np.var(defined)) if len(defined) else 0.0
+    together = max(sum(variances) - shared, variances[wider])
+    stretch = float(np.sqrt(together / variances[wider])) if variances[wider] else 1.0
+    return (one, other)[wider], stretch
 
 
 def effective_clusters(clusters: Clusters) -> float:
@@ -81,14 +135,23 @@ def resampled(clusters: int, resamples: int, *, seed: int, chunk: int) -> Iterat
 
 
 def interval(
-    figure: float | None, draws: Floats, m: float, level: float = LEVEL, *, corrected: bool = True
+    figure: float | None,
+    draws: Floats,
+    m: float,
+    level: float = LEVEL,
+    *,
+    corrected: bool = True,
+    stretch: float = 1.0,
 ) -> tuple[float, float] | None:
-    """Steps 2 to 4 of the recipe: `figure` with its (B,) resampled figures, over m > 1 effective clusters."""
+    """Steps 2 to 4 of the recipe: `figure` with its (B,) resampled figures, over m > 1 effective clusters.
+
+    stretch: how much farther out percentiles are taken, in a two-way interval.
+    """
     defined = draws[~np.isnan(draws)]
     if figure is None or len(defined) == 0:
         return None
     shift = 2 * _below(defined, figure) if corrected else 0.0
-    z = t.ppf((1 + level) / 2, m - 1) * np.sqrt(m / (m - 1))
+    z = t.ppf((1 + level) / 2, m - 1) * np.sqrt(m / (m - 1)) * stretch
     low, high = np.percentile(defined, 100 * norm.cdf([shift - z, shift + z]))
     return float(low), float(high)
 

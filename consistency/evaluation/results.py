@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from consistency.data.hashtags import identities
+
 NO_BACKBONE = "none"  # of a control
 
 
@@ -79,11 +81,21 @@ class Audited:
     repeats: tuple[int, ...]
 
 
-def evaluate_predictions(predictions: Predictions, *, seed: int = 42) -> Result:
-    """Metrics, and intervals from a bootstrap over clusters."""
+def evaluate_predictions(predictions: Predictions, *, seed: int = 42, two_way: bool = False) -> Result:
+    """Metrics, and 95 % intervals from a bootstrap over clusters.
+
+    With `two_way` the intervals ask about new images and new hashtags at once: the clusters are crossed with hashtags
+    by their identity, or with images where the clusters are hashtags.
+    """
+    from consistency.data.distinct import number_distinct
     from consistency.evaluation.intervals import bootstrap_intervals
     from consistency.evaluation.metrics import evaluate
 
     p = predictions
     columns = (p.scores, p.predicted, p.values, p.probabilities)
-    return Result(p, evaluate(*columns), bootstrap_intervals(*columns, p.clusters, seed=seed))
+    crossed = None
+    if two_way:
+        hashtags = number_distinct(identities(p.hashtags))[1]
+        by_hashtag = np.array_equal(hashtags, number_distinct(p.clusters.tolist())[1])
+        crossed = number_distinct(p.images)[1] if by_hashtag else hashtags
+    return Result(p, evaluate(*columns), bootstrap_intervals(*columns, p.clusters, crossed=crossed, seed=seed))
