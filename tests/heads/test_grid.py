@@ -10,8 +10,8 @@ from consistency.data.splits import make_divisions
 from consistency.errors import DivergenceError, InputError
 from heads import train as train_module
 from heads.grid import default_grid, read_grid, run_grid
-from heads.model import Answer, HeadConfig
-from heads.select import POWERS, Entry, best_power, choose, leaderboard, standard_error
+from heads.model import HeadConfig
+from heads.select import best_power
 from heads.train import Job, train_heads
 from tests.builders.head_data import make_pairs
 
@@ -32,12 +32,6 @@ def data():
 @pytest.fixture(scope="module")
 def result(data):
     return run_grid(SMALL, *data, repeats=2, seed=3, fingerprint="cafe")
-
-
-def entry(*folds, parameters=10, epochs=1, **settings):
-    """An entry with these scores per fold after its last epoch, and worse ones before."""
-    curve = np.array(folds, dtype=float)[:, None] - np.arange(epochs)[::-1]
-    return Entry(HeadConfig(**settings), parameters, dict.fromkeys(("merit", "qwk", "macro_f1", "accuracy"), curve))
 
 
 def test_heads_that_diverge_take_no_part(data):
@@ -106,20 +100,6 @@ def test_the_winner_has_learned_and_its_temperature_does_not_hurt():
     assert log_loss(labels[test], answer.probabilities) < log_loss(labels[test], plain) + 0.02
 
 
-def test_the_answer_is_the_best_of_the_powers_on_rows_held_out():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 5, 400)
-    probabilities = rng.dirichlet(np.ones(5), 400) + np.eye(5)[np.clip(labels + rng.integers(-1, 2, 400), 0, 4)]
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
-
-    def score(power):
-        predicted = Answer.of(probabilities, power=power).predicted
-        kappa = cohen_kappa_score(labels, predicted, weights="quadratic")
-        return kappa + f1_score(labels, predicted, average="macro")
-
-    assert best_power(probabilities, labels) == max(POWERS, key=score)
-
-
 def test_rows_that_calibrate_have_stopped_nothing(data, result):
     """Temperature and power, fitted anew on heads that trained as long as the other folds of their division say."""
     embeddings, labels, groups = data
@@ -186,34 +166,6 @@ def test_the_lead_is_paired_and_its_interval_corrected(result):
         low, high = t.interval(0.95, df=9, loc=behind.mean(), scale=error)
         found = [row[f"behind_{name}"] for name in ("mean", "se", "low", "high")]
         assert found == pytest.approx([behind.mean(), error, low, high])
-
-
-def test_the_smallest_within_one_standard_error_of_the_leader_wins():
-    leader = entry(0.8, 0.6, 0.7, parameters=100)
-    level = entry(0.7, 0.65, 0.72, parameters=10)
-    equal_size = entry(0.69, 0.65, 0.72, parameters=10)
-    behind = entry(0.5, 0.31, 0.42, parameters=1)
-    entries = [behind, equal_size, leader, level]
-    differences = leader.folds() - level.folds()
-    assert differences.mean() < standard_error(differences)
-    assert (leader.folds() - behind.folds()).mean() > standard_error(leader.folds() - behind.folds())
-    assert choose(entries) == 3
-    assert choose([behind, leader]) == 1
-    assert [row["rank"] for row in leaderboard(entries, [3], 3) if row["chosen"]] == [2]
-
-
-def test_fewer_epochs_are_smaller_and_the_best_epoch_is_that_of_the_mean_curve():
-    short, long = entry(0.7, 0.7, epochs=2), entry(0.7, 0.7, epochs=5)
-    assert (short.epochs, long.epochs) == (2, 5)
-    assert choose([long, short]) == 1
-
-
-def test_the_standard_error_may_count_that_folds_overlap():
-    differences = np.array([0.1, 0.3, -0.2, 0.2])
-    naive = differences.std(ddof=1) / 2
-    assert standard_error(differences) == pytest.approx(naive)
-    assert standard_error(differences, overlap=1 / 4) == pytest.approx(naive * np.sqrt(1 + 4 / 4))
-    assert standard_error(np.array([0.3])) == 0
 
 
 def test_an_interrupted_grid_continues_and_ends_the_same(data, result, tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 import hashlib
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ from heads.model import (
     load_head,
     pair_features,
 )
-from heads.published import export_published, import_published
 from tests.builders.head_data import make_pairs
 
 
@@ -143,43 +141,6 @@ def test_embeddings_of_another_size_are_refused():
         trained().predict(make_pairs(dim=8)[0])
 
 
-def test_the_published_file_goes_both_ways(embeddings, tmp_path):
-    path = tmp_path / "5_classifier.pth"
-    classifier = nn.Sequential(nn.Linear(24, 256), nn.ReLU(), nn.Dropout(0.3), nn.Linear(256, 5)).eval()
-    torch.save(classifier.state_dict(), path)
-    head = import_published(path)
-    pairs = torch.from_numpy(
-        np.hstack([embeddings.images[embeddings.image_index], embeddings.hashtags[embeddings.hashtag_index]])
-    )
-    expected = classifier(pairs).softmax(1).detach().numpy()
-    np.testing.assert_allclose(head.predict_proba(embeddings), expected, atol=1e-6)
-    export_published(head, tmp_path / "again.pth")
-    written = torch.load(tmp_path / "again.pth", weights_only=True)
-    assert list(written) == ["0.weight", "0.bias", "3.weight", "3.bias"]
-    assert all(torch.equal(written[name], value) for name, value in classifier.state_dict().items())
-
-
-def test_what_has_no_published_layout_is_refused(tmp_path):
-    with pytest.raises(InputError, match="only a head on concat features"):
-        export_published(trained(HeadConfig()), tmp_path / "x.pth")
-    with pytest.raises(InputError, match="does not exist"):
-        import_published(tmp_path / "x.pth")
-    torch.save({"1.weight": torch.ones(2)}, tmp_path / "x.pth")
-    with pytest.raises(InputError, match="is no published classifier"):
-        import_published(tmp_path / "x.pth")
-
-
-class Trap:
-    def __reduce__(self):
-        return (exec, ("raise SystemExit('code in a weight file was run')",))
-
-
-def test_code_in_a_weight_file_is_not_run(tmp_path):
-    torch.save({"0.weight": Trap()}, tmp_path / "trap.pth")
-    with pytest.raises(InputError, match="holds more than tensors"):
-        import_published(tmp_path / "trap.pth")
-
-
 def test_a_folder_without_a_readable_head_is_explained(tmp_path):
     with pytest.raises(InputError, match=r"holds no trained head: .*head.json is missing"):
         load_head(tmp_path)
@@ -198,26 +159,3 @@ def test_a_folder_without_a_readable_head_is_explained(tmp_path):
     (tmp_path / "head.json").write_text(json.dumps(other))
     with pytest.raises(InputError, match="holds no head this version can read"):
         load_head(tmp_path)
-
-
-def test_configurations_survive_json_and_say_what_is_wrong_with_them():
-    for config in (HeadConfig(), HeadConfig.paper(), HeadConfig(hidden=(), patience=4)):
-        assert HeadConfig.from_dict(json.loads(json.dumps(config.as_dict()))) == config
-    wrong = {
-        "features is 'sum': expected one of concat, full": {"features": "sum"},
-        "loss is 3: expected one of cross-entropy": {"loss": 3},
-        r"hidden is \[4, 4, 4\]: expected at most two positive widths": {"hidden": [4, 4, 4]},
-        "hidden is 64: expected a list of widths": {"hidden": 64},
-        "dropout is 1.0: expected a number of at least 0 and below 1": {"dropout": 1.0},
-        "lr is 'fast': expected a number": {"lr": "fast"},
-        "lr is nan": {"lr": float("nan")},
-        "epochs is 2.5: expected a whole number of at least 1": {"epochs": 2.5},
-        "batch_size is True": {"batch_size": True},
-        "patience is 0": {"patience": 0},
-        "standardise is 1: expected true or false": {"standardise": 1},
-        "unknown head setting learning_rate: expected features, hidden": {"learning_rate": 1},
-    }
-    for message, values in wrong.items():
-        with pytest.raises(InputError, match=message):
-            HeadConfig.from_dict(values)
-    assert replace(HeadConfig(), hidden=[3]).hidden == (3,)

@@ -3,17 +3,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
+from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
-from consistency.errors import DivergenceError
 from heads.config import FEATURES, HeadConfig
 from heads.losses import OUTPUTS
 from heads.losses import loss as loss_of
 from heads.model import Head, pair_features
 from heads.pairs import Pairs
-from heads.train import Job, balanced_weights, rate, stacks, train_head, train_heads, train_stacks
+from heads.train import Job, balanced_weights, stacks, train_head, train_heads, train_stacks
 from tests.builders.head_data import make_pairs
 
 ROWS, HELD = np.arange(240), np.arange(240, 300)
@@ -179,21 +178,6 @@ def test_every_loss_and_depth_equals_a_plain_loop_with_autograd(loss, hidden, da
     assert greatest_difference(mine.head, Head(config, 12, seed=7)) > 1e-3
 
 
-def test_validation_figures_are_those_of_the_head_that_comes_out(data):
-    embeddings, labels = data
-    config = HeadConfig(hidden=(8,), epochs=3, batch_size=64)
-    trained, history = train_head(
-        config, embeddings.take(ROWS), labels[ROWS], seed=1, validation=(embeddings.take(HELD), labels[HELD])
-    )
-    predicted = trained.predict(embeddings.take(HELD)).predicted
-    assert [epoch["epoch"] for epoch in history] == [1, 2, 3]
-    assert history[-1]["accuracy"] == pytest.approx(accuracy_score(labels[HELD], predicted))
-    assert history[-1]["macro_f1"] == pytest.approx(f1_score(labels[HELD], predicted, average="macro"))
-    kappa = cohen_kappa_score(labels[HELD], predicted, weights="quadratic")
-    assert history[-1]["qwk"] == pytest.approx(kappa)
-    assert history[-1]["train_loss"] < history[0]["train_loss"]
-
-
 @pytest.mark.parametrize("loss", OUTPUTS)
 @pytest.mark.parametrize("hidden", [(), (8,)])
 def test_every_loss_learns_and_comes_out_as_a_head_on_plain_features(loss, hidden, data):
@@ -205,46 +189,6 @@ def test_every_loss_learns_and_comes_out_as_a_head_on_plain_features(loss, hidde
     assert history[-1]["accuracy"] == pytest.approx(accuracy_score(same[1], predicted))
     assert history[-1]["qwk"] > 0.5
     assert history[-1]["train_loss"] < 0.8 * history[0]["train_loss"]
-
-
-def test_patience_ends_training_and_keeps_the_best_epoch(data):
-    embeddings, labels = data
-    config = HeadConfig(hidden=(32,), epochs=60, lr=1e-2, dropout=0, schedule="constant", patience=4)
-    validation = embeddings.take(HELD), labels[HELD]
-    trained, history = train_head(config, embeddings.take(ROWS), labels[ROWS], seed=1, validation=validation)
-    scores = [epoch["merit"] for epoch in history]
-    best = int(np.argmax(scores))
-    assert len(history) == best + 1 + 4 < 60
-    predicted = trained.predict(validation[0]).predicted
-    assert scores[best] == pytest.approx(
-        (
-            cohen_kappa_score(labels[HELD], predicted, weights="quadratic")
-            + f1_score(labels[HELD], predicted, average="macro")
-        )
-        / 2
-    )
-
-
-def test_stop_ends_the_same_schedule_earlier(data):
-    embeddings, labels = data
-    config = HeadConfig(hidden=(8,), epochs=6)
-    (full,) = train_heads([Job(config, ROWS, 1)], embeddings, labels)
-    (stopped,) = train_heads([Job(config, ROWS, 1, stop=4)], embeddings, labels)
-    assert stopped.history == full.history[:4]
-
-
-def test_rates_follow_torchs_schedulers():
-    for schedule, torchs in (
-        ("step", lambda o: torch.optim.lr_scheduler.StepLR(o, 5, 0.1)),
-        ("cosine", lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 12)),
-    ):
-        config = HeadConfig(schedule=schedule, epochs=12)
-        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=config.lr)
-        scheduler = torchs(optimizer)
-        for epoch in range(12):
-            assert rate(config, epoch) == pytest.approx(scheduler.get_last_lr()[0])
-            optimizer.step()
-            scheduler.step()
 
 
 def test_class_weights_are_scikit_learns():
@@ -261,26 +205,3 @@ def test_a_score_that_no_training_row_has_is_survived(data):
         [Job(HeadConfig(loss=loss, epochs=3), rows, 1, HELD) for loss in OUTPUTS], embeddings, labels
     )
     assert not any(outcome.diverged for outcome in outcomes)
-
-
-def test_divergence_is_an_error_of_one_head_and_no_concern_of_its_neighbours(data):
-    embeddings, labels = data
-    wild = HeadConfig(hidden=(8,), loss="regression", lr=1e30, epochs=4, class_weights="none")
-    calm = replace(wild, lr=1e-3)
-    with pytest.raises(DivergenceError, match="no finite number in epoch"):
-        train_head(wild, embeddings, labels, seed=0)
-    beside, _ = train_heads([Job(config, ROWS, 0, HELD) for config in (calm, wild)], embeddings, labels)
-    (alone,) = train_heads([Job(calm, ROWS, 0, HELD)], embeddings, labels)
-    assert not beside.diverged
-    assert greatest_difference(beside.head, alone.head) < 1e-6
-
-
-def test_the_same_seed_gives_the_same_head_to_the_bit(data):
-    first, second, other = (train_head(HeadConfig(epochs=2), *data, seed=seed)[0] for seed in (1, 1, 2))
-    assert greatest_difference(first.head, second.head) == 0
-    assert greatest_difference(first.head, other.head) > 0
-
-
-def test_validation_over_other_tables_is_refused(data):
-    with pytest.raises(ValueError, match="share their two tables"):
-        train_head(HeadConfig(), *data, seed=0, validation=make_pairs(seed=1))

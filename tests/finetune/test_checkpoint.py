@@ -1,0 +1,45 @@
+"""A checkpoint comes back as it was written, to the training that it belongs to."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from consistency.errors import InputError, StorageError
+from finetune.checkpoint import Cadence, Checkpoints, discard
+
+
+def write(out: Path, step: int = 3, identity: str = "a") -> Checkpoints:
+    checkpoints = Checkpoints(out, {"data": identity}, Cadence(steps=5, minutes=None))
+    parts = {"weights": {"w": torch.arange(6.0) + step}, "kept": {}}
+    checkpoints.write(step, {"epoch": 1, "loss": 0.25}, parts)
+    return checkpoints
+
+
+def test_state_and_parts_come_back(tmp_path: Path) -> None:
+    write(tmp_path, step=3)
+    write(tmp_path, step=4)
+    found = Checkpoints(tmp_path, {"data": "a"}, Cadence()).read()
+    assert found is not None
+    state, parts = found
+    assert state == {"epoch": 1, "loss": 0.25}
+    assert parts["weights"]["w"].tolist() == [4, 5, 6, 7, 8, 9]
+    assert parts["kept"] == {}
+    assert len(list((tmp_path / "checkpoint").glob("weights-*"))) == 1
+
+
+def test_one_is_due_after_so_many_steps(tmp_path: Path) -> None:
+    checkpoints = write(tmp_path, step=3)
+    assert [checkpoints.due(step) for step in (7, 8)] == [False, True]
+
+
+def test_another_training_and_a_damaged_part_are_refused(tmp_path: Path) -> None:
+    write(tmp_path)
+    with pytest.raises(InputError, match="another data"):
+        Checkpoints(tmp_path, {"data": "b"}, Cadence()).read()
+    (part,) = (tmp_path / "checkpoint").glob("weights-*")
+    part.write_bytes(part.read_bytes()[:-1] + b"x")
+    with pytest.raises(StorageError, match="is damaged"):
+        Checkpoints(tmp_path, {"data": "a"}, Cadence()).read()
+    discard(tmp_path)
+    assert Checkpoints(tmp_path, {"data": "a"}, Cadence()).read() is None

@@ -1,0 +1,56 @@
+"""The one-standard-error rule, the epochs and the power are chosen as written."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import cohen_kappa_score, f1_score
+
+from heads.model import Answer, HeadConfig
+from heads.select import POWERS, Entry, best_power, choose, leaderboard, standard_error
+
+
+def entry(*folds, parameters=10, epochs=1, **settings):
+    """An entry with these scores per fold after its last epoch, and worse ones before."""
+    curve = np.array(folds, dtype=float)[:, None] - np.arange(epochs)[::-1]
+    return Entry(HeadConfig(**settings), parameters, dict.fromkeys(("merit", "qwk", "macro_f1", "accuracy"), curve))
+
+
+def test_the_answer_is_the_best_of_the_powers_on_rows_held_out():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, 400)
+    probabilities = rng.dirichlet(np.ones(5), 400) + np.eye(5)[np.clip(labels + rng.integers(-1, 2, 400), 0, 4)]
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+
+    def score(power):
+        predicted = Answer.of(probabilities, power=power).predicted
+        kappa = cohen_kappa_score(labels, predicted, weights="quadratic")
+        return kappa + f1_score(labels, predicted, average="macro")
+
+    assert best_power(probabilities, labels) == max(POWERS, key=score)
+
+
+def test_the_smallest_within_one_standard_error_of_the_leader_wins():
+    leader = entry(0.8, 0.6, 0.7, parameters=100)
+    level = entry(0.7, 0.65, 0.72, parameters=10)
+    equal_size = entry(0.69, 0.65, 0.72, parameters=10)
+    behind = entry(0.5, 0.31, 0.42, parameters=1)
+    entries = [behind, equal_size, leader, level]
+    differences = leader.folds() - level.folds()
+    assert differences.mean() < standard_error(differences)
+    assert (leader.folds() - behind.folds()).mean() > standard_error(leader.folds() - behind.folds())
+    assert choose(entries) == 3
+    assert choose([behind, leader]) == 1
+    assert [row["rank"] for row in leaderboard(entries, [3], 3) if row["chosen"]] == [2]
+
+
+def test_fewer_epochs_are_smaller_and_the_best_epoch_is_that_of_the_mean_curve():
+    short, long = entry(0.7, 0.7, epochs=2), entry(0.7, 0.7, epochs=5)
+    assert (short.epochs, long.epochs) == (2, 5)
+    assert choose([long, short]) == 1
+
+
+def test_the_standard_error_may_count_that_folds_overlap():
+    differences = np.array([0.1, 0.3, -0.2, 0.2])
+    naive = differences.std(ddof=1) / 2
+    assert standard_error(differences) == pytest.approx(naive)
+    assert standard_error(differences, overlap=1 / 4) == pytest.approx(naive * np.sqrt(1 + 4 / 4))
+    assert standard_error(np.array([0.3])) == 0
