@@ -25,7 +25,6 @@ NOT_YET_TESTED = {
     "consistency/options/option.py",
     "consistency/options/records.py",
     "consistency/progress.py",
-    "consistency/scale.py",
     "demo/objects.py",
     "demo/pen.py",
     "demo/retrieval.py",
