@@ -52,6 +52,26 @@ class Split:
         """(m,) int64 indices into the table: the kept rows of `side`, in the order of the table."""
         return np.flatnonzero(self.kept & (self.side == side))
 
+    @property
+    def train(self) -> npt.NDArray[np.int64]:
+        """(m,) int64 indices of the training rows."""
+        return self.rows("train")
+
+    @property
+    def val(self) -> npt.NDArray[np.int64]:
+        """(m,) int64 indices of the validation rows."""
+        return self.rows("val")
+
+    @property
+    def test(self) -> npt.NDArray[np.int64]:
+        """(m,) int64 indices of the test rows."""
+        return self.rows("test")
+
+    @property
+    def scores(self) -> npt.NDArray[np.int64]:
+        """(n,) int64 scores 1 to 5, after the rule for conflicting scores; 0 where a row has none."""
+        return self.labels + 1
+
     def groups_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.object_] | None:
         """The groups of `rows`, for folds inside them."""
         return None if self.groups is None else self.groups[rows]

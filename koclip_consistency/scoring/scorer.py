@@ -1,8 +1,10 @@
 """The warm scorer: one loaded model that answers any number of questions, about one image or a whole table."""
 
+import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +18,13 @@ from consistency.options import ImageLimits, Source
 from embedcache.extract import NOT_FINITE
 from embedcache.store import valid_rows
 from heads.familiarity import Familiarity
+from koclip_consistency.keywords import record_of
+from koclip_consistency.scoring.answers import ANSWERED, Answers, answers_frame
 from koclip_consistency.scoring.encoder import WarmEncoder
 from koclip_consistency.scoring.images import ImageInput, read_image, unusable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -25,37 +32,6 @@ Floats = npt.NDArray[np.float64]
 Judgement = tuple[Rows, Floats, Floats | None]
 # Rows of a table that can be answered, their embeddings, and the rows that cannot.
 EncodedTable = tuple[Rows, PairEmbeddings, tuple[Skipped, ...]]
-
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """What a scorer says about the rows of a table, or about the hashtags of one image.
-
-    Attributes
-    ----------
-    rows : (m,) int64
-        Indices of the rows or hashtags that have an answer.
-    predicted : (m,) int64
-        Scores, 1 to 5.
-    values : (m,) float64
-        What ranks the pairs: the expected score, 1 to 5, or the cosine similarity where only thresholds were trained.
-    probabilities : (m, 5) float64 or None
-        None where only thresholds were trained.
-    similarity : (m,) float64
-        Cosine of image and hashtag, -1 to 1.
-    familiar : (m,) bool or None
-        Whether the hashtag resembles one of the training rows; None where the run has no record of them.
-    skipped : tuple of Skipped
-        What has no answer, and why; `row` counts from 1.
-    """
-
-    rows: Rows
-    predicted: Rows
-    values: Floats
-    probabilities: Floats | None
-    similarity: Floats
-    familiar: npt.NDArray[np.bool_] | None
-    skipped: tuple[Skipped, ...]
 
 
 class Scorer:
@@ -73,6 +49,14 @@ class Scorer:
         Gives the embeddings of a pair table.
     familiarity : Familiarity or None
         The training hashtags, where the run recorded them.
+
+    Examples
+    --------
+    >>> import koclip_consistency as kc
+    >>> scorer = kc.load("runs/heads")
+    >>> scores = scorer.score("image/demo_001.png", ["#바다", "카페"])
+    >>> scores.columns.tolist()
+    ['hashtag', 'score', 'expected_score', 'similarity', 'p1', 'p2', 'p3', 'p4', 'p5', 'familiar']
     """
 
     def __init__(
@@ -131,6 +115,94 @@ class Scorer:
         with self._lock:
             rows, pairs, skipped = self._encode_table(inputs, source)
         return self._judged(rows, pairs, skipped)
+
+    def score(self, image: ImageInput, hashtags: Sequence[str], limits: ImageLimits | None = None) -> "pd.DataFrame":
+        """Score one image with some hashtags.
+
+        Parameters
+        ----------
+        image : path, bytes, PIL.Image.Image or uint8 array of shape (height, width, 3) or (height, width)
+        hashtags : sequence of str
+            At least one.
+        limits : ImageLimits, optional
+            Which images are refused; the default limits if None.
+
+        Returns
+        -------
+        DataFrame
+            One row for each hashtag, in their order: hashtag, score (1 to 5), expected_score (1 to 5), similarity
+            (cosine, -1 to 1), p1 to p5 (the probability of each score) and familiar. expected_score and p1 to p5 are
+            NaN for systems of `similarity`, familiar is NA for runs without a record of their hashtags.
+
+        Raises
+        ------
+        InputError
+            If the image or a hashtag cannot be used.
+        """
+        hashtags = list(hashtags)
+        frame = answers_frame(self.answer(image, hashtags, limits), len(hashtags))
+        frame.insert(0, "hashtag", hashtags)
+        return frame
+
+    def score_frame(
+        self,
+        frame: "pd.DataFrame",
+        images: "str | os.PathLike[str] | None" = None,
+        *,
+        prefix: str = "",
+        **options: Any,
+    ) -> "pd.DataFrame":
+        """Score every row of a table of images and hashtags.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            n rows with any columns.
+        images : path, optional
+            Folder of the images, below which the table names them; the command line's default if None.
+        prefix : str
+            Put before the name of each new column, where the table has columns of those names already.
+        **options
+            Options of the command line about the data: `image_column`, `hashtag_column` and the images' limits.
+
+        Returns
+        -------
+        DataFrame
+            The caller's columns, rows and index; and the columns of `score`, and reason: why a row has no answer.
+
+        Raises
+        ------
+        InputError
+            If the table lacks a column, or has a column of a new name already.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import koclip_consistency as kc
+        >>> frame = pd.DataFrame({"Image Filename": ["demo_001.png", "lost.png"], "Hashtag": ["바다", "바다"]})
+        >>> scored = kc.load("runs/heads").score_frame(frame, images="image")
+        >>> scored["score"].isna().tolist()
+        [False, True]
+        >>> scored["reason"].str.startswith("not found").tolist()
+        [None, True]
+        """
+        import pandas as pd
+
+        from koclip_consistency.scoring.frames import frame_inputs
+
+        new = [f"{prefix}{name}" for name in (*ANSWERED, "reason")]
+        if there := [name for name in new if name in frame.columns]:
+            raise InputError(f"the table already has the column {there[0]!r}: give a prefix, such as prefix='model_'")
+        source = record_of(Source, {"images": images, "on_error": "allow", **options})
+        inputs = frame_inputs(frame, source)
+        found, reasons = None, {skipped.row: skipped.reason for skipped in inputs.skipped}
+        if len(inputs.table):
+            answers = self.answer_table(inputs, source)
+            reasons |= {skipped.row: skipped.reason for skipped in answers.skipped}
+            found = replace(answers, rows=inputs.table.rows[answers.rows] - 1)
+        scored = answers_frame(found, len(frame))
+        scored["reason"] = pd.Series([reasons.get(row + 1) for row in range(len(frame))], dtype=object)
+        return pd.concat([frame, scored.set_axis(new, axis=1).set_axis(frame.index, axis=0)], axis=1)
 
     def _judged(self, rows: Rows, pairs: PairEmbeddings, skipped: tuple[Skipped, ...]) -> Answers:
         predicted, values, probabilities = self._judge(pairs)

@@ -10,11 +10,12 @@ from consistency.data.inputs import list_skipped, read_inputs
 from consistency.data.pairs import Skipped
 from consistency.durable import check_output, write_file
 from consistency.options import Source
+from consistency.runs.folder import CHANCES
 from consistency.text import to_csv
+from koclip_consistency.scoring.answers import Answers
 from koclip_consistency.scoring.loading import load_scorer as load_scorer
-from koclip_consistency.scoring.scorer import Answers, Scorer
+from koclip_consistency.scoring.scorer import Scorer
 
-CHANCES = ("p1", "p2", "p3", "p4", "p5")
 COLUMNS = ("row", "image", "hashtag", "score", "predicted", "value", *CHANCES, "familiar")
 
 

@@ -13,8 +13,8 @@ from consistency.errors import InputError
 from consistency.options import Source
 from consistency.runs.read import read_run
 from heads.familiarity import FILE
+from koclip_consistency.scoring.answers import Answers
 from koclip_consistency.scoring.loading import load_scorer
-from koclip_consistency.scoring.scorer import Answers
 from tests.builders.commands import data_options
 
 GRID = '[[grid]]\nfeatures = ["concat"]\nhidden = [[16]]\nloss = ["cross-entropy"]\nepochs = [3]\n'
