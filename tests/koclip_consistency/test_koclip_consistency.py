@@ -24,12 +24,6 @@ def test_importing_loads_no_library() -> None:
     assert loaded_after("import koclip_consistency as kc; kc.ConsistencyError") == set()
 
 
-def test_reading_and_splitting_pairs_needs_no_torch() -> None:
-    assert loaded_after("import koclip_consistency as kc; kc.read_pairs; kc.make_split").isdisjoint(
-        {"torch", "transformers"}
-    )
-
-
 def test_every_name_is_there_and_listed() -> None:
     assert set(kc.__all__) <= set(dir(kc))
     for name in kc.__all__:
