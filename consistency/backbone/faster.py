@@ -1,4 +1,16 @@
-"""Encoders that do the same work in fewer operations, for models that only encode."""
+"""Makes a loaded model encode with fewer operations; its vectors change only by the order of floating-point sums.
+
+`trim_last_layer`
+    CLIP's image tower: the last layer for the class token alone. Gradients are the same, so trained models have it too.
+`trim_text_tower`
+    CLIP's text tower: tokens that all texts of a batch begin with once, the last layer at the ends alone.
+`fold_quick_gelu`
+    Quick GELU in one pass over memory, its factor folded into the weights.
+`pack_linear`
+    Linear layers with their weights in oneDNN's own layout.
+
+The last three are for models that only encode; the last two for fp32 on a CPU.
+"""
 
 from types import MethodType
 from typing import Any, cast
@@ -12,10 +24,11 @@ from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPTextMod
 
 
 def trim_last_layer(model: nn.Module) -> None:
-    """Where `model.vision_model` is CLIP's, its last layer gives (n, 1, width) instead of (n, patches + 1, width).
+    """Compute the last layer of CLIP's image tower for the class token alone; other towers stay as they are.
 
-    Keys and values still come from all patches, so vectors and gradients are the same but for the order of sums; of
-    the layer's products ten twelfths fall away (7 % of a ViT-B's time, 3 % of a ViT-L's).
+    The layer then gives (n, 1, width) instead of (n, patches + 1, width). Keys and values still come from all patches,
+    so vectors and gradients are the same up to the order of sums. Ten twelfths of the layer's products are saved (7 %
+    of a ViT-B's time, 3 % of a ViT-L's).
     """
     tower = getattr(model, "vision_model", None)
     if isinstance(tower, CLIPVisionModel) and tower.config.attention_dropout == 0:
@@ -41,11 +54,11 @@ def _class_token(layer: CLIPEncoderLayer, hidden_states: torch.Tensor, *_: Any, 
 
 
 def trim_text_tower(model: nn.Module) -> None:
-    """Where `model.text_model` is CLIP's, it gives the pooled output alone from now on, and knows no dropout.
+    """Compute only what CLIP's text tower needs for its pooled output; other towers stay as they are.
 
-    The tower is causal, and reads a text off its end token. So the first tokens, where all texts of a batch have the
-    same (the start token, at least), come to the same and are computed once; and the last layer is needed at the ends
-    alone. The vectors are the same but for the order of sums. A hashtag of nine tokens costs a sixth less.
+    The tower is causal and reads a text at its end token. So the tokens that all texts of a batch begin with (at least
+    the start token) have the same states and are computed once, and the last layer is needed at the end tokens alone.
+    A hashtag of nine tokens costs a sixth less. The tower has no dropout afterwards.
     """
     tower = getattr(model, "text_model", None)
     if isinstance(tower, CLIPTextModel):
@@ -71,7 +84,7 @@ def _forward(tower: CLIPTextModel, input_ids: Tensor, *_: Any, **__: Any) -> Bas
 
 
 def _ends(input_ids: Tensor, eos_token_id: int) -> Tensor:
-    """(n,) places the tower reads, by transformers' rule: 2 stands in configurations that do not know their own."""
+    """(n,) positions that the tower reads, by transformers' rule: old configurations say 2 and mean the largest id."""
     return (input_ids if eos_token_id == 2 else (input_ids == eos_token_id).int()).argmax(dim=-1)
 
 
@@ -121,9 +134,9 @@ QUICK_GELU = 1.702  # x sigmoid(1.702 x), Hendrycks and Gimpel, arXiv:1606.08415
 
 
 class PackedLinear(nn.Module):
-    """`linear` with its weights in oneDNN's own layout, which a plain layer would leave to a slower product.
+    """A linear layer with its weights in oneDNN's own layout, equal to the plain one up to the order of sums.
 
-    (..., in) to (..., out) float32; equal to `linear` but for the order of its sums. It has no parameters.
+    Takes (..., in) and gives (..., out), float32. It has no parameters, and so cannot be trained.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -136,9 +149,12 @@ class PackedLinear(nn.Module):
 
 
 def pack_linear(model: nn.Module) -> None:
-    """Put a PackedLinear in the place of every linear layer of `model`, where this build of torch has oneDNN.
+    """Replace every linear layer of `model` by a PackedLinear, where this build of torch has oneDNN.
 
-    The operators are those that torch's own compiler emits; without them the model stays as it is.
+    The operators are not public API; they are those that torch's own compiler emits, and without them the model stays
+    as it is. They are kept for reproducibility rather than speed, which is the same on a quiet machine: with packed
+    layers an image's vector is bit-equal in batches of 5 to 64 images (tiny and ViT-B/32), while the plain product
+    changes every vector of tiny's by up to 7e-8 from batches of 64 to batches of 8 (benchmarks/RESULTS.md).
     """
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return
@@ -149,9 +165,10 @@ def pack_linear(model: nn.Module) -> None:
 
 
 def fold_quick_gelu(model: nn.Module) -> None:
-    """Let every MLP of `model` with a quick GELU take SiLU, x sigmoid(x), in place: one pass over memory, not three.
+    """Replace quick GELU in every MLP of `model` by SiLU, x sigmoid(x), in place: one pass over memory, not three.
 
-    The factor goes into the weights before the activation and out of those after it, which changes their rounding.
+    The factor is multiplied into the weights before the activation and divided out of those after it, which changes
+    their rounding.
     """
     for module in model.modules():
         first, activation, last = (getattr(module, name, None) for name in ("fc1", "activation_fn", "fc2"))

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +21,8 @@ from consistency.data.pairs import PairTable
 from consistency.errors import CacheError, InputError, OutOfMemory
 from consistency.options import ImageLimits
 from consistency.progress import Advance
-from embedcache import pipeline
 from embedcache.extract import ExtractReport, extract
 from embedcache.maintenance import verify
-from embedcache.pipeline import Encoder, Writer
 from embedcache.segments import Vectors
 from embedcache.store import EmbeddingCache, hashtag_keys, image_keys
 from tests.builders.at_once import AtOnce
@@ -43,6 +40,8 @@ HASHTAGS = [
     "뷁",
     "#제주도한달살기브이로그" * 10,
 ]
+
+
 FIELDS = {"model": "made/up", "revision": "1"}
 
 
@@ -90,9 +89,6 @@ def run(
     table: PairTable, files: dict[str, ImageFile], cache: EmbeddingCache, backbone: Any, **options: Any
 ) -> ExtractReport:
     return extract(table, files, cache, lambda: backbone, workers=2, **options)
-
-
-# --- the vectors ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module", params=["clip", "siglip"])
@@ -193,9 +189,6 @@ def test_one_broken_picture_changes_no_other(tmp_path: Path, pictures: Path) -> 
     assert abs(clean.vectors("image", keys) - other.vectors("image", keys)).max() < 1e-5
 
 
-# --- once ----------------------------------------------------------------------------------------------------
-
-
 def test_everything_once(tmp_path: Path, cache: EmbeddingCache) -> None:
     table, files = made_up(tmp_path / "pictures", 20)
     backbone = Counting()
@@ -260,9 +253,6 @@ def test_damage_is_filled_in_the_same_run(tmp_path: Path, cache: EmbeddingCache)
     after, usable = fresh.features(table, files)
     assert usable.all()
     assert (before.images[before.image_index] == after.images[after.image_index]).all()
-
-
-# --- what cannot be encoded ----------------------------------------------------------------------------------
 
 
 def test_unusable_pictures_are_told_row_by_row(tmp_path: Path, cache: EmbeddingCache) -> None:
@@ -336,9 +326,6 @@ def test_impossible_options(
     table, files = made_up(tmp_path / "pictures", 1)
     with pytest.raises(error, match=message):
         extract(table, files, cache, never, **options)
-
-
-# --- interruptions -------------------------------------------------------------------------------------------
 
 
 def test_an_interrupt_commits_what_is_encoded(tmp_path: Path, cache: EmbeddingCache) -> None:
@@ -425,25 +412,6 @@ def test_no_memory_for_a_second_model_loses_nothing(tmp_path: Path, cache: Embed
         run(table, files, cache, Half(RuntimeError("the model is odd")))
 
 
-def test_what_counts_as_out_of_memory() -> None:
-    for error in (MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 1 bytes")):
-        failures = [error]
-
-        def encode(batch: list[int], failures: list[Exception] = failures) -> Vectors:
-            if failures:
-                raise failures.pop()
-            return np.ones((len(batch), 2), np.float32)
-
-        encoder = Encoder(8)
-        assert encoder(encode, [1, 2, 3, 4]).shape == (4, 2)
-        assert encoder.batch_size == 2
-    with pytest.raises(RuntimeError, match="shapes"):
-        Encoder(8)(lambda batch: (_ for _ in ()).throw(RuntimeError("shapes do not match")), [1])
-
-
-# --- the pipeline --------------------------------------------------------------------------------------------
-
-
 def test_progress_is_told(tmp_path: Path, cache: EmbeddingCache) -> None:
     told: dict[str, Any] = {}
 
@@ -489,43 +457,6 @@ def test_large_pictures_are_not_decoded_all_at_once(
 
     report = extract(table, files, cache, Slow, workers=4)  # type: ignore[arg-type]
     assert (report.images_encoded, at_once.most) == (12, 1)
-
-
-def test_the_writer_commits_in_time(cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "COMMIT_SECONDS", 0.02)
-    reader = EmbeddingCache.open(cache.path.parent, FIELDS)
-    with Writer(cache) as writer:
-        writer.put("image", hashtag_keys(["a"]), np.ones((1, 3), np.float32))
-        deadline = time.monotonic() + 5
-        while reader.missing("image", hashtag_keys(["a"])).all() and time.monotonic() < deadline:
-            time.sleep(0.005)
-        assert not reader.missing("image", hashtag_keys(["a"])).any()
-
-
-def test_rows_that_are_lost_are_an_error(cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also those lost before the disk is reached."""
-
-    def full(arrays: Any) -> Any:
-        raise MemoryError
-
-    def write() -> None:
-        with Writer(cache) as writer:
-            writer.put("image", hashtag_keys(["a", "b"]), np.ones((2, 3), np.float32))
-            monkeypatch.setattr(np, "concatenate", full)
-
-    with pytest.raises(MemoryError):
-        write()
-    monkeypatch.undo()
-    assert cache.missing("image", hashtag_keys(["a", "b"])).all()
-
-
-def test_the_writer_commits_by_size(cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "COMMIT_BYTES", 1000)
-    with Writer(cache) as writer:
-        for part in range(8):
-            keys = hashtag_keys(f"{part} {row}" for row in range(10))
-            writer.put("hashtag", keys, np.ones((10, 3), np.float32))
-    assert len(list(cache.path.glob("seg-*"))) == 3  # 30 + 30 + 20 rows of 44 bytes
 
 
 def test_real_backbone_is_not_needed_when_warm(tmp_path: Path, pictures: Path) -> None:

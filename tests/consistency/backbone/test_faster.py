@@ -1,4 +1,4 @@
-"""The trimmed text tower gives transformers' vectors, whatever the texts have in common."""
+"""Quicker encoders give transformers' vectors, and where they can be trained, its gradients."""
 
 from copy import deepcopy
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import CLIPConfig, CLIPModel
 
-from consistency.backbone.faster import fold_quick_gelu, pack_linear, trim_text_tower
+from consistency.backbone.faster import fold_quick_gelu, pack_linear, trim_last_layer, trim_text_tower
 
 START, END, LENGTH = 98, 99, 12
 ENDS = (END, 2, 50)  # as a configuration knows it, as old ones do, and another model's: not in every text
@@ -42,7 +42,7 @@ bodies = st.lists(st.integers(3, 97), max_size=LENGTH - 2)
     end=st.sampled_from(ENDS),
     filler=st.sampled_from([END, 0]),
 )
-def test_vectors_are_those_of_the_whole_tower(
+def test_the_trimmed_text_tower_gives_the_same_vectors(
     texts: list[list[int]], common: list[int], starts: bool, end: int, filler: int
 ) -> None:
     """Of one text or several, of any length, with any start in common or none, padded with any token."""
@@ -72,3 +72,40 @@ def test_layers_for_a_cpu_give_the_same_vectors(activation: str) -> None:
         given = changed.get_image_features(pixel_values=pixels).pooler_output
     torch.testing.assert_close(given, wanted, rtol=1e-5, atol=1e-5)
     assert wanted.std() > 0.1
+
+
+def test_the_trimmed_image_tower_gives_the_same_vectors_and_gradients() -> None:
+    model, pixels = small_clip().double(), torch.randn(3, 3, 32, 32, dtype=torch.float64)
+    weights = torch.randn(3, 8, dtype=torch.float64)
+
+    def forward_and_back() -> tuple[torch.Tensor, int, dict[str, torch.Tensor]]:
+        model.zero_grad()
+        output = model.get_image_features(pixel_values=pixels)
+        (output.pooler_output * weights).sum().backward()
+        gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        return output.pooler_output.detach(), output.last_hidden_state.shape[1], gradients
+
+    vectors, length, gradients = forward_and_back()
+    names = list(model.state_dict())
+    trim_last_layer(model)
+    trimmed, trimmed_length, trimmed_gradients = forward_and_back()
+    assert (length, trimmed_length) == (17, 1)
+    torch.testing.assert_close(trimmed, vectors, rtol=0, atol=1e-12)
+    assert trimmed_gradients.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(trimmed_gradients[name], gradient, rtol=0, atol=1e-12, msg=name)
+    assert list(model.state_dict()) == names
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+def test_packed_layers_answer_alike_in_batches_of_any_size() -> None:
+    """What the packed layers are kept for: a vector does not depend on what else is in its batch."""
+    model = small_clip()
+    fold_quick_gelu(model)
+    pack_linear(model)
+    pixels = torch.randn(32, 3, 32, 32)
+    with torch.inference_mode():
+        whole = model.get_image_features(pixel_values=pixels).pooler_output
+        for size in (16, 8, 5):
+            parts = [model.get_image_features(pixel_values=part).pooler_output for part in pixels.split(size)]
+            torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-6)

@@ -1,0 +1,73 @@
+"""How far vectors depend on what else is in their batch: `python -m benchmarks.batches [--shape tiny|B/32] [--plain]`.
+
+Encodes the same images and hashtags on a CPU in one batch and in smaller ones, and prints how many vectors differ from
+those of the one batch, and by how much. `--plain` leaves the linear layers unpacked.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from benchmarks.extract import ENDS, SHAPES, WORDS
+from benchmarks.timing import machine
+from consistency.backbone.faster import fold_quick_gelu, pack_linear, trim_text_tower
+from consistency.backbone.model import Backbone, load_backbone
+from consistency.backbone.resolve import resolve_backbone
+from tests.builders.models import make_clip_folder
+
+SIZES = 32, 8, 5, 1
+COUNTS = {"tiny": 64, "B/32": 24}
+
+
+def load(shape: str, *, packed: bool) -> Backbone:
+    with tempfile.TemporaryDirectory() as root:
+        name = "tiny"
+        if shape != "tiny":
+            options = SHAPES[shape].options
+            name = str(make_clip_folder(Path(root), image_size=224, vocab_size=49408, legacy_eos=True, **options))
+        backbone = load_backbone(resolve_backbone(name), device="cpu", precision="fp32")
+    trim_text_tower(backbone.model)
+    fold_quick_gelu(backbone.model)
+    if packed:
+        pack_linear(backbone.model)
+    return backbone
+
+
+def compare(what: str, whole: npt.NDArray[np.float32], parts: Sequence[npt.NDArray[np.float32]]) -> None:
+    differing = whole != np.concatenate(parts)
+    most = np.abs(whole - np.concatenate(parts)).max()
+    print(
+        f"{what}: {int(differing.any(axis=1).sum())} of {len(whole)} vectors differ, at most by {most:.1e}", flush=True
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=list(COUNTS), default="tiny")
+    parser.add_argument("--plain", action="store_true", help="without packed linear layers")
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    backbone = load(given.shape, packed=not given.plain)
+    assert backbone.spec is not None
+    count = COUNTS[given.shape]
+    images = np.random.default_rng(0).integers(0, 256, (count, *backbone.spec.size, 3), np.uint8)
+    hashtags = [f"#{word}{end}" for end in ENDS.split() for word in WORDS.split()][:count]
+    print(machine("transformers"))
+    print(f"{given.shape}, {'plain' if given.plain else 'packed'} linear layers, {given.threads} threads")
+    whole_images, whole_hashtags = backbone.encode_images(images), backbone.encode_texts(hashtags)
+    for size in SIZES:
+        starts = range(0, count, size)
+        parts = [backbone.encode_images(images[start : start + size]) for start in starts]
+        compare(f"images in batches of {size} instead of {count}", whole_images, parts)
+        texts = [backbone.encode_texts(hashtags[start : start + size]) for start in starts]
+        compare(f"hashtags in batches of {size} instead of {count}", whole_hashtags, texts)
+
+
+if __name__ == "__main__":
+    main()
