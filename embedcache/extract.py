@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.data.files import ImageFile
+from consistency.data.hashtags import describe_truncated
 from consistency.data.pairs import PairTable, Skipped
 from consistency.data.reading import Decoding, cores
 from consistency.errors import CacheError, ImageError, InputError, is_out_of_memory
@@ -34,7 +35,8 @@ NOT_FINITE = "the model gives no finite vector for it"
 class ExtractReport:
     """What one extraction did.
 
-    images, hashtags: distinct ones (by content, by text). truncated: of the hashtags encoded now. skipped: rows
+    images, hashtags: distinct ones (by content, by text). truncated: how many of the hashtags encoded now are longer
+    than the model reads; truncation names them in a line, None where there are none. skipped: rows
     of the table. images_per_second, encoder_busy (0 to 1): of the encoding alone, None where nothing was encoded.
     batch_size: of images, after backing off; None where nothing was encoded. cosine_to_fp32: of a sample of the
     images and hashtags, the least cosine between their vectors and those computed in fp32; None where that is the
@@ -48,6 +50,7 @@ class ExtractReport:
     hashtags_cached: int
     hashtags_encoded: int
     truncated: int
+    truncation: str | None
     skipped: tuple[Skipped, ...]
     seconds: float
     images_per_second: float | None
@@ -102,7 +105,8 @@ def extract(
         hashtags=len(hashtags),
         hashtags_cached=int((~hashtag_missing).sum()),
         hashtags_encoded=work.hashtags_encoded,
-        truncated=work.truncated,
+        truncated=len(work.truncated),
+        truncation=describe_truncated(work.truncated, work.text_length),
         skipped=_skipped(table, files, work),
         seconds=time.perf_counter() - started,
         images_per_second=work.images_encoded / work.image_seconds if work.images_encoded else None,
@@ -118,7 +122,8 @@ class _Work:
 
     def __init__(self, cache: EmbeddingCache, limits: ImageLimits, workers: int, progress: Progress) -> None:
         self._cache, self._limits, self._workers, self._progress = cache, limits, workers, progress
-        self.images_encoded = self.hashtags_encoded = self.truncated = 0
+        self.images_encoded = self.hashtags_encoded = self.text_length = 0
+        self.truncated: list[str] = []
         self.image_seconds = 0.0
         self.busy: float | None = None
         self.batch_size: int | None = None
@@ -207,7 +212,8 @@ class _Work:
         parts = [texts[start : start + TOKENISED] for start in range(0, len(texts), TOKENISED)]
         lengths = np.array([len(ids) for part in parts for ids in backbone.token_ids(part)])
         order = np.argsort(-lengths, kind="stable")
-        self.truncated = sum(backbone.count_truncated(part) for part in parts)
+        self.text_length = backbone.text_length
+        self.truncated = [text for part in parts for text in backbone.truncated(part)]
         with self._progress("Encoding hashtags", len(texts)) as advance:
             for part in np.array_split(order, range(encoder.batch_size, len(order), encoder.batch_size)):
                 batch = [texts[index] for index in part]

@@ -125,13 +125,13 @@ class Backbone:
             return []
         return self.tokenizer(texts, truncation=True, max_length=self.text_length)["input_ids"]
 
-    def count_truncated(self, texts: Iterable[str]) -> int:
-        """How many of the texts have more tokens than `text_length`."""
+    def truncated(self, texts: Iterable[str]) -> list[str]:
+        """Those of the texts that have more tokens than `text_length`, in their order."""
         texts = list(texts)
         if not texts:
-            return 0
+            return []
         ids = self.tokenizer(texts, truncation=False, verbose=False)["input_ids"]
-        return sum(len(tokens) > self.text_length for tokens in ids)
+        return [text for text, tokens in zip(texts, ids, strict=True) if len(tokens) > self.text_length]
 
     def text_batch(self, ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """(m, length) int64 token ids and attention mask on the device.

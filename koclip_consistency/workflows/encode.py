@@ -15,6 +15,7 @@ from consistency.backbone.resolve import (
     fingerprint_fields,
     resolve_backbone,
 )
+from consistency.data.hashtags import describe_several
 from consistency.data.inputs import Inputs, refuse_skipped
 from consistency.data.pairs import Skipped
 from consistency.data.splits import Side, Split
@@ -31,12 +32,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Extracted:
-    """A cache that now holds all of a data set that can be encoded. skipped: the rows that are not in it."""
+    """A cache that now holds all of a data set that can be encoded.
+
+    skipped: the rows that are not in it. several: the rows whose cell holds several hashtags, in a line.
+    """
 
     resolved: ResolvedBackbone
     cache: EmbeddingCache
     report: ExtractReport
     skipped: tuple[Skipped, ...]
+    several: str | None
 
     @property
     def fingerprint(self) -> str:
@@ -49,7 +54,7 @@ class Extracted:
         return (
             f"embeddings: {r.images_encoded} of {r.images} images and {r.hashtags_encoded} of {r.hashtags} hashtags "
             f"encoded now, {r.images_cached} and {r.hashtags_cached} were in the cache"
-        ) + (f"; {self.precision_note}" if self.precision_note else "")
+        ) + "".join(f"; {note}" for note in (self.precision_note, r.truncation, self.several) if note)
 
     @property
     def speed_note(self) -> str | None:
@@ -150,7 +155,8 @@ def fill_cache(
         progress=progress,
     )
     refuse_skipped(report.skipped, source.on_error)
-    return Extracted(resolved, cache, report, inputs.skipped + report.skipped)
+    several = describe_several(inputs.table.rows.tolist(), inputs.table.hashtags.tolist())
+    return Extracted(resolved, cache, report, inputs.skipped + report.skipped, several)
 
 
 def load_encoder(resolved: ResolvedBackbone, encoding: Encoding) -> "Backbone":

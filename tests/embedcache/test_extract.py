@@ -137,6 +137,11 @@ def test_stored_vectors_are_those_of_transformers(
     report = run(table, files, cache, backbone, store=store, batch_size=4)
     assert (report.images_encoded, report.hashtags_encoded, report.skipped) == (9, 9, ())
     assert report.truncated >= 1
+    assert report.truncation is not None
+    assert report.truncation.startswith(
+        f"{report.truncated} hashtags are cut to the model's {backbone.text_length} tok"
+    )
+    assert HASHTAGS[-1][:30] in report.truncation
 
     reader = EmbeddingCache.open(tmp_path / "cache", cache.fields, create=False)
     images = reader.vectors("image", image_keys([files[name] for name in names]))

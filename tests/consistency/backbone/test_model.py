@@ -111,11 +111,11 @@ def test_long_hashtags_are_cut_as_transformers_does_and_counted(kind: str, folde
     assert ids == tokenizer([LONG, "#바다"], truncation=True)["input_ids"]
     assert len(ids[0]) == backbone.text_length
     assert ids[0][-1] == tokenizer.eos_token_id
-    assert backbone.count_truncated([LONG, "#바다", LONG + "!"]) == 2
+    assert backbone.truncated([LONG, "#바다", LONG + "!"]) == [LONG, LONG + "!"]
     lengths = (len(tokenizer("a" * number)["input_ids"]) for number in range(100))
     exact = "a" * list(lengths).index(backbone.text_length)
-    assert [backbone.count_truncated([text]) for text in (exact, exact + "a")] == [0, 1]
-    assert backbone.count_truncated([]) == 0
+    assert backbone.truncated([exact, exact + "a"]) == [exact + "a"]
+    assert backbone.truncated([]) == []
     assert backbone.token_ids([]) == []
 
 
@@ -372,7 +372,7 @@ def test_nothing_of_transformers_reaches_the_user(
     capfd.readouterr()
     backbone = load(folder)
     backbone.encode_texts([LONG])
-    backbone.count_truncated([LONG])
+    backbone.truncated([LONG])
     assert capfd.readouterr() == ("", "")
 
 
