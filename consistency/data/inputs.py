@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from consistency.data.files import ImageFile, find_images, image_identity
 from consistency.data.pairs import PairTable, Skipped, read_pairs, skipped_csv
-from consistency.data.scores import check_scores, parse_score_map
+from consistency.data.scores import check_scores
 from consistency.durable import write_file
 from consistency.errors import DataError
 from consistency.options import OnError, Source
@@ -70,7 +70,6 @@ class Inputs:
 
 def read_table(source: Source, *, require_scores: bool = True) -> PairTable:
     """The pair table of `source`; see `pairs.read_pairs`. Its scores are not checked, see `read_inputs`."""
-    score_map = getattr(source, "score_map", None)
     return read_pairs(
         source.data,
         image_column=source.image_column,
@@ -78,7 +77,7 @@ def read_table(source: Source, *, require_scores: bool = True) -> PairTable:
         score_column=source.score_column,
         encoding=source.encoding,
         require_scores=require_scores,
-        score_map=parse_score_map(score_map) if isinstance(score_map, str) else score_map,
+        score_map=source.score_map,
     )
 
 

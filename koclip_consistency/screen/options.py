@@ -13,7 +13,8 @@ from typing import Any, Literal, get_args, get_origin
 import click
 from click.core import ParameterSource
 
-from consistency.errors import InputError
+from consistency.data.scores import parse_score_map
+from consistency.errors import InputError, os_reason
 from consistency.options import Display, Place, alternatives, build, places
 
 CONFIG = Path("koclip.toml")
@@ -45,11 +46,10 @@ class ScoreMap(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, Mapping):
             return dict(value)
-        pairs = (part.rpartition("=") for part in str(value).split(","))
-        found = {label.strip(): score.strip() for label, _, score in pairs}
-        if not all(label and score in "12345" and len(score) == 1 for label, score in found.items()):
-            self.fail(f"{value!r} is no list of LABEL=SCORE with scores from 1 to 5, such as 0=1,1=2", param, ctx)
-        return {label: int(score) for label, score in found.items()}
+        try:
+            return parse_score_map(str(value))
+        except InputError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Command(click.Command):
@@ -233,7 +233,7 @@ def _read_config(ctx: click.Context, file: Path | None) -> None:
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror or error}") from error
+        raise InputError(f"{file} cannot be read: {os_reason(error)}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{file} is no TOML file: {error}") from error
     app, own = ctx.find_root().command, " ".join(ctx.command_path.split()[1:])
