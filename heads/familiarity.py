@@ -29,7 +29,7 @@ class Familiarity:
     Attributes
     ----------
     hashtags : (m, d) float32
-        Vectors of unit norm, one for each distinct training hashtag.
+        Vectors of unit norm, one for each distinct spelling among the training hashtags.
     threshold : float
         The 5 % quantile of the cosines between each training hashtag and its nearest other one.
     """
@@ -41,7 +41,8 @@ class Familiarity:
     def fit(cls, vectors: Vectors, hashtags: Iterable[str]) -> "Familiarity | None":
         """Measure how close training hashtags lie to each other.
 
-        Spellings of one hashtag count once: they would make every hashtag look close to another.
+        Spellings of one hashtag count once: they would make every hashtag look close to another. Every spelling is
+        kept, so that all of them are familiar.
 
         Parameters
         ----------
@@ -55,16 +56,19 @@ class Familiarity:
         Familiarity or None
             None where there are fewer than two distinct hashtags, so that nothing can be left out.
         """
+        spelled: dict[str, int] = {}
         first: dict[str, int] = {}
         for row, hashtag in enumerate(hashtags):
-            first.setdefault(hashtag_identity(hashtag), row)
+            if hashtag not in spelled:
+                spelled[hashtag] = row
+                first.setdefault(hashtag_identity(hashtag), row)
         distinct = vectors[list(first.values())]
         m = len(distinct)
         if m < 2:
             return None
         asked = np.arange(0, m, -(-m // SAMPLE))
         nearest = np.concatenate([_nearest_other(distinct, rows) for rows in _blocks(asked)])
-        return cls(distinct, float(np.quantile(nearest, QUANTILE)))
+        return cls(vectors[list(spelled.values())], float(np.quantile(nearest, QUANTILE)))
 
     def nearest(self, vectors: Vectors) -> npt.NDArray[np.float64]:
         """Cosine (n,) of each hashtag to its nearest training hashtag. vectors: (n, d) float32 of unit norm."""
@@ -80,6 +84,12 @@ class Familiarity:
         """Write `familiarity.safetensors` and its digest into a run folder."""
         threshold = np.array([self.threshold], np.float64)
         write_with_digest(folder / FILE, save_arrays({"hashtags": self.hashtags, "threshold": threshold}))
+
+
+def keep_familiarity(folder: Path, vectors: Vectors, hashtags: Iterable[str]) -> None:
+    """Record the training hashtags in a run folder, unless there are fewer than two. Arguments as for `fit`."""
+    if found := Familiarity.fit(vectors, hashtags):
+        found.save(folder)
 
 
 def load_familiarity(folder: Path) -> Familiarity | None:

@@ -16,7 +16,9 @@ from finetune.checkpoint import Cadence, discard
 from finetune.config import FinetuneConfig
 from finetune.model import save_finetuned
 from finetune.train import FinetuneResult, Prepared, finetune, prepare
+from heads.familiarity import keep_familiarity
 from heads.model import load_head
+from koclip_consistency.scoring.encoder import WarmEncoder
 from koclip_consistency.workflows.encode import set_threads
 from koclip_consistency.workflows.trial import Answers, Outcome, Trial
 
@@ -93,7 +95,8 @@ def run_finetune(options: FinetuneOptions, reporter: Reporter = QUIET) -> Outcom
     trial.clock.lap("train")
     test = tuned.rows["test"]
     # Controls validate nothing, so they learn from the validation rows too: the same controls as beside heads.
-    trial.add_controls(prepared.data.usable(np.flatnonzero(split.kept & (split.side != "test"))), test)
+    learned = prepared.data.usable(np.flatnonzero(split.kept & (split.side != "test")))
+    trial.add_controls(learned, test)
     system = SYSTEMS[recipe]
     kept = trial.add(system, test, Answers(probabilities=tuned.probabilities["test"]))
     peeked: tuple[str, ...] = ()
@@ -102,6 +105,8 @@ def run_finetune(options: FinetuneOptions, reporter: Reporter = QUIET) -> Outcom
         peeked = (f"{best} is epoch {tuned.best_epoch}, picked on the test rows as published: no fair figure",)
         trial.add(best, test, Answers(probabilities=tuned.best_test))
     save_finetuned(folder.path, tuned.model)
+    hashtags = list(dict.fromkeys(inputs.table.hashtags[learned]))
+    keep_familiarity(folder.path, WarmEncoder(lambda: tuned.model.backbone).hashtags(hashtags), hashtags)
     folder.write_file("training_results.png", training_png(tuned.history, final=kept.metrics))
     outcome = trial.finish(
         usable=prepared.data.image_index >= 0,

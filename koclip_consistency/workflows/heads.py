@@ -16,6 +16,7 @@ from consistency.options import HeadsOptions
 from consistency.progress import QUIET, Reporter
 from consistency.report.plots import training_png
 from consistency.text import to_csv
+from heads.familiarity import keep_familiarity
 from heads.grid import GridResult, default_grid, read_grid, run_grid
 from heads.model import HeadConfig, HeadEnsemble, TrainedHead
 from heads.published import export_published
@@ -122,6 +123,7 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET) -> Outcome:
         with resumable():
             curves += _cross_validate(trial, trainer, options.folds)
     fitted.head.save(folder.path)
+    keep_familiarity(folder.path, encoded.at(train).hashtag_vectors(), trial.inputs.table.hashtags[train])
     if options.export_pth:
         assert isinstance(fitted.head, TrainedHead)
         export_published(fitted.head, folder.path / "classifier.pth")

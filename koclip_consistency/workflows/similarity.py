@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from consistency.options import SimilarityOptions
 from consistency.progress import QUIET, Reporter
+from heads.familiarity import keep_familiarity
 from heads.similarity import SimilarityModel, fit
 from koclip_consistency.workflows.trial import Answers, Outcome, Rows, Trial
 
@@ -34,7 +35,9 @@ def run_similarity(options: SimilarityOptions, reporter: Reporter = QUIET) -> Ou
         trial.add(system, test, said)
     if options.folds:
         trial.cross_validate(options.folds, lambda train, held_out: answers(fitted_on(train), held_out))
-    trial.open().write_json("thresholds.json", {system: model.as_dict() for system, model in fitted.items()})
+    folder = trial.open()
+    folder.write_json("thresholds.json", {system: model.as_dict() for system, model in fitted.items()})
+    keep_familiarity(folder.path, encoded.at(train).hashtag_vectors(), trial.inputs.table.hashtags[train])
     return trial.finish(
         usable=encoded.position >= 0,
         skipped=encoded.skipped,

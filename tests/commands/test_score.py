@@ -10,7 +10,7 @@ import torch
 
 from consistency.backbone.model import load_backbone
 from consistency.backbone.resolve import resolve_backbone
-from heads.familiarity import Familiarity
+from heads.familiarity import Familiarity, load_familiarity
 from tests.builders.commands import Ran, Run, data_options, rows_of
 
 COLUMNS = "row,image,hashtag,score,predicted,value,p1,p2,p3,p4,p5,familiar"
@@ -115,6 +115,16 @@ def test_one_image_is_scored_as_in_its_table_and_writes_nothing(run: Run, finish
         assert record["predicted"] == int(row["predicted"])
         for name in ("value", "p1", "p5"):
             assert record[name] == pytest.approx(float(row[name]), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["run", "heads"])
+def test_a_run_records_its_training_hashtags(run: Run, finished: Path, name: str) -> None:
+    lines = rows_of(finished / name / "split.csv")
+    train = {line["hashtag"] for line in lines if line["split"] == "train"}
+    record = load_familiarity(finished / name)
+    assert record is not None
+    assert len(record.hashtags) == len(train)
+    assert 0 < record.threshold < 1
 
 
 def test_unfamiliar_hashtags_are_marked(run: Run, finished: Path, small_demo: Path, tmp_path: Path) -> None:

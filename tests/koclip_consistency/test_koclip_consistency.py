@@ -35,3 +35,9 @@ def test_every_name_is_there_and_listed() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'score_everything'"):
         kc.score_everything  # noqa: B018
+
+
+def test_reading_and_splitting_pairs_needs_no_torch() -> None:
+    assert loaded_after("import koclip_consistency as kc; kc.read_pairs; kc.make_split").isdisjoint(
+        {"torch", "transformers"}
+    )

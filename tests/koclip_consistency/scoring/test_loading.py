@@ -15,7 +15,7 @@ from consistency.runs.read import read_run
 from heads.familiarity import FILE
 from koclip_consistency.scoring.answers import Answers
 from koclip_consistency.scoring.loading import load_scorer
-from tests.builders.commands import data_options
+from tests.builders.commands import data_options, rows_of
 
 GRID = '[[grid]]\nfeatures = ["concat"]\nhidden = [[16]]\nloss = ["cross-entropy"]\nepochs = [3]\n'
 COMMANDS: dict[str, list[Any]] = {
@@ -93,6 +93,9 @@ def test_a_run_answers_as_it_was_evaluated(folder: Path, small_demo: Path, name:
     np.testing.assert_array_equal(answers.predicted[at], said.predicted)
     np.testing.assert_allclose(answers.values[at], said.values, atol=1e-5)
     assert (answers.probabilities is None) == (name == "similarity")
+    train = [line["hashtag"] for line in rows_of(folder / name / "split.csv") if line["split"] == "train"]
+    assert answers.familiar is not None
+    assert answers.familiar[np.isin(inputs.table.hashtags[answers.rows], train)].all()
     frozen = "finetune" not in name
     assert loads == ([] if frozen else [str(folder / name / "model")])  # a warm cache needs no model
 
