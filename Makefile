@@ -2,30 +2,51 @@
 PY ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# A stamp for each interpreter: a re-run installs nothing, another PY makes the environment anew.
-STAMP := $(VENV)/.installed-$(notdir $(PY))
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Stamps for each interpreter: a re-run installs nothing, another PY makes the environment again.
+BASE := $(VENV)/.installed-$(notdir $(PY))
+TEST := $(VENV)/.installed-test-$(notdir $(PY))
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint lock lowest clean
 
-demo: $(STAMP)
+demo: $(BASE)
 	$(BIN)/python cli.py demo
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-slow: $(STAMP)
+test-slow: $(TEST)
 	$(BIN)/python -m pytest -m slow
 
-lint: $(STAMP)
+lint: $(TEST)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-$(STAMP): pyproject.toml constraints.txt
+# What runs needs; nothing of it is for tests. The lock is complete, so --no-deps; torch follows with what its build needs.
+$(BASE): pyproject.toml constraints.txt requirements/base.txt
 	$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: PY=python3.12 make ...")'
 	[ -e $@ ] || $(PY) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(PIP) --require-hashes --no-deps -r requirements/base.txt
+	$(PIP) -c constraints.txt torch
+	$(PIP) --no-deps --no-build-isolation -e .
 	touch $@
+
+$(TEST): $(BASE) requirements/test.txt
+	$(PIP) --require-hashes --no-deps -r requirements/test.txt
+	touch $@
+
+# Writes the newest versions that pyproject.toml allows, with their hashes, into requirements/; needs uv.
+COMPILE := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-emit-index-url --custom-compile-command 'make lock' --override requirements/without-torch.txt
+
+lock:
+	$(COMPILE) pyproject.toml requirements/more.in --extra test -o requirements/test.txt
+	$(COMPILE) pyproject.toml requirements/more.in -c requirements/test.txt -o requirements/base.txt
+
+# The demo and the other commands on the lowest versions that pyproject.toml allows.
+lowest: $(BASE)
+	$(BIN)/python -m tests.promises.lowest
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

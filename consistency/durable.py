@@ -4,25 +4,37 @@ Temporary file, `flock`, full write, fsync, rename, fsync of the folder: only th
 """
 
 import errno
-import fcntl
 import hashlib
 import os
 import secrets
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from consistency.errors import InputError, StorageError, os_errors_as, os_reason
 
+try:
+    import fcntl
+except ModuleNotFoundError:
+    raise InputError(
+        f"this program needs Linux or macOS (it locks files with flock), found {sys.platform}: on Windows use WSL"
+    ) from None
+
 TEMP_PREFIX = ".writing-"
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)  # of file systems without flock
+NO_FULL_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY)  # of those without it, such as SMB shares
 
 
 def _fsync(fd: int) -> None:
     if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync alone leaves the data in the drive's own cache
-        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
-    else:
-        os.fsync(fd)
+        try:
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+            return
+        except OSError as error:
+            if error.errno not in NO_FULL_FSYNC:
+                raise
+    os.fsync(fd)
 
 
 class System:

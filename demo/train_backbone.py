@@ -189,6 +189,9 @@ symmetric InfoNCE on which concepts an image shows (never on scores),
 AdamW {recipe.learning_rate:g} with OneCycle, weight decay {recipe.weight_decay:g}.
 It knows the {len(CONCEPTS)} concepts of `demo/vocabulary.py` and nothing else: it is for trying and testing.
 
+The weights are under the licence of the code (MIT, `LICENSE`): they learned from drawings that this project makes, and
+from nothing else.
+
 Found by cosine on {HELD_OUT} fresh draws, among {sum(map(len, CONCEPTS.values()))} hashtags:
 
 | images | AUC | precision at 1 |

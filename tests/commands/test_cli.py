@@ -41,6 +41,16 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_system_without_file_locks_is_one_line(small_demo: Path, tmp_path: Path) -> None:
+    """As on Windows, which has no module fcntl."""
+    arguments = ["data", "split", *map(str, data_options(small_demo, tmp_path)[:4]), "-o", str(tmp_path / "split.csv")]
+    code = f"import sys; sys.modules['fcntl'] = None; sys.argv = {['cli.py', *arguments]}; import cli; cli.main()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: this program needs Linux or macOS (it locks files with flock), found ")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

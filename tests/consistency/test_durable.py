@@ -46,6 +46,16 @@ def test_writes_and_replaces(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]
 
 
+@pytest.mark.skipif(hasattr(fcntl, "F_FULLFSYNC"), reason="this system flushes its drives")
+def test_a_file_system_that_cannot_flush_its_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the kernel refuses the call of macOS as a network share does there; a plain fsync takes its place."""
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    with (tmp_path / "file").open("wb") as file, pytest.raises(OSError, match="Invalid argument"):
+        fcntl.fcntl(file, 51)
+    write_file(tmp_path / "file", b"x")
+    assert (tmp_path / "file").read_bytes() == b"x"
+
+
 def test_a_file_may_be_read_by_others_as_any_new_file(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     write_file(tmp_path / "file", b"x")

@@ -32,17 +32,21 @@ def test_wheel_holds_the_packages_and_their_data_only(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         metadata = next(archive.read(name).decode() for name in names if name.endswith("METADATA"))
+        licence = archive.read("demo/tiny/LICENSE")
     tops = {name.split("/")[0] for name in names}
     assert {name for name in tops if not name.endswith(".dist-info")} == PACKAGES | {"cli.py"}
     assert {
         "demo/tiny/model.safetensors",
         "demo/tiny/config.json",
+        "demo/tiny/LICENSE",
         "consistency/report/templates/report.html.j2",
         "consistency/report/templates/report.css",
         "consistency/report/templates/report.js",
     } <= set(names)
     assert not [name for name in names if "test" in name or name.endswith((".png", ".h5"))]
     assert "Classifier: Private :: Do Not Upload" in metadata
+    assert "License-Expression: MIT" in metadata
+    assert licence == (ROOT / "LICENSE").read_bytes()  # of the weights too
 
 
 def test_installed_command_scores_with_the_packaged_backbone(wheel: Path, small_demo: Path, tmp_path: Path) -> None:
