@@ -63,8 +63,11 @@ def _load(resolved: ResolvedBackbone, part: str, load: Callable[..., T], **optio
         try:
             return load(resolved.folder, trust_remote_code=False, local_files_only=True, **options)
         except ImportError as error:
+            said = one_line(error)
+            extra = any(name in said.lower() for name in ("sentencepiece", "protobuf"))
+            cure = "pip install 'koclip-consistency[siglip]'" if extra else said[:200]
             raise BackboneError(
-                f"the {part} of {resolved.folder} needs a package that is not installed: {one_line(error)[:200]}"
+                f"the {part} of {resolved.folder} needs a package that is not installed: {cure}"
             ) from error
         except Exception as error:  # transformers raises anything at all for files it cannot read
             if is_out_of_memory(error):

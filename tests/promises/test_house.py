@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from cli import app
 from tests.promises.house import CLI_LINES, GROUND_MODULES, LONGEST, ROOT, House, place_of_test
 
 # What does not hold yet. The list only shrinks, and disappears with the last part of the rebuild.
@@ -76,6 +77,11 @@ def test_every_module_has_its_test_file(house: House) -> None:
     assert missing == [], [place_of_test(place) for place in missing]
 
 
+def test_every_command_has_its_test_file() -> None:
+    missing = [name for name in app.commands if not (ROOT / "tests" / "commands" / f"test_{name}.py").is_file()]
+    assert missing == []
+
+
 def test_no_test_file_imports_another(house: House) -> None:
     found = [
         (module.place, each.name)
@@ -118,4 +124,4 @@ def test_the_measures_of_a_small_house(tmp_path: Path) -> None:
     assert house.modules["roof.one"].code_lines == 6  # a blank line within a text counts, a docstring does not
     assert house.modules["cli"].code_lines == 1
     assert [module.place for module in house.too_long(11)] == ["roof/one.py"]
-    assert house.without_test() == ["cli.py", "roof/four.py", "roof/three.py", "roof/two.py"]
+    assert house.without_test() == ["roof/four.py", "roof/three.py", "roof/two.py"]
