@@ -54,14 +54,16 @@ def smoke(python: Path, folder: Path) -> None:
     run("demo", "--quick", "--quiet", "--out", "demo")
     data = ["--data", "demo/data/combined_data.csv", "--images", "demo/data/image"]
     image = sorted((folder / "demo" / "data" / "image").iterdir())[0]
-    heads = next(path.parent for path in (folder / "demo").rglob("head.json") if "finetune" not in path.parent.name)
+    ours = folder / "demo"  # with a run folder for every system
+    grid = next(path.parent for path in ours.rglob("leaderboard.csv"))
+    similarity = next(path.parent for path in ours.rglob("thresholds.json"))
     run("data", "check", *data)
     run("data", "split", *data, "-o", "split.csv")
     run("heads", *data, "--backbone", "tiny", "--preset", "paper", "--out", "heads")
     run("finetune", *data, "--backbone", "tiny", "--max-steps", 2, "--out", "finetune")
-    run("score", "--model", heads, "--image", image, "--hashtag", "#바다", "--json")
-    run("compare", heads, "heads", "--json")
-    run("report", heads, "heads", "finetune", "-o", "report.html")
+    run("score", "--model", grid, "--image", image, "--hashtag", "#바다", "--json")
+    run("compare", similarity, grid, "--json")
+    run("report", grid, "heads", "finetune", "-o", "report.html")
     run("rerun", "heads")
     for name in ("npz", "h5"):
         run("cache", "export", f"vectors.{name}", *data)
