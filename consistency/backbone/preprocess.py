@@ -37,17 +37,17 @@ class PreprocessSpec:
             return None
         # null is not the default where there is one: transformers takes it for no.
         nothing = {key for key, value in config.items() if value is None and defaults.get(key) is None}
-        given = defaults | {key: config[key] for key in config.keys() - nothing - _WITHOUT_EFFECT}
-        if given.keys() != defaults.keys() or any(bool(given[key]) != value for key, value in _REQUIRED.items()):
+        configured = defaults | {key: config[key] for key in config.keys() - nothing - _WITHOUT_EFFECT}
+        if configured.keys() != defaults.keys() or any(bool(configured[key]) != value for key, value in _REQUIRED.items()):
             return None
-        resize = _resize_of(given["size"])
-        crop = _crop_of(given["crop_size"]) if given["do_center_crop"] else None
-        if resize is None or (crop is None and (given["do_center_crop"] or resize[0] == "shortest")):
+        resize = _resize_of(configured["size"])
+        crop = _crop_of(configured["crop_size"]) if configured["do_center_crop"] else None
+        if resize is None or (crop is None and (configured["do_center_crop"] or resize[0] == "shortest")):
             return None
         smallest = (resize[1], resize[1]) if resize[0] == "shortest" else resize
         if crop and (crop[0] > smallest[0] or crop[1] > smallest[1]):
             return None  # transformers fills up with black
-        match given:
+        match configured:
             case {
                 "resample": 0 | 1 | 2 | 3 | 4 | 5 as resample,
                 "rescale_factor": float() | int() as rescale,

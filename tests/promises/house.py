@@ -82,8 +82,13 @@ class Module:
 
     @property
     def defines_nothing(self) -> bool:
-        """Whether the file only marks a package: at most a docstring."""
-        return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in self.tree.body)
+        """Whether the file only names things: docstring, imports, `__all__`."""
+        return all(
+            isinstance(node, ast.Import | ast.ImportFrom)
+            or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+            or (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__")
+            for node in self.tree.body
+        )
 
 
 @dataclass(frozen=True)

@@ -42,3 +42,18 @@ def test_shown_command_parses(page: str, line: str) -> None:
         command = found
     if words != ["--help"]:
         command.make_context(line, words, parent=context)  # raises for an unknown option or a wrong value
+
+
+def test_contributing_names_what_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:\w+/)+(?:\w+\.\w+)?|\w+\.py)`", text))
+    assert len(named) > 15
+    assert [name for name in sorted(named) if not (ROOT / name).exists() and "NAME" not in name] == []
+
+
+def test_contributing_draws_every_room() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tree = re.findall(r"```text\n(cli\.py.*?)```", text, re.S)[0]
+    rooms = [path.parent for path in ROOT.glob("*/**/__init__.py") if "tests" not in path.parts]
+    assert len(rooms) > 12
+    assert [room.name for room in rooms if not re.search(rf"^[│├└─ ]*{room.name}/", tree, re.M)] == []
