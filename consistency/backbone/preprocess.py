@@ -38,7 +38,9 @@ class PreprocessSpec:
         # null is not the default where there is one: transformers takes it for no.
         nothing = {key for key, value in config.items() if value is None and defaults.get(key) is None}
         configured = defaults | {key: config[key] for key in config.keys() - nothing - _WITHOUT_EFFECT}
-        if configured.keys() != defaults.keys() or any(bool(configured[key]) != value for key, value in _REQUIRED.items()):
+        if configured.keys() != defaults.keys() or any(
+            bool(configured[key]) != value for key, value in _REQUIRED.items()
+        ):
             return None
         resize = _resize_of(configured["size"])
         crop = _crop_of(configured["crop_size"]) if configured["do_center_crop"] else None

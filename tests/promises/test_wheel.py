@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.promises.house import ROOT, House
+
 PACKAGES = {"consistency", "embedcache", "heads", "finetune", "demo", "koclip_consistency"}
 
 
@@ -43,6 +44,7 @@ def test_wheel_holds_the_packages_and_their_data_only(wheel: Path) -> None:
         "consistency/report/templates/report.css",
         "consistency/report/templates/report.js",
     } <= set(names)
+    assert {module.place for module in House(ROOT).modules.values()} <= set(names)
     assert not [name for name in names if "test" in name or name.endswith((".png", ".h5"))]
     assert "Classifier: Private :: Do Not Upload" in metadata
     assert "License-Expression: MIT" in metadata
@@ -72,6 +74,6 @@ def test_installed_command_scores_with_the_packaged_backbone(wheel: Path, small_
     assert "similarity-exact" in done.stdout
     assert {path.name for path in elsewhere.iterdir()} == {"cache", "runs"}
     module = subprocess.run(
-        [python, "-c", "import cli; print(cli.__file__)"], cwd=elsewhere, capture_output=True, text=True
+        [python, "-c", "import cli; print(cli.__file__)"], cwd=elsewhere, env=variables, capture_output=True, text=True
     )
     assert module.stdout.startswith(site)
