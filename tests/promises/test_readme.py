@@ -2,14 +2,13 @@
 
 import re
 import shlex
-from pathlib import Path
 
 import click
 import pytest
 
 from cli import app
+from tests.promises.house import ROOT, House
 
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -54,6 +53,6 @@ def test_contributing_names_what_is_there() -> None:
 def test_contributing_draws_every_room() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     tree = re.findall(r"```text\n(cli\.py.*?)```", text, re.S)[0]
-    rooms = [path.parent for path in ROOT.glob("*/**/__init__.py") if path.relative_to(ROOT).parts[0] != "tests"]
+    rooms = [module.path.parent for module in House(ROOT).modules.values() if module.path.name == "__init__.py"]
     assert len(rooms) > 12
     assert [room.name for room in rooms if not re.search(rf"^[│├└─ ]*{room.name}/", tree, re.M)] == []
