@@ -8,9 +8,9 @@ try:
 
     import click
 
+    import koclip_consistency.screen.commands  # noqa: F401  (registers them)
     from consistency.errors import ConsistencyError, is_out_of_memory
     from koclip_consistency.screen.app import FAILED, INTERRUPTED, app
-    from koclip_consistency.screen.commands import cache, data, runs, suites, train  # noqa: F401
 except KeyboardInterrupt:
     print("Error: interrupted before anything began", file=sys.stderr)
     sys.exit(130)

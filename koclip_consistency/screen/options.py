@@ -236,7 +236,7 @@ def _read_config(ctx: click.Context, file: Path | None) -> None:
         raise InputError(f"{file} cannot be read: {os_reason(error)}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{file} is no TOML file: {error}") from error
-    app, own = ctx.find_root().command, " ".join(ctx.command_path.split()[1:])
+    app, own = ctx.find_root().command, _words(ctx)
     options = {path: _flags(command) for path, command in _commands(app)}
     everywhere = {flag for flags in options.values() for flag in flags}
     defaults: dict[str, Any] = {}
@@ -253,6 +253,11 @@ def _read_config(ctx: click.Context, file: Path | None) -> None:
             _check_name(file, key, set(options[own]), f" in [{own.replace(' ', '.')}]")
             defaults[options[own][key]] = value
     ctx.default_map = {name: _plain(value) for name, value in defaults.items()}
+
+
+def _words(ctx: click.Context) -> str:
+    """The command's own words, `data check`."""
+    return "" if ctx.parent is None else f"{_words(ctx.parent)} {ctx.info_name}".strip()
 
 
 def _plain(value: Any) -> Any:

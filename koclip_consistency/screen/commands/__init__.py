@@ -1,1 +1,33 @@
-"""The commands: what each prints. A module registers its commands when it is imported."""
+"""The commands, one file per command or family: what each prints. Importing this registers them all."""
+
+from koclip_consistency.screen.commands import (
+    audit,
+    cache,
+    compare,
+    data,
+    demo,
+    extract,
+    finetune,
+    heads,
+    paper,
+    report,
+    rerun,
+    score,
+    similarity,
+)
+
+__all__ = [
+    "audit",
+    "cache",
+    "compare",
+    "data",
+    "demo",
+    "extract",
+    "finetune",
+    "heads",
+    "paper",
+    "report",
+    "rerun",
+    "score",
+    "similarity",
+]

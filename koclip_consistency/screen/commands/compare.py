@@ -1,0 +1,23 @@
+"""`compare`."""
+
+from typing import TYPE_CHECKING
+
+from consistency.options import CompareOptions
+from koclip_consistency.screen.app import app
+from koclip_consistency.screen.options import command
+
+if TYPE_CHECKING:
+    from koclip_consistency.screen.console import Screen
+
+
+@command(app, "compare", CompareOptions, "runs/heads runs/finetune")
+def compare(options: CompareOptions, screen: "Screen") -> None:
+    """Compare runs on the same test rows: paired differences with intervals over images (or hashtags)."""
+    from koclip_consistency.screen.tables import differences_table
+    from koclip_consistency.workflows.report import compare_folders, comparison_notes
+
+    differences = compare_folders(options.run_dirs, seed=options.seed)
+    screen.json([difference.as_dict() for difference in differences])
+    screen.table(differences_table(differences))
+    for note in comparison_notes(differences):
+        screen.note(note)

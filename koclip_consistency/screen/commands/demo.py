@@ -1,0 +1,20 @@
+"""`demo`."""
+
+from typing import TYPE_CHECKING
+
+from consistency.options import DemoOptions
+from koclip_consistency.screen.app import app, show
+from koclip_consistency.screen.options import command
+
+if TYPE_CHECKING:
+    from koclip_consistency.screen.console import Screen
+
+
+@command(app, "demo", DemoOptions, "", "--quick --out runs/demo")
+def demo(options: DemoOptions, screen: "Screen") -> None:
+    """Draw a demo data set, run every system on it with the tiny backbone, and write the report."""
+    from koclip_consistency.workflows.demo import run_demo
+
+    outcome = run_demo(options, screen.reporter)
+    show(outcome, screen, "Test rows of the demo data set")
+    screen.note(f"Report: {outcome.path / 'report.html'}")

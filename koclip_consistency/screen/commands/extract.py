@@ -1,0 +1,35 @@
+"""`extract`."""
+
+from typing import TYPE_CHECKING
+
+from consistency.options import ExtractOptions
+from koclip_consistency.screen.app import app, close
+from koclip_consistency.screen.options import command
+
+if TYPE_CHECKING:
+    from koclip_consistency.screen.console import Screen
+
+
+@command(
+    app,
+    "extract",
+    ExtractOptions,
+    "--backbone koclip",
+    "--backbone ./my-model --data pairs.csv --images images",
+)
+def extract(options: ExtractOptions, screen: "Screen") -> None:
+    """Encode every distinct image and hashtag once, into the cache.
+
+    A run that is killed continues where it stopped: run it again.
+    """
+    from koclip_consistency.screen.tables import extraction_table
+    from koclip_consistency.workflows.extract import run_extract
+
+    done = run_extract(options, screen.reporter)
+    extracted = done.extracted
+    screen.json({"fingerprint": extracted.fingerprint, **extracted.report.as_dict()})
+    screen.table(extraction_table(extracted))
+    for note in filter(None, (extracted.speed_note, extracted.precision_note, *done.folder.notes)):
+        screen.note(note)
+    screen.note(f"Run folder: {done.folder.path}")
+    close(extracted.skipped, options.source.on_error, screen, done.folder.path / "skipped.csv")

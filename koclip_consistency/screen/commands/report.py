@@ -1,0 +1,20 @@
+"""`report`."""
+
+from typing import TYPE_CHECKING
+
+from consistency.options import ReportOptions
+from koclip_consistency.screen.app import app
+from koclip_consistency.screen.options import command
+
+if TYPE_CHECKING:
+    from koclip_consistency.screen.console import Screen
+
+
+@command(app, "report", ReportOptions, "runs/heads runs/finetune -o report.html")
+def report(options: ReportOptions, screen: "Screen") -> None:
+    """Write one HTML page about several runs: table, confusion matrices, curves, images with their scores."""
+    from koclip_consistency.workflows.report import report_runs
+
+    written = report_runs(options.run_dirs, options.file, images=options.images)
+    screen.json(written)
+    screen.note(f"Report: {options.file}")

@@ -1,0 +1,25 @@
+"""`similarity`."""
+
+from typing import TYPE_CHECKING
+
+from consistency.options import SimilarityOptions
+from koclip_consistency.screen.app import app, show
+from koclip_consistency.screen.options import command
+
+if TYPE_CHECKING:
+    from koclip_consistency.screen.console import Screen
+
+
+@command(
+    app,
+    "similarity",
+    SimilarityOptions,
+    "--backbone koclip",
+    "--preset paper --backbone clip",
+)
+def similarity(options: SimilarityOptions, screen: "Screen") -> None:
+    """Cut the cosine similarity of image and hashtag into scores: fixed, searched (published) or optimal thresholds."""
+    from koclip_consistency.workflows.similarity import run_similarity
+
+    outcome = run_similarity(options, screen.reporter)
+    show(outcome, screen, f"Similarity of {options.encoding.backbone}", options.source.on_error)
