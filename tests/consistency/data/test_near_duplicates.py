@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from cli import NEAR_DUPLICATES
 from consistency.data.files import find_images, image_identity
 from consistency.data.near_duplicates import LIMIT, find_near_duplicates, join_similar, perceptual_hash
+from consistency.options import NEAR_DUPLICATES
 from demo.dataset import photograph
 from demo.scenes import draw
 from demo.vocabulary import sample_picture
@@ -73,7 +73,7 @@ def check_limit(pictures: list[Image.Image]) -> None:
 
 
 def test_copies_are_under_the_limit_and_other_pictures_are_not(pictures: list[Image.Image]) -> None:
-    assert NEAR_DUPLICATES == LIMIT  # the command line imports nothing heavy, so it has its own copy
+    assert NEAR_DUPLICATES == LIMIT  # options import nothing heavy, so they have their own copy
     check_limit(pictures)
 
 
