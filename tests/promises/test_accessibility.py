@@ -99,7 +99,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     precision = {"n": 60, "moved": 9, "found": 5, "precision": 0.56, "low": 0.2, "high": 0.8, "chance": 0.15}
     config = {"division": division, "top": 4, "precision": precision}
     run = write_run(folder / "run", results, config=config)
-    writer = RunFolder.at(run, command="heads", backbone="tiny")
+    writer = RunFolder.at(run, command="heads", backbone="tiny", config={})
     writer.write_file("training_results.png", training_png([{"epoch": 1, "train_loss": 0.5, "accuracy": 0.4}]))
     writer.write_skipped([Skipped(7, "e.png", "#z", "not found")])
     chances = (0.05, 0.05, 0.1, 0.1, 0.7)
