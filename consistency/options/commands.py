@@ -50,7 +50,7 @@ class DataCheckOptions:
 @dataclass(frozen=True)
 class DataSplitOptions:
     source: Source = record(Source)
-    evaluation: Evaluation = record(Evaluation, without=("split",))
+    evaluation: Evaluation = record(Evaluation, without=("split", "intervals"))
     folds: int | None = option(None, "Also draw K outer folds, as `heads --folds` does.", group=SPLIT, low=2)
     file: Path = option(
         None, "Where to write the split.", group=RESULTS, flag="-o --output", metavar="SPLIT.csv", required=True

@@ -144,6 +144,12 @@ class Evaluation:
         default_text="off",
     )
     seed: int = option(42, "Random seed.", group=SPLIT, low=0)
+    intervals: Literal["image", "two-way"] = option(
+        "image",
+        "What the 95 % intervals resample: what the split keeps whole (images, or hashtags with --protocol hashtag), "
+        "or images and hashtags at once.",
+        group=SPLIT,
+    )
 
 
 @dataclass(frozen=True)

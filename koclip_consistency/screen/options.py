@@ -13,7 +13,6 @@ from typing import Any, Literal, get_args, get_origin
 import click
 from click.core import ParameterSource
 
-from consistency.data.scores import parse_score_map
 from consistency.errors import InputError, os_reason
 from consistency.options import Display, Place, alternatives, build, places
 
@@ -46,10 +45,9 @@ class ScoreMap(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, Mapping):
             return dict(value)
-        try:
-            return parse_score_map(str(value))
-        except InputError as error:
-            self.fail(str(error), param, ctx)
+        from consistency.data.scores import parse_score_map
+
+        return parse_score_map(str(value))
 
 
 class Command(click.Command):

@@ -204,7 +204,10 @@ class Trial:
             If there are neither probabilities nor both predicted scores and values.
         """
         backbone = self.options.encoding.backbone if encoded else NO_BACKBONE
-        self.results.append(evaluate_answers(system, backbone, self.inputs, self.split, rows, answers, side=side))
+        two_way = self.options.evaluation.intervals == "two-way"
+        self.results.append(
+            evaluate_answers(system, backbone, self.inputs, self.split, rows, answers, side=side, two_way=two_way)
+        )
         return self.results[-1]
 
     def add_controls(self, train: Rows, test: Rows) -> None:
@@ -335,7 +338,15 @@ class Trial:
 
 
 def evaluate_answers(
-    system: str, backbone: str, inputs: Inputs, split: Split, rows: Rows, answers: Answers, *, side: str = "test"
+    system: str,
+    backbone: str,
+    inputs: Inputs,
+    split: Split,
+    rows: Rows,
+    answers: Answers,
+    *,
+    side: str = "test",
+    two_way: bool = False,
 ) -> Result:
     """What a system says about `rows` of the table, with metrics and intervals.
 
@@ -365,7 +376,7 @@ def evaluate_answers(
         probabilities=chances,
         clusters=clusters(split, inputs)[rows],
     )
-    return evaluate_predictions(predictions, seed=BOOTSTRAP_SEED)
+    return evaluate_predictions(predictions, seed=BOOTSTRAP_SEED, two_way=two_way)
 
 
 @contextmanager

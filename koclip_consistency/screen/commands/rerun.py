@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def rerun(options: RerunOptions, screen: "Screen") -> None:
     """Repeat a run from its run.json and compare predictions, metrics, split and weights byte for byte.
 
+    They are the same if the embeddings are computed afresh (an empty --cache) or read from the same cache, on the same
+    machine with the same library versions and --threads; a cache filled in several parts may differ in the last bits.
     Exits 0 if they are the same, 1 if not, 2 if the run cannot be repeated.
     """
     from koclip_consistency.screen.tables import changes_table, files_table

@@ -38,7 +38,7 @@ def test_a_configuration_file_that_is_wrong_is_one_line(run: Run, tmp_path: Path
         (["heads", "--resume", "r", "--out", "o"], "--resume and --out exclude each other"),
         (["heads", "--ensemble", "3"], "--ensemble needs --grid"),
         (["finetune", "--freeze", "all"], "is neither image nor text nor a whole number from 0"),
-        (["heads", "--score-map", "low"], "is no list of LABEL=SCORE"),
+        (["heads", "--score-map", "low"], "expected LABEL=SCORE pairs"),
     ],
 )
 def test_options_that_do_not_go_together(run: Run, arguments: list[str], said: str) -> None:

@@ -77,3 +77,20 @@ def test_the_notes_count_only_rows_that_could_be_used() -> None:
     usable = describe_division(split, inputs, ~broken)
     assert usable.leakage == {"test": Leakage(6, 6, 0, 0)}
     assert "only 2 images are tested" in usable.notes[1]
+
+
+def test_two_way_intervals_ask_about_new_hashtags_too() -> None:
+    names = [PICTURES[number // 8] for number in range(64)]
+    inputs = inputs_of(names, names, [f"#{number % 8}" for number in range(64)])
+    split = make_split(inputs.table, inputs.identity, test_fraction=0.5)
+    rows = np.arange(64)
+    scores = inputs.table.scores
+    wrong = np.where(scores > 3, 1, 5)
+    predicted = np.where(rows % 2 == 0, scores, wrong)  # every second hashtag is always right, the others never
+    one, both = (
+        evaluate_answers("heads", "none", inputs, split, rows, Answers(predicted, predicted * 1.0), two_way=two_way)
+        for two_way in (False, True)
+    )
+    assert one.metrics == both.metrics
+    widths = [np.subtract(*(result.ci95["accuracy"] or (0, 0))[::-1]) for result in (one, both)]
+    assert widths[1] > widths[0] + 0.2
