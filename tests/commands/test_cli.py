@@ -195,3 +195,20 @@ def test_a_folder_that_may_only_be_read(run: Run, small_demo: Path, tmp_path: Pa
         ran = run(*command)
         assert (ran.code, ran.stderr.count("\n")) == (2, 1)
         assert f"{closed} cannot be written to" in ran.stderr
+
+
+def test_an_interruption_while_the_program_loads_is_one_line() -> None:
+    code = """
+import os, signal, sys
+
+class Interrupter:
+    def find_spec(self, name, path=None, target=None):
+        if name == "click":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupter())
+import cli
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr == "Error: interrupted before anything began\n"
