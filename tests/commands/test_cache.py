@@ -61,7 +61,8 @@ def test_one_set_of_embeddings_among_several(run: Run, small_demo: Path, tmp_pat
     kept, other = (entry["fingerprint"] for entry in both)
     shown = run("cache", "info", *cache, "--fingerprint", kept[:8], "--json")
     assert [entry["fingerprint"] for entry in shown.json()] == [kept]
-    assert re.search(r"tiny (ours|published) fp32\t60\t\d+\t0\.\d MB\t(now|\d+ min)\n", shown.stdout)
+    table = run("cache", "info", *cache, "--fingerprint", kept[:8]).stdout
+    assert re.search(r"tiny (ours|published) fp32\t60\t\d+\t0\.\d MB\t(now|\d+ min)\n", table)
     assert f"{kept[:12]}: schema 1, model local, revision sha256:" in shown.stderr
     assert re.search(r", libraries pillow \d+, tokenizers [\d.]+, transformers \d+, precision fp32,", shown.stderr)
     export = ["cache", "export", tmp_path / "out.h5", *data]
@@ -100,7 +101,7 @@ def test_gc_asks(small_demo: Path, tmp_path: Path) -> None:
     gc = ["cache", "gc", *data[4:], "--fingerprint", kept]
     refused = CliRunner().invoke(app, [*gc, "--json"], input="n\n")
     assert (refused.exit_code, json.loads(refused.stdout)) == (0, [])
-    assert "Remove these 1? [y/N]" in refused.stderr
+    assert f"Remove {other[:12]}? [y/N]" in refused.stderr
     nobody = CliRunner().invoke(app, gc, input="")
     assert nobody.exit_code == 2
     assert "nobody to ask" in nobody.stderr

@@ -59,7 +59,7 @@ def smoke(python: Path, folder: Path) -> None:
     similarity = next(path.parent for path in ours.rglob("thresholds.json"))
     run("data", "check", *data)
     run("data", "split", *data, "-o", "split.csv")
-    run("heads", *data, "--backbone", "tiny", "--preset", "paper", "--out", "heads")
+    run("heads", *data, "--backbone", "tiny", "--preset", "paper", "--cache", "published", "--out", "heads")
     run("finetune", *data, "--backbone", "tiny", "--max-steps", 2, "--out", "finetune")
     run("score", "--model", grid, "--image", image, "--hashtag", "#바다", "--json")
     run("compare", similarity, grid, "--json")
