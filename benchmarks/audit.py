@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from benchmarks.timing import machine
 from consistency.data.inputs import read_inputs
-from consistency.data.pairs import merge_repeats
+from consistency.data.repeats import merge_repeats
 from consistency.evaluation.doubt import Precision, doubts, precision_at_moved
 from consistency.options import Encoding, Source
 from consistency.text import number

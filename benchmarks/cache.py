@@ -1,7 +1,7 @@
 """Reading a large cache, against plain h5py: `python -m benchmarks.cache [--rows 1000000] [--dim 512] [--quick]`.
 
 The cache is filled as extractions fill it, a segment with every 4 MiB, read, compacted and read again. Opening is timed
-in fresh processes, up to the table of all keys. A gather hands out random rows that were looked up before, as
+in fresh processes, up to the index of all keys. A gather hands out random rows that were looked up before, as
 training does. h5py reads the same rows in the same precision from one contiguous dataset; it takes only increasing
 indices without repeats, so it gets them sorted and distinct, and is spared the sorting and the putting back in order.
 All files are in the page cache, and every digest has been checked before (at the first touch of its segment).
@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.timing import alternate, machine
+from embedcache.index import SegmentIndex
 from embedcache.maintenance import compact
 from embedcache.segments import Keys, Vectors
 from embedcache.store import STORES, EmbeddingCache
-from embedcache.table import Table
 
 ROOT = Path(__file__).parents[1]
 COMMIT_BYTES = 4 << 20  # what one commit of an extraction writes
@@ -34,7 +34,7 @@ import json, sys, time
 from pathlib import Path
 from embedcache.store import EmbeddingCache
 started, cpu = time.perf_counter(), time.process_time()
-rows = len(EmbeddingCache.open(Path(sys.argv[1]), json.loads(sys.argv[2]), create=False).table("image"))
+rows = len(EmbeddingCache.open(Path(sys.argv[1]), json.loads(sys.argv[2]), create=False).index("image"))
 print(json.dumps([rows, time.perf_counter() - started, time.process_time() - cpu]))
 """
 
@@ -55,17 +55,17 @@ def fill(cache: EmbeddingCache, rows: int, dim: int) -> None:
         cache.append("image", keys, vectors)
 
 
-def copy_to_h5(table: Table, path: Path, dtype: np.dtype) -> None:
-    """All rows in one contiguous dataset, in the table's order."""
+def copy_to_h5(index: SegmentIndex, path: Path, dtype: np.dtype) -> None:
+    """All rows in one contiguous dataset, in the order of the index."""
     with h5py.File(path, "w") as file:
-        dataset = file.create_dataset("vectors", (len(table), table.dim), dtype)
-        for start in range(0, len(table), 8192):
-            part = np.arange(start, min(start + 8192, len(table)))
-            dataset[part[0] : part[-1] + 1] = table.take(part)
+        dataset = file.create_dataset("vectors", (len(index), index.dim), dtype)
+        for start in range(0, len(index), 8192):
+            part = np.arange(start, min(start + 8192, len(index)))
+            dataset[part[0] : part[-1] + 1] = index.take(part)
 
 
 def time_open(cache: EmbeddingCache, rounds: int) -> tuple[float, float]:
-    """The least wall and processor seconds up to the first table, each in a fresh process."""
+    """The least wall and processor seconds up to the first index, each in a fresh process."""
     command = [sys.executable, "-c", OPEN, str(cache.path.parent), json.dumps(cache.fields)]
     timed = []
     for _ in range(rounds):
@@ -74,16 +74,16 @@ def time_open(cache: EmbeddingCache, rounds: int) -> tuple[float, float]:
     return min(wall for _, wall, _ in timed), min(cpu for *_, cpu in timed)
 
 
-def time_gathers(table: Table, dataset: h5py.Dataset, size: int, rounds: int) -> dict[str, float]:
+def time_gathers(index: SegmentIndex, dataset: h5py.Dataset, size: int, rounds: int) -> dict[str, float]:
     """Seconds per batch; raises AssertionError where the two give other vectors."""
     rng = np.random.default_rng(size)
-    batches = [rng.integers(0, len(table), size) for _ in range(max(1, 8192 // size))]
+    batches = [rng.integers(0, len(index), size) for _ in range(max(1, 8192 // size))]
     increasing = [np.unique(batch) for batch in batches]
     for batch in increasing:
-        assert (table.take(batch) == dataset[batch]).all()
+        assert (index.take(batch) == dataset[batch]).all()
 
     def ours() -> Any:
-        return [table.take(batch) for batch in batches]
+        return [index.take(batch) for batch in batches]
 
     def plain() -> Any:
         return [dataset[batch] for batch in increasing]
@@ -91,11 +91,11 @@ def time_gathers(table: Table, dataset: h5py.Dataset, size: int, rounds: int) ->
     return {name: best / len(batches) for name, best in alternate({"ours": ours, "h5py": plain}, rounds=rounds).items()}
 
 
-def time_lookup(table: Table, rounds: int) -> float:
+def time_lookup(index: SegmentIndex, rounds: int) -> float:
     """Seconds per key, of keys that are all there, in random order."""
-    order = np.random.default_rng(1).permutation(len(table))[:100_000]
-    keys: npt.NDArray[np.uint8] = table.keys[order]
-    return alternate({"find": lambda: table.find(keys)}, rounds=rounds)["find"] / len(keys)
+    order = np.random.default_rng(1).permutation(len(index))[:100_000]
+    keys: npt.NDArray[np.uint8] = index.keys[order]
+    return alternate({"find": lambda: index.find(keys)}, rounds=rounds)["find"] / len(keys)
 
 
 def report(cache: EmbeddingCache, state: str, h5: Path, rounds: int) -> None:
@@ -103,13 +103,13 @@ def report(cache: EmbeddingCache, state: str, h5: Path, rounds: int) -> None:
     wall, cpu = time_open(cache, rounds)
     print(f"{state}, {segments} segments")
     print(f"  open            {wall:8.2f} s   (processor {cpu:.2f} s; target: under 1 s)")
-    table = cache.sound_table("image")
-    print(f"  look up a key   {time_lookup(table, rounds) * 1e9:8.0f} ns")
+    index = cache.sound_index("image")
+    print(f"  look up a key   {time_lookup(index, rounds) * 1e9:8.0f} ns")
     if not h5.exists():
-        copy_to_h5(table, h5, cache.dtype)
+        copy_to_h5(index, h5, cache.dtype)
     with h5py.File(h5, "r") as file:
         for size in BATCHES:
-            best = time_gathers(table, file["vectors"], size, rounds)
+            best = time_gathers(index, file["vectors"], size, rounds)
             ours, plain = (best[name] / size * 1e6 for name in ("ours", "h5py"))
             print(
                 f"  gather {size:>5}    {ours:8.2f} us a row, h5py {plain:.2f}: {plain / ours:.1f}x (target: 8x)",

@@ -14,9 +14,9 @@ import numpy as np
 from consistency.durable import remove_replaced, sweep_temp
 from consistency.errors import CacheError, StorageError, os_errors_as
 from embedcache.catalog import list_fields, temp_folder
+from embedcache.index import SegmentIndex
 from embedcache.segments import KINDS, SEGMENT_BYTES, Kind, Segment, check_file
 from embedcache.store import EmbeddingCache
-from embedcache.table import Table
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ def info(cache: EmbeddingCache) -> CacheInfo:
         fingerprint=cache.fingerprint,
         path=str(cache.path),
         fields=cache.fields,
-        images=len(cache.table("image")),
-        hashtags=len(cache.table("hashtag")),
+        images=len(cache.index("image")),
+        hashtags=len(cache.index("hashtag")),
         dim=cache.dim,
         segments=len(stats),
         bytes=sum(stat.st_size for stat in stats),
@@ -78,7 +78,7 @@ def verify(cache: EmbeddingCache) -> VerifyReport:
         with cache.handling(path):
             check_file(path)
     cache.refresh()
-    rows = sum(len(cache.sound_table(kind)) for kind in KINDS)
+    rows = sum(len(cache.sound_index(kind)) for kind in KINDS)
     return VerifyReport(len(cache.listed()), rows, tuple(cache.quarantined[before:]))
 
 
@@ -103,46 +103,46 @@ def compact(cache: EmbeddingCache) -> CompactReport:
             # A merged segment may sort behind one that had a key of it, too: so first every key is in one segment only.
             for groups in (_overlapping, _small):
                 cache.refresh()
-                table = cache.sound_table(kind)
-                for group in groups(table):
-                    _merge(cache, kind, table, group)
+                index = cache.sound_index(kind)
+                for group in groups(index):
+                    _merge(cache, kind, index, group)
         cache.refresh()
         return CompactReport(len(before), len(cache.listed()))
 
 
-def _merge(cache: EmbeddingCache, kind: Kind, table: Table, group: Sequence[int]) -> None:
+def _merge(cache: EmbeddingCache, kind: Kind, index: SegmentIndex, group: Sequence[int]) -> None:
     """Puts one segment of the rows that count in place of the segments of `group`, or none where there are no rows."""
-    rows = np.flatnonzero(np.isin(table.segment, group))
-    sources = {table.segments[index].path for index in group}
+    rows = np.flatnonzero(np.isin(index.segment, group))
+    sources = {index.segments[number].path for number in group}
     try:
         if len(rows):
             # A compaction that was killed may have left the very segment that this one makes.
-            sources.discard(cache.publish(kind, table.keys[rows], table.take(rows)))
+            sources.discard(cache.publish(kind, index.keys[rows], index.take(rows)))
     except FileNotFoundError as error:
         raise CacheError(f"{error.filename} was removed meanwhile; run compact again") from error
     remove_replaced(sources, cache.path)
 
 
-def _overlapping(table: Table) -> Iterator[list[int]]:
+def _overlapping(index: SegmentIndex) -> Iterator[list[int]]:
     """Segments with keys that count in an earlier one, the last first: what is left of each is then nowhere else."""
-    counts = np.bincount(table.segment, minlength=len(table.segments))
-    for index in reversed(range(len(table.segments))):
-        if counts[index] < len(table.segments[index]) or not counts[index]:
-            yield [index]
+    counts = np.bincount(index.segment, minlength=len(index.segments))
+    for number in reversed(range(len(index.segments))):
+        if counts[number] < len(index.segments[number]) or not counts[number]:
+            yield [number]
 
 
-def _small(table: Table) -> Iterator[list[int]]:
+def _small(index: SegmentIndex) -> Iterator[list[int]]:
     """The segments to merge with one another."""
     group: list[int] = []
     size = 0
-    for index, segment in enumerate(table.segments):
+    for number, segment in enumerate(index.segments):
         nbytes = _nbytes(segment)
         if nbytes > SEGMENT_BYTES // 2:
             continue
         if size + nbytes > SEGMENT_BYTES:
             yield group
             group, size = [], 0
-        group.append(index)
+        group.append(number)
         size += nbytes
     if len(group) > 1:
         yield group

@@ -17,6 +17,7 @@ from consistency.durable import make_folder, sweep_temp, write_file
 from consistency.errors import CacheError, StorageError, os_errors_as
 from embedcache import fingerprint as identity
 from embedcache.catalog import check_root, list_fields, no_cache, read_fields, temp_folder, write_fields
+from embedcache.index import Rows, SegmentIndex, sort_rows
 from embedcache.segments import (
     KEY_BYTES,
     KINDS,
@@ -31,7 +32,6 @@ from embedcache.segments import (
     name_of,
     rows_per_segment,
 )
-from embedcache.table import Rows, Table, sort_rows
 
 if TYPE_CHECKING:
     from consistency.data.files import ImageFile
@@ -73,7 +73,7 @@ class EmbeddingCache:
         self._segments: dict[str, Segment] = {}  # in the order of their names
         self._sound: set[str] = set()  # names whose vectors this process has checked
         self._damaged: set[str] = set()  # names that could not be put in quarantine
-        self._tables: dict[Kind, Table] | None = None
+        self._indexes: dict[Kind, SegmentIndex] | None = None
         self._dim: int | None = None
 
     @classmethod
@@ -107,35 +107,35 @@ class EmbeddingCache:
     def dim(self) -> int | None:
         """Width of the vectors, None while there are none."""
         if self._dim is None:
-            self._dim = self.table("image").dim or self.table("hashtag").dim
+            self._dim = self.index("image").dim or self.index("hashtag").dim
         return self._dim
 
-    def table(self, kind: Kind) -> Table:
-        """A view of all rows of `kind`; their vectors are not checked yet (`find` and `sound_table` do)."""
-        if self._tables is None:
+    def index(self, kind: Kind) -> SegmentIndex:
+        """A view of all rows of `kind`; their vectors are not checked yet (`find` and `sound_index` do)."""
+        if self._indexes is None:
             self.refresh()
-        assert self._tables is not None
-        return self._tables[kind]
+        assert self._indexes is not None
+        return self._indexes[kind]
 
-    def find(self, kind: Kind, keys: Keys) -> tuple[Table, Rows]:
-        """A table for many gathers, and the rows (n,) int64 of `keys` (n, 32) uint8 in it, -1 where missing.
+    def find(self, kind: Kind, keys: Keys) -> tuple[SegmentIndex, Rows]:
+        """An index for many gathers, and the rows (n,) int64 of `keys` (n, 32) uint8 in it, -1 where missing.
 
         Every segment that holds one of the rows is checked at its first touch in this process; a damaged one
         is put in quarantine and its rows are missing.
         """
         while True:
-            table = self.table(kind)
-            rows = table.find(keys)
+            index = self.index(kind)
+            rows = index.find(keys)
             if (rows < 0).any() and self.refresh():
                 continue  # another process has added rows
-            if self._check(table.touched(rows[rows >= 0])):
-                return table, rows
+            if self._check(index.touched(rows[rows >= 0])):
+                return index, rows
 
-    def sound_table(self, kind: Kind) -> Table:
+    def sound_index(self, kind: Kind) -> SegmentIndex:
         """A view of all rows of `kind`, every segment of it checked."""
-        while not self._check((table := self.table(kind)).segments):
+        while not self._check((index := self.index(kind)).segments):
             pass
-        return table
+        return index
 
     def missing(self, kind: Kind, keys: Keys) -> npt.NDArray[np.bool_]:
         """(n,) bool: which of `keys` (n, 32) uint8 have no sound vector here."""
@@ -163,7 +163,7 @@ class EmbeddingCache:
         for start in range(0, len(order), step):
             part = order[start : start + step]
             self.publish(kind, keys[part], vectors[part])
-        self._dim, self._tables = vectors.shape[1], None  # read back when asked for, not after each of many appends
+        self._dim, self._indexes = vectors.shape[1], None  # read back when asked for, not after each of many appends
 
     def publish(self, kind: Kind, keys: Keys, vectors: Vectors) -> Path:
         """Makes one segment of `keys` (n, 32) uint8, sorted and distinct, durable; returns where it is."""
@@ -205,7 +205,7 @@ class EmbeddingCache:
 
     def refresh(self) -> bool:
         """Takes in what other processes added or compacted; returns whether anything changed."""
-        before = list(self._segments) if self._tables is not None else None
+        before = list(self._segments) if self._indexes is not None else None
         while True:
             listed = self.listed()
             for path in listed:
@@ -218,18 +218,19 @@ class EmbeddingCache:
         self._segments = {path.name: self._segments[path.name] for path in listed}
         if list(self._segments) == before:
             return False
-        self._tables = {
-            kind: Table([segment for segment in self._segments.values() if segment.kind == kind]) for kind in KINDS
+        self._indexes = {
+            kind: SegmentIndex([segment for segment in self._segments.values() if segment.kind == kind])
+            for kind in KINDS
         }
         return True
 
     def present(self, kind: Kind, keys: Keys) -> tuple[Vectors, Rows]:
         """The vectors (p, d) float32 of the keys that are here, and the row (n,) int64 of each key, -1 if missing."""
         while True:
-            table, rows = self.find(kind, keys)
+            index, rows = self.find(kind, keys)
             here = rows >= 0
             try:
-                return table.take(rows[here]), np.where(here, np.cumsum(here) - 1, -1)
+                return index.take(rows[here]), np.where(here, np.cumsum(here) - 1, -1)
             except FileNotFoundError:  # a compaction replaced the segment: its rows are in another one
                 self.refresh()
 
@@ -289,7 +290,7 @@ class EmbeddingCache:
             self._damaged.add(path.name)
 
     def _forget(self, path: Path) -> None:
-        self._dim = self._tables = None
+        self._dim = self._indexes = None
         self._segments.pop(path.name, None)
         self._sound.discard(path.name)
 

@@ -14,11 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from consistency.data.distinct import number_distinct
-from consistency.data.hashtags import hashtag_fault, identities
+from consistency.data.hashtags import hashtag_fault
 from consistency.data.scores import describe_scale, score_fault, score_of
 from consistency.errors import DataError, os_reason
-from consistency.options import OnConflict
 from consistency.text import to_csv
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
@@ -202,68 +200,6 @@ def read_pairs(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Merged:
-    """The repeats of a table with n rows.
-
-    Attributes
-    ----------
-    first : (n,) int64
-        Index of the first row of the same pair, which is the row itself where it is the first.
-    kept : (n,) bool
-        False for repeats, and for pairs that were dropped over a conflict.
-    scores : (n,) int64
-        After the rule for conflicts.
-    """
-
-    first: npt.NDArray[np.int64]
-    kept: npt.NDArray[np.bool_]
-    scores: npt.NDArray[np.int64]
-
-
-def merge_repeats(table: PairTable, identity: npt.NDArray[np.object_], on_conflict: OnConflict = "abort") -> Merged:
-    """Merge the rows of one image and one hashtag into the first of them.
-
-    Parameters
-    ----------
-    table : PairTable
-        With n rows.
-    identity : (n,) object
-        Equal where two rows show the same image. Hashtags are the same by `hashtags.hashtag_identity`.
-    on_conflict : {"abort", "mean", "first", "drop"}
-        Where the scores of such rows differ, "abort" raises DataError, "mean" takes their mean rounded half up, "first"
-        takes the first row's score, and "drop" keeps none of them.
-
-    Raises
-    ------
-    DataError
-        If scores differ and `on_conflict` is "abort".
-    """
-    n = len(table)
-    firsts, pair_of = number_distinct(zip(identity, identities(table.hashtags), strict=True))
-    first = firsts[pair_of]
-    kept, scores = first == np.arange(n), table.scores
-    conflicting = np.zeros(n, dtype=bool)  # by first row
-    conflicting[first[scores != scores[first]]] = True
-    if not conflicting.any():
-        return Merged(first, kept, scores)
-    if on_conflict == "abort":
-        pair = int(conflicting.argmax())
-        same = first == pair
-        raise DataError(
-            f"{table.path}: rows {_listed(table.rows[same])} are the same image and hashtag ({table.images[pair]}, "
-            f"{table.hashtags[pair]}) with scores {_listed(scores[same])}; {conflicting.sum()} pairs contradict "
-            "themselves so: correct them, or choose --on-conflict mean, first or drop"
-        )
-    if on_conflict == "drop":
-        return Merged(first, kept & ~conflicting, scores)
-    if on_conflict == "mean":
-        count, total = np.bincount(first, minlength=n), np.zeros(n, dtype=np.int64)
-        np.add.at(total, first, scores)
-        scores = (2 * total + count) // np.maximum(2 * count, 1)  # by first row; halves go up
-    return Merged(first, kept, scores[first])
-
-
 def _read_bytes(path: Path) -> bytes:
     try:
         if not (path.is_file() or path.is_dir()) and path.exists():  # reading a FIFO would wait for ever
@@ -351,10 +287,6 @@ def _image_fault(name: str) -> str | None:
     if ".." in parts or not parts[0] or re.match(r"[A-Za-z]:", name):
         return "the image's name leads out of the image folder"
     return None
-
-
-def _listed(numbers: npt.NDArray[np.int64]) -> str:
-    return ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
 
 
 SKIPPED_COLUMNS = ("row", "image", "hashtag", "reason")

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from consistency.data.balance import choose_groups, scores_per_group
 from consistency.data.hashtags import identities
-from consistency.data.pairs import PairTable, merge_repeats
+from consistency.data.pairs import PairTable
+from consistency.data.repeats import merge_repeats
 from consistency.errors import DataError, InputError
 from consistency.options import TEST_FRACTION, OnConflict, Protocol
 

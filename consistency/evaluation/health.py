@@ -16,8 +16,9 @@ from consistency.data.distinct import number_distinct
 from consistency.data.files import ImageFile, image_identity
 from consistency.data.hashtags import describe_long, describe_several, identities
 from consistency.data.leakage import Leakage, leakage
-from consistency.data.pairs import PairTable, Skipped, merge_repeats
+from consistency.data.pairs import PairTable, Skipped
 from consistency.data.reading import Decoding
+from consistency.data.repeats import merge_repeats
 from consistency.data.scores import check_scores
 from consistency.data.splits import PROTOCOLS, make_split
 from consistency.errors import DataError, ImageError

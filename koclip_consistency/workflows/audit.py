@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.backbone.embeddings import PairEmbeddings
-from consistency.data.pairs import PairTable, merge_repeats
+from consistency.data.pairs import PairTable
+from consistency.data.repeats import merge_repeats
 from consistency.data.splits import Split, make_divisions
 from consistency.errors import DataError, os_errors_as
 from consistency.evaluation.doubt import Precision, doubts, precision_at_moved, ranking

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.data.files import ImageFile
-from embedcache import table
+from embedcache import index
 from embedcache.segments import Keys, Vectors, build, name_of
 from embedcache.store import EmbeddingCache, hashtag_keys
 
@@ -53,7 +53,7 @@ def damage(path: Path, offset: int = -1) -> None:
 
 def foreign(cache: EmbeddingCache, keys: Keys, vectors: npt.NDArray[np.floating], digest: str | None = None) -> str:
     """A segment under its right name that this program would not write; its name."""
-    order = table.sort_rows(keys)
+    order = index.sort_rows(keys)
     data = build("image", cache.fingerprint, keys[order], vectors[order])
     if digest:
         right = hashlib.sha256(np.ascontiguousarray(vectors[order]).data).hexdigest()

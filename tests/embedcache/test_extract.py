@@ -362,7 +362,7 @@ def test_an_error_of_the_model_is_told_and_what_is_encoded_stays(tmp_path: Path,
     backbone.fail = fail
     with pytest.raises(ValueError, match="the model is odd"):
         run(table, files, cache, backbone, batch_size=4)
-    assert len(EmbeddingCache.open(tmp_path / "cache", FIELDS).table("image")) == 2  # the first batch
+    assert len(EmbeddingCache.open(tmp_path / "cache", FIELDS).index("image")) == 2  # the first batch
 
 
 def test_two_at_once(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_the_same_vectors_count_before_and_after_a_compaction(
         compact(reopened(cache))
     after = reopened(cache)
     assert (after.vectors("image", keys_of(*names)) == before).all()
-    assert sum(map(len, after.table("image").segments)) == len(names)
+    assert sum(map(len, after.index("image").segments)) == len(names)
 
 
 def test_compaction_leaves_large_segments(cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_compaction_leaves_large_segments(cache: EmbeddingCache, monkeypatch: py
     compact(cache)
     assert large in segments(cache)
     assert len(segments(cache)) == 3  # 10 and 2 of the small ones
-    assert len(reopened(cache).table("image")) == 20
+    assert len(reopened(cache).index("image")) == 20
 
 
 def test_compactions_exclude_one_another(cache: EmbeddingCache) -> None:

@@ -71,7 +71,7 @@ def test_repeated_keys_keep_the_first(cache: EmbeddingCache) -> None:
     vectors = vectors_of(3)
     cache.append("image", keys_of("a", "b", "a"), vectors)
     assert (cache.vectors("image", keys_of("a", "b")) == vectors[:2]).all()
-    assert len(cache.table("image")) == 2
+    assert len(cache.index("image")) == 2
 
 
 def test_a_key_twice_is_the_first_segment_in_the_order_of_names(cache: EmbeddingCache) -> None:
@@ -137,7 +137,7 @@ def test_a_reader_across_compactions(cache: EmbeddingCache) -> None:
         cache.append("image", keys_of(number), vectors_of(1, seed=number))
     expected = np.concatenate([vectors_of(1, seed=number) for number in range(6)])
     opened, checked, mapped = (reopened(cache) for _ in range(3))
-    opened.table("image")
+    opened.index("image")
     checked.missing("image", keys_of(*range(6)))
     view, rows = mapped.find("image", keys_of(*range(6)))
     view.take(rows)
@@ -245,7 +245,7 @@ def test_a_repair_by_another_process_is_not_set_aside(cache: EmbeddingCache) -> 
     sound = path.read_bytes()
     damage(path)
     reader = reopened(cache)
-    opened = reader.table("image").segments[0]
+    opened = reader.index("image").segments[0]
     with reader.handling(path):
         try:
             opened.check_vectors()
@@ -318,7 +318,7 @@ def test_many_rows_open_without_their_vectors_being_read(cache: EmbeddingCache) 
     cache.append("image", keys, np.ones((20_000, 4), np.float32))
     damage(cache.path / segments(cache)[0])
     reader = reopened(cache)
-    assert len(reader.table("image")) == 20_000
+    assert len(reader.index("image")) == 20_000
     assert not reader.quarantined
     assert reader.missing("image", keys[:1]).all()
     assert len(reader.quarantined) == 1

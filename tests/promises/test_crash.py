@@ -114,7 +114,7 @@ def lost_rows(recording: Recording, target: Path, seed: int) -> int:
         if not missing.all():
             assert (cache.vectors(kind, keys[~missing]) == vectors_of(keys[~missing])).all()
     for kind in KINDS:
-        keys = cache.table(kind).keys
+        keys = cache.index(kind).keys
         if len(keys):
             assert (cache.vectors(kind, keys) == vectors_of(keys)).all()
     shutil.rmtree(target)

@@ -69,7 +69,7 @@ def vectors(
     cache = EmbeddingCache.open(root, backbone.fields)
     report = extract(pairs, files, cache, lambda: backbone, workers=4, **options)
     good = [file for number, file in enumerate(files.values()) if number not in (3, 70, 159)]
-    images, hashtags = cache.sound_table("image"), cache.sound_table("hashtag")
+    images, hashtags = cache.sound_index("image"), cache.sound_index("hashtag")
     return (
         report,
         images.take(images.find(image_keys(good))),

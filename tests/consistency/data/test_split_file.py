@@ -154,7 +154,7 @@ def test_the_split_of_a_run_gives_its_predictions(
     assert answers(second) == answers(first)
     assert (second / "split.csv").read_bytes() == drawn.read_bytes()
     assert {entry["protocol"] for entry in json.loads((second / "metrics.json").read_text())} == {"file"}
-    assert len(json.loads((second / "run.json").read_text())["config"]["split_digest"]) == 64
+    assert len(json.loads((second / "run.json").read_text())["details"]["split_digest"]) == 64
     assert re.search(r"protocol file( \(images may be on both sides; .*\))?: of ", ran.stderr)
     assert ("this split leaks" in ran.stderr) == (protocol == "paper")
 
@@ -194,9 +194,9 @@ def test_near_duplicates_are_joined_told_and_recorded(run: Run, small_demo: Path
     assert ran.code == 0, ran.stderr
     assert "at most 8 of 64 bits apart: 12 images in 6 groups" in ran.stderr
     assert "0 their image or a near-duplicate of it" in ran.stderr
-    recorded = json.loads((tmp_path / "run" / "run.json").read_text())["config"]
-    assert recorded["evaluation"]["near_duplicates"] == 8
-    assert recorded["near_duplicates"]["joined"] == 12
+    recorded = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert recorded["config"]["evaluation"]["near_duplicates"] == 8
+    assert recorded["details"]["near_duplicates"]["joined"] == 12
     side: dict[str, set[str]] = {}
     with (tmp_path / "run" / "split.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -208,8 +208,8 @@ def test_near_duplicates_are_joined_told_and_recorded(run: Run, small_demo: Path
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--split", "s.csv", "--protocol", "paper"], "leave --protocol and --test-fraction out"),
-        (["--split", "s.csv", "--test-fraction", "0.3"], "leave --protocol and --test-fraction out"),
+        (["--split", "s.csv", "--protocol", "paper"], "--split and --protocol exclude each other"),
+        (["--split", "s.csv", "--test-fraction", "0.3"], "--split and --test-fraction exclude each other"),
         (["--test-fraction", "1"], "not in the range 0<x<1"),
         (["--protocol", "paper", "--test-fraction", "0.3"], "the paper protocol tests on 0.2 of the rows, not 0.3"),
         (["--split", "nowhere.csv"], "--split nowhere.csv is no file"),

@@ -81,7 +81,7 @@ def test_a_split_is_the_command_lines(run: Run, small_demo: Path, tmp_path: Path
 def test_conflicts_follow_the_rule_that_was_read(small_demo: Path, frame: pd.DataFrame, tmp_path: Path) -> None:
     first = frame.iloc[[0]]
     again = pd.concat([frame, first.assign(Score=(first["Score"] % 5) + 1)], ignore_index=True)
-    with pytest.raises(DataError, match="contradict"):
+    with pytest.raises(DataError, match="conflicting scores"):
         kc.make_split(kc.read_pairs(again, images=small_demo / "image"))
     pairs = kc.read_pairs(again, images=small_demo / "image", on_conflict="first")
     split = kc.make_split(pairs)

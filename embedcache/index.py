@@ -17,7 +17,7 @@ UNMAPPED = -1
 Rows = npt.NDArray[np.int64]
 
 
-class Table:
+class SegmentIndex:
     """A fixed view of `segments` (in the order of their names): a key that is there twice counts once, the first.
 
     Stays readable while segments are added, and while a compaction replaces them: what is mapped stays mapped.
@@ -56,7 +56,7 @@ class Table:
         return self._keys.view(np.uint8).reshape(-1, KEY_BYTES)
 
     def find(self, keys: Keys) -> Rows:
-        """The rows (m,) int64 of `keys` (m, 32) uint8 in this table, -1 where absent."""
+        """The rows (m,) int64 of `keys` (m, 32) uint8 in this index, -1 where absent."""
         flat = _as_bytes(keys)
         if not len(self):
             return np.full(len(flat), -1, np.int64)
@@ -142,7 +142,7 @@ class _Memory:
 
 @functools.cache
 def open_maps() -> int:
-    """How many segments a table keeps mapped: each holds a file descriptor, of which a process has few by default.
+    """How many segments an index keeps mapped: each holds a file descriptor, of which a process has few by default.
 
     Asks the system for more, so that a cache of millions of rows in small segments is not mapped again and again.
     """

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embedcache import table
+from embedcache import index
 from embedcache.segments import Keys
 from embedcache.store import EmbeddingCache
 from tests.builders.caches import FIELDS, keys_of, vectors_of
@@ -17,13 +17,13 @@ from tests.builders.caches import FIELDS, keys_of, vectors_of
 def test_every_half_becomes_the_same_number_in_single_precision() -> None:
     halves = np.arange(65_536, dtype=np.uint16).view(np.float16)
     halves = halves[~np.isnan(halves)]
-    wide = table.as_float32(halves)
+    wide = index.as_float32(halves)
     assert wide.dtype == np.float32
     assert (wide.view(np.uint32) == np.array([float(half) for half in halves], np.float32).view(np.uint32)).all()
 
 
 def test_more_segments_than_may_be_mapped_at_once(cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "open_maps", lambda: 3)
+    monkeypatch.setattr(index, "open_maps", lambda: 3)
     for number in range(8):
         cache.append("image", keys_of(number), vectors_of(1, seed=number))
     expected = np.concatenate([vectors_of(1, seed=number) for number in range(8)])
@@ -38,7 +38,7 @@ def test_gathers_are_plain_indexing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, dim: int, maps: int
 ) -> None:
     """Any rows in any order, of segments of any size, mapped before or not, all together or some at a time."""
-    monkeypatch.setattr(table, "open_maps", lambda: maps)
+    monkeypatch.setattr(index, "open_maps", lambda: maps)
     cache = EmbeddingCache.open(tmp_path, FIELDS | {"store": dtype})
     rng, start = np.random.default_rng(dim), 0
     parts = []
