@@ -66,7 +66,7 @@ def smoke(python: Path, folder: Path) -> None:
     run("report", grid, "heads", "finetune", "-o", "report.html")
     run("rerun", "heads")
     for name in ("npz", "h5"):
-        run("cache", "export", f"vectors.{name}", *data)
+        run("cache", "export", f"vectors.{name}", *data, "--cache", "published")
     run("cache", "compact")
     run("cache", "verify")
     run("cache", "info", "--json")
