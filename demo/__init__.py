@@ -1,1 +1,1 @@
-"""The embedded default: drawn scenes with hashtags, and `tiny`, a small Korean CLIP trained on them."""
+"""The packaged demo: drawn images with scored hashtags, and `tiny`, a small Korean CLIP trained on such drawings."""

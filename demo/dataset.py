@@ -1,6 +1,7 @@
-"""Writes the demo data set: drawn images as if from many cameras, and hashtags scored 1 to 5 as if by many people.
+"""The demo data set: drawn images that look as if taken with many cameras, and hashtags with scores from 1 to 5.
 
-Its shape is the published data set's: about 11 rows an image, 43 % fives, 11 % exact repeats with agreeing scores.
+It has the shape of the published data set: about 11 rows per image, 43 % of scores are 5, and 11 % of rows are exact
+repeats with the same score.
 """
 
 import csv
@@ -15,22 +16,32 @@ from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 from consistency.data.hashtags import hashtag_identity
 from consistency.durable import TEMP_PREFIX, make_folder, sweep_temp, write_file
 from demo.scenes import draw
-from demo.vocabulary import CONCEPTS, Picture, clean_score, sample_hashtag, sample_picture
+from demo.vocabulary import CONCEPTS, Content, clean_score, sample_content, sample_hashtag
 
 SIDE = 288
-HASHTAGS_PER_PICTURE = 10
-# How often a hashtag of each score is drawn; where an image has none of a score, another score is drawn.
+HASHTAGS_PER_IMAGE = 10
+# Relative frequency of each score. If no concept has the score drawn for an image, another score is drawn.
 SCORE_WEIGHTS = {1: 4, 2: 9, 3: 15, 4: 32, 5: 42}
-# What people add to anything: drawn so many times as often as other concepts that fit as well (None: generic).
+# Hashtags that people add to anything are this many times more frequent than others of the same score (None: generic).
 POPULAR = {None: 4, "food": 5, "cafe": 5, "bag": 5, "lipstick": 5}
 FILES = rf"combined_data\.csv|clean_labels\.csv|image(/demo_\d+\.(png|jpg))?|(image/)?{re.escape(TEMP_PREFIX)}.*"
-MOVED = 0.15
-REPEATED = 0.11
+MOVED = 0.15  # share of pairs whose score is moved by one
+REPEATED = 0.11  # share of rows that repeat another row
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table; `clean` is its score before it was moved."""
+    """One row of the table.
+
+    Attributes
+    ----------
+    image, hashtag : str
+        As in the CSV.
+    score : int
+        Score in the CSV, 1 to 5.
+    clean : int
+        Score by the rule of `demo.vocabulary.clean_score`, before 15 % of the scores are moved by one.
+    """
 
     image: str
     hashtag: str
@@ -39,24 +50,24 @@ class Row:
 
 
 def write_demo(out: Path, *, seed: int = 42, images: int = 180) -> None:
-    """Write `out`/image/, `out`/clean_labels.csv and, last, `out`/combined_data.csv: the same bytes for a seed.
+    """Write the images to `out`/image/, then `out`/clean_labels.csv, then `out`/combined_data.csv.
 
-    clean_labels.csv has the score of each row (1-based) before 15 % of the scores were moved by one. Scores are moved
-    once for each image and hashtag, so that repeats agree.
+    The same seed gives the same bytes. clean_labels.csv holds the score of each row (numbered from 1) before 15 % of
+    the scores are moved by one. A score is moved once per image and hashtag, so that repeats agree.
 
     Parameters
     ----------
     out : Path
-        A folder; it is made where it is missing.
+        Folder to write to; created if missing.
     seed : int
-        Of all random choices.
+        Random seed.
     images : int
-        How many images are drawn, each with 10 hashtags.
+        Number of images to draw; each gets 10 hashtags.
 
     Raises
     ------
     StorageError
-        If something cannot be written.
+        If a file cannot be written.
     """
     make_folder(out / "image")
     for folder in (out, out / "image"):
@@ -65,10 +76,10 @@ def write_demo(out: Path, *, seed: int = 42, images: int = 180) -> None:
     rows: list[Row] = []
     for number in range(images):
         strokes = random.Random(f"demo/{seed}/image/{number}")
-        picture = sample_picture(strokes)
+        content = sample_content(strokes)
         name = f"demo_{number + 1:03}.{'jpg' if number % 4 == 3 else 'png'}"
-        write_file(out / "image" / name, _encoded(photograph(draw(picture, strokes, SIDE), strokes), name))
-        rows += [_scored(name, hashtag, clean, rng) for hashtag, clean in sample_hashtags(picture, rng)]
+        write_file(out / "image" / name, _encoded(photograph(draw(content, strokes, SIDE), strokes), name))
+        rows += [_scored(name, hashtag, clean, rng) for hashtag, clean in sample_hashtags(content, rng)]
     rows += rng.sample(rows, round(len(rows) * REPEATED / (1 - REPEATED)))
     rng.shuffle(rows)
     clean = [(number, row.clean) for number, row in enumerate(rows, start=1)]
@@ -78,24 +89,36 @@ def write_demo(out: Path, *, seed: int = 42, images: int = 180) -> None:
 
 
 def is_drawing(folder: Path) -> bool:
-    """Whether `folder` holds nothing but what `write_demo` leaves, finished or interrupted."""
+    """Whether `folder` holds only files that `write_demo` writes, be it finished or interrupted."""
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
-    # The table comes last: one without its clean labels is somebody's own.
+    # The table is written last, so a table without clean labels belongs to the user.
     own = "combined_data.csv" in names and "clean_labels.csv" not in names
     return not own and all(re.fullmatch(FILES, name) for name in names)
 
 
-def sample_hashtags(picture: Picture, rng: random.Random) -> list[tuple[str, int]]:
-    """Different hashtags for an image, each in one spelling and with its clean score.
+def sample_hashtags(content: Content, rng: random.Random) -> list[tuple[str, int]]:
+    """Draw ten distinct hashtags for an image, with their clean scores.
 
-    Two spellings of one hashtag would each be scored by somebody else, and so contradict one another.
+    Each hashtag has one spelling: the scores of two spellings are moved independently and would conflict.
+
+    Parameters
+    ----------
+    content : Content
+        What the image shows.
+    rng : random.Random
+        Source of randomness.
+
+    Returns
+    -------
+    list of (str, int)
+        Hashtag and clean score (1 to 5).
     """
     by_score: dict[int, list[str | None]] = {}
     for concept in (*CONCEPTS, None):
-        by_score.setdefault(clean_score(picture, concept), []).append(concept)
+        by_score.setdefault(clean_score(content, concept), []).append(concept)
     scores = sorted(by_score)
     found: dict[str, tuple[str, int]] = {}
-    while len(found) < HASHTAGS_PER_PICTURE:
+    while len(found) < HASHTAGS_PER_IMAGE:
         score = rng.choices(scores, [SCORE_WEIGHTS[score] for score in scores])[0]
         concept = rng.choices(by_score[score], [POPULAR.get(concept, 1) for concept in by_score[score]])[0]
         hashtag = sample_hashtag(concept, rng)
@@ -104,9 +127,24 @@ def sample_hashtags(picture: Picture, rng: random.Random) -> list[tuple[str, int
 
 
 def photograph(image: Image.Image, rng: random.Random) -> Image.Image:
-    """`image` as a phone's camera and filters have it; the training images of `tiny` know none of this."""
+    """Rotate, tint and blur an image as a phone's camera and filters do.
+
+    The training images of `tiny` are not treated this way, so the demo is harder than its training data.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Square RGB image.
+    rng : random.Random
+        Source of randomness.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB image of the same size.
+    """
     angle = rng.uniform(-14, 14)
-    # What the rotation leaves empty lies outside this middle part, whatever the angle.
+    # For every angle drawn above, the corners that the rotation leaves empty lie outside this box.
     middle = (image.width // 9, image.height // 9, image.width * 8 // 9, image.height * 8 // 9)
     image = image.rotate(angle, Image.Resampling.BICUBIC).resize(image.size, Image.Resampling.LANCZOS, middle)
     image = ImageEnhance.Color(image).enhance(rng.uniform(0.4, 1.6))

@@ -1,4 +1,4 @@
-"""The twelve things that stand in an image, each drawn about as wide and high as from -1 to 1."""
+"""The twelve objects that a drawn image can show; each fills about the square from -1 to 1."""
 
 import math
 import random
@@ -156,6 +156,6 @@ def dumbbell(pen: Pen, rng: random.Random) -> None:
 
 
 DRAWN: dict[str, Callable[[Pen, random.Random], None]] = {
-    thing.__name__: thing
-    for thing in (coffee, food, flower, car, phone, cat, cake, book, bag, film, lipstick, dumbbell)
+    drawing.__name__: drawing
+    for drawing in (coffee, food, flower, car, phone, cat, cake, book, bag, film, lipstick, dumbbell)
 }

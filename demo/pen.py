@@ -1,4 +1,4 @@
-"""A pen that draws in its own units, so that a thing can be drawn anywhere at any size."""
+"""A pen with its own units, so that an object can be drawn at any place and size."""
 
 import random
 from collections.abc import Sequence
@@ -11,7 +11,17 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Pen:
-    """Draws on `canvas`: (0, 0) is the pixel (x, y), and one unit is `unit` pixels; y points down."""
+    """Draws shapes in its own coordinates; y points down.
+
+    Attributes
+    ----------
+    canvas : PIL.ImageDraw.ImageDraw
+        What it draws on.
+    x, y : float
+        Pixel of the pen's origin.
+    unit : float
+        Pixels per unit.
+    """
 
     canvas: ImageDraw.ImageDraw
     x: float
@@ -19,7 +29,7 @@ class Pen:
     unit: float
 
     def at(self, x: float, y: float, scale: float) -> "Pen":
-        """The pen that stands at (x, y) of this one, with units of `scale` of its units."""
+        """A pen whose origin is this pen's (x, y) and whose unit is `scale` of this pen's units."""
         return Pen(self.canvas, *self._pixel(x, y), self.unit * scale)
 
     def box(self, left: float, top: float, right: float, bottom: float, colour: Colour, round: float = 0) -> None:
@@ -27,7 +37,7 @@ class Pen:
         self.canvas.rounded_rectangle(corners, round * self.unit, fill=colour)
 
     def oval(self, x: float, y: float, width: float, height: float, colour: Colour) -> None:
-        """An ellipse around (x, y); `width` and `height` are its half axes."""
+        """Draw an ellipse around (x, y); `width` and `height` are its semi-axes."""
         self.canvas.ellipse(self._around(x, y, width, height), fill=colour)
 
     def arc(self, x: float, y: float, width: float, height: float, angles: tuple[int, int], colour: Colour) -> None:
@@ -51,6 +61,6 @@ class Pen:
 
 
 def vary(colour: Colour, rng: random.Random, spread: int = 22) -> Colour:
-    """`colour` as another one of its kind has it."""
+    """Add a uniform integer from -spread to spread to each channel, clipped to 0..255."""
     red, green, blue = (min(255, max(0, channel + rng.randint(-spread, spread))) for channel in colour)
     return red, green, blue

@@ -1,4 +1,4 @@
-"""Draws a `Image`: a place in a season or at a time of day, with the things that stand in it."""
+"""Draws an image: a place in a season or at a time of day, and the objects in front of it."""
 
 import random
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ from PIL import Image, ImageDraw
 
 from demo.objects import DRAWN
 from demo.pen import Colour, Pen, vary
-from demo.vocabulary import Picture
+from demo.vocabulary import Content
 
-SMOOTHING = 2  # drawn this many times larger: Pillow's shapes have hard edges
+SMOOTHING = 2  # images are drawn this many times larger, then reduced: Pillow's shapes have hard edges
 
 
 @dataclass(frozen=True)
 class Light:
     """The colours of a season or a time of day."""
 
-    sky: tuple[Colour, Colour]  # above, at the horizon
+    sky: tuple[Colour, Colour]  # at the top and at the horizon
     leaves: Colour
     ground: Colour
     water: Colour
-    walls: float = 1.0  # how bright buildings and rooms are
+    walls: float = 1.0  # brightness of buildings and rooms
 
 
 LIGHTS = {
@@ -34,18 +34,33 @@ LIGHTS = {
 }
 
 
-def draw(picture: Picture, rng: random.Random, size: int = 144) -> Image.Image:
-    """`image` as a square RGB image of `size` pixels, different with every draw of `rng`."""
-    light = LIGHTS[picture.season]
+def draw(content: Content, rng: random.Random, size: int = 144) -> Image.Image:
+    """Draw an image that shows `content`.
+
+    Parameters
+    ----------
+    content : Content
+        Place, season and objects.
+    rng : random.Random
+        Source of colours and positions.
+    size : int
+        Width and height in pixels.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB image of `size` x `size` pixels.
+    """
+    light = LIGHTS[content.season]
     side = size * SMOOTHING
     image = _sky(light, rng, side)
     pen = Pen(ImageDraw.Draw(image), 0, 0, side)
-    if picture.scene != "cafe":
-        _in_the_sky(pen, picture.season, rng)
-    PLACES[picture.scene](pen, light, picture.season, rng)
-    if picture.scene != "cafe":
-        _in_the_air(pen, picture.season, rng)
-    _things(pen, picture.objects, rng)
+    if content.scene != "cafe":
+        _in_the_sky(pen, content.season, rng)
+    PLACES[content.scene](pen, light, content.season, rng)
+    if content.scene != "cafe":
+        _in_the_air(pen, content.season, rng)
+    _objects(pen, content.objects, rng)
     return image.reduce(SMOOTHING)
 
 
@@ -206,16 +221,16 @@ def _cafe(pen: Pen, light: Light, season: str, rng: random.Random) -> None:
     pen.shape([(0.05, 0.64), (0.95, 0.64), (1.1, 1), (-0.1, 1)], vary((150, 100, 62), rng))
 
 
-def _things(pen: Pen, objects: tuple[str, ...], rng: random.Random) -> None:
-    """The main thing stands large in the middle, the second one small beside it."""
+def _objects(pen: Pen, objects: tuple[str, ...], rng: random.Random) -> None:
+    """Draw the main object large in the middle and the second one small beside it."""
     side = rng.choice((-1, 1))
-    for number, thing in reversed(list(enumerate(objects))):
+    for number, name in reversed(list(enumerate(objects))):
         if number == 0:
             x = 0.5 + rng.uniform(-0.08, 0.08) - 0.06 * side * (len(objects) - 1)
             place = pen.at(x, rng.uniform(0.64, 0.7), rng.uniform(0.19, 0.25))
         else:
             place = pen.at(0.5 + side * rng.uniform(0.28, 0.33), rng.uniform(0.72, 0.78), rng.uniform(0.11, 0.14))
-        DRAWN[thing](place, rng)
+        DRAWN[name](place, rng)
 
 
 PLACES = {"sea": _sea, "mountain": _mountain, "city": _city, "forest": _forest, "cafe": _cafe}

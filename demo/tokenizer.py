@@ -1,6 +1,6 @@
-"""Trains the byte-level BPE of `tiny` on hashtags: it reads every text, whatever the script.
+"""Trains the byte-level BPE tokenizer of `tiny` on hashtags; it can encode text in any script.
 
-The library's own trainer breaks ties differently in every run; this one does not.
+The trainer of the tokenizers library breaks ties differently in every run; this one is deterministic.
 """
 
 from collections import Counter
@@ -12,9 +12,20 @@ PAD, START, END = "<|pad|>", "<|startoftext|>", "<|endoftext|>"
 
 
 def train_tokenizer(texts: Iterable[str], *, size: int) -> Tokenizer:
-    """A tokenizer of at most `size` tokens, for texts in NFC and lower case.
+    """Train a tokenizer that normalises text to NFC and lower case.
 
-    The special tokens come last, and END, by which CLIP pools, has the highest id.
+    The special tokens come last, and END, at which CLIP pools, has the highest id.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        Training texts.
+    size : int
+        Largest number of tokens, special tokens included.
+
+    Returns
+    -------
+    tokenizers.Tokenizer
     """
     normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -33,9 +44,21 @@ def train_tokenizer(texts: Iterable[str], *, size: int) -> Tokenizer:
 
 
 def learn_merges(words: Counter[str], count: int) -> list[tuple[str, str]]:
-    """The `count` most frequent pairs, each counted after the earlier ones are merged; of equal ones the smallest.
+    """Learn up to `count` merges, always of the most frequent pair after the earlier merges.
 
-    Fewer where no pair occurs twice any more.
+    Ties go to the pair that sorts first. Learning stops when no pair occurs twice.
+
+    Parameters
+    ----------
+    words : Counter of str
+        How often each word occurs.
+    count : int
+        Largest number of merges.
+
+    Returns
+    -------
+    list of (str, str)
+        The merged pairs, in order.
     """
     spelt = [(list(word), times) for word, times in sorted(words.items())]
     merges: list[tuple[str, str]] = []

@@ -1,7 +1,7 @@
 """Trains `tiny`, a small Korean CLIP, on drawn images: python -m demo.train_backbone --out demo/tiny
 
-A contrastive loss on which concepts an image shows; the scores of the demo data set play no part.
-The same seed gives the same weights, on one machine with one version of torch.
+The loss is contrastive, on which concepts an image shows; the scores of the demo data set are not used.
+The same seed gives the same weights on one machine with one version of torch.
 """
 
 import argparse
@@ -24,29 +24,49 @@ from consistency.durable import make_folder, write_file, write_with_digest
 from demo.retrieval import Retrieval, measure
 from demo.scenes import draw
 from demo.tokenizer import END, PAD, START, train_tokenizer
-from demo.vocabulary import CONCEPTS, GENERIC, SUFFIXES, sample_hashtag, sample_picture
+from demo.vocabulary import CONCEPTS, GENERIC, SUFFIXES, sample_content, sample_hashtag
 
 IMAGE_SIZE, POSITIONS, VOCABULARY = 72, 16, 1200
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's own
-LARGEST_SCALE = 5.0  # low, so that cosines spread over their range instead of crowding below .5
+LARGEST_SCALE = 5.0  # low, so that cosines spread over their range instead of crowding below 0.5
 HELD_OUT = 500
 
 
 @dataclass(frozen=True)
 class Recipe:
+    """How `tiny` is trained.
+
+    Attributes
+    ----------
+    seed : int
+        Random seed of images, hashtags and weights.
+    images : int
+        Number of training images.
+    steps : int
+        Number of optimiser steps.
+    batch_size : int
+        Images per step.
+    hashtags : int
+        Hashtags per concept and step.
+    learning_rate : float
+        Peak of the OneCycle schedule.
+    weight_decay : float
+        AdamW's weight decay.
+    """
+
     seed: int = 0
     images: int = 6000
     steps: int = 1800
     batch_size: int = 32
-    hashtags: int = 2  # of each concept in a step
+    hashtags: int = 2
     learning_rate: float = 1.2e-3
     weight_decay: float = 0.05
 
 
 def train_backbone(out: Path, recipe: Recipe) -> None:
-    """Write the trained model into `out` as an ordinary Hugging Face folder, and print how training goes."""
-    pixels, shown = draw_training_pictures(recipe.seed, recipe.images)
-    # Every step asks for every concept: with one hashtag an image, the twelve objects were learnt late.
+    """Train the model, printing the loss, and save it to `out` as an ordinary Hugging Face model folder."""
+    pixels, shown = draw_training_images(recipe.seed, recipe.images)
+    # Every step includes every concept: with one hashtag per image, the twelve objects are learned late.
     asked = list(CONCEPTS) * recipe.hashtags
     fits = torch.tensor([[concept in concepts for concept in asked] for concepts in shown])
     tokenizer = train_tokenizer(corpus(), size=VOCABULARY)
@@ -80,15 +100,23 @@ def train_backbone(out: Path, recipe: Recipe) -> None:
     save_backbone(out, model, tokenizer)
 
 
-def draw_training_pictures(seed: int, images: int) -> tuple[Tensor, list[tuple[str, ...]]]:
-    """(images, 3, IMAGE_SIZE, IMAGE_SIZE) uint8 without any filter, and the concepts that each shows."""
+def draw_training_images(seed: int, images: int) -> tuple[Tensor, list[tuple[str, ...]]]:
+    """Draw the training images, without camera filters.
+
+    Returns
+    -------
+    pixels : (images, 3, IMAGE_SIZE, IMAGE_SIZE) uint8
+        The images.
+    shown : list of tuple of str
+        The concepts that each image shows.
+    """
     pixels = np.empty((images, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
     shown = []
     for number in range(images):
         rng = random.Random(f"tiny/{seed}/image/{number}")
-        picture = sample_picture(rng)
-        shown.append(picture.concepts)
-        image = draw(picture, rng, 2 * IMAGE_SIZE)
+        content = sample_content(rng)
+        shown.append(content.concepts)
+        image = draw(content, rng, 2 * IMAGE_SIZE)
         pixels[number] = np.asarray(image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC))
         if (number + 1) % 1000 == 0:
             print(f"drawn {number + 1} of {images} images", flush=True)
@@ -96,7 +124,7 @@ def draw_training_pictures(seed: int, images: int) -> tuple[Tensor, list[tuple[s
 
 
 def corpus() -> list[str]:
-    """Every hashtag there can be, for the tokenizer; those without a suffix twice, so that each is learnt whole."""
+    """All possible hashtags, to train the tokenizer; those without a suffix twice, so that each is learned whole."""
     words = [word for words in CONCEPTS.values() for word in words]
     plain = [*words, *GENERIC]
     return [
@@ -121,7 +149,7 @@ def configuration(tokenizer: Tokenizer) -> CLIPConfig:
 
 
 def augment(pixels: Tensor) -> Tensor:
-    """(n, 3, h, w) uint8 to float32: some mirrored, colours changed a little, normalised."""
+    """Mirror half of the images, change colours slightly and normalise: (n, 3, h, w) uint8 to float32."""
     count = len(pixels)
     mirrored = torch.rand(count, 1, 1, 1) < 0.5
     images = torch.where(mirrored, pixels.flip(3), pixels) / 255
@@ -132,9 +160,19 @@ def augment(pixels: Tensor) -> Tensor:
 
 
 def contrastive_loss(logits: Tensor, fits: Tensor) -> Tensor:
-    """Symmetric InfoNCE of (images, hashtags) logits, where `fits` (bool) may hold several times a row and column.
+    """Symmetric InfoNCE loss with any number of positives per image and hashtag.
 
-    A row or column without any is left out.
+    Parameters
+    ----------
+    logits : (n_images, n_hashtags) float32
+        Scaled cosine similarities.
+    fits : (n_images, n_hashtags) bool
+        Whether the hashtag names a concept that the image shows. Rows and columns without a positive are ignored.
+
+    Returns
+    -------
+    Tensor
+        The loss, a scalar.
     """
 
     def one_way(logits: Tensor, fits: Tensor) -> Tensor:
@@ -145,7 +183,7 @@ def contrastive_loss(logits: Tensor, fits: Tensor) -> Tensor:
 
 
 def save_backbone(out: Path, model: CLIPModel, tokenizer: Tokenizer) -> None:
-    """Half precision: 2.4 MB; whoever loads it asks for float32."""
+    """Save the model in half precision (2.4 MB), with its tokenizer and preprocessing, as a Hugging Face folder."""
     make_folder(out)
     model.half()
     model.config.dtype = torch.float16
@@ -210,7 +248,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the trained model")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     given = parser.parse_args()
-    torch.set_num_threads(1)  # the order of a sum, and so the weights, depends on their number
+    torch.set_num_threads(1)  # the weights depend on the order of sums, and that on the number of threads
     recipe = Recipe(seed=given.seed)
     train_backbone(given.out, recipe)
     plain, filtered = (

@@ -1,4 +1,4 @@
-"""What the drawn images show, the hashtags people would give it, and the rule that scores a hashtag on an image."""
+"""What drawn images show, the hashtags people would give them, and the rule that scores a hashtag for an image."""
 
 import random
 from dataclasses import dataclass
@@ -73,8 +73,16 @@ LINKS = {frozenset(pair): 3 for pair in RELATED} | {frozenset(pair): 2 for pair 
 
 
 @dataclass(frozen=True)
-class Picture:
-    """What one image shows; the first of its objects is the main one."""
+class Content:
+    """What one image shows.
+
+    Attributes
+    ----------
+    scene, season : str
+        Keys of SCENES and SEASONS.
+    objects : tuple of str
+        Up to two keys of OBJECTS; the first is the main object.
+    """
 
     scene: str
     season: str
@@ -85,26 +93,39 @@ class Picture:
         return (self.scene, self.season, *self.objects)
 
 
-def sample_picture(rng: random.Random) -> Picture:
+def sample_content(rng: random.Random) -> Content:
     count = rng.choices((0, 1, 2), weights=(25, 40, 35))[0]
-    return Picture(rng.choice(list(SCENES)), rng.choice(list(SEASONS)), tuple(rng.sample(list(OBJECTS), count)))
+    return Content(rng.choice(list(SCENES)), rng.choice(list(SEASONS)), tuple(rng.sample(list(OBJECTS), count)))
 
 
-def clean_score(picture: Picture, concept: str | None) -> int:
-    """How well a hashtag of `concept` (None: a generic one) fits, 1 to 5, before anybody disagrees."""
+def clean_score(content: Content, concept: str | None) -> int:
+    """Score a concept for an image by the rule of the demo, before scores are moved.
+
+    Parameters
+    ----------
+    content : Content
+        What the image shows.
+    concept : str or None
+        Key of CONCEPTS; None for a generic hashtag.
+
+    Returns
+    -------
+    int
+        1 to 5.
+    """
     if concept is None:
         return 2
-    if concept in picture.objects:
-        return 5 if concept == picture.objects[0] else 4
-    if concept == picture.scene:
-        return 4 if picture.objects else 5
-    if concept == picture.season:
-        return 3 if picture.scene == "cafe" else 5
-    return max(LINKS.get(frozenset((concept, shown)), 1) for shown in picture.concepts)
+    if concept in content.objects:
+        return 5 if concept == content.objects[0] else 4
+    if concept == content.scene:
+        return 4 if content.objects else 5
+    if concept == content.season:
+        return 3 if content.scene == "cafe" else 5
+    return max(LINKS.get(frozenset((concept, shown)), 1) for shown in content.concepts)
 
 
 def sample_hashtag(concept: str | None, rng: random.Random) -> str:
-    """A hashtag of `concept`, as people write it: with or without a suffix and `#`."""
+    """A hashtag for `concept` (None: a generic one) as people write it, with or without a suffix and `#`."""
     text = rng.choice(GENERIC if concept is None else CONCEPTS[concept])
     if concept is not None and not text.isascii() and rng.random() < 0.4:
         text += rng.choice(SUFFIXES)

@@ -86,7 +86,7 @@ def read_inputs(
     *,
     require_scores: bool = True,
     near_duplicates: int | None = None,
-    pictures_needed: bool = True,
+    images_needed: bool = True,
     progress: Progress = silent,
 ) -> Inputs:
     """Read the pair table and find its images.
@@ -99,7 +99,7 @@ def read_inputs(
         Whether every row needs a score; then the scores must make a scale from 1 to 5.
     near_duplicates : int, optional
         The most bits in which the hashes of two near-duplicates differ; None looks for none.
-    pictures_needed : bool
+    images_needed : bool
         Whether it is an error that no image is there.
     progress : Progress
         Shows how far hashing has come.
@@ -116,7 +116,7 @@ def read_inputs(
         check_scores(table.unscored, table.score_counts, path=table.path, allow=allow, mapped=table.mapped)
     files = find_images(table.images, source.images)
     inputs = Inputs(table, files, table.skipped)
-    if inputs.none_found and (pictures_needed or near_duplicates is not None):
+    if inputs.none_found and (images_needed or near_duplicates is not None):
         raise DataError(
             f"none of the {len(files)} images that {source.data} names is in {source.images}: "
             "put them there, or name their folder with --images"

@@ -53,7 +53,7 @@ def write_split(options: DataSplitOptions, reporter: Reporter = QUIET) -> Writte
         raise InputError(f"-o {out} is the pair table itself: name another file")
     check_output(out)
     inputs = read_inputs(
-        source, near_duplicates=evaluation.near_duplicates, pictures_needed=False, progress=reporter.progress
+        source, near_duplicates=evaluation.near_duplicates, images_needed=False, progress=reporter.progress
     )
     split = split_table(inputs, source, evaluation)
     if options.folds:

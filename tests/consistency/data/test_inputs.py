@@ -66,7 +66,7 @@ def test_near_duplicates_are_looked_for_where_that_is_asked(source: Source) -> N
 def test_no_image_at_all_is_refused_unless_none_is_needed(source: Source, tmp_path: Path) -> None:
     nowhere = replace(source, images=tmp_path / "nowhere")
     assert refusal(nowhere).startswith("none of the 4 images that ")
-    assert read_inputs(nowhere, pictures_needed=False).none_found
+    assert read_inputs(nowhere, images_needed=False).none_found
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from consistency.data.near_duplicates import LIMIT, find_near_duplicates, join_s
 from consistency.options import NEAR_DUPLICATES
 from demo.dataset import photograph
 from demo.scenes import draw
-from demo.vocabulary import sample_picture
+from demo.vocabulary import sample_content
 
 
 def encoded(image: Image.Image, form: str, quality: int) -> Image.Image:
@@ -56,7 +56,7 @@ def draw_pictures(count: int) -> list[Image.Image]:
     drawn = []
     for number in range(count):
         strokes = random.Random(f"demo/42/image/{number}")
-        drawn.append(photograph(draw(sample_picture(strokes), strokes, 288), strokes))
+        drawn.append(photograph(draw(sample_content(strokes), strokes, 288), strokes))
     return drawn
 
 
