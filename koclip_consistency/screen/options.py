@@ -100,7 +100,7 @@ def command(group: click.Group, name: str, kind: type[Any], *examples: str) -> C
                 params=parameters,
                 help=inspect.getdoc(function),
                 groups={place.name: place.option.group for place in shown},
-                examples=[f"{_path(group)}{name} {example}" for example in examples],
+                examples=[f"{_path(group)}{name} {example}".strip() for example in examples],
             )
         )
 
