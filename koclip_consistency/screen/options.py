@@ -2,7 +2,6 @@
 
 import difflib
 import inspect
-import os
 import tomllib
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -290,8 +289,3 @@ def _flags(command: click.Command) -> dict[str, str]:
             long = next(flag for flag in parameter.opts if flag.startswith("--"))
             found[long.removeprefix("--")] = parameter.name or ""
     return found
-
-
-def config_environment() -> dict[str, str]:
-    """The environment variables of ours that are set, for the log."""
-    return {name: value for name, value in sorted(os.environ.items()) if name.startswith("KOCLIP_")}
