@@ -179,14 +179,15 @@ class House:
     def without_test(self) -> list[str]:
         """Modules that miss the test file of their own that `place_of_test` names.
 
-        The command line is tested from outside instead, command by command, in tests/commands.
+        The command line is tested from outside instead, command by command, in tests/commands; so is the workflow of a
+        command that has no test file beside the other workflows.
         """
         return [
             module.place
             for module in self.modules.values()
             if not module.defines_nothing
             and not module.place.startswith(COMMAND_LINE)
-            and not (self.root / place_of_test(module.place)).is_file()
+            and not any((self.root / place).is_file() for place in places_of_test(module.place))
         ]
 
 
@@ -196,6 +197,12 @@ def place_of_test(place: str) -> str:
     if path.stem == "__init__":
         return (Path("tests") / path.parent / f"test_{path.parent.name}.py").as_posix()
     return (Path("tests") / path.parent / f"test_{path.stem}.py").as_posix()
+
+
+def places_of_test(place: str) -> list[str]:
+    """Every place in which a module's tests may be."""
+    own, workflow = place_of_test(place), Path(place).parent == Path("koclip_consistency/workflows")
+    return [own, f"tests/commands/test_{Path(place).stem}.py"] if workflow else [own]
 
 
 def _statements(tree: ast.Module) -> Iterator[tuple[ast.stmt, bool]]:

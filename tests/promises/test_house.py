@@ -11,24 +11,6 @@ from tests.promises.house import CLI_LINES, GROUND_MODULES, LONGEST, ROOT, House
 NOT_YET_TESTED = {
     "consistency/backbone/hub.py",
     "consistency/backbone/model_folder.py",
-    "consistency/options/commands.py",
-    "consistency/options/option.py",
-    "consistency/options/records.py",
-    "koclip_consistency/screen/options.py",
-    "koclip_consistency/screen/tables.py",
-    "koclip_consistency/workflows/audit.py",
-    "koclip_consistency/workflows/cache.py",
-    "koclip_consistency/workflows/data.py",
-    "koclip_consistency/workflows/demo.py",
-    "koclip_consistency/workflows/division.py",
-    "koclip_consistency/workflows/encode.py",
-    "koclip_consistency/workflows/extract.py",
-    "koclip_consistency/workflows/finetune.py",
-    "koclip_consistency/workflows/paper.py",
-    "koclip_consistency/workflows/report.py",
-    "koclip_consistency/workflows/rerun.py",
-    "koclip_consistency/workflows/similarity.py",
-    "koclip_consistency/workflows/suite.py",
 }
 
 

@@ -1,0 +1,63 @@
+"""From a pair table to embeddings: what is encoded, what is refused, and where each row is."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from consistency.data.inputs import read_inputs
+from consistency.data.splits import make_split
+from consistency.errors import CacheError, DataError
+from consistency.options import Encoding, Source
+from koclip_consistency.workflows.encode import encode_pairs, resolve
+
+
+@pytest.fixture
+def source(small_demo: Path, tmp_path: Path) -> Source:
+    """The small demo with one broken image."""
+    folder = tmp_path / "image"
+    folder.mkdir()
+    for image in (small_demo / "image").iterdir():
+        (folder / image.name).write_bytes(image.read_bytes())
+    next(iter(sorted(folder.iterdir()))).write_bytes(b"no image")
+    return Source(data=small_demo / "combined_data.csv", images=folder)
+
+
+def test_every_row_has_its_own_vectors_or_a_reason(source: Source, tmp_path: Path) -> None:
+    inputs = read_inputs(source)
+    encoded = encode_pairs(inputs, Encoding(backbone="tiny", cache=tmp_path / "cache"), source)
+    lost = {skipped.row for skipped in encoded.skipped}
+    usable = encoded.usable(np.arange(len(inputs.table)))
+    assert set(inputs.table.rows[usable].tolist()) == set(inputs.table.rows.tolist()) - lost
+    assert lost
+    from consistency.backbone.model import load_backbone
+
+    backbone = load_backbone(encoded.resolved, device="cpu", trainable=False)
+    rows = usable[[3, 0, -1]]
+    expected = backbone.encode_texts(inputs.table.hashtags[rows])
+    assert np.allclose(encoded.at(rows).hashtag_vectors(), expected, atol=1e-5)
+
+
+def test_missing_embeddings_are_refused_without_extract(source: Source, tmp_path: Path) -> None:
+    encoding = Encoding(backbone="tiny", cache=tmp_path / "cache", extract=False)
+    with pytest.raises(CacheError, match="there are no embeddings in"):
+        encode_pairs(read_inputs(source), encoding, source)
+    abort = replace(source, on_error="abort")
+    with pytest.raises(DataError, match="--on-error skip"):
+        encode_pairs(read_inputs(abort), replace(encoding, extract=True), abort)
+
+
+def test_a_side_without_an_image_is_an_error(source: Source, tmp_path: Path) -> None:
+    inputs = read_inputs(source)
+    encoded = encode_pairs(inputs, Encoding(backbone="tiny", cache=tmp_path / "cache"), source)
+    split = make_split(inputs.table, inputs.identity)
+    broken = np.flatnonzero(encoded.position < 0)
+    only_broken = replace(split, side=np.where(np.isin(np.arange(len(inputs.table)), broken), "test", "train"))
+    with pytest.raises(DataError, match="none of the .* test rows"):
+        encoded.side(only_broken, "test")
+
+
+def test_fp16_has_a_fingerprint_of_its_own() -> None:
+    full, half = (resolve(Encoding(backbone="tiny", store=store))[1] for store in ("fp32", "fp16"))  # type: ignore[arg-type]
+    assert {**full, "store": "fp16"} == half
