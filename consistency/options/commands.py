@@ -25,7 +25,7 @@ TRAINING = "Training"
 
 
 def _preset() -> Preset | None:
-    return option(None, "The published recipe and protocol.", group=SPLIT)
+    return option(None, "Use the published recipe, split and decoding.", group=SPLIT)
 
 
 def _folds() -> int | None:
@@ -35,8 +35,8 @@ def _folds() -> int | None:
 
 @dataclass(frozen=True)
 class DemoOptions:
-    quick: bool = option(False, "A smaller data set and fewer epochs: a first look.", group=TRAINING)
-    seed: int = option(42, "Random seed of the data set and of everything else.", group=TRAINING, low=0)
+    quick: bool = option(False, "Draw fewer images and train for fewer epochs, for a first look.", group=TRAINING)
+    seed: int = option(42, "Random seed of the data set and of all runs.", group=TRAINING, low=0)
     encoding: Encoding = record(Encoding, only=("cache", "device", "threads"))
     output: Output = record(Output, without=("resume",))
 
@@ -52,9 +52,7 @@ class DataSplitOptions:
     source: Source = record(Source)
     evaluation: Evaluation = record(Evaluation, without=("split", "intervals"))
     folds: int | None = option(None, "Also draw K outer folds, as `heads --folds` does.", group=SPLIT, low=2)
-    file: Path = option(
-        None, "Where to write the split.", group=RESULTS, flag="-o --output", metavar="SPLIT.csv", required=True
-    )
+    file: Path = option(None, "File to write.", group=RESULTS, flag="-o --output", metavar="SPLIT.csv", required=True)
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class ExtractOptions:
 class SimilarityOptions:
     methods: tuple[Method, ...] = option(
         METHODS,
-        "Fixed thresholds, the published search, or optimal ones; repeatable.",
+        "Fixed thresholds, the published search, or optimal thresholds; repeatable.",
         group=TRAINING,
         flag="--method",
         paper=("simple", "search"),
@@ -92,11 +90,17 @@ class SimilarityOptions:
 
 @dataclass(frozen=True)
 class HeadsOptions:
-    grid: bool = option(False, "Choose among many heads by folds inside train.", group=TRAINING, excludes=("preset",))
-    grid_file: Path | None = option(None, "Your own grid, in TOML.", group=TRAINING, metavar="FILE", needs="grid")
-    inner_folds: int = option(5, "Folds by which the grid chooses.", group=TRAINING, metavar="K", low=2, needs="grid")
+    grid: bool = option(
+        False, "Choose the best of many heads by folds inside train.", group=TRAINING, excludes=("preset",)
+    )
+    grid_file: Path | None = option(
+        None, "Take the grid from this TOML file.", group=TRAINING, metavar="FILE", needs="grid"
+    )
+    inner_folds: int = option(
+        5, "Number of folds by which the grid chooses.", group=TRAINING, metavar="K", low=2, needs="grid"
+    )
     ensemble: int = option(
-        1, "Let the grid's best K heads answer together.", group=TRAINING, metavar="K", low=1, needs="grid"
+        1, "Average the probabilities of the grid's best K heads.", group=TRAINING, metavar="K", low=1, needs="grid"
     )
     export_pth: bool = option(
         False,
@@ -126,11 +130,15 @@ class FinetuneOptions:
         metavar="auto|N",
         low=1,
     )
-    batch_by: Literal["row", "image"] | None = option(None, "What a batch counts.", group=TRAINING)
+    batch_by: Literal["row", "image"] | None = option(None, "Whether a batch counts rows or images.", group=TRAINING)
     accumulation: int | None = option(None, "Batches in an optimizer step.", group=TRAINING, low=1)
     micro_batch: int | None = option(None, "Encode at most N images at once.", group=TRAINING, metavar="N", low=1)
     like: Path | None = option(
-        None, "Begin with the kind of head of this run of `heads`.", group=TRAINING, flag="--head", metavar="RUN_DIR"
+        None,
+        "Begin with the kind of head that this run of `heads` chose.",
+        group=TRAINING,
+        flag="--head",
+        metavar="RUN_DIR",
     )
     loss: Literal["cross-entropy", "sord", "emd", "corn", "cumulative-link", "regression"] | None = option(
         None, "Loss of the head.", group=TRAINING, default_text="cross-entropy"
@@ -177,7 +185,7 @@ class FinetuneOptions:
     )
     freeze: int | Literal["image", "text"] | None = option(
         None,
-        "Keep the lowest N layers of both encoders, or one encoder, as it is.",
+        "Do not train the lowest N layers of both encoders, or one whole encoder.",
         group=TRAINING,
         metavar="N|image|text",
         low=0,
@@ -185,17 +193,21 @@ class FinetuneOptions:
     )
     lora: int | None = option(
         None,
-        "Train low-rank adapters of this rank (extra: lora).",
+        "Train low-rank adapters of this rank (needs the extra `lora`).",
         group=TRAINING,
         metavar="RANK",
         low=1,
         default_text="off",
     )
     gradient_checkpointing: bool | None = option(
-        None, "Use less memory and more time.", group=TRAINING, flag="--gradient-checkpointing", default_text="off"
+        None,
+        "Recompute activations: less memory, more time.",
+        group=TRAINING,
+        flag="--gradient-checkpointing",
+        default_text="off",
     )
     checkpoint_steps: int | None = option(
-        None, "Save the state for --resume every N steps too.", group=TRAINING, metavar="N", low=1, default_text="off"
+        None, "Also save the state for --resume every N steps.", group=TRAINING, metavar="N", low=1, default_text="off"
     )
     checkpoint_minutes: float = option(
         10.0, "Save the state for --resume every M minutes.", group=TRAINING, metavar="M", low=0, open_low=True
@@ -210,9 +222,9 @@ class FinetuneOptions:
 @dataclass(frozen=True)
 class PaperOptions:
     quick: bool = option(
-        False, "Two epochs of fine-tuning, and one head instead of a grid: a first look.", group=TRAINING
+        False, "Fine-tune for two epochs and train one head instead of a grid, for a first look.", group=TRAINING
     )
-    skip: tuple[Literal["finetune"], ...] = option((), "Leave these systems out; repeatable.", group=TRAINING)
+    skip: tuple[Literal["finetune"], ...] = option((), "Leave this system out.", group=TRAINING)
     source: Source = record(Source)
     backbones: tuple[str, ...] = option(
         ("clip", "koclip"), "Model to compare; repeatable.", group=BACKBONE, flag="--backbone", metavar=BACKBONES
@@ -224,11 +236,11 @@ class PaperOptions:
 
 @dataclass(frozen=True)
 class AuditOptions:
-    folds: int = option(5, "Outer folds, by image.", group=TRAINING, low=2)
-    repeats: int = option(5, "Divisions into folds; their judges' probabilities are averaged.", group=TRAINING, low=1)
+    folds: int = option(5, "Number of folds by image.", group=TRAINING, low=2)
+    repeats: int = option(5, "Number of divisions into folds, whose probabilities are averaged.", group=TRAINING, low=1)
     top: int = option(24, "Rows to show.", group=RESULTS, low=1)
     clean: Path | None = option(
-        None, "Clean labels (row, clean_score) to measure the ranking by.", group=RESULTS, metavar="CSV"
+        None, "Measure the ranking against these clean labels (columns row, clean_score).", group=RESULTS, metavar="CSV"
     )
     source: Source = record(Source)
     encoding: Encoding = record(Encoding)
@@ -240,16 +252,18 @@ class AuditOptions:
 class ScoreOptions:
     model: Path = option(
         None,
-        "A run of similarity, heads or finetune, or weights of the published scripts.",
+        "Run of similarity, heads or finetune, or weight file of the published scripts.",
         metavar="RUN_DIR|FILE.pth",
         required=True,
     )
-    backbone: str | None = option(None, "Model that a FILE.pth belongs to; a run knows its own.", metavar=BACKBONES)
-    system: str | None = option(None, "Which system, if the run holds several.")
-    image: Path | None = option(None, "Score this image ...", metavar="FILE")
-    hashtags: tuple[str, ...] = option((), "... with these hashtags; repeatable.", flag="--hashtag")
+    backbone: str | None = option(
+        None, "Model that FILE.pth was trained with; a run records its own.", metavar=BACKBONES
+    )
+    system: str | None = option(None, "System to score with, if the run has several.")
+    image: Path | None = option(None, "Image to score; needs --hashtag.", metavar="FILE")
+    hashtags: tuple[str, ...] = option((), "Hashtag to score with --image; repeatable.", flag="--hashtag")
     file: Path | None = option(
-        None, "Score every row of --data, and write the scores here.", flag="-o --output", metavar="OUT.csv"
+        None, "Score every row of --data and write the scores to this file.", flag="-o --output", metavar="OUT.csv"
     )
     source: Source = record(Source)
     encoding: Encoding = record(Encoding, only=("cache", "device", "threads"))

@@ -52,18 +52,19 @@ class Source:
     encoding: str = option("utf-8-sig", "Text encoding of the CSV, for example cp949.", group=DATA)
     score_map: Mapping[str, int] | None = option(
         None,
-        "Read other labels as scores, for example 0=1,1=2,2=3 or low=1,high=5.",
+        "Scores of the labels, if these are not 1 to 5, for example 0=1,1=2,2=3 or low=1,high=5.",
         group=DATA,
         metavar="LABEL=SCORE,...",
     )
     on_error: OnError = option(
         "skip",
-        "What to do with rows and images that cannot be used: leave them out and exit 3, leave them out and exit 0, "
-        "or stop.",
+        "Rows and images that cannot be used: leave them out and exit with 3 (skip) or 0 (allow), or stop (abort).",
         group=DATA,
     )
     on_conflict: OnConflict = option(
-        "abort", "What to do with repeated pairs whose scores differ, where repeats are merged.", group=DATA
+        "abort",
+        "Repeats of a pair with different scores: stop, take the mean or the first score, or drop the pair.",
+        group=DATA,
     )
     max_megapixels: float = option(50.0, "Leave out images with more pixels.", group=DATA, low=0, high=10_000)
     max_aspect: float = option(
@@ -87,21 +88,26 @@ class Encoding:
     backbone: str = option(
         "koclip", "Model that encodes images and hashtags.", group=BACKBONE, env="KOCLIP_BACKBONE", metavar=BACKBONES
     )
-    revision: str | None = option(None, "Branch, tag or commit of a model on the hub.", group=BACKBONE)
+    revision: str | None = option(None, "Branch, tag or commit of a hub model.", group=BACKBONE)
     cache: Path = option(Path("cache"), "Folder of the stored embeddings.", group=BACKBONE, env="KOCLIP_CACHE")
-    decode: Decode = option("ours", "How images are decoded.", group=BACKBONE, paper="published")
+    decode: Decode = option(
+        "ours",
+        "Decode images by our rules, JPEGs at reduced size (fast), or as published.",
+        group=BACKBONE,
+        paper="published",
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
         "auto", "Number format in the encoder; auto is fp32 on a CPU and bf16 on a GPU that has it.", group=BACKBONE
     )
     batch_size: int | Literal["auto"] = option("auto", "Images in a batch.", group=BACKBONE, metavar="auto|N", low=1)
     workers: int | None = option(
-        None, "Threads (on a GPU: processes) that decode images.", group=MACHINE, low=1, default_text="by the cores"
+        None, "Threads (on a GPU: processes) that decode images.", group=MACHINE, low=1, default_text="one per core"
     )
     store: Literal["fp32", "fp16"] = option("fp32", "Number format of the stored embeddings.", group=BACKBONE)
     device: Device = option("auto", "Where the model runs.", group=MACHINE)
     threads: int | None = option(None, "CPU threads of torch.", group=MACHINE, low=1, default_text="torch's choice")
     extract: bool = option(
-        True, "Encode what the cache lacks, or refuse.", group=BACKBONE, flag="--extract/--no-extract"
+        True, "Encode what the cache lacks, or stop with an error.", group=BACKBONE, flag="--extract/--no-extract"
     )
 
 
@@ -118,13 +124,13 @@ class Evaluation:
     )
     protocol: Protocol = option(
         "grouped",
-        "grouped: no image on two sides; hashtag: no hashtag on two sides; paper: single rows, as published.",
+        "Keep all rows of an image (grouped) or of a hashtag on one side, or split single rows as published (paper).",
         group=SPLIT,
         paper="paper",
     )
     test_fraction: float = option(
         TEST_FRACTION,
-        "Share of the rows that are tested.",
+        "Share of the rows to test on.",
         group=SPLIT,
         metavar="F",
         low=0,
@@ -146,8 +152,7 @@ class Evaluation:
     seed: int = option(42, "Random seed.", group=SPLIT, low=0)
     intervals: Literal["image", "two-way"] = option(
         "image",
-        "What the 95 % intervals resample: what the split keeps whole (images, or hashtags with --protocol hashtag), "
-        "or images and hashtags at once.",
+        "Resample images (hashtags with --protocol hashtag) for the 95 % intervals, or images and hashtags at once.",
         group=SPLIT,
     )
 
@@ -159,10 +164,10 @@ class Output:
     out: Path | None = option(
         None, "Run folder.", group=RESULTS, metavar="RUN_DIR", default_text="runs/<time>-<command>-<backbone>"
     )
-    runs: Path = option(Path("runs"), "Parent of run folders without --out.", group=RESULTS, env="KOCLIP_RUNS")
+    runs: Path = option(Path("runs"), "Folder for run folders without --out.", group=RESULTS, env="KOCLIP_RUNS")
     resume: Path | None = option(
         None,
-        "Continue the interrupted run in this folder, with the options it began with.",
+        "Continue the interrupted run in this folder with its own options.",
         group=RESULTS,
         metavar="RUN_DIR",
         excludes=("out",),
@@ -190,12 +195,12 @@ class Display:
 
 @dataclass(frozen=True)
 class CacheChoice:
-    """Which stored embeddings a command is about: all, or those of a backbone and of a fingerprint's beginning."""
+    """Which stored embeddings a command works on: all, or those of a backbone or fingerprint."""
 
     cache: Path = option(Path("cache"), "Folder of the stored embeddings.", group=BACKBONE, env="KOCLIP_CACHE")
     backbone: str | None = option(
-        None, "Only those of this backbone.", group=BACKBONE, env="KOCLIP_BACKBONE", metavar=BACKBONES
+        None, "Only embeddings of this backbone.", group=BACKBONE, env="KOCLIP_BACKBONE", metavar=BACKBONES
     )
     fingerprint: str | None = option(
-        None, "Only those whose fingerprint begins like this.", group=BACKBONE, metavar="HEX"
+        None, "Only embeddings whose fingerprint begins with this.", group=BACKBONE, metavar="HEX"
     )

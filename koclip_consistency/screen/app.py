@@ -20,14 +20,14 @@ FAILED, SKIPPED_ROWS, INTERRUPTED = 1, 3, 130
 def app() -> None:
     """Do an image and its Korean hashtag belong together? Scores from 1 (not at all) to 5 (perfectly).
 
-    Start with `demo`: it draws a data set and runs everything below on it. Each command explains its options with
-    --help. `koclip.toml` in the working directory, or --config, sets their defaults; environment variables come
-    before it, options before both.
+    Start with `demo`, which draws a data set and runs every system on it. Each command explains its options with
+    --help. The file `koclip.toml` in the working directory, or --config FILE, sets defaults; an environment variable
+    comes before the file, and an option before both.
     """
 
 
 def close(skipped: "Sequence[Skipped]", on_error: str, screen: "Screen", table: Path | None = None) -> None:
-    """Say what was left out (all of it is in `table`); exit 3 for it unless it was allowed."""
+    """Report what was left out (`table` lists all of it), and exit with 3 unless that was allowed."""
     if not skipped:
         return
     first = skipped[0]
@@ -39,7 +39,7 @@ def close(skipped: "Sequence[Skipped]", on_error: str, screen: "Screen", table: 
 
 
 def show(outcome: "Outcome", screen: "Screen", title: str, on_error: str = "skip") -> None:
-    """The table, the notes and the run folder of a command that evaluates."""
+    """Show the table, the notes and the run folder of a command that evaluates."""
     entries = [result.as_entry() for result in outcome.results]
     screen.json(entries)
     if outcome.seconds:

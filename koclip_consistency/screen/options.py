@@ -217,7 +217,7 @@ def _config_option() -> click.Option:
         is_eager=True,
         expose_value=False,
         metavar="FILE",
-        help=f"Defaults of options, in TOML.  [default: {CONFIG}, if there is one]",
+        help=f"TOML file with defaults of options.  [default: {CONFIG}, if there is one]",
         callback=lambda ctx, _, value: _read_config(ctx, value),
     )
 

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 @command(app, "audit", AuditOptions, "--backbone koclip", "--backbone koclip --top 50 --json")
 def audit(options: AuditOptions, screen: "Screen") -> None:
-    """Rank labels by doubt: heads that have not seen a row's image say how much better another score fits.
+    """Rank labels by doubt.
 
-    Writes audit.csv (all rows, the most doubtful first) and report.html with the images of the first.
+    Heads that have not seen the image of a row say how much better another score fits than the row's label. Writes
+    audit.csv (all rows, the most doubtful first) and report.html with the images of the first.
     """
     from koclip_consistency.screen.tables import audit_table
     from koclip_consistency.workflows.audit import describe_precision, run_audit

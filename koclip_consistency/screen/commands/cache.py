@@ -21,7 +21,10 @@ def cache() -> None:
 
 @command(cache, "info", CacheOptions, "", "--fingerprint 4f2a --json")
 def info(options: CacheOptions, screen: "Screen") -> None:
-    """List rows, bytes, models and age; with --fingerprint also everything that decides the vectors."""
+    """List models, rows, bytes and age.
+
+    With --fingerprint, also list everything that decides the vectors.
+    """
     from koclip_consistency.screen.tables import info_table
     from koclip_consistency.workflows.cache import cache_info, in_words
 
@@ -33,7 +36,10 @@ def info(options: CacheOptions, screen: "Screen") -> None:
 
 @command(cache, "verify", CacheOptions, "--backbone koclip")
 def verify(options: CacheOptions, screen: "Screen") -> None:
-    """Check every digest; damaged segments go to quarantine (`extract` fills the holes) and the command exits 1."""
+    """Check every byte against its digest.
+
+    Damaged segments move to quarantine, and the command exits with 1. `extract` encodes their rows again.
+    """
     from koclip_consistency.screen.tables import verify_table
     from koclip_consistency.workflows.cache import cache_verify
 
@@ -48,7 +54,10 @@ def verify(options: CacheOptions, screen: "Screen") -> None:
 
 @command(cache, "compact", CacheOptions, "--backbone koclip")
 def compact(options: CacheOptions, screen: "Screen") -> None:
-    """Merge small segments into larger ones; readers and writers can continue meanwhile."""
+    """Merge small segments into larger ones.
+
+    Other commands can read and write the cache at the same time.
+    """
     from koclip_consistency.screen.tables import compact_table
     from koclip_consistency.workflows.cache import cache_compact
 
@@ -57,7 +66,7 @@ def compact(options: CacheOptions, screen: "Screen") -> None:
 
 @command(cache, "gc", CacheGcOptions, "--backbone koclip")
 def gc(options: CacheGcOptions, screen: "Screen") -> None:
-    """Remove the embeddings of every model other than the one named."""
+    """Remove the embeddings of all models except the one named."""
     from koclip_consistency.screen.tables import info_table
     from koclip_consistency.workflows.cache import cache_gc, others
 
@@ -95,7 +104,7 @@ def export(options: CacheExportOptions, screen: "Screen") -> None:
 
 
 def _show(options: CacheOptions, screen: "Screen", entries: list[dict[str, Any]], table: Callable[..., Any]) -> None:
-    """What a look at the cache found; an empty cache is no fault."""
+    """Show what was found in the cache; an empty cache is no error."""
     from koclip_consistency.workflows.cache import nothing_there
 
     screen.json(entries)

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 @command(app, "compare", CompareOptions, "runs/heads runs/finetune")
 def compare(options: CompareOptions, screen: "Screen") -> None:
-    """Compare runs on the same test rows: paired differences with intervals over images (or hashtags)."""
+    """Compare runs on the same test rows by paired differences.
+
+    The first run is the reference. Intervals are over images, or over hashtags if whole hashtags were tested.
+    """
     from koclip_consistency.screen.tables import differences_table
     from koclip_consistency.workflows.report import compare_folders, comparison_notes
 

@@ -18,7 +18,11 @@ def data() -> None:
 
 @command(data, "check", DataCheckOptions, "--data pairs.csv --images images", "--controls --json")
 def check(options: DataCheckOptions, screen: "Screen") -> None:
-    """Describe a data set: repeats, conflicts, broken images, leakage of the published split."""
+    """Report what is wrong with a data set, and what leaks.
+
+    Lists rows and images that cannot be used, repeats, contradictory scores, spellings of hashtags, and how many test
+    rows of each protocol share their image, pair or hashtag with train.
+    """
     from koclip_consistency.screen.tables import health_tables
     from koclip_consistency.workflows.data import check_data, is_complete
 
@@ -32,7 +36,10 @@ def check(options: DataCheckOptions, screen: "Screen") -> None:
 
 @command(data, "split", DataSplitOptions, "-o split.csv", "--protocol hashtag --folds 5 -o split.csv")
 def split(options: DataSplitOptions, screen: "Screen") -> None:
-    """Write a split to a file, for --split; needs no images."""
+    """Write a split to a file, for --split of other commands.
+
+    Works without the images.
+    """
     from consistency.data.inputs import skipped_beside
     from koclip_consistency.workflows.data import write_split
 
@@ -46,7 +53,7 @@ def split(options: DataSplitOptions, screen: "Screen") -> None:
 
 @command(data, "demo", DataDemoOptions, "data")
 def demo(options: DataDemoOptions, screen: "Screen") -> None:
-    """Draw the demo data set: OUT/combined_data.csv and OUT/image/."""
+    """Draw the demo data set into OUT."""
     from koclip_consistency.workflows.data import draw_demo
 
     drawn = draw_demo(options.folder, seed=options.seed)

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 @command(app, "demo", DemoOptions, "", "--quick --out runs/demo")
 def demo(options: DemoOptions, screen: "Screen") -> None:
-    """Draw a demo data set, run every system on it with the tiny backbone, and write the report."""
+    """Run every system on a drawn data set and write a report.
+
+    Uses the packaged backbone `tiny` and needs no network.
+    """
     from koclip_consistency.workflows.demo import run_demo
 
     outcome = run_demo(options, screen.reporter)

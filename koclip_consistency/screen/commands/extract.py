@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def extract(options: ExtractOptions, screen: "Screen") -> None:
     """Encode every distinct image and hashtag once, into the cache.
 
-    A run that is killed continues where it stopped: run it again.
+    If it is killed, run it again: it continues with what is missing.
     """
     from koclip_consistency.screen.tables import extraction_table
     from koclip_consistency.workflows.extract import run_extract

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     "--resume runs/my-run",
 )
 def finetune(options: FinetuneOptions, screen: "Screen") -> None:
-    """Fine-tune the encoders and a head end to end, without the cache."""
+    """Fine-tune the encoders and a head end to end.
+
+    The cache is not used. The tuned model is a folder that --backbone accepts in every command.
+    """
     from koclip_consistency.workflows.finetune import run_finetune
 
     outcome = run_finetune(options, screen.reporter)

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     "--grid --resume runs/my-grid",
 )
 def heads(options: HeadsOptions, screen: "Screen") -> None:
-    """Train heads on the cached embeddings of a frozen backbone: one, a grid, or the published recipe.
+    """Train heads on the stored embeddings of a frozen backbone.
 
-    The grid's rule: of all heads whose mean of QWK and macro-F1 over the folds is within one standard error of the
-    best, the smallest is retrained on all of train for the number of epochs at which that mean is highest.
+    Trains one head, a grid of heads (--grid), or the published recipe (--preset paper). A grid takes the smallest head
+    whose mean of QWK and macro-F1 over the folds lies within one standard error of the best, and retrains it on all of
+    train for the number of epochs at which that mean is highest.
     """
     from koclip_consistency.workflows.heads import run_heads
 

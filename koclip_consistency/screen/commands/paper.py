@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 @command(app, "paper", PaperOptions, "--backbone clip --backbone koclip", "--backbone tiny --quick --skip finetune")
 def paper(options: PaperOptions, screen: "Screen") -> None:
-    """Compare all six published systems and ours under both protocols, in one table."""
+    """Compare the published systems and ours in one table.
+
+    Runs the six published systems and ours under the protocols grouped and paper, for every backbone.
+    """
     from koclip_consistency.screen.tables import backbones_table
     from koclip_consistency.workflows.paper import run_paper
 

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 @command(app, "report", ReportOptions, "runs/heads runs/finetune -o report.html")
 def report(options: ReportOptions, screen: "Screen") -> None:
-    """Write one HTML page about several runs: table, confusion matrices, curves, images with their scores."""
+    """Write one HTML page about one or several runs.
+
+    Shows results with intervals, confusion matrices, training curves, calibration, and images with their scores.
+    """
     from koclip_consistency.workflows.report import report_runs
 
     written = report_runs(options.run_dirs, options.file, images=options.images)

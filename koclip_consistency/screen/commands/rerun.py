@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 @command(app, "rerun", RerunOptions, "runs/my-run")
 def rerun(options: RerunOptions, screen: "Screen") -> None:
-    """Repeat a run from its run.json and compare predictions, metrics, split and weights byte for byte.
+    """Repeat a run and compare its files byte for byte.
 
-    They are the same if the embeddings are computed afresh (an empty --cache) or read from the same cache, on the same
+    Repeats the run with the options in its run.json and compares predictions, metrics, split and weights. They are the
+    same if the embeddings are computed afresh (an empty --cache) or read from the same cache, on the same
     machine with the same library versions and --threads; a cache filled in several parts may differ in the last bits.
     Exits 0 if they are the same, 1 if not, 2 if the run cannot be repeated.
     """

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     "--model runs/my-run --data new.csv --images images -o scored.csv",
 )
 def score(options: ScoreOptions, screen: "Screen") -> None:
-    """Score new images and hashtags with a trained run, or with the published classifier or fine_tuned .pth."""
+    """Score new images and hashtags with a trained run.
+
+    Weight files of the published scripts work, too.
+    """
     from consistency.data.inputs import skipped_beside
     from koclip_consistency.screen.tables import scores_table
     from koclip_consistency.workflows.score import load_scorer, score_image, score_table

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     "--preset paper --backbone clip",
 )
 def similarity(options: SimilarityOptions, screen: "Screen") -> None:
-    """Cut the cosine similarity of image and hashtag into scores: fixed, searched (published) or optimal thresholds."""
+    """Cut the cosine similarity of image and hashtag into scores.
+
+    The thresholds are fixed, searched as in the published script, or optimal on the training rows.
+    """
     from koclip_consistency.workflows.similarity import run_similarity
 
     outcome = run_similarity(options, screen.reporter)
