@@ -102,6 +102,13 @@ class HeadsOptions:
     ensemble: int = option(
         1, "Average the probabilities of the grid's best K heads.", group=TRAINING, metavar="K", low=1, needs="grid"
     )
+    seeds: int = option(
+        1,
+        "Train N times on the same split, with seeds drawn from --seed, and report mean and spread of the metrics.",
+        group=TRAINING,
+        metavar="N",
+        low=1,
+    )
     export_pth: bool = option(
         False,
         "Also write classifier.pth in the published layout (concat features, one hidden layer, five logits).",

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consistency.backbone.resolve import DECODING, resolve_backbone
-from consistency.text import METRIC_TITLES, SPLITS, number, signed
+from consistency.text import METRIC_TITLES, SPLITS, number, signed, with_interval
 
 if TYPE_CHECKING:
     from consistency.evaluation.compare import Difference
     from consistency.evaluation.health import Health
     from consistency.evaluation.results import Result
+    from consistency.evaluation.seeds import Trainings
     from heads.select import Entry
     from koclip_consistency.workflows.audit import Audit
     from koclip_consistency.workflows.encode import Extracted
@@ -166,6 +167,20 @@ def extraction_table(extracted: "Extracted") -> Table:
     name, fingerprint = extracted.resolved.name, extracted.fingerprint[:12]
     title = f"Embeddings of {name}, {extracted.cache.dim or 0} wide, fingerprint {fingerprint}"
     return Table(title, ("", "images", "hashtags"), rows)
+
+
+def trainings_table(trainings: "Trainings", results: "Sequence[Result]") -> Table:
+    """The metrics of the first training with its interval over test images, beside those of all trainings."""
+    first = next(result for result in results if result.predictions.system == trainings.system)
+    n, rows = len(trainings.seeds), list[list[object]]()
+    for key, title in METRIC_TITLES.items():
+        over = trainings.spread(key)
+        beside = (
+            ("–", "–") if over is None else (with_interval(over.mean, (over.low, over.high)), number(over.deviation))
+        )
+        rows.append([title, with_interval(first.metrics[key], first.ci95[key]), *beside])
+    columns = ("metric", f"seed {trainings.seeds[0]} (95 % as above)", f"mean of {n} (95 %)", "standard deviation")
+    return Table(f"{trainings.system} trained with {n} seeds on one split", columns, rows)
 
 
 def differences_table(differences: "Sequence[Difference]") -> Table:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,9 @@ import numpy as np
 from consistency.backbone.resolve import choose_device
 from consistency.data.splits import Split
 from consistency.errors import InputError
+from consistency.evaluation.metrics import METRICS, evaluate
+from consistency.evaluation.results import Result
+from consistency.evaluation.seeds import Trainings, training_seeds
 from consistency.options import HeadsOptions
 from consistency.progress import QUIET, Reporter
 from consistency.report.plots import training_png
@@ -53,9 +56,9 @@ class Trainer:
         """Which of the three recipes the options ask for."""
         return recipe_of(self.options)
 
-    def fit(self, rows: Rows, held_out: Rows, *, state: Path | None = None) -> Fitted:
+    def fit(self, rows: Rows, held_out: Rows, *, seed: int, state: Path | None = None) -> Fitted:
         """Train on `rows` of the table. The published recipe also watches `held_out`; nothing is chosen by it."""
-        pairs, labels, seed = self.encoded.at(rows), self.split.labels[rows], self.options.evaluation.seed
+        pairs, labels = self.encoded.at(rows), self.split.labels[rows]
         if self.recipe == "grid":
             grid = run_grid(
                 self.configs,
@@ -112,13 +115,20 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET) -> Outcome:
     train, test = trial.sides()
     folder = trial.open()
     resumable = trial.resumable if recipe == "grid" else nullcontext
+    seed = options.evaluation.seed
     with resumable():
-        fitted = trainer.fit(train, test, state=folder.path / "grid_state.json" if recipe == "grid" else None)
+        fitted = trainer.fit(
+            train, test, seed=seed, state=folder.path / "grid_state.json" if recipe == "grid" else None
+        )
     trial.clock.lap("train")
     trial.add_controls(train, test)
-    trial.add(SYSTEMS[recipe], test, _answers(fitted, encoded, test))
+    first = trial.add(SYSTEMS[recipe], test, _answers(fitted, encoded, test))
     curves: list[Mapping[str, Any]] = list(fitted.history)
     trial.clock.lap("evaluate")
+    trainings = None
+    if options.seeds > 1:
+        with resumable():
+            trainings = _repeat(trial, trainer, first, train, test)
     if options.folds:
         with resumable():
             curves += _cross_validate(trial, trainer, options.folds)
@@ -136,13 +146,18 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET) -> Outcome:
     if fitted.grid is not None:
         columns = list(fitted.grid.rows[0])
         folder.write_file("leaderboard.csv", to_csv(columns, (list(row.values()) for row in fitted.grid.rows)))
-    return trial.finish(
+    outcome = trial.finish(
         usable=encoded.position >= 0,
         skipped=encoded.skipped,
         fields=encoded.cache.fields,
-        details={"head": fitted.head.config.as_dict(), "extraction": encoded.report},
-        notes=(*_notes(fitted.grid), encoded.note),
+        details={
+            "head": fitted.head.config.as_dict(),
+            "extraction": encoded.report,
+            **({"trainings": trainings.as_dict()} if trainings else {}),
+        },
+        notes=(*_notes(fitted.grid), *_notes_on(trainings), encoded.note),
     )
+    return replace(outcome, trainings=trainings)
 
 
 def _answers(fitted: Fitted, encoded: Encoded, rows: Rows) -> Answers:
@@ -162,12 +177,27 @@ def _cross_validate(trial: Trial, trainer: Trainer, folds: int) -> list[Mapping[
     fold = count(1)
 
     def answer(train: Rows, held_out: Rows) -> dict[str, Answers]:
-        fitted, number = trainer.fit(train, held_out), next(fold)
+        fitted, number = trainer.fit(train, held_out, seed=trial.options.evaluation.seed), next(fold)
         curves.extend({**epoch, "fold": number} for epoch in fitted.history)
         return {SYSTEMS[trainer.recipe]: _answers(fitted, trainer.encoded, held_out)}
 
     trial.cross_validate(folds, answer)
     return curves
+
+
+def _repeat(trial: Trial, trainer: Trainer, first: Result, train: Rows, test: Rows) -> Trainings:
+    """Train again on the same rows with further seeds, and write the metrics of every training to `seeds.csv`."""
+    system, folder, n = first.predictions.system, trial.folder, trainer.options.seeds
+    seeds = training_seeds(trainer.options.evaluation.seed, n)
+    metrics = [first.metrics]
+    for number, seed in enumerate(seeds[1:], start=2):
+        state = folder.path / f"grid_state-{number}.json" if trainer.recipe == "grid" else None
+        said = trainer.fit(train, test, seed=seed, state=state).head.predict(trainer.encoded.at(test))
+        metrics.append(evaluate(first.predictions.scores, said.predicted + 1, said.values, said.probabilities))
+        trial.clock.lap("repeat")
+    rows = ([system, seed, *(found[name] for name in METRICS)] for seed, found in zip(seeds, metrics, strict=True))
+    folder.write_file("seeds.csv", to_csv(["system", "seed", *METRICS], rows))
+    return Trainings(system, seeds, tuple(metrics))
 
 
 def _check_export(configs: Sequence[HeadConfig], ensemble: int) -> None:
@@ -195,4 +225,13 @@ def _notes(grid: GridResult | None) -> tuple[str, ...]:
     return (
         f"chosen of {len(grid.entries)} configurations by inner folds of train: {config.features} features, "
         f"{config.shape}, {config.loss}, {training} (all in leaderboard.csv){diverged}",
+    )
+
+
+def _notes_on(trainings: Trainings | None) -> tuple[str, ...]:
+    if trainings is None:
+        return ()
+    return (
+        f"trained {len(trainings.seeds)} times on the same split (seeds.csv); the other results and the weights are "
+        f"those of seed {trainings.seeds[0]}, and no figure says what another split would change",
     )

@@ -26,6 +26,7 @@ from consistency.evaluation.controls import (
     text_embedding_predictions,
 )
 from consistency.evaluation.results import NO_BACKBONE, Predictions, Result, evaluate_predictions
+from consistency.evaluation.seeds import Trainings
 from consistency.options import Encoding, Evaluation, Output, Source, as_config
 from consistency.progress import Reporter
 from consistency.report.plots import result_figures
@@ -73,6 +74,8 @@ class Outcome:
         Lines beside the table.
     seconds
         What the run of each result took, where several runs answered; else empty.
+    trainings
+        The metrics of repeated training, where `--seeds` asked for it.
     """
 
     path: Path
@@ -80,6 +83,7 @@ class Outcome:
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...] = ()
     seconds: tuple[float, ...] = ()
+    trainings: Trainings | None = None
 
 
 @dataclass(frozen=True, eq=False)

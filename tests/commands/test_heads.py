@@ -1,6 +1,7 @@
 """`heads`: one head, a grid and the published recipe; what they leave in the run folder."""
 
 import json
+import statistics
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,76 @@ def test_a_grid_file_that_cannot_be_read_is_one_line(run: Run, small_demo: Path,
     assert (ran.code, ran.stderr.count("\n")) == (2, 1)
     assert "broken.toml" in ran.stderr
     assert not (folder / "broken").exists()
+
+
+RECIPES = {"default": [], "paper": ["--preset", "paper"], "grid": ["--grid", "--inner-folds", 2]}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_seeds_repeat_the_training_on_one_split(
+    run: Run, small_demo: Path, folder: Path, tmp_path: Path, recipe: str
+) -> None:
+    """Each line of seeds.csv is what a run with that seed and the same split says; the rest is the first seed's run."""
+    (folder / "grid.toml").write_text(GRID)
+    command = ["heads", *RECIPES[recipe], "--backbone", "tiny", *data_options(small_demo, folder)]
+    command += ["--grid-file", folder / "grid.toml"] if recipe == "grid" else []
+    once = run(*command, "--out", tmp_path / "once")
+    assert once.code == 0, once.stderr
+    ran = run(*command, "--seeds", 3, "--out", tmp_path / "three")
+    assert ran.code == 0, ran.stderr
+    assert "trained 3 times on the same split" in ran.stderr
+    a, b = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("once", "three"))
+    more = {"seeds.csv"} | ({"grid_state-2.json", "grid_state-3.json"} if recipe == "grid" else set())
+    assert b.keys() - a.keys() == more
+    assert {name for name in a if a[name] != b[name]} == {"run.json"}
+
+    repeated = rows_of(tmp_path / "three" / "seeds.csv")
+    seeds = [int(row["seed"]) for row in repeated]
+    assert (len(set(seeds)), seeds[0]) == (3, 42)
+    system = repeated[0]["system"]
+    for row in repeated:
+        alone = tmp_path / row["seed"]
+        # The published split is the same whatever the seed.
+        split = [] if recipe == "paper" else ["--split", tmp_path / "once" / "split.csv"]
+        assert run(*command, *split, "--seed", row["seed"], "--out", alone).code == 0
+        (entry,) = [
+            entry
+            for entry in json.loads((alone / "metrics.json").read_text())
+            if (entry["system"], entry["split"]) == (system, "test")
+        ]
+        assert {name: float(row[name]) for name in entry["metrics"]} == entry["metrics"]
+    trainings = json.loads((tmp_path / "three" / "run.json").read_text())["details"]["trainings"]
+    assert (trainings["system"], trainings["seeds"]) == (system, seeds)
+    for name, spread in trainings["metrics"].items():
+        values = [float(row[name]) for row in repeated]
+        assert spread["mean"] == pytest.approx(statistics.fmean(values)), name
+        assert spread["deviation"] == pytest.approx(statistics.stdev(values)), name
+
+
+def test_one_seed_is_none(run: Run, small_demo: Path, folder: Path, tmp_path: Path) -> None:
+    command = ["heads", "--backbone", "tiny", *data_options(small_demo, folder)]
+    assert run(*command, "--out", tmp_path / "a").code == run(*command, "--seeds", 1, "--out", tmp_path / "b").code == 0
+    a, b = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("a", "b"))
+    assert a.keys() == b.keys()
+    assert {name for name in a if a[name] != b[name]} == {"run.json"}
+
+
+def test_the_table_of_seeds_shows_both_intervals(run: Run, small_demo: Path, folder: Path, tmp_path: Path) -> None:
+    command = ["heads", "--backbone", "tiny", *data_options(small_demo, folder), "--seeds", 3, "--out", tmp_path / "r"]
+    lines = run(*command).stdout.splitlines()
+    start = lines.index("heads trained with 3 seeds on one split")
+    assert lines[start + 1].split("\t") == [
+        "metric",
+        "seed 42 (95 % as above)",
+        "mean of 3 (95 %)",
+        "standard deviation",
+    ]
+    (entry,) = [e for e in json.loads((tmp_path / "r" / "metrics.json").read_text()) if e["system"] == "heads"]
+    spread = json.loads((tmp_path / "r" / "run.json").read_text())["details"]["trainings"]["metrics"]["qwk"]
+    (low, high), value = entry["ci95"]["qwk"], entry["metrics"]["qwk"]
+    assert lines[start + 5].split("\t") == [
+        "QWK",
+        f"{value:.3f} {low:.2f}–{high:.2f}",
+        f"{spread['mean']:.3f} {spread['low']:.2f}–{spread['high']:.2f}",
+        f"{spread['deviation']:.3f}",
+    ]
