@@ -158,18 +158,6 @@ def per_score(scores: Ints, predicted: Ints) -> tuple[tuple[float, float, float,
     return tuple((float(p), float(r), float(f1), int(n)) for p, r, f1, n in zip(*columns, strict=True))
 
 
-def calibration_bins(scores: Ints, probabilities: Floats) -> tuple[tuple[float, float, float], ...]:
-    """Mean top probability, share correct and share of all rows of every ECE bin that has rows."""
-    bins, gap = calibration_gaps(scores, probabilities)
-    top = probabilities.max(axis=1)
-    filled = []
-    for number in np.unique(bins):
-        rows = bins == number
-        confidence = float(top[rows].mean())
-        filled.append((confidence, confidence + float(gap[rows].mean()), float(rows.mean())))
-    return tuple(filled)
-
-
 def calibration_gaps(scores: Ints, probabilities: Floats) -> tuple[Ints, Floats]:
     """The ECE bin of each row's top probability, (n,), and its correctness minus that probability, (n,)."""
     top = probabilities.max(axis=1)

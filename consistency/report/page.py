@@ -16,7 +16,8 @@ from consistency.durable import make_folder, write_file
 from consistency.errors import InputError, os_errors_as
 from consistency.evaluation.controls import CONTROLS, competes
 from consistency.evaluation.doubt import Precision
-from consistency.evaluation.metrics import calibration_bins, per_score
+from consistency.evaluation.metrics import per_score
+from consistency.evaluation.reliability import Bin, reliability
 from consistency.evaluation.results import NO_BACKBONE, Audited, Result
 from consistency.report.gallery import data_uri, make_gallery, thumbnails
 from consistency.report.standing import OVERALL, Comparison, main_result
@@ -63,8 +64,8 @@ class Panel:
         Rows of (count, share of the row).
     scores : tuple
         Precision, recall, F1 and number of rows of each score.
-    bins : tuple
-        Confidence, share correct, and share of all rows of each bin; empty without probabilities.
+    bins : tuple of Bin
+        The bins of the reliability diagram; empty without probabilities.
     """
 
     title: str
@@ -72,7 +73,7 @@ class Panel:
     control: bool
     cells: tuple[tuple[tuple[int, float], ...], ...]
     scores: tuple[tuple[str, str, str, int], ...]
-    bins: tuple[tuple[float, float, float], ...]
+    bins: tuple[Bin, ...]
     ece: str
 
 
@@ -222,7 +223,7 @@ def _panel(result: Result) -> Panel:
         for counts, shares in zip(matrix, matrix / total, strict=True)
     )
     scores = tuple((number(a), number(b), number(f1), n) for a, b, f1, n in per_score(p.scores, p.predicted))
-    bins = () if p.probabilities is None else calibration_bins(p.scores, p.probabilities)
+    bins = () if p.probabilities is None else reliability(p.scores, p.probabilities, p.clusters)
     about = [name for name in (p.backbone, p.protocol, SPLITS[p.split]) if name != NO_BACKBONE]
     ece = number(result.metrics["ece"])
     return Panel(p.system, ", ".join(about), p.system in CONTROLS, cells, scores, bins, ece)

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from consistency.evaluation.controls import CONTROLS
-from consistency.evaluation.metrics import calibration_bins
+from consistency.evaluation.reliability import reliability
 from consistency.evaluation.results import NO_BACKBONE, Result
 from consistency.scale import confusion
 from consistency.text import slug
@@ -85,23 +85,29 @@ def result_png(result: Result) -> bytes:
 
 
 def reliability_png(result: Result) -> bytes:
-    """The reliability diagram of a result: for each bin of confidence, the share of correct scores.
+    """The reliability diagram of a result: for each bin of confidence, the share of correct scores and its interval.
 
-    Raises ValueError if the result has no probabilities.
+    Raises
+    ------
+    ValueError
+        If the result has no probabilities.
     """
     p = result.predictions
     if p.probabilities is None:
         raise ValueError(f"{p.system} has no probabilities")
     figure = Figure(figsize=(4.4, 4.7), dpi=DPI)
     axis = figure.add_axes(SQUARE)
-    confidence, correct, share = np.array(calibration_bins(p.scores, p.probabilities)).T
     axis.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
-    axis.vlines(confidence, confidence, correct, color=COLOURS[0], linewidth=1.2, alpha=0.5)
-    axis.scatter(confidence, correct, s=20 + 900 * share, color=COLOURS[0], alpha=0.75, linewidth=0, clip_on=False)
+    for b in reliability(p.scores, p.probabilities, p.clusters):
+        if b.interval is not None:
+            axis.vlines(b.confidence, *b.interval, color=COLOURS[0], linewidth=1.2, clip_on=False)
+            axis.hlines(b.interval, b.confidence - 0.01, b.confidence + 0.01, color=COLOURS[0], linewidth=1.2)
+        size = 20 + 300 * b.share
+        axis.scatter(b.confidence, b.correct, s=size, color=COLOURS[0], alpha=0.75, linewidth=0, clip_on=False)
     axis.set(xlim=(0, 1), ylim=(0, 1))
     _frame(axis, "")
     axis.set_xlabel("confidence (most probable score)", color=MUTED, fontsize=10)
-    axis.set_ylabel("share correct (area: share of rows)", color=MUTED, fontsize=10)
+    axis.set_ylabel("share correct, 95 % interval", color=MUTED, fontsize=10)
     ece = result.metrics["ece"]
     _head(axis, f"{_title(result)}, ECE = {ece:.3f}" if ece is not None else _title(result))
     return _png(figure)

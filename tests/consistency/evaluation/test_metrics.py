@@ -11,7 +11,7 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from consistency.errors import DataError
-from consistency.evaluation.metrics import METRICS, calibration_bins, evaluate, per_score
+from consistency.evaluation.metrics import METRICS, evaluate, per_score
 from tests.builders.answers import random_rows
 
 
@@ -67,10 +67,6 @@ def test_expected_calibration_error_by_hand() -> None:
     found = evaluate(scores, predicted, probabilities @ np.arange(1, 6), probabilities)
     # .9 and .92 share the bin (13/15, 14/15]: one of two is right; .4 has the bin (5/15, 6/15] for itself.
     assert found["ece"] == pytest.approx((2 * abs(0.5 - 0.91) + abs(1 - 0.4)) / 3)
-    assert calibration_bins(scores, probabilities) == (
-        pytest.approx((0.4, 1.0, 1 / 3)),
-        pytest.approx((0.91, 0.5, 2 / 3)),
-    )
 
 
 def test_figures_of_each_score() -> None:
