@@ -1,4 +1,4 @@
-"""What a head is and how it is trained, apart from its rows and its seed."""
+"""The configuration of a head: its features, layers, loss and optimizer, without its training rows and seed."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -28,16 +28,44 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """Everything that decides a head's training but the rows and the seed. The defaults are the default head.
+    """Everything that determines a head's training except the rows and the seed. The defaults are the default head.
 
-    features: "concat" of image and hashtag, "full" (that, their product, absolute difference and cosine),
-    "product", or one side alone ("image", "text"). hidden: widths of the hidden layers, none for a linear head.
-    standardise: features are centred and scaled by the training rows' mean and deviation, and the last bias starts at
-    the best constant answer.
-    optimizer: "adam" adds weight decay to the gradient, "adamw" decays the weights, "ridge" is the closed form of
-    `heads.ridge`: it takes weight_decay as its strength and needs no rate, dropout, batches or epochs.
-    schedule: "step" divides the rate by 10 every 5 epochs, "cosine" lets it fall to 0.
-    patience: epochs without a better validation score after which training stops, where there are validation rows.
+    Attributes
+    ----------
+    features : {"full", "concat", "product", "image", "text"}
+        "concat" is the image's and the hashtag's embedding side by side. "full" adds their product, their absolute
+        difference and their cosine. "product" is the product alone; "image" and "text" are one embedding alone.
+    hidden : tuple of int
+        Widths of the hidden layers, at most two; () is a linear head.
+    dropout : float
+        Share of hidden units that are dropped in training, from 0 to below 1.
+    loss : str
+        One of `heads.losses.OUTPUTS`.
+    class_weights : {"none", "balanced"}
+        Whether rare classes weigh more in the loss.
+    standardise : bool
+        Whether features are centred and scaled by their mean and standard deviation over the training rows. The last
+        bias then starts at the best constant prediction.
+    optimizer : {"adamw", "adam", "ridge"}
+        "adam" adds weight decay to the gradient, "adamw" decays the weights. "ridge" is the closed form of
+        `heads.ridge`: `weight_decay` is its strength, and it uses no learning rate, dropout, batches or epochs.
+    lr : float
+        Learning rate.
+    weight_decay : float
+        Strength of the weight decay.
+    schedule : {"cosine", "step", "constant"}
+        How the learning rate falls: see `rate_share`.
+    batch_size : int
+        Pairs in a batch.
+    epochs : int
+        Largest number of passes over the training rows.
+    patience : int or None
+        Epochs without a better validation score after which training stops, if there are validation rows.
+
+    Raises
+    ------
+    InputError
+        If a value is not usable.
     """
 
     features: str = "full"
@@ -80,7 +108,7 @@ class HeadConfig:
 
     @classmethod
     def paper(cls) -> "HeadConfig":
-        """The published recipe for a frozen backbone."""
+        """Return the published recipe for a frozen backbone."""
         return cls(
             features="concat",
             hidden=(256,),
@@ -98,19 +126,27 @@ class HeadConfig:
 
     @property
     def shape(self) -> str:
-        """The hidden widths in a word: "linear", "64", "128x64"."""
+        """The hidden widths as text: "linear", "64", "128x64"."""
         return "x".join(map(str, self.hidden)) or "linear"
 
     @property
     def has_published_layout(self) -> bool:
-        """Whether its weights fit the published `classifier`: concat features, one hidden layer, five logits."""
+        """Whether the weights fit the published `classifier`: concat features, one hidden layer, five logits."""
         return self.features == "concat" and len(self.hidden) == 1 and OUTPUTS[self.loss] == (CLASSES, CLASSES)
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values."""
         return asdict(self) | {"hidden": list(self.hidden)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "HeadConfig":
+        """Make a configuration from some of its settings; the others keep their defaults.
+
+        Raises
+        ------
+        InputError
+            If a setting is unknown or its value is not usable.
+        """
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(values) - set(known))
         if unknown:
@@ -123,20 +159,32 @@ def _is(kind: type | tuple[type, ...], value: object) -> bool:
 
 
 def feature_dim(kind: str, embed_dim: int) -> int:
+    """Count the features that `kind` makes of two embeddings of `embed_dim` numbers each."""
     return sum(1 if part == "cosine" else embed_dim for part in PARTS[kind])
 
 
 def parameter_count(config: HeadConfig, embed_dim: int) -> int:
+    """Count the trained numbers of a head on embeddings of `embed_dim` numbers."""
     widths = [feature_dim(config.features, embed_dim), *config.hidden]
     rows, biases = OUTPUTS[config.loss]
     return sum((a + 1) * b for a, b in zip(widths, widths[1:], strict=False)) + widths[-1] * rows + biases
 
 
 def rate_share(schedule: str, epoch: int, done: float) -> float:
-    """Share of the learning rate. epoch: counted from 0. done: share of the training that lies behind, 0..1.
+    """Return the factor by which a schedule multiplies the learning rate.
 
-    "step" divides by 10 every 5 epochs, "cosine" falls to 0 (Loshchilov & Hutter, SGDR, arXiv:1608.03983, without
-    restarts), "constant" is 1.
+    Parameters
+    ----------
+    schedule : {"step", "cosine", "constant"}
+        "step" divides the rate by 10 every 5 epochs, "cosine" lets it fall to 0, "constant" keeps it.
+    epoch : int
+        Number of finished epochs.
+    done : float
+        Finished share of the training, from 0 to 1.
+
+    References
+    ----------
+    Loshchilov & Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, arXiv:1608.03983; used without restarts.
     """
     if schedule == "step":
         return 0.1 ** (epoch // 5)

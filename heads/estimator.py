@@ -1,4 +1,4 @@
-"""Head: a head with scikit-learn's conventions, on pairs of embeddings or on plain arrays."""
+"""`Head`, a head that follows scikit-learn's conventions, on pairs of embeddings or on plain arrays."""
 
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -20,23 +20,23 @@ from heads.train import train_head
 class Head(ClassifierMixin, BaseEstimator):
     """A head on frozen embeddings that scores pairs of an image and a hashtag from 1 to 5.
 
-    The defaults are the head that the command `heads` trains: with the same rows and seed, the same numbers come out.
+    The defaults are the head that the command `heads` trains: the same rows and seed give the same numbers.
 
     Parameters
     ----------
     features : {"full", "concat", "product", "image", "text"}
-        What the head reads of a pair: both vectors, their product, their absolute difference and their cosine
-        ("full"); both vectors ("concat"); their product; or one vector alone.
+        The features of a pair: both vectors, their product, their absolute difference and their cosine ("full"); both
+        vectors ("concat"); their product; or one vector alone.
     hidden : tuple of int
         Widths of the hidden layers, at most two; () is a linear head.
     dropout : float
-        Share of the hidden units that are dropped in training, from 0 to below 1.
+        Share of hidden units that are dropped in training, from 0 to below 1.
     loss : {"cross-entropy", "sord", "emd", "corn", "cumulative-link", "regression"}
-        See `heads.losses` for each one's source.
+        The loss; `heads.losses` gives the source of each.
     class_weights : {"none", "balanced"}
         Whether rare scores weigh more in the loss.
     standardise : bool
-        Whether features are centred and scaled by the training rows' mean and deviation.
+        Whether features are centred and scaled by their mean and standard deviation over the training rows.
     optimizer : {"adamw", "adam", "ridge"}
         "ridge" solves a linear head in closed form with `weight_decay` as its strength.
     lr : float
@@ -50,17 +50,17 @@ class Head(ClassifierMixin, BaseEstimator):
     epochs : int
         Passes over the training rows.
     patience : int, optional
-        For the command line's recipes; it takes effect only with validation rows, which `fit` does not have.
+        Used by the command line's recipes. It has no effect in `fit`, which has no validation rows.
     seed : int
-        Random seed of the initial weights, the batches and the dropout. The same seed gives the same head, to the bit,
-        on the same machine.
+        Random seed of the initial weights, the batches and the dropout. On one machine the same seed gives the same
+        head, bit for bit.
 
     Attributes
     ----------
     classes_ : (5,) int64
-        The scores 1 to 5, whichever of them are among the training rows.
+        The scores 1 to 5, even if some of them do not occur in the training rows.
     n_features_in_ : int
-        Width of the array form of the training pairs: 2 d, or d if the head reads one vector alone.
+        Number of columns of the training pairs as an array: 2 d, or d if the head reads one vector alone.
     trained_ : TrainedHead
         The trained head; its `save` writes the files of a run folder.
     history_ : list of dict
@@ -68,10 +68,10 @@ class Head(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    Pairs come as `PairEmbeddings` (n pairs over d-dimensional vectors), which is what `kc.embed(...)[rows]` gives, or
-    as an array of shape (n, 2 d): the image's vector and then the hashtag's. A head that reads one vector alone takes
-    that vector, (n, d). Unusable parameters and labels raise `consistency.errors.InputError`; arrays of the wrong
-    shape or type raise scikit-learn's ValueError.
+    Pairs are `PairEmbeddings` (n pairs of d-dimensional vectors), as returned by `kc.embed(...)[rows]`, or an array of
+    shape (n, 2 d) that holds the image's vector, then the hashtag's. A head that reads one vector alone takes only that
+    vector, (n, d). Unusable parameters and labels raise `consistency.errors.InputError`; arrays of the wrong shape or
+    type raise scikit-learn's ValueError.
 
     Examples
     --------
@@ -104,11 +104,17 @@ class Head(ClassifierMixin, BaseEstimator):
 
     @property
     def config(self) -> HeadConfig:
-        """The parameters as the configuration of a head. Raises InputError where they are none."""
+        """The parameters as the configuration of a head.
+
+        Raises
+        ------
+        InputError
+            If a parameter is not usable.
+        """
         return HeadConfig(**{field.name: getattr(self, field.name) for field in fields(HeadConfig)})
 
     def fit(self, X: PairEmbeddings | npt.ArrayLike, y: npt.ArrayLike) -> Self:
-        """Train from scratch.
+        """Train the head from scratch.
 
         Parameters
         ----------
@@ -117,12 +123,17 @@ class Head(ClassifierMixin, BaseEstimator):
         y : (n,) int
             Their scores, 1 to 5.
 
+        Returns
+        -------
+        Head
+            The head itself.
+
         Raises
         ------
         InputError
             If a parameter or a score is not usable.
         DivergenceError
-            If the loss is no longer finite.
+            If the loss becomes infinite or not a number.
         """
         config = self.config
         if isinstance(X, PairEmbeddings):
@@ -137,17 +148,50 @@ class Head(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X: PairEmbeddings | npt.ArrayLike) -> Ints:
-        """Scores (n,) int64, 1 to 5. X: as for `fit`."""
+        """Predict the scores of pairs.
+
+        Parameters
+        ----------
+        X : PairEmbeddings or (n, 2 d) or (n, d) float
+            The pairs, as for `fit`.
+
+        Returns
+        -------
+        (n,) int64
+            Scores, 1 to 5.
+        """
         check_is_fitted(self)
         return self.trained_.predict(self._pairs(X)).predicted + 1
 
     def predict_proba(self, X: PairEmbeddings | npt.ArrayLike) -> Floats:
-        """Probabilities (n, 5) float64 of the scores 1 to 5. X: as for `fit`."""
+        """Predict the probability of each score.
+
+        Parameters
+        ----------
+        X : PairEmbeddings or (n, 2 d) or (n, d) float
+            The pairs, as for `fit`.
+
+        Returns
+        -------
+        (n, 5) float64
+            Probabilities of the scores 1 to 5.
+        """
         check_is_fitted(self)
         return self.trained_.predict_proba(self._pairs(X))
 
     def expected_score(self, X: PairEmbeddings | npt.ArrayLike) -> Floats:
-        """Mean (n,) float64, from 1 to 5, of the scores under their probabilities. X: as for `fit`."""
+        """Predict the expected score, the mean of the scores weighted by their probabilities.
+
+        Parameters
+        ----------
+        X : PairEmbeddings or (n, 2 d) or (n, d) float
+            The pairs, as for `fit`.
+
+        Returns
+        -------
+        (n,) float64
+            Expected scores, from 1 to 5.
+        """
         check_is_fitted(self)
         return self.trained_.predict(self._pairs(X)).values
 
@@ -178,7 +222,7 @@ class Head(ClassifierMixin, BaseEstimator):
 def _labels(scores: npt.NDArray[Any], n: int) -> Ints:
     """Scores 1 to 5 as classes 0 to 4."""
     if not n:
-        raise InputError("there is no pair to train on: give at least one")
+        raise InputError("there are no pairs to train on: give at least one")
     if len(scores) != n:
         raise InputError(f"there are {n} pairs and {len(scores)} scores, expected one score for each pair")
     check_classification_targets(scores)

@@ -1,4 +1,4 @@
-"""Whether a hashtag resembles any that a model was trained on: a score of an unfamiliar one is a guess."""
+"""Whether a hashtag resembles any hashtag that a model was trained on. The score of an unfamiliar one is a guess."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ Vectors = npt.NDArray[np.float32]
 
 FILE = "familiarity.safetensors"
 QUANTILE = 0.05
-BLOCK = 1024  # rows of a matrix of cosines: memory stays bounded however many hashtags there are
-SAMPLE = 8192  # training hashtags whose neighbours are searched: time stays linear in their number
+BLOCK = 1024  # rows of a matrix of cosines, so that memory is bounded for any number of hashtags
+SAMPLE = 8192  # training hashtags whose neighbours are searched, so that time is linear in the number of hashtags
 
 
 @dataclass(frozen=True, eq=False)
 class Familiarity:
-    """The distinct training hashtags and the cosine from which on another hashtag counts as familiar.
+    """The distinct training hashtags, and the smallest cosine to one of them that makes a hashtag familiar.
 
     Attributes
     ----------
@@ -39,22 +39,22 @@ class Familiarity:
 
     @classmethod
     def fit(cls, vectors: Vectors, hashtags: Iterable[str]) -> "Familiarity | None":
-        """Measure how close training hashtags lie to each other.
+        """Measure how close the training hashtags are to each other.
 
-        Spellings of one hashtag count once: they would make every hashtag look close to another. Every spelling is
-        kept, so that all of them are familiar.
+        The threshold counts each hashtag once, whatever its spellings, which would look like close neighbours. Every
+        spelling is stored, so that all of them are familiar.
 
         Parameters
         ----------
         vectors : (n, d) float32
             Vectors of unit norm of the training rows' hashtags; repeats are allowed.
-        hashtags : n str
-            Their texts.
+        hashtags : iterable of n str
+            The hashtags themselves.
 
         Returns
         -------
         Familiarity or None
-            None where there are fewer than two distinct hashtags, so that nothing can be left out.
+            None if there are fewer than two distinct hashtags, because none can be left out then.
         """
         spelled: dict[str, int] = {}
         first: dict[str, int] = {}
@@ -71,13 +71,35 @@ class Familiarity:
         return cls(vectors[list(spelled.values())], float(np.quantile(nearest, QUANTILE)))
 
     def nearest(self, vectors: Vectors) -> npt.NDArray[np.float64]:
-        """Cosine (n,) of each hashtag to its nearest training hashtag. vectors: (n, d) float32 of unit norm."""
+        """Compute the cosine of each hashtag to its nearest training hashtag.
+
+        Parameters
+        ----------
+        vectors : (n, d) float32
+            Vectors of unit norm.
+
+        Returns
+        -------
+        (n,) float64
+            Cosines, from -1 to 1.
+        """
         if not len(vectors):
             return np.empty(0)
         return np.concatenate([(part @ self.hashtags.T).max(axis=1) for part in _blocks(vectors)]).astype(np.float64)
 
     def familiar(self, vectors: Vectors) -> npt.NDArray[np.bool_]:
-        """Whether each hashtag is familiar, (n,) bool. vectors: (n, d) float32 of unit norm."""
+        """Tell which hashtags are familiar.
+
+        Parameters
+        ----------
+        vectors : (n, d) float32
+            Vectors of unit norm.
+
+        Returns
+        -------
+        (n,) bool
+            Whether the nearest training hashtag is at least `threshold` close.
+        """
         return self.nearest(vectors) >= self.threshold
 
     def save(self, folder: Path) -> None:
@@ -87,20 +109,28 @@ class Familiarity:
 
 
 def keep_familiarity(folder: Path, vectors: Vectors, hashtags: Iterable[str]) -> None:
-    """Record the training hashtags in a run folder, unless there are fewer than two. Arguments as for `fit`."""
+    """Record the training hashtags in a run folder, unless there are fewer than two distinct ones.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    vectors, hashtags
+        As for `Familiarity.fit`.
+    """
     if found := Familiarity.fit(vectors, hashtags):
         found.save(folder)
 
 
 def load_familiarity(folder: Path) -> Familiarity | None:
-    """Read what `Familiarity.save` wrote into a run folder; None where the run has no such record.
+    """Read what `Familiarity.save` wrote into a run folder; None if the run has no such record.
 
     Raises
     ------
     StorageError
         If the file does not match its digest.
     InputError
-        If it holds something else.
+        If it holds anything else.
     """
     path = folder / FILE
     if not path.is_file():
@@ -113,7 +143,7 @@ def load_familiarity(folder: Path) -> Familiarity | None:
             raise ValueError(f"its hashtags are {hashtags.shape} {hashtags.dtype}, expected (m, d) float32")
     except (SafetensorError, ValueError, KeyError, IndexError, TypeError) as error:
         raise InputError(
-            f"{path} holds no familiarity this version can read ({error}): run its command again"
+            f"{path} is not a record of training hashtags that this version can read ({error}): run its command again"
         ) from error
     return Familiarity(hashtags, threshold)
 

@@ -1,4 +1,4 @@
-"""Chooses a head among many by repeated folds inside the training rows, and trains it on all of them."""
+"""Choosing a head from a grid of configurations by repeated folds of the training rows, then training it on all."""
 
 import json
 import tomllib
@@ -25,15 +25,15 @@ from heads.pairs import Pairs
 from heads.record import Curves, Record
 from heads.select import MEASURED, Entry, best_power, choose, leaderboard, ranking
 from heads.thresholds import exact_thresholds
-from heads.train import Job, Outcome, stacks, train_heads, train_stacks
+from heads.train import Job, Trained, stacks, train_heads, train_stacks
 
 Objects = npt.NDArray[np.object_]
 
 
 def default_grid() -> list[HeadConfig]:
-    """The configurations of `--grid`, from ridge regressions to two hidden layers.
+    """Return the configurations of `--grid`, from ridge regressions to two hidden layers.
 
-    Class weights are mostly "none": on the demo data balanced ones cost three points of the score that decides.
+    Class weights are mostly "none": on the demo data balanced weights lower the deciding score by 0.03.
     """
     descent = HeadConfig(schedule="constant", epochs=24, patience=5, batch_size=128)
     nominal = ("cross-entropy", "emd", "corn")
@@ -74,16 +74,22 @@ def default_grid() -> list[HeadConfig]:
 
 
 def read_grid(path: Path) -> list[HeadConfig]:
-    """The configurations of a TOML file: tables [[grid]] whose settings, HeadConfig's, are values or lists of values.
+    """Read configurations from a TOML file.
 
-    A table stands for all combinations; what it leaves out is the default head's. A list of widths is one value of
-    `hidden`, a list of such lists several. Raises InputError.
+    The file has tables [[grid]] whose keys are the settings of `HeadConfig`, each with a value or a list of values. A
+    table stands for all combinations; settings that it leaves out keep their defaults. For `hidden`, a list of widths
+    is one value and a list of such lists is several.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is not TOML, or has settings that are not usable.
     """
     try:
         with os_errors_as(InputError, f"cannot read the grid file {path}"), path.open("rb") as file:
             content = tomllib.load(file)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no TOML: {error}") from error
+        raise InputError(f"{path} is not TOML: {error}") from error
     tables = content.get("grid")
     if set(content) != {"grid"} or not (isinstance(tables, list) and all(isinstance(table, dict) for table in tables)):
         raise InputError(f"{path}: expected tables [[grid]] and nothing else, found {', '.join(content) or 'nothing'}")
@@ -108,10 +114,20 @@ def _choices(name: str, value: Any) -> list[Any]:
 
 @dataclass(frozen=True, eq=False)
 class GridResult:
-    """entries: of all configurations that trained, in their order. chosen: index of the winner. trained: its refit, or
-    those of the best as an ensemble. diverged: how many configurations had a head that diverged; they take no part.
+    """The result of a grid.
 
-    rows: those of leaderboard.csv, best first.
+    Attributes
+    ----------
+    entries : tuple of Entry
+        All configurations that did not diverge, in their order.
+    chosen : int
+        Index of the winner among the entries.
+    trained : TrainedHead or HeadEnsemble
+        The winner, or the best heads as an ensemble, trained on all rows.
+    diverged : int
+        Number of configurations that were left out because one of their heads diverged.
+    rows : list of dict
+        The rows of leaderboard.csv, the highest mean score first.
     """
 
     entries: tuple[Entry, ...]
@@ -137,17 +153,50 @@ def run_grid(
     progress: Progress = silent,
     watch: Callable[[Sequence[Entry]], None] = lambda leaders: None,
 ) -> GridResult:
-    """Train every configuration on every fold, choose, refit the winner on all rows and calibrate it.
+    """Train every configuration on every fold, choose one, retrain it on all rows and calibrate it.
 
-    A configuration's score is the mean over the folds of (QWK + macro-F1) / 2 on the rows held out, after the number
-    of epochs at which that mean is highest; the refit trains for as many. `heads.select.choose` names the winner; with
-    `ensemble` > 1 as many of the best answer together. How probabilities become an answer, and their temperature, are
-    fitted on the winner's answers for the rows held out, by heads that train as long as the other folds of the same
-    division say: the rows that calibrate have stopped nothing early.
+    The score of a configuration is the mean over the folds of (QWK + macro-F1) / 2 on the rows held out, after the
+    number of epochs at which that mean is highest. The winner (`heads.select.choose`) is retrained on all rows for that
+    number of epochs. Its temperature and its decision rule are fitted on the rows held out, with heads that train for
+    the number of epochs that the other folds of the same division choose: early stopping has not seen the rows that
+    calibrate.
 
-    labels: (n,) int64, 0..4. groups: (n,) object, whose rows stay together (images), or None. state: a file that
-    keeps finished folds, so that the same call continues after an interruption. watch: told of the best five
-    so far after every stack. Raises DivergenceError where no configuration can be trained.
+    Parameters
+    ----------
+    configs : sequence of HeadConfig
+        The configurations; duplicates are dropped.
+    embeddings : PairEmbeddings
+        The n training pairs.
+    labels : (n,) int64
+        Classes, 0 to 4.
+    groups : (n,) object or None
+        Rows of one group (an image) stay in one fold; None divides single rows.
+    folds, repeats : int
+        Number of folds in a division, and number of divisions.
+    seed : int
+        Random seed of the divisions and of the training.
+    ensemble : int, default 1
+        With more than 1, so many of the best configurations are trained and their mean probabilities decide.
+    fingerprint : str, optional
+        Fingerprint of the embeddings, for the trained head.
+    state : Path, optional
+        File that stores finished jobs, so that the same call continues after an interruption.
+    device : str
+        Where to train.
+    progress, watch
+        Receive the progress and, after each stack, the five best entries so far.
+
+    Returns
+    -------
+    GridResult
+        The entries, the winner and its trained head.
+
+    Raises
+    ------
+    DivergenceError
+        If every configuration diverged.
+    InputError
+        If `state` belongs to another grid or to other data.
     """
     configs = list(dict.fromkeys(configs))
     divisions = make_divisions(labels, groups, folds=folds, repeats=repeats, seed=seed)
@@ -162,7 +211,9 @@ def run_grid(
     ]
     record = Record(state, _digest(configs, embeddings, labels, held_out, seed))
     pairs = Pairs.of(embeddings, labels, dtype=torch.float32, device=device)
-    together = stacks(jobs, embeddings.dim, device=device)  # by device, and another one may go on
+    together = stacks(
+        jobs, embeddings.dim, device=device
+    )  # depends on the device, and a resumed run may use another one
     waiting = [numbers for numbers in together if not all(number in record.curves for number in numbers)]
     with progress("Training heads", len(jobs)) as advance:
         advance(len(record.curves))
@@ -182,7 +233,7 @@ def run_grid(
         among = [entries[index] for index in left]
         number = left.pop(choose(among) if ensemble == 1 else ranking(among)[0])
         config = entries[number].config
-        repeated = [  # each as long as the other folds say: what it holds out stops nothing, so it may calibrate
+        repeated = [  # as long as the other folds choose: the rows held out stop nothing early, so they may calibrate
             replace(job, validation=None, stop=entries[number].epochs_without(fold, folds))
             for fold, job in enumerate(job for job in jobs if job.config == config)
         ]
@@ -200,7 +251,7 @@ def run_grid(
         )
         chosen.append(number)
         members.append(calibrated(trained, held_out_outputs, held_out_labels))
-        answers.append(members[-1].answer(held_out_outputs).probabilities)
+        answers.append(members[-1].decide(held_out_outputs).probabilities)
     if not members:
         raise DivergenceError(f"all {len(configs)} configurations diverged: give the grid file a lower lr")
     power = best_power(np.mean(answers, axis=0), held_out_labels)
@@ -209,20 +260,27 @@ def run_grid(
 
 
 def calibrated(trained: TrainedHead, outputs: Tensor, labels: Ints) -> TrainedHead:
-    """The head with the temperature of least log loss; a regression gets the exact cut points for macro-F1 instead.
+    """Return a head with the temperature of least log loss; for a regression, with the best thresholds for macro-F1.
 
-    outputs: (n, k) float64, labels: (n,), of rows that the heads which answered had not seen.
+    Parameters
+    ----------
+    trained : TrainedHead
+        The head.
+    outputs : (n, k) float64
+        Outputs for rows on which the heads that computed them were not trained.
+    labels : (n,) int64
+        Classes of those rows, 0 to 4.
     """
     if trained.config.loss != "regression":
         return trained.calibrated(outputs, labels)
-    values = trained.answer(outputs).values
+    values = trained.decide(outputs).values
     return replace(trained, thresholds=tuple(exact_thresholds(values, labels, "macro-f1").tolist()))
 
 
 def _entries(configs: Sequence[HeadConfig], curves: dict[int, Curves], embed_dim: int) -> list[Entry]:
-    """One for every configuration that has finished a fold and diverged in none.
+    """Return an entry for each configuration that has finished a fold and diverged in none.
 
-    curves: by job number, as `run_grid` counts.
+    `curves` are by job number, as `run_grid` numbers them.
     """
     entries = []
     for number, config in enumerate(configs):
@@ -233,8 +291,8 @@ def _entries(configs: Sequence[HeadConfig], curves: dict[int, Curves], embed_dim
     return entries
 
 
-def _curves(outcome: Outcome) -> Curves:
-    """By metric, the values after each epoch; none of a head that diverged."""
+def _curves(outcome: Trained) -> Curves:
+    """Return the values of each metric after each epoch; none for a head that diverged."""
     epochs = [] if outcome.diverged else outcome.history
     return {metric: [epoch[metric] for epoch in epochs] for metric in MEASURED}
 

@@ -1,6 +1,6 @@
-"""What a head's outputs mean: losses of five ordered classes, and the class probabilities behind the outputs.
+"""The losses of heads over five ordered classes, and the class probabilities that their outputs stand for.
 
-Outputs have shape (..., n, k): any number of heads at once in front, n pairs, and k numbers a pair:
+Outputs have shape (..., n, k): any number of heads, n pairs, and k numbers for each pair:
 
     name             k  a pair's outputs                      source
     cross-entropy    5  logits                                the published recipe
@@ -8,7 +8,7 @@ Outputs have shape (..., n, k): any number of heads at once in front, n pairs, a
     emd              5  logits, by cumulative probability     Hou, Yu & Samaras, Squared EMD loss, arXiv:1611.05916
     corn             4  logits of y > k given y > k - 1       Shi, Cao & Raschka, CORN, arXiv:2111.08851
     cumulative-link  4  logits of y > k, one score for all    McCullagh, Regression Models for Ordinal Data, 1980
-    regression       1  the class itself, 0..4                least squares; cut points are fitted afterwards
+    regression       1  the class itself, 0 to 4              least squares; thresholds are fitted afterwards
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from consistency.scale import CLASSES, Floats, Ints
 
-# Rows of the last layer's weight and entries of its bias: one score is shared by the four cuts of cumulative-link.
+# Rows of the last layer's weight and entries of its bias. The four outputs of cumulative-link share one weight row.
 OUTPUTS: dict[str, tuple[int, int]] = {
     "cross-entropy": (5, 5),
     "sord": (5, 5),
@@ -27,15 +27,16 @@ OUTPUTS: dict[str, tuple[int, int]] = {
     "cumulative-link": (1, 4),
     "regression": (1, 1),
 }
-# A regression head has no probabilities of its own: they are those of a logistic error of this scale around the
-# value, over the classes' unit intervals, so that the most probable class is the nearest one.
+# A regression head predicts one number. Its probabilities assume a logistic error of this scale around that number,
+# integrated over a unit interval for each class, so that the most probable class is the nearest one.
 REGRESSION_SPREAD = 0.4
 
 
 def output_bias(name: str, bias: Tensor) -> Tensor:
-    """The bias that is added to a last layer's product, from its parameters (..., k).
+    """Return the bias of the last layer, (..., k), from its parameters, (..., k).
 
-    Those of cumulative-link are the first bias and the (softplus) steps down from it: P(y > k) must fall with k.
+    For cumulative-link the parameters are the first bias and the steps down from it (through softplus), so that
+    P(y > k) falls with k. For all other losses they are the bias itself.
     """
     if name != "cumulative-link":
         return bias
@@ -43,9 +44,21 @@ def output_bias(name: str, bias: Tensor) -> Tensor:
 
 
 def constant_bias(name: str, frequencies: Tensor) -> Tensor:
-    """Bias parameters (..., k) of the best answer that looks at no features. frequencies: (..., 5) of the classes.
+    """Return the bias parameters of the best prediction without features (for sord and emd, nearly the best).
 
-    Of sord and emd it is nearly the best. Training from here need not first find out how common the classes are.
+    Training that starts there need not first learn how frequent the classes are.
+
+    Parameters
+    ----------
+    name : str
+        The loss.
+    frequencies : (..., 5) float
+        Relative frequencies of the classes.
+
+    Returns
+    -------
+    (..., k) float
+        Parameters for `output_bias`.
     """
     p = frequencies.clamp(min=1e-3)
     p = p / p.sum(-1, keepdim=True)
@@ -61,17 +74,35 @@ def constant_bias(name: str, frequencies: Tensor) -> Tensor:
 
 
 def balanced_weights(labels: Ints) -> Floats:
-    """Class weights (5,) as scikit-learn's compute_class_weight("balanced"); 0 for a class that does not occur."""
+    """Return class weights, (5,), like scikit-learn's compute_class_weight("balanced").
+
+    A class without labels has weight 0.
+    """
     counts = np.bincount(labels, minlength=CLASSES)
     return np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
 
 
 def loss(name: str, outputs: Tensor, labels: Tensor, class_weights: Tensor) -> Tensor:
-    """Weighted mean loss of each head, (...). outputs: (..., n, k); labels: int64, 0..4, (n,) or any shape that
-    broadcasts to (..., n); class_weights: (..., 5).
+    """Compute the weighted mean loss of each head.
 
-    A row counts with its class's weight, and the weights' sum divides, as in torch's cross_entropy. CORN divides by
-    the number of binary tasks that the rows take part in, as its authors do.
+    Each row counts with the weight of its class, and the sum is divided by the sum of the weights, as in torch's
+    cross_entropy. For CORN, as published, the divisor counts the binary tasks that each row takes part in.
+
+    Parameters
+    ----------
+    name : str
+        The loss.
+    outputs : (..., n, k) float
+        Outputs of the heads.
+    labels : (n,) int64, or any shape that broadcasts to (..., n)
+        Classes, 0 to 4.
+    class_weights : (..., 5) float
+        Weight of each class.
+
+    Returns
+    -------
+    (...) float
+        The losses.
     """
     total, mass = loss_terms(name, outputs, labels, class_weights)
     return total / mass
@@ -80,9 +111,9 @@ def loss(name: str, outputs: Tensor, labels: Tensor, class_weights: Tensor) -> T
 def loss_terms(
     name: str, outputs: Tensor, labels: Tensor, class_weights: Tensor, counts: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Dividend and divisor of `loss`, (...) each: those of several parts of the rows may be added up.
+    """Compute the dividend and the divisor of `loss`, (...) each, so that they can be summed over parts of the rows.
 
-    counts: 0 for rows that are not to count, else 1, of the labels' shape.
+    Rows where `counts`, of the labels' shape, is 0 are left out; where it is 1 they count.
     """
     every = outputs.shape[:-1]
     weights = class_weights.expand(*every[:-1], CLASSES).gather(-1, labels.expand(every))
@@ -92,12 +123,12 @@ def loss_terms(
 
 
 def row_masses(name: str, labels: Tensor, weights: Tensor) -> Tensor:
-    """What rows of these weights add to the divisor of `loss`, (..., n)."""
+    """Return what each row adds to the divisor of `loss`, (..., n), from its weight."""
     return (labels + 1).clamp(max=CLASSES - 1) * weights if name == "corn" else weights
 
 
 def row_losses(name: str, outputs: Tensor, labels: Tensor) -> Tensor:
-    """Unweighted loss of every row, (..., n)."""
+    """Compute the unweighted loss of each row, (..., n)."""
     if name in ("cross-entropy", "cumulative-link"):
         index = labels.expand(outputs.shape[:-1]).unsqueeze(-1)
         return -log_probabilities(name, outputs).gather(-1, index).squeeze(-1)
@@ -119,7 +150,7 @@ def row_losses(name: str, outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def log_probabilities(name: str, outputs: Tensor) -> Tensor:
-    """Log-probabilities of the five classes, (..., n, 5)."""
+    """Compute the log-probabilities of the five classes, (..., n, 5), from outputs (..., n, k)."""
     if name in ("cross-entropy", "sord", "emd"):
         return F.log_softmax(outputs, -1)
     if name == "corn":
@@ -135,9 +166,9 @@ def log_probabilities(name: str, outputs: Tensor) -> Tensor:
 
 
 def _log_intervals(edges: Tensor) -> Tensor:
-    """log(sigma(b) - sigma(a)) between neighbours of (..., m) ascending edges, (..., m - 1).
+    """Compute log(sigma(b) - sigma(a)) for neighbouring edges a < b of (..., m), (..., m - 1).
 
-    sigma(b) - sigma(a) = sigma(b) sigma(-a) (1 - exp(a - b)): no difference of nearly equal numbers is taken.
+    sigma(b) - sigma(a) = sigma(b) sigma(-a) (1 - exp(a - b)) avoids the difference of nearly equal numbers.
     """
     upper, lower = edges[..., 1:], edges[..., :-1]
     gap = (upper - lower).clamp(min=torch.finfo(edges.dtype).tiny)

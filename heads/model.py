@@ -1,4 +1,4 @@
-"""A head: pair features in, five classes out; its configuration, and how a trained one answers and is stored."""
+"""Heads, from the features of a pair to five classes: the network, how a trained head decides, how it is stored."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -27,7 +27,20 @@ FORMAT = 1
 
 
 def pair_features(kind: str, images: Tensor, hashtags: Tensor) -> Tensor:
-    """Features of pairs, (n, feature_dim). images, hashtags: (n, embed_dim), row i of both is pair i."""
+    """Compute the features of pairs.
+
+    Parameters
+    ----------
+    kind : str
+        One of `heads.config.PARTS`.
+    images, hashtags : (n, embed_dim) float
+        Embeddings; row i of both is pair i.
+
+    Returns
+    -------
+    (n, feature_dim) float
+        Features.
+    """
     return torch.cat([_part(part, images, hashtags) for part in PARTS[kind]], dim=1)
 
 
@@ -43,7 +56,7 @@ def _part(part: str, images: Tensor, hashtags: Tensor) -> Tensor:
 
 
 class Output(nn.Module):
-    """The last layer. Weight and bias as the loss wants them: see `heads.losses.OUTPUTS`."""
+    """The last layer. The loss determines the shapes of weight and bias: see `heads.losses.OUTPUTS`."""
 
     def __init__(self, loss: str, width: int) -> None:
         super().__init__()
@@ -57,10 +70,17 @@ class Output(nn.Module):
 
 
 class Head(nn.Sequential):
-    """[Linear, ReLU, Dropout] per hidden layer, then the output: with one of them the published `classifier`.
+    """[Linear, ReLU, Dropout] for each hidden layer, then the output. One hidden layer is the published `classifier`.
 
-    Weights and biases start uniform within 1 / sqrt(fan in), torch's default for linear layers, drawn from `seed`;
-    None leaves them to be loaded.
+    Parameters
+    ----------
+    config : HeadConfig
+        The features, widths, dropout and loss.
+    embed_dim : int
+        Width of the embeddings.
+    seed : int or None, default 0
+        Weights and biases are drawn uniformly within 1 / sqrt(fan in), torch's default for linear layers. With None
+        they are not initialised, so that they can be loaded.
     """
 
     def __init__(self, config: HeadConfig, embed_dim: int, *, seed: int | None = 0) -> None:
@@ -81,21 +101,33 @@ class Head(nn.Sequential):
 
     @classmethod
     def of(cls, config: HeadConfig, embed_dim: int, parameters: Sequence[Tensor]) -> "Head":
-        """The head with these weights and biases, first layer to last, ready to answer on a CPU."""
+        """Build a head for inference on a CPU from weights and biases in the order of the layers."""
         head = cls(config, embed_dim, seed=None)
         for own, given in zip(head.parameters(), parameters, strict=True):
             own.data = given.detach().cpu().clone(memory_format=torch.contiguous_format)
         return head.eval()
 
     def affine(self) -> list[Any]:
-        """The layers with weights, first to last."""
+        """The layers that have weights, in order."""
         return [layer for layer in self if isinstance(layer, nn.Linear | Output)]
 
     def of_pairs(self, images: Tensor, hashtags: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        """A function from indices (n,) into the two tables to outputs (n, k).
+        """Prepare to answer pairs of rows of two tables.
 
-        W[x; y] = Wa x + Wb y: what many pairs share passes the first layer once, and only products and differences
-        are multiplied pair by pair.
+        W[x; y] = Wa x + Wb y, so each image and hashtag passes the first layer once; only products and differences
+        are multiplied for each pair.
+
+        Parameters
+        ----------
+        images : (n_images, embed_dim) float
+            Embeddings of images.
+        hashtags : (n_hashtags, embed_dim) float
+            Embeddings of hashtags.
+
+        Returns
+        -------
+        callable
+            From indices into the two tables, (n,) int64 each, to outputs (n, k).
         """
         first, *others = list[Any](self)
         tables, pairwise, weights, start = [], [], [], 0
@@ -124,18 +156,41 @@ class Head(nn.Sequential):
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """predicted: (n,) int64, classes 0..4. values: (n,) float64, expected score 1..5. probabilities: (n, 5) float64."""
+class Decision:
+    """What a head says about n pairs.
+
+    Attributes
+    ----------
+    predicted : (n,) int64
+        Classes, 0 to 4.
+    values : (n,) float64
+        Expected scores, from 1 to 5.
+    probabilities : (n, 5) float64
+        Probabilities of the classes.
+    """
 
     predicted: Ints
     values: Floats
     probabilities: Floats
 
     @classmethod
-    def of(cls, probabilities: Floats, *, power: float = 0.0, thresholds: Sequence[float] | None = None) -> "Answer":
-        """The classes of least expected |error| ** power, or the expected scores cut at four thresholds.
+    def of(cls, probabilities: Floats, *, power: float = 0.0, thresholds: Sequence[float] | None = None) -> "Decision":
+        """Decide on classes from probabilities.
 
-        Power 0 names the most probable class, 1 the median, 2 the class next to the mean.
+        Parameters
+        ----------
+        probabilities : (n, 5) float64
+            Probabilities of the classes.
+        power : float, default 0
+            Decide on the class with the least expected |error| ** power: 0 gives the most probable class, 1 the
+            median, 2 the class nearest to the mean.
+        thresholds : four ascending floats, optional
+            Cut the expected scores at these thresholds instead.
+
+        Returns
+        -------
+        Decision
+            The classes, with expected scores and probabilities.
         """
         values = probabilities @ SCORES
         if thresholds is not None:
@@ -146,10 +201,24 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class TrainedHead:
-    """A head that answers.
+    """A trained head and its decision rule.
 
-    power, thresholds: how probabilities become an answer, see `Answer.of`.
-    temperature: divides the outputs. fingerprint: of the backbone whose embeddings it was trained on.
+    Attributes
+    ----------
+    config : HeadConfig
+        Its configuration.
+    head : Head
+        The network.
+    embed_dim : int
+        Width of the embeddings that it reads.
+    seed : int
+        Random seed of its training.
+    power, thresholds
+        How probabilities become classes: see `Decision.of`.
+    temperature : float
+        The outputs are divided by it before they become probabilities.
+    fingerprint : str or None
+        Fingerprint of the embeddings that it was trained on.
     """
 
     config: HeadConfig
@@ -162,11 +231,22 @@ class TrainedHead:
     fingerprint: str | None = None
 
     def outputs(self, embeddings: PairEmbeddings) -> Tensor:
-        """What the last layer says, (n, k) float64 as `heads.losses` describes, before any temperature."""
+        """Compute the outputs of the last layer, before the temperature.
+
+        Returns
+        -------
+        (n, k) float64
+            Outputs as described in `heads.losses`.
+
+        Raises
+        ------
+        InputError
+            If the embeddings have another width than those of the training.
+        """
         if embeddings.dim != self.embed_dim:
             raise InputError(
                 f"the head was trained on embeddings of {self.embed_dim} numbers, got {embeddings.dim}: "
-                "use the backbone it was trained with"
+                "use the backbone that it was trained on"
             )
         images, hashtags = torch.from_numpy(embeddings.images), torch.from_numpy(embeddings.hashtags)
         indices = torch.from_numpy(embeddings.image_index), torch.from_numpy(embeddings.hashtag_index)
@@ -175,15 +255,24 @@ class TrainedHead:
             parts = [answer(i, j).double() for i, j in zip(*(index.split(8192) for index in indices), strict=True)]
         return torch.cat(parts)
 
-    def answer(self, outputs: Tensor) -> Answer:
-        """What outputs (n, k) mean."""
+    def decide(self, outputs: Tensor) -> Decision:
+        """Turn outputs, (n, k), into probabilities and classes."""
         probabilities = log_probabilities(self.config.loss, outputs / self.temperature).exp().numpy()
-        return Answer.of(probabilities, power=self.power, thresholds=self.thresholds)
+        return Decision.of(probabilities, power=self.power, thresholds=self.thresholds)
 
     def calibrated(self, outputs: Tensor, labels: Ints) -> "TrainedHead":
-        """With the temperature of least log loss (Guo et al., On Calibration of Modern Neural Networks, 2017).
+        """Return this head with the temperature that minimises the log loss.
 
-        outputs: (n, k) float64, labels: (n,), of rows that what made the outputs had not learned from.
+        Parameters
+        ----------
+        outputs : (n, k) float64
+            Outputs for rows that the head was not trained on.
+        labels : (n,) int64
+            Classes of those rows, 0 to 4.
+
+        References
+        ----------
+        Guo, Pleiss, Sun & Weinberger, On Calibration of Modern Neural Networks, ICML 2017.
         """
         rows = torch.from_numpy(labels)[:, None]
 
@@ -194,15 +283,16 @@ class TrainedHead:
         best = minimize_scalar(log_loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-4})
         return replace(self, temperature=float(np.exp(best.x)))
 
-    def predict(self, embeddings: PairEmbeddings) -> Answer:
-        return self.answer(self.outputs(embeddings))
+    def predict(self, embeddings: PairEmbeddings) -> Decision:
+        """Decide on the classes of pairs."""
+        return self.decide(self.outputs(embeddings))
 
     def predict_proba(self, embeddings: PairEmbeddings) -> Floats:
         """Probabilities of the five classes, (n, 5) float64."""
         return self.predict(embeddings).probabilities
 
     def save(self, folder: Path) -> None:
-        """Write head.safetensors (and its digest) and head.json; a head without its JSON is unfinished."""
+        """Write head.safetensors with its digest, then head.json, without which the head counts as unfinished."""
         tensors = {name: value.contiguous() for name, value in self.head.state_dict().items()}
         description = {
             "format": FORMAT,
@@ -220,26 +310,35 @@ class TrainedHead:
 
 @dataclass(frozen=True, eq=False)
 class HeadEnsemble:
-    """Heads that answer together: by their probabilities' mean. power: see `Answer.of`."""
+    """Heads whose mean probabilities decide.
+
+    Attributes
+    ----------
+    members : tuple of TrainedHead
+        The heads, the best one first.
+    power : float
+        How mean probabilities become classes: see `Decision.of`.
+    """
 
     members: tuple[TrainedHead, ...]
     power: float = 0.0
 
     @property
     def config(self) -> HeadConfig:
-        """That of the first member, the best one."""
+        """Configuration of the first member, the best one."""
         return self.members[0].config
 
-    def predict(self, embeddings: PairEmbeddings) -> Answer:
+    def predict(self, embeddings: PairEmbeddings) -> Decision:
+        """Decide on the classes of pairs."""
         together = np.mean([member.predict_proba(embeddings) for member in self.members], axis=0)
-        return Answer.of(together, power=self.power)
+        return Decision.of(together, power=self.power)
 
     def predict_proba(self, embeddings: PairEmbeddings) -> Floats:
         """Probabilities of the five classes, (n, 5) float64."""
         return self.predict(embeddings).probabilities
 
     def save(self, folder: Path) -> None:
-        """Write every member into a folder of its own, and head.json, which names them."""
+        """Write each member into its own folder, then head.json, which names them."""
         names = [f"head-{number}" for number in range(1, len(self.members) + 1)]
         for name, member in zip(names, self.members, strict=True):
             make_folder(folder / name)
@@ -249,7 +348,15 @@ class HeadEnsemble:
 
 
 def load_head(folder: Path) -> TrainedHead | HeadEnsemble:
-    """Read what `save` wrote. InputError says what is wrong with it."""
+    """Read what `TrainedHead.save` or `HeadEnsemble.save` wrote into a folder.
+
+    Raises
+    ------
+    InputError
+        If the folder has no trained head, or one that this version cannot read.
+    StorageError
+        If the weights do not match their digest.
+    """
     try:
         description = json.loads((folder / "head.json").read_bytes())
         if description["format"] != FORMAT:
@@ -259,9 +366,9 @@ def load_head(folder: Path) -> TrainedHead | HeadEnsemble:
             return HeadEnsemble(members, description["power"])
         return _load_member(folder)
     except FileNotFoundError as error:
-        raise InputError(f"{folder} holds no trained head: {error.filename} is missing") from error
+        raise InputError(f"{folder} has no trained head: {error.filename} is missing") from error
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise InputError(f"{folder} holds no head this version can read ({error})") from error
+        raise InputError(f"{folder} has no head that this version can read ({error}): run its command again") from error
 
 
 def _load_member(folder: Path) -> TrainedHead:

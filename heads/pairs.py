@@ -1,4 +1,4 @@
-"""Pairs as tensors: two tables, indices and labels; features of a batch are made when it is read."""
+"""Pairs as tensors: two tables of embeddings, indices into them, and labels. Features are computed batch by batch."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,17 @@ from heads.model import pair_features
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Everything a stack reads, as tensors on one device."""
+    """Everything that training reads, as tensors on one device.
+
+    Attributes
+    ----------
+    images, hashtags : (n_images, embed_dim) and (n_hashtags, embed_dim) float
+        The two tables of embeddings.
+    image_index, hashtag_index : (n,) int64
+        Rows of the tables for each pair.
+    labels : (n,) int64
+        Classes, 0 to 4.
+    """
 
     images: Tensor
     hashtags: Tensor
@@ -23,6 +33,8 @@ class Pairs:
 
     @classmethod
     def of(cls, embeddings: PairEmbeddings, labels: Ints, *, dtype: torch.dtype, device: str) -> "Pairs":
+        """Copy embeddings, in `dtype`, and labels to a device."""
+
         def move(array: Any, kind: torch.dtype) -> Tensor:
             return torch.as_tensor(array).to(device=device, dtype=kind)
 
@@ -35,15 +47,20 @@ class Pairs:
         )
 
     def rows(self, rows: Ints) -> Tensor:
+        """Copy row numbers to the device."""
         return torch.as_tensor(rows, device=self.labels.device)
 
     def features(self, kind: str, rows: Tensor) -> Tensor:
+        """Compute the features of some pairs, (n_rows, feature_dim)."""
         images = self.images.index_select(0, self.image_index.index_select(0, rows))
         hashtags = self.hashtags.index_select(0, self.hashtag_index.index_select(0, rows))
         return pair_features(kind, images, hashtags)
 
     def moments(self, kind: str, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of every feature over `rows`, (feature_dim,) each; a constant feature gets 1."""
+        """Compute mean and standard deviation of each feature over `rows`, (feature_dim,) each.
+
+        The standard deviation of a constant feature is replaced by 1.
+        """
         total = square = torch.zeros((), dtype=torch.float64, device=rows.device)
         for part in rows.split(2048):
             x = self.features(kind, part).double()

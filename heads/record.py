@@ -1,7 +1,8 @@
-"""Finished jobs of a grid, kept line by line in a file, so that an interrupted grid continues where it stopped.
+"""The finished jobs of a grid, in a file with one line per stack, so that an interrupted grid can continue.
 
-The first line is {"grid": digest of everything the results depend on}; every other one {"<job>": {metric: curve}} of
-one stack. A line is flushed to the disk when its stack is done; one that a kill cut short is dropped.
+The first line is {"grid": digest of everything that the results depend on}. Each further line is
+{"<job>": {metric: curve}, ...} for the jobs of one stack, and is flushed to disk when the stack is finished. A line
+that was cut short by a killed process is dropped.
 """
 
 import json
@@ -16,7 +17,25 @@ Curves = dict[str, list[float]]
 
 
 class Record:
-    """curves: by job number. Without a path they are kept in memory only."""
+    """The curves of finished jobs.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file; with None the curves are kept in memory only.
+    digest : str
+        Digest of everything that the results depend on.
+
+    Attributes
+    ----------
+    curves : dict
+        By job number: the values of each metric after each epoch.
+
+    Raises
+    ------
+    InputError
+        If the file belongs to another grid or other data, or is not such a record.
+    """
 
     def __init__(self, path: Path | None, digest: str) -> None:
         self.path = path
@@ -30,11 +49,13 @@ class Record:
             recorded = lines[0]["grid"] if lines else None
             known = {int(job): curves for line in lines[1:] for job, curves in line.items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path} is no record of a grid: remove it, or name another file") from error
+            raise InputError(f"{path} is not a record of a grid: remove it, or name another file") from error
         if recorded is None:
             complete = b""
         elif recorded != digest:
-            raise InputError(f"{path} records another grid or other data: resume it with the same, or begin anew")
+            raise InputError(
+                f"{path} belongs to another grid or to other data: resume it with the same, or start a new run"
+            )
         self.curves |= known
         if len(complete) < len(data):
             os.truncate(path, len(complete))
@@ -42,6 +63,13 @@ class Record:
             self._append({"grid": digest})
 
     def add(self, curves: Mapping[int, Curves]) -> None:
+        """Record the jobs of a finished stack.
+
+        Raises
+        ------
+        StorageError
+            If the file cannot be written.
+        """
         self.curves |= curves
         if self.path is not None:
             self._append({str(job): curve for job, curve in curves.items()})

@@ -1,12 +1,12 @@
-"""Linear heads in closed form: ridge regression for a whole range of strengths from one eigendecomposition.
+"""Linear heads in closed form: ridge regression for any number of strengths from one eigendecomposition.
 
-Targets are the class, 0..4 (loss "regression"), or its one-hot code (loss "cross-entropy": the outputs serve as
-logits, a temperature makes probabilities of them). With row weights w that sum to 1 a head minimises
+The target is the class, 0 to 4 (loss "regression"), or its one-hot code (loss "cross-entropy", where the outputs serve
+as logits and a temperature turns them into probabilities). With row weights w that sum to 1, a head minimises
 
     sum_i w_i |y_i - W x_i - b|^2 + weight_decay |W|^2
 
-over centred features, scaled by their deviation where the configuration says so. Hastie, Tibshirani & Friedman, The
-Elements of Statistical Learning, 3.4.1 (primal, 18.3.5 dual).
+over centred features, which are divided by their standard deviation if the configuration standardises. See Hastie,
+Tibshirani & Friedman, The Elements of Statistical Learning, 3.4.1 (primal form) and 18.3.5 (dual form).
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,29 @@ from heads.config import HeadConfig
 from heads.model import Head
 from heads.pairs import Pairs
 
-PART = 2048  # rows at once: parts of 1,537 features in double stay near the caches
+PART = 2048  # rows at once, so that 1,537 features in double precision stay near the caches
 COLUMNS = {"cross-entropy": slice(0, CLASSES), "regression": slice(CLASSES, CLASSES + 1)}  # of the targets
 
 
 def ridge_heads(configs: Sequence[HeadConfig], pairs: Pairs, rows: Tensor, class_weights: Tensor) -> list[Head]:
-    """Heads that differ in loss and weight_decay only. class_weights: (5,)."""
+    """Solve heads that differ only in loss and weight decay.
+
+    Parameters
+    ----------
+    configs : sequence of HeadConfig
+        Their configurations.
+    pairs : Pairs
+        The pairs.
+    rows : (n,) int64
+        Training rows.
+    class_weights : (5,) float
+        Weight of each class.
+
+    Returns
+    -------
+    list of Head
+        In the order of `configs`.
+    """
     config, labels = configs[0], pairs.labels[rows]
     weights = class_weights.double()[labels]
     weights = weights / weights.sum()
@@ -44,7 +61,7 @@ def ridge_heads(configs: Sequence[HeadConfig], pairs: Pairs, rows: Tensor, class
     def design(part: Tensor, w: Tensor) -> Tensor:
         return (pairs.features(config.features, part) - shift) / stretch * w.sqrt().to(dtype)[:, None]
 
-    if len(centre) <= len(rows):  # never all rows at once; parts multiply in the tables' precision and add up in double
+    if len(centre) <= len(rows):  # part by part: products in the precision of the tables, sums in double
         gram = torch.zeros(len(centre), len(centre), dtype=torch.float64, device=rows.device)
         moment = torch.zeros(len(centre), targets.shape[1], dtype=torch.float64, device=rows.device)
         for part, w, r in zip(rows.split(PART), weights.split(PART), residual.split(PART), strict=True):
@@ -65,7 +82,7 @@ def ridge_heads(configs: Sequence[HeadConfig], pairs: Pairs, rows: Tensor, class
 
 
 def _head(config: HeadConfig, slopes: Tensor, scale: Tensor, centre: Tensor, average: Tensor, pairs: Pairs) -> Head:
-    """slopes: (feature_dim, k) of centred, scaled features; the head takes plain ones."""
+    """Build a head for plain features from slopes, (feature_dim, k), for centred and scaled ones."""
     weight = (slopes / scale[:, None]).T
     bias = average - weight @ centre
     return Head.of(config, pairs.images.shape[1], [weight.to(pairs.images), bias.to(pairs.images)])

@@ -1,8 +1,8 @@
-"""Which configuration of a grid wins, and by how much: means and spread over folds, the one-standard-error rule.
+"""Choosing a configuration of a grid: mean and spread over folds, the one-standard-error rule, the leaderboard.
 
-The rule, `choose`: of all configurations whose mean score is within one standard error of the best one's, the smallest.
-The refit on all training rows takes the number of epochs at which the mean score over the folds is highest,
-`Entry.epochs`. Nothing here sees a test row.
+`choose` takes the smallest configuration whose mean score is within one standard error of the best. The refit on all
+training rows runs for `Entry.epochs`, the number of epochs at which the mean score over the folds is highest. No test
+row is used here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from scipy.stats import t
 
 from consistency.scale import Floats, Ints, confusion, merit
 from heads.config import HeadConfig
-from heads.model import Answer
+from heads.model import Decision
 
 MEASURED = ("merit", "qwk", "macro_f1", "accuracy")  # after every epoch; the leaderboard calls the merit "score"
 POWERS = (0.0, 0.5, 1.0, 1.5, 2.0)
@@ -23,9 +23,16 @@ POWERS = (0.0, 0.5, 1.0, 1.5, 2.0)
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """What one configuration reached on the validation rows of the folds.
+    """The results of one configuration on the validation rows of the folds.
 
-    curves: (n_folds, n_epochs) float64 by metric. A head that stopped early, or has not run, repeats its last value.
+    Attributes
+    ----------
+    config : HeadConfig
+        The configuration.
+    parameters : int
+        Trained numbers of a head.
+    curves : mapping of str to (n_folds, n_epochs) float64
+        Each metric after each epoch. After early stopping the last value is repeated.
     """
 
     config: HeadConfig
@@ -34,38 +41,55 @@ class Entry:
 
     @cached_property
     def epochs(self) -> int:
-        """The first number of epochs with the highest mean merit over the folds; the refit trains as long."""
+        """The smallest number of epochs with the highest mean merit over the folds; the refit runs as long."""
         return self.epochs_of(range(len(self.curves["merit"])))
 
     def epochs_of(self, folds: Sequence[int]) -> int:
-        """The first number of epochs with the highest mean merit over some of the folds."""
+        """Return the smallest number of epochs with the highest mean merit over some of the folds."""
         return int(np.argmax(self.curves["merit"][list(folds)].mean(axis=0))) + 1
 
     def epochs_without(self, fold: int, folds: int) -> int:
-        """How long the other folds of the same division would train: nothing that `fold` holds out had a say in it."""
+        """Return the number of epochs that the other folds of the same division choose.
+
+        The rows that `fold` holds out have no influence on it. `folds` is the number of folds in a division.
+        """
         start = fold // folds * folds
         return self.epochs_of([other for other in range(start, start + folds) if other != fold])
 
     def folds(self, metric: str = "merit") -> Floats:
-        """(n_folds,) after `epochs` epochs."""
+        """Return a metric on each fold, (n_folds,), after `epochs` epochs."""
         return self.curves[metric][:, self.epochs - 1]
 
     @property
     def mean(self) -> float:
+        """Mean merit over the folds."""
         return float(self.folds().mean())
 
     def spread(self, metric: str = "merit") -> float:
-        """Standard deviation over the folds, 0 of a single one."""
+        """Return the standard deviation of a metric over the folds; 0 for a single fold."""
         values = self.folds(metric)
         return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 
 def standard_error(differences: Floats, *, overlap: float = 0.0) -> float:
-    """Standard error of the mean of paired differences over folds, (n_folds,).
+    """Compute the standard error of a mean difference over folds.
 
-    The folds share most of their training rows. With overlap = test rows / training rows the variance counts with
-    1 / n_folds + overlap instead of 1 / n_folds: Nadeau & Bengio, Inference for the Generalization Error, Machine
-    Learning 52:239, 2003.
+    Parameters
+    ----------
+    differences : (n_folds,) float64
+        Paired differences.
+    overlap : float, default 0
+        Rows held out divided by training rows. Folds share most of their training rows; the corrected variance of the
+        mean is (1 / n_folds + overlap) times that of the differences, instead of 1 / n_folds times. 0 corrects nothing.
+
+    Returns
+    -------
+    float
+        The standard error; 0 for a single fold.
+
+    References
+    ----------
+    Nadeau & Bengio, Inference for the Generalization Error, Machine Learning 52:239, 2003.
     """
     if len(differences) < 2:
         return 0.0
@@ -73,24 +97,37 @@ def standard_error(differences: Floats, *, overlap: float = 0.0) -> float:
 
 
 def best_power(probabilities: Floats, labels: Ints) -> float:
-    """The first of POWERS (see `Answer.of`) whose answers have the highest merit. probabilities: (n, 5)."""
+    """Return the power (see `Decision.of`) whose decisions have the highest merit, the first of POWERS among equals.
+
+    Parameters
+    ----------
+    probabilities : (n, 5) float64
+        Probabilities of the classes, for rows that the head was not trained on.
+    labels : (n,) int64
+        Classes, 0 to 4.
+    """
 
     def reached(power: float) -> float:
-        return float(merit(confusion(labels, Answer.of(probabilities, power=power).predicted)))
+        return float(merit(confusion(labels, Decision.of(probabilities, power=power).predicted)))
 
     return max(POWERS, key=reached)
 
 
 def ranking(entries: Sequence[Entry]) -> list[int]:
-    """Indices of the entries, best mean score first."""
+    """Return the indices of the entries, the highest mean merit first."""
     return sorted(range(len(entries)), key=lambda index: (-entries[index].mean, index))
 
 
 def choose(entries: Sequence[Entry]) -> int:
-    """The smallest of the entries that are within one standard error of the leader, by their paired differences.
+    """Choose the smallest entry within one standard error of the leader, by paired differences over the folds.
 
-    Smallest by number of parameters, then by epochs, then by rank. The folds count as independent here: the corrected
-    error is about twice as large and gives away several points for the sake of a small head.
+    Entries are compared by number of parameters, then epochs, then rank. The folds count as independent here: the
+    corrected standard error is about twice as large and would give up several points for a smaller head.
+
+    Returns
+    -------
+    int
+        Index of the entry.
     """
     order = ranking(entries)
     leader = entries[order[0]].folds()
@@ -100,22 +137,35 @@ def choose(entries: Sequence[Entry]) -> int:
 
 
 def leaderboard(entries: Sequence[Entry], chosen: Sequence[int], folds: int) -> list[dict[str, Any]]:
-    """Rows of leaderboard.csv, one for every configuration that did not diverge, best mean score first.
+    """Make the rows of leaderboard.csv, one for each configuration that did not diverge, the highest mean score first.
 
-    entries: with `repeats * folds` folds each. chosen: indices of those that answer. The columns:
+    Parameters
+    ----------
+    entries : sequence of Entry
+        The configurations, with `repeats * folds` folds each.
+    chosen : sequence of int
+        Indices of those that make up the trained head.
+    folds : int
+        Folds in a division.
 
-    rank, chosen: place by score_mean; whether the run's head, or a member of its ensemble, has this configuration.
-    refit_epochs: the number of epochs with the highest mean score over the folds, the same for all of them; every
-    figure of the row is the one after so many, and the refit on all training rows takes as many.
-    parameters: trained numbers of the head.
-    score_*, qwk_*, macro_f1_*, accuracy_*: mean and standard deviation over the folds, on the rows held out. The score
-    is the mean of QWK and macro-F1.
-    behind_mean, behind_se, behind_low, behind_high: by how much the leader's score is higher on the same folds (the
-    paired difference), its standard error, corrected for the overlap of the folds, and the 95 % interval that
-    Student's t makes of it (Nadeau & Bengio, see `standard_error`). The leader is the best of many on these very
-    folds, so its lead is flattered.
-    features ... patience: the settings of `HeadConfig`; hidden is "linear", "64" or "128x64".
-    fold_1 ...: the score on every fold.
+    Returns
+    -------
+    list of dict
+        Rows with these columns:
+
+        - rank: place by score_mean.
+        - chosen: whether the run's head, or a member of its ensemble, has this configuration.
+        - refit_epochs: the number of epochs with the highest mean score over the folds. All figures of the row are
+          those after this number of epochs, and the refit on all training rows runs as long.
+        - parameters: trained numbers of the head.
+        - score_*, qwk_*, macro_f1_*, accuracy_*: mean and standard deviation over the folds, on the rows held out. The
+          score is the mean of QWK and macro-F1.
+        - behind_mean, behind_se, behind_low, behind_high: the paired difference by which the leader's score is higher
+          on the same folds, its standard error with the correction for overlapping folds (see `standard_error`), and
+          its 95 % interval by Student's t. The leader is the best of many on these same folds, so its lead is
+          overestimated.
+        - features ... patience: the settings of `HeadConfig`; hidden is "linear", "64" or "128x64".
+        - fold_1 ...: the score on each fold.
     """
     order = ranking(entries)
     leader = entries[order[0]].folds()

@@ -1,4 +1,4 @@
-"""Cosine similarity cut into classes by four thresholds: fixed, searched as published, or exact."""
+"""Cosine similarities cut into classes by four thresholds: fixed, found by the published search, or optimal."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,19 @@ SYSTEMS = tuple(f"similarity-{method}" for method in METHODS)
 
 @dataclass(frozen=True)
 class SimilarityModel:
-    """Thresholds, four ascending numbers, and the figure they reach on the rows they were fitted on."""
+    """Four thresholds, and the figure that they reach on their training rows.
+
+    Attributes
+    ----------
+    method : {"simple", "search", "exact"}
+        How the thresholds were found.
+    thresholds : tuple of four ascending floats
+        Where similarities are cut.
+    objective : {"macro-f1", "accuracy", "mae", "qwk"}
+        What `train_score` measures, and what "exact" optimised.
+    train_score : float
+        The objective on the training rows.
+    """
 
     method: Method
     thresholds: tuple[float, ...]
@@ -33,10 +45,11 @@ class SimilarityModel:
     train_score: float
 
     def predict(self, similarity: npt.ArrayLike) -> Ints:
-        """Class of each similarity, (n,) int64 in 0..4."""
+        """Return the class of each similarity, (n,) int64 from 0 to 4."""
         return apply_thresholds(similarity, self.thresholds)
 
     def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
         return {
             "method": self.method,
             "thresholds": list(self.thresholds),
@@ -46,6 +59,7 @@ class SimilarityModel:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SimilarityModel":
+        """Make a model from what `as_dict` returned."""
         return cls(
             method=values["method"],
             thresholds=tuple(values["thresholds"]),
@@ -55,10 +69,24 @@ class SimilarityModel:
 
 
 def fit(method: Method, similarity: npt.ArrayLike, labels: Ints, objective: Objective = "macro-f1") -> SimilarityModel:
-    """Fit on training rows. similarity: (n,) float, labels: (n,) int64, 0..4.
+    """Fit thresholds on training rows.
 
-    "simple" fits nothing, and "search" maximises macro-F1 whatever the objective (as published); the objective
-    then only says what `train_score` is.
+    Parameters
+    ----------
+    method : {"simple", "search", "exact"}
+        "simple" takes fixed thresholds. "search" maximises macro-F1 as published, whatever the objective.
+        "exact" finds the optimal thresholds for the objective.
+    similarity : (n,) float
+        Cosine similarities.
+    labels : (n,) int64
+        Classes, 0 to 4.
+    objective : {"macro-f1", "accuracy", "mae", "qwk"}
+        What "exact" optimises and `train_score` measures.
+
+    Raises
+    ------
+    InputError
+        If the method or the objective is unknown.
     """
     if objective not in OBJECTIVES:
         raise InputError(f"unknown objective {objective!r}: expected one of {', '.join(OBJECTIVES)}")

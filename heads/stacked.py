@@ -1,17 +1,17 @@
-"""The wide tensors of heads that train together, and their steps: nothing here loops over heads inside a step.
+"""Heads that train together as wide tensors; no step loops over heads.
 
-A stack is parts x heads: every part has rows and a seed of its own (a fold, say), and in it the same configurations,
-which have the same hidden widths. The heads of a part see the same batches, so their first layers are one wide product
-with the batch; later layers are one batched product, and torch's fused Adam updates slices of the wide tensors, one
-slice per group of neighbours that share rate and weight decay. Outputs and losses go by spans of heads that share a
-loss. Initial weights and dropout come from the seed and a head's own shape alone, so that company changes nothing
-but rounding.
+A stack is parts x heads. Each part has its own rows and seed (a fold, for example), and all parts have the same
+configurations, whose hidden widths are equal. The heads of a part see the same batches, so their first layers are one
+wide product with the batch, and later layers are one batched product. torch's fused Adam updates slices of the wide
+tensors, one for each group of neighbours that share learning rate and weight decay. Outputs and losses are computed for
+spans of heads that share a loss. Initial weights and dropout depend only on the seed and the shape of a head, so heads
+that train together differ from heads that train alone only by rounding.
 
-A step's cost is its arithmetic and its number of calls. On a GPU calls are all that counts, and a stack holds every
-part; on a CPU wide products do, and parts are put together only where their heads are few.
+The cost of a step is its arithmetic and its number of calls. On a GPU the calls dominate, and a stack has every part.
+On a CPU wide products dominate, and parts are combined only if they have few heads.
 
-Activations are (parts, heads, width, n), and the way back from the losses is written out: every product then reads and
-writes memory as it lies, and gradients stay where they were allocated.
+Activations are (parts, heads, width, n), and backpropagation is written out, so that each product reads and writes
+contiguous memory and gradients stay in place.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,16 +32,26 @@ from heads.losses import constant_bias, log_probabilities, loss_terms, output_bi
 from heads.model import Head
 from heads.pairs import Pairs
 
-ACTIVATIONS = 1 << 23  # at once when a stack only answers
+ACTIVATIONS = 1 << 23  # numbers at once when a stack is measured
 DROPOUT_LEVELS = 1 << 16
-ALIGNED = 16  # features are padded to a multiple of it: with rows of odd length gradients take twice as long
+ALIGNED = 16  # features are padded to a multiple of this: gradients of rows of odd length take twice as long
 
 Span = tuple[str, int, int]
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Training rows (n,) int64 on the pairs' device, their seed, and class weights (n_heads, 5) of its heads."""
+    """The training rows that some heads share.
+
+    Attributes
+    ----------
+    rows : (n,) int64
+        Training rows, on the device of the pairs.
+    seed : int
+        Random seed.
+    class_weights : (n_heads, 5) float64
+        Class weights of each head.
+    """
 
     rows: Tensor
     seed: int
@@ -50,18 +60,27 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """rows: (parts, n) int64. lengths: how many of them count in each part; the others only fill up."""
+    """Rows of a batch in each part.
+
+    Attributes
+    ----------
+    rows : (parts, n) int64
+        Rows of the pairs.
+    lengths : tuple of int
+        Number of rows in each part; the rest is padding.
+    """
 
     rows: Tensor
     lengths: tuple[int, ...]
 
     @classmethod
     def of(cls, parts: Sequence[Tensor]) -> "Batch":
-        """Each part's rows, filled up to the longest."""
+        """Stack the rows of the parts, padded to the longest."""
         lengths = tuple(map(len, parts))
         return cls(torch.stack([F.pad(rows, (0, max(lengths) - len(rows))) for rows in parts]), lengths)
 
     def split(self, size: int) -> "list[Batch]":
+        """Divide into batches of at most `size` rows."""
         starts = range(0, self.rows.shape[1], size)
         return [
             Batch(rows, tuple(min(max(length - start, 0), rows.shape[1]) for length in self.lengths))
@@ -69,7 +88,7 @@ class Batch:
         ]
 
     def counts(self) -> Tensor | None:
-        """(parts, 1, n) bool: which rows count; None where all do."""
+        """Return which rows are not padding, (parts, 1, n) bool; None if there is no padding."""
         n = self.rows.shape[1]
         if set(self.lengths) == {n}:
             return None
@@ -77,9 +96,16 @@ class Batch:
 
 
 class Stack:
-    """Heads in training. Neighbours with the same loss, rate and weight decay cost fewer calls: sort them so.
+    """Heads in training. Sorted by loss, learning rate and weight decay they need fewer calls.
 
-    configs: of the heads of every part, which number n_heads.
+    Parameters
+    ----------
+    configs : sequence of n_heads HeadConfig
+        Configurations of the heads of each part.
+    pairs : Pairs
+        The pairs.
+    parts : sequence of Part
+        Training rows, seed and class weights of each part.
     """
 
     def __init__(self, configs: Sequence[HeadConfig], pairs: Pairs, parts: Sequence[Part]) -> None:
@@ -109,7 +135,7 @@ class Stack:
         return len(self.configs)
 
     def epoch(self, batches: Sequence[Batch], rates: Sequence[float]) -> Floats:
-        """One step per batch, under each head's rate; the heads' mean losses, (parts, n_heads)."""
+        """Take a step for each batch, with a learning rate for each head; return mean losses, (parts, n_heads)."""
         updates = self._updates(rates)
         losses = []
         for batch in batches:
@@ -120,7 +146,7 @@ class Stack:
         return torch.stack(losses).double().mean(0).cpu().numpy()
 
     def measure(self, held: Batch) -> dict[str, Floats]:
-        """Loss and `agreement` of every head on the rows held out, (parts, n_heads) each."""
+        """Compute loss and `agreement` of each head on the rows held out, (parts, n_heads) each."""
         of_heads = len(self) * max([*self.configs[0].hidden, CLASSES])
         widest = len(self.class_weights) * max(of_heads, feature_dim(self.kind, self.embed_dim))
         totals, masses = [], []
@@ -143,8 +169,7 @@ class Stack:
         return {"val_loss": losses.double().cpu().numpy(), **figures}
 
     def heads(self, wanted: Sequence[tuple[int, int]]) -> list[Head]:
-        """Copies of some heads, by (part, place), which take plain features: standardisation is folded into their first
-        layer."""
+        """Copy some heads, given as (part, place), with the standardisation folded into their first layer."""
         found: dict[int, list[Tensor]] = {number: [] for number in range(len(wanted))}
         for tensor, (p, start, end) in zip(self.parameters, self._layout(), strict=True):
             own = [number for number, (_, place) in enumerate(wanted) if start <= place < end]
@@ -156,18 +181,20 @@ class Stack:
                 values = values[..., : feature_dim(self.kind, self.embed_dim)]
                 if self.moments is not None:
                     values = values / self.moments[1][list(parts)]
-            values = values.cpu()  # all at once: a GPU is slow to answer, not to copy
+            values = values.cpu()  # all at once: a GPU has high latency, not low throughput
             for number, value in zip(own, values, strict=True):
                 found[number].append(value)
         if self.moments is not None:
             means = self.moments[0].cpu()
             for (part, _), own_parameters in zip(wanted, found.values(), strict=True):
                 shift = own_parameters[0] @ means[part, 0]
-                own_parameters[1][: len(shift)] -= shift  # cumulative-link's others are steps, and stay
+                own_parameters[1][: len(shift)] -= (
+                    shift  # the further ones of cumulative-link are steps and do not shift
+                )
         return [Head.of(self.configs[place], self.embed_dim, found[n]) for n, (_, place) in enumerate(wanted)]
 
     def keep(self, places: Sequence[int]) -> None:
-        """Drop all heads but these, ascending, from every part."""
+        """Drop all heads except these, in ascending order, from every part."""
         local = [
             torch.tensor([h - start for h in places if start <= h < end], device=self.class_weights.device)
             for _, start, end in self._layout()
@@ -179,7 +206,7 @@ class Stack:
         self.spans = _spans(self.configs)
 
     def _first_parameters(self, parts: Sequence[Part]) -> list[Tensor]:
-        """The wide tensors, (parts, heads, ...) each, as `Head` draws the heads of each part's seed."""
+        """Return the wide tensors, (parts, heads, ...) each, as `Head` draws them from each part's seed."""
         drawn = {}
         for seed in {part.seed for part in parts}:
             for config in {config.loss: config for config in self.configs}.values():
@@ -192,27 +219,30 @@ class Stack:
         ]
 
     def _layout(self) -> list[tuple[int, int, int]]:
-        """(parameter of a head, first and last + 1 head) of every wide tensor: hidden layers whole, outputs by loss."""
+        """Return, for each wide tensor, its number among the parameters of a head, and its first and last + 1 head.
+
+        Hidden layers have one tensor for all heads, outputs one for each span of heads with the same loss.
+        """
         hidden = 2 * self.depth
         whole = [(p, 0, len(self)) for p in range(hidden)]
         return whole + [(p, start, end) for _, start, end in self.spans for p in (hidden, hidden + 1)]
 
     def _outputs(self) -> Iterator[tuple[Span, Tensor, Tensor, Tensor, Tensor]]:
-        """Every span with its last layer's weight and bias and the gradients of the two."""
+        """Yield each span with the weight and bias of its last layer and their gradients."""
         first = 2 * self.depth
         tensors = (self.parameters[first::2], self.parameters[first + 1 :: 2])
         gradients = (self.gradients[first::2], self.gradients[first + 1 :: 2])
         return zip(self.spans, *tensors, *gradients, strict=True)
 
     def _inputs(self, rows: Tensor) -> Tensor:
-        """What the first layer reads, (parts, feature_dim + padding, n), of rows (parts, n)."""
+        """Return the inputs of the first layer, (parts, feature_dim + padding, n), for rows (parts, n)."""
         x = self.pairs.features(self.kind, rows.flatten()).unflatten(0, rows.shape)
         if self.moments is not None:
             x = (x - self.moments[0]) / self.moments[1]
         return (F.pad(x, (0, self.padding)) if self.padding else x).mT
 
     def _activations(self, x: Tensor, masks: Sequence[Tensor] = ()) -> list[Tensor]:
-        """x and what every hidden layer makes of it, (parts, n_heads, width, n)."""
+        """Return x and the output of each hidden layer, (parts, n_heads, width, n)."""
         activations = [x]
         for layer in range(self.depth):
             weight, bias = self.parameters[2 * layer : 2 * layer + 2]
@@ -221,7 +251,7 @@ class Stack:
         return activations
 
     def _differentiate(self, batch: Batch) -> Tensor:
-        """The heads' losses on a batch, (parts, n_heads), and into `self.gradients` their derivatives."""
+        """Return the losses on a batch, (parts, n_heads), and write their derivatives into `self.gradients`."""
         labels, counts = self.pairs.labels[batch.rows][:, None], batch.counts()
         dropout = any(config.dropout for config in self.configs)
         masks = [self._dropout_factors(layer, batch) for layer in range(self.depth if dropout else 0)]
@@ -241,7 +271,7 @@ class Stack:
         for layer in reversed(range(self.depth)):
             if masks:
                 slopes.mul_(masks[layer])
-            slopes = torch.ops.aten.threshold_backward(slopes, activations[layer + 1], 0)  # the way back through ReLU
+            slopes = torch.ops.aten.threshold_backward(slopes, activations[layer + 1], 0)  # derivative of ReLU
             _weight_gradient(slopes, activations[layer], out=self.gradients[2 * layer])
             torch.sum(slopes, -1, out=self.gradients[2 * layer + 1])
             if layer:
@@ -249,8 +279,10 @@ class Stack:
         return torch.cat(losses, dim=1)
 
     def _dropout_factors(self, layer: int, batch: Batch) -> Tensor:
-        """0 or 1 / (1 - dropout), (parts, n_heads or 1, width, n): all heads of a part judge the same draws, each by
-        its own rate."""
+        """Return 0 or 1 / (1 - dropout), (parts, n_heads or 1, width, n).
+
+        All heads of a part share the draws and compare them with their own rate.
+        """
         width, n = self.configs[0].hidden[layer], batch.rows.shape[1]
         draws = np.zeros((len(batch.lengths), 1, width, n), np.uint16)
         for own, generator, length in zip(draws, self.dropout[layer], batch.lengths, strict=True):
@@ -262,7 +294,7 @@ class Stack:
         return masks if len(rates) == 1 else masks[:, [rates.index(config.dropout) for config in self.configs]]
 
     def _updates(self, rates: Sequence[float]) -> list[Any]:
-        """One call per group of neighbours with the same update: from the gradients, in place."""
+        """Return a function for each group of neighbours with the same update, which applies the gradients in place."""
         kinds = [(c.loss, c.optimizer, rate, c.weight_decay) for c, rate in zip(self.configs, rates, strict=True)]
         updates, start = [], 0
         for (_, optimizer, lr, decay), group in groupby(kinds):
@@ -307,7 +339,10 @@ class Stack:
 
 
 def agreement(confusions: Ints) -> dict[str, Floats]:
-    """Merit, QWK, macro-F1 and accuracy, (...) each, of confusion counts (..., 5, 5); QWK is NaN where undefined."""
+    """Compute merit, QWK, macro-F1 and accuracy, (...) each, from confusion counts (..., 5, 5).
+
+    QWK is NaN where it is undefined.
+    """
     return {
         "merit": merit(confusions),
         "qwk": qwk(confusions),
@@ -317,7 +352,7 @@ def agreement(confusions: Ints) -> dict[str, Floats]:
 
 
 def _spans(configs: Sequence[HeadConfig]) -> list[Span]:
-    """(loss, first head, last + 1) of every run of heads with the same loss."""
+    """Return (loss, first head, last + 1) for each run of heads with the same loss."""
     spans, start = [], 0
     for name, group in groupby(config.loss for config in configs):
         end = start + len(list(group))
@@ -327,13 +362,15 @@ def _spans(configs: Sequence[HeadConfig]) -> list[Span]:
 
 
 def _of(activations: Tensor, start: int, end: int) -> Tensor:
-    """Those of some heads; features, (parts, feature_dim, n), are the same for all heads of a part."""
+    """Return the activations of some heads; features, (parts, feature_dim, n), are shared by all heads of a part."""
     return activations if activations.dim() == 3 else activations[:, start:end]
 
 
 def _product(weight: Tensor, x: Tensor) -> Tensor:
-    """(parts, heads, outputs, n) from weight (parts, heads, outputs, inputs) and x, which is (parts, inputs, n) where a
-    part's heads share it, else (parts, heads, inputs, n)."""
+    """Multiply weight (parts, heads, outputs, inputs) by x to (parts, heads, outputs, n).
+
+    x is (parts, inputs, n) if the heads of a part share it, else (parts, heads, inputs, n).
+    """
     if x.dim() == 4:
         return _multiply(weight, x, out=weight.new_empty(*weight.shape[:3], x.shape[-1]))
     wide = weight.flatten(1, 2)
@@ -341,7 +378,7 @@ def _product(weight: Tensor, x: Tensor) -> Tensor:
 
 
 def _weight_gradient(outer: Tensor, x: Tensor, *, out: Tensor) -> None:
-    """Of `_product`. outer: (parts, heads, outputs, n), the derivative by the product."""
+    """Compute the gradient of the weight in `_product` from that of the product, (parts, heads, outputs, n)."""
     if x.dim() == 4:
         _multiply(outer, x.mT, out=out)
     elif len(x) == 1:
@@ -351,7 +388,7 @@ def _weight_gradient(outer: Tensor, x: Tensor, *, out: Tensor) -> None:
 
 
 def _multiply(a: Tensor, b: Tensor, *, out: Tensor) -> Tensor:
-    """The matrix product of every head of every part, into `out`, which may be a slice of the heads."""
+    """Multiply the matrices of every head of every part into `out`, which may be a slice of the heads."""
     if len(a) == 1:
         torch.bmm(a[0], b[0], out=out[0])
     else:

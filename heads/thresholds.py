@@ -1,4 +1,4 @@
-"""Four thresholds cut one number per pair into five classes: applied, searched as published, and found exactly."""
+"""Thresholds that cut one number per pair into five classes: applying them, the published search, the optimum."""
 
 from itertools import combinations, islice
 from typing import Literal
@@ -13,19 +13,19 @@ Objective = Literal["macro-f1", "accuracy", "mae", "qwk"]
 OBJECTIVES: tuple[Objective, ...] = ("macro-f1", "accuracy", "mae", "qwk")
 SIMPLE = (0.2, 0.4, 0.6, 0.8)
 
-# The macro-F1 programme is quadratic in the number of distinct values: beyond the limit it looks at as many
-# quantiles as there are bins only. The other objectives are linear and always exact.
+# The dynamic programme for macro-F1 is quadratic in the number of distinct values. Beyond EXACT_LIMIT of them it only
+# considers BINS quantiles. The other objectives take linear time and are always exact.
 EXACT_LIMIT = 20_000
 BINS = 4096
 
 
 def apply_thresholds(values: npt.ArrayLike, thresholds: npt.ArrayLike) -> Ints:
-    """Class of each value, (n,) int64 in 0..4: the number of thresholds <= the value. thresholds: ascending."""
+    """Return the class of each value, (n,) int64 from 0 to 4: the number of ascending thresholds that it reaches."""
     return np.searchsorted(np.asarray(thresholds), np.asarray(values), side="right").astype(np.int64)
 
 
 def score(objective: Objective, labels: Ints, predicted: Ints) -> float:
-    """The figure the objective is about (for "mae" lower is better)."""
+    """Compute an objective from classes 0 to 4, (n,) int64 each; "mae" is better when lower, the others when higher."""
     counts = confusion(labels, predicted)
     if objective == "macro-f1":
         return float(macro_f1(counts))
@@ -37,12 +37,22 @@ def score(objective: Objective, labels: Ints, predicted: Ints) -> float:
 
 
 def published_search(values: npt.ArrayLike, labels: Ints) -> Floats:
-    """The published threshold search, (4,): random candidates, the first with the highest macro-F1.
+    """Search for thresholds as published: among random candidates, the first ones with the highest macro-F1.
 
-    The candidates are 100 sorted draws of U(0.05, 0.95) under seed 42, and of their combinations only the first
-    5,000 in lexicographic order are tried. Counts below every candidate replace 5,000 passes over the rows.
+    The candidates are 100 sorted draws from U(0.05, 0.95) under seed 42. Of their combinations only the first 5,000 in
+    lexicographic order are tried. Counting the rows below each candidate avoids 5,000 passes over the rows.
 
-    values: (n,) float. labels: (n,) int64, 0..4.
+    Parameters
+    ----------
+    values : (n,) float
+        One number per pair.
+    labels : (n,) int64
+        Classes, 0 to 4.
+
+    Returns
+    -------
+    (4,) float64
+        Ascending thresholds.
     """
     candidates = np.sort(np.random.RandomState(42).uniform(0.05, 0.95, 100))
     tried = np.array(list(islice(combinations(range(100), 4), 5000)))
@@ -62,16 +72,35 @@ def published_search(values: npt.ArrayLike, labels: Ints) -> Floats:
 
 
 def exact_thresholds(values: npt.ArrayLike, labels: Ints, objective: Objective = "macro-f1") -> Floats:
-    """The thresholds, (4,) ascending, that no others beat on these rows.
+    """Find the optimal thresholds on these rows.
 
-    A dynamic programme over the sorted distinct values: the classes take intervals in turn, and every objective
-    is a sum over the intervals. Quadratic weighted kappa is the quotient of two such sums (the true counts are
-    fixed, so chance disagreement is a sum over rows too) and is reached by Dinkelbach's iteration
-    (Management Science 13:492, 1967). A threshold lies midway between neighbouring values; one that no value
-    reaches, or every value does, lies 1 beyond the last.
+    A dynamic programme runs over the sorted distinct values: each class takes an interval of them in turn, and each
+    objective is a sum over the intervals. Quadratic weighted kappa is a ratio of two such sums, because the true counts
+    are fixed and chance disagreement is a sum over rows too; Dinkelbach's iteration maximises it. A threshold lies
+    midway between neighbouring values, or 1 beyond the last value if all values are on one side of it.
 
-    values: (n,) float. labels: (n,) int64, 0..4. Macro-F1 over more than 20,000 distinct values looks at 4,096
-    quantiles only.
+    Parameters
+    ----------
+    values : (n,) float
+        One number per pair.
+    labels : (n,) int64
+        Classes, 0 to 4.
+    objective : {"macro-f1", "accuracy", "mae", "qwk"}
+        What to optimise. Macro-F1 over more than 20,000 distinct values considers only 4,096 quantiles of them.
+
+    Returns
+    -------
+    (4,) float64
+        Ascending thresholds.
+
+    Raises
+    ------
+    ValueError
+        If the values are not finite or do not match the labels.
+
+    References
+    ----------
+    Dinkelbach, On Nonlinear Fractional Programming, Management Science 13:492, 1967.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.shape != labels.shape or len(values) == 0 or not np.isfinite(values).all():
@@ -93,7 +122,7 @@ def exact_thresholds(values: npt.ArrayLike, labels: Ints, objective: Objective =
 
 
 def _best_sum(gains: npt.NDArray[np.int64] | Floats) -> Ints:
-    """Cuts (4,) with the greatest total, where gains[j, k] is that of the first j groups all in class k."""
+    """Return the cuts, (4,), with the greatest total; gains[j, k] is the gain of the first j groups, all in class k."""
     best = gains[:, 0]
     chosen = []
     for k in range(1, CLASSES):
@@ -106,7 +135,7 @@ def _best_sum(gains: npt.NDArray[np.int64] | Floats) -> Ints:
 
 
 def _trace_back(chosen: list[Ints]) -> Ints:
-    """chosen[k][j]: where class k starts when it ends before group j. The last class ends at the end."""
+    """Return the cuts; chosen[k][j] is the start of class k if it ends before group j."""
     cuts, end = [], len(chosen[0]) - 1
     for start in reversed(chosen):
         end = int(start[end])
@@ -135,8 +164,8 @@ def _best_macro_f1(below: Ints) -> Ints:
         quantiles = np.linspace(0, below[-1].sum(), BINS + 1)
         kept = np.unique(np.searchsorted(below.sum(axis=1), quantiles))
         return kept[_best_macro_f1(below[kept])]
-    # A class absent from the labels counts only if it is predicted: it takes part in the mean (with 0) or its
-    # interval is empty. Every choice of such classes is one programme with a fixed divisor.
+    # A class without labels counts, with an F1 of 0, only if it is predicted. Each choice of which of these classes
+    # are predicted gives one programme with a fixed divisor.
     absent = np.flatnonzero(below[-1] == 0).tolist()
     present = CLASSES - len(absent)
     best, best_cuts = -1.0, np.zeros(CLASSES - 1, dtype=np.int64)
@@ -148,7 +177,7 @@ def _best_macro_f1(below: Ints) -> Ints:
 
 
 def _best_f1_total(below: Ints, *, empty: set[int]) -> tuple[float, Ints]:
-    """The greatest sum of the classes' F1 and its cuts; the classes in `empty` take no interval."""
+    """Return the greatest sum of the F1 of all classes, and its cuts; classes in `empty` take no interval."""
     truth, rows = below[-1], below.sum(axis=1)
     ends = np.arange(len(below))
     best = np.where(ends == 0, 0.0, -np.inf)  # before any class nothing may be taken
@@ -159,7 +188,7 @@ def _best_f1_total(below: Ints, *, empty: set[int]) -> tuple[float, Ints]:
             continue
         hits, fixed = 2.0 * below[:, k], truth[k] - rows
         following, start = np.empty(len(below)), np.empty(len(below), dtype=np.int64)
-        # Class 0 starts at 0, and only the end of the last class's interval at the end of the rows is asked for.
+        # Class 0 starts at the first row, and the last class ends at the last one.
         starts = slice(0, 1) if k == 0 else slice(None)
         for j in ends if k < CLASSES - 1 else ends[-1:]:
             span = slice(0, min(j + 1, starts.stop or j + 1))

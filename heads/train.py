@@ -1,4 +1,4 @@
-"""Trains heads: one, or any number that are put together into stacks and come out as if each had trained alone."""
+"""Training heads: one, or any number at once in stacks, with the same results as if each was trained alone."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -21,9 +21,9 @@ from heads.pairs import Pairs
 from heads.ridge import ridge_heads
 from heads.stacked import Batch, Part, Stack, agreement
 
-# Of one stack, by kind of device: bounds memory, and on a processor stays near its caches.
+# Parameters of one stack, by kind of device. This bounds memory and, on a CPU, keeps a stack near the caches.
 STACK_PARAMETERS = {"cpu": 9 << 18, "cuda": 1 << 27}
-# Parts in one stack. On a processor more of them save calls, but leave fewer stacks for its threads.
+# Parts in one stack. On a CPU, more parts mean fewer calls but also fewer stacks to share among threads.
 STACK_PARTS = {"cpu": 3, "cuda": 1 << 10}
 
 Epoch = dict[str, float]
@@ -32,9 +32,20 @@ History = list[Epoch]
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One head to train on `rows` of the pairs, watched on `validation` rows if there are any.
+    """One head to train.
 
-    stop: end after so many epochs of the configured schedule.
+    Attributes
+    ----------
+    config : HeadConfig
+        Its configuration.
+    rows : (n,) int64
+        Training rows of the pairs.
+    seed : int
+        Random seed.
+    validation : (n_val,) int64 or None
+        Rows on which the head is measured after each epoch.
+    stop : int or None
+        End after this number of epochs of the configured schedule.
     """
 
     config: HeadConfig
@@ -45,16 +56,24 @@ class Job:
 
     @property
     def epochs(self) -> int:
+        """Largest number of epochs."""
         return min(self.config.epochs, self.stop or self.config.epochs)
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
-    """What became of a job.
+class Trained:
+    """The result of a job.
 
-    head: with the weights of the last epoch, or of the best one where that was asked for. history: for every epoch
-    its number, lr, train_loss and, with validation rows, val_loss and, on them, `heads.select.MEASURED`.
-    best_epoch: the first with the highest merit. diverged: a loss or a weight was no finite number.
+    Attributes
+    ----------
+    head : Head
+        The head with the weights of the last epoch, or of the best one if that was requested.
+    history : list of dict
+        For each epoch its number, lr and train_loss; with validation rows also val_loss and `heads.select.MEASURED`.
+    best_epoch : int or None
+        The first epoch with the highest merit on the validation rows.
+    diverged : bool
+        Whether a loss or a weight was infinite or not a number.
     """
 
     head: Head
@@ -74,11 +93,39 @@ def train_head(
     fingerprint: str | None = None,
     device: str = "cpu",
 ) -> tuple[TrainedHead, History]:
-    """Train one head; with validation rows and patience it keeps the weights of its best epoch.
+    """Train one head. With validation rows and patience it keeps the weights of its best epoch.
 
-    labels: (n,) int64, 0..4. validation: over the same two tables as `embeddings`. class_weights_from: labels that
-    balanced class weights count, instead of the training rows' own (the published recipe counts all rows).
-    The second result is the head's history, one entry per epoch.
+    Parameters
+    ----------
+    config : HeadConfig
+        Its configuration.
+    embeddings : PairEmbeddings
+        The n training pairs.
+    labels : (n,) int64
+        Classes, 0 to 4.
+    seed : int
+        Random seed.
+    validation : (PairEmbeddings, (n_val,) int64), optional
+        Pairs over the same two tables as `embeddings`, and their classes.
+    class_weights_from : (m,) int64, optional
+        Classes from which balanced class weights are computed, by default `labels`. The published recipe takes those
+        of all rows.
+    fingerprint : str, optional
+        Fingerprint of the embeddings, for the trained head.
+    device : str
+        Where to train.
+
+    Returns
+    -------
+    trained : TrainedHead
+        The head.
+    history : list of dict
+        One entry per epoch: see `Trained`.
+
+    Raises
+    ------
+    DivergenceError
+        If the loss becomes infinite or not a number.
     """
     rows = np.arange(len(embeddings))
     watched = None
@@ -94,7 +141,7 @@ def train_head(
     )
     if outcome.diverged:
         raise DivergenceError(
-            f"the head's loss is no finite number in epoch {len(outcome.history)}: try a lower lr than {config.lr}"
+            f"the head's loss is not finite in epoch {len(outcome.history)}: try a learning rate below {config.lr}"
         )
     trained = TrainedHead(config, outcome.head, embeddings.dim, seed, fingerprint=fingerprint)
     return trained, outcome.history
@@ -124,13 +171,31 @@ def train_heads(
     keep_best: bool = False,
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
-) -> list[Outcome]:
-    """Train every job's head, stack by stack; the outcomes have the jobs' order.
+) -> list[Trained]:
+    """Train the head of each job, stack by stack.
 
-    labels: (n_pairs,) int64, 0..4, of all rows that jobs name.
+    Parameters
+    ----------
+    jobs : sequence of Job
+        The heads to train.
+    embeddings : PairEmbeddings
+        The n pairs whose rows the jobs name.
+    labels : (n,) int64
+        Classes, 0 to 4.
+    class_weights_from : (m,) int64, optional
+        Classes from which balanced class weights are computed, by default those of the training rows of each job.
+    keep_best : bool, default False
+        Whether to keep the weights of the best epoch on the validation rows instead of the last.
+    dtype, device
+        Precision of the training, and where it runs.
+
+    Returns
+    -------
+    list of Trained
+        In the order of the jobs.
     """
     pairs = Pairs.of(embeddings, labels, dtype=dtype, device=device)
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, Trained] = {}
     together = stacks(jobs, embeddings.dim, device=device)
     for numbers, trained in train_stacks(
         together, jobs, pairs, class_weights_from=class_weights_from, keep_best=keep_best
@@ -146,15 +211,15 @@ def train_stacks(
     *,
     class_weights_from: Ints | None = None,
     keep_best: bool = False,
-) -> Iterator[tuple[list[int], list[Outcome]]]:
-    """Train stacks of jobs, as `stacks` numbers them; each with its outcomes, in order.
+) -> Iterator[tuple[list[int], list[Trained]]]:
+    """Train stacks of jobs and yield, for each stack in order, the numbers of its jobs and their results.
 
-    On a CPU each of torch's threads works on a stack of its own. That is faster than several threads at one small
-    product, and the results don't depend on their number.
+    On a CPU each of torch's threads trains its own stack. That is faster than several threads sharing a small product,
+    and the results do not depend on the number of threads.
     """
     threads = torch.get_num_threads()
 
-    def train(numbers: list[int]) -> list[Outcome]:
+    def train(numbers: list[int]) -> list[Trained]:
         return train_stack(
             [jobs[number] for number in numbers], pairs, class_weights_from=class_weights_from, keep_best=keep_best
         )
@@ -169,10 +234,11 @@ def train_stacks(
 
 
 def stacks(jobs: Sequence[Job], embed_dim: int, *, device: str = "cpu") -> list[list[int]]:
-    """Numbers of the jobs that train together, stack by stack: same shape and batch size, neighbours alike.
+    """Divide jobs into stacks that train together: the numbers of the jobs in each stack.
 
-    Jobs of one part see the same batches: they have the same seed and share their arrays of rows. Parts that have the
-    same configurations and as many batches an epoch are put together, as far as the stack's size allows.
+    Heads of a stack have the same shape and batch size, and neighbours have similar updates. Jobs of one part have the
+    same seed and share their arrays of rows, so they see the same batches. Parts with the same configurations and the
+    same number of batches in an epoch are combined as far as the size of a stack allows.
     """
     parts: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for number, job in enumerate(jobs):
@@ -210,14 +276,14 @@ def _part(job: Job) -> tuple[int, int, int]:
 
 
 def rate(config: HeadConfig, epoch: int) -> float:
-    """Learning rate of an epoch, counted from 0."""
+    """Return the learning rate of an epoch, counted from 0."""
     return config.lr * rate_share(config.schedule, epoch, epoch / config.epochs)
 
 
 def train_stack(
     jobs: Sequence[Job], pairs: Pairs, *, class_weights_from: Ints | None = None, keep_best: bool = False
-) -> list[Outcome]:
-    """Train jobs that one stack can hold (see `stacks`), part by part; the outcomes have their order."""
+) -> list[Trained]:
+    """Train jobs that fit into one stack (see `stacks`), ordered by part; the results are in the same order."""
     shared = [list(group) for _, group in groupby(jobs, _part)]
     parts = []
     for of_part in shared:
@@ -236,8 +302,8 @@ def train_stack(
 
 def _solve(
     jobs: Sequence[Job], pairs: Pairs, rows: Tensor, validation: Tensor | None, class_weights: Tensor
-) -> list[Outcome]:
-    """Ridge heads: one epoch, and the best."""
+) -> list[Trained]:
+    """Solve ridge heads, which have a single epoch."""
     outcomes = []
     configs = [job.config for job in jobs]
     for config, head in zip(configs, ridge_heads(configs, pairs, rows, class_weights), strict=True):
@@ -253,12 +319,12 @@ def _solve(
                 predicted = log_probabilities(config.loss, outputs).argmax(-1)
                 figures = agreement(confusion(labels.numpy(), predicted.numpy()))
                 measured |= {key: float(value) for key, value in figures.items()}
-        outcomes.append(Outcome(head, [measured], best_epoch=None if validation is None else 1))
+        outcomes.append(Trained(head, [measured], best_epoch=None if validation is None else 1))
     return outcomes
 
 
 class _Run:
-    """What one job of a stack has come to."""
+    """The state of one job of a stack."""
 
     def __init__(self, job: Job, part: int) -> None:
         self.job, self.part = job, part
@@ -267,15 +333,18 @@ class _Run:
         self.head: Head | None = None
         self.diverged = self.finished = False
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> Trained:
         assert self.head is not None
-        return Outcome(self.head, self.history, self.best_epoch or None, self.diverged)
+        return Trained(self.head, self.history, self.best_epoch or None, self.diverged)
 
 
 def _descend(
     shared: Sequence[Sequence[Job]], stack: Stack, parts: Sequence[Part], held: Batch | None, *, keep_best: bool
-) -> list[Outcome]:
-    """shared: the jobs of each part, of the same configurations. Heads go as soon as they have ended in all parts."""
+) -> list[Trained]:
+    """Train by gradient descent the jobs of each part, `shared`, which have the same configurations.
+
+    Heads leave the stack when they are finished in all parts.
+    """
     runs = [[_Run(job, number) for job in jobs] for number, jobs in enumerate(shared)]
     orders = [np.random.default_rng([part.seed, 1]) for part in parts]
     training = list(range(len(stack)))
@@ -291,10 +360,10 @@ def _descend(
         figures = {"train_loss": stack.epoch(Batch.of(shuffled).split(stack.configs[0].batch_size), rates)}
         if held is not None:
             figures |= stack.measure(held)
-        ready: list[tuple[_Run, int]] = []  # and its place: heads to be copied now
+        ready: list[tuple[_Run, int]] = []  # heads to copy now, with their places
         for place, number in enumerate(training):
             for run in (runs[part][number] for part in range(len(parts))):
-                if run.finished:  # the same configuration goes on in another part
+                if run.finished:  # the same configuration is still training in another part
                     continue
                 measured = {"epoch": epoch, "lr": rates[place]}
                 measured |= {name: float(values[run.part, place]) for name, values in figures.items()}

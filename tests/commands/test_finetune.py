@@ -81,7 +81,7 @@ def test_the_head_that_a_grid_chose(run: Run, small_demo: Path, folder: Path) ->
     assert float(first["qwk"]) > 0.1  # and it knows something
     ran = run(*words[:-1], folder, "--out", folder / "none")
     assert ran.code == 2
-    assert "holds no trained head" in ran.stderr
+    assert "has no trained head" in ran.stderr
     assert not (folder / "none").exists()
 
 

@@ -157,7 +157,7 @@ def test_whose_weights_a_file_holds_must_be_said(run: Run, small_demo: Path, tmp
     rest = [*data_options(small_demo, tmp_path), "-o", tmp_path / "x.csv"]
     for model, backbone, said in [
         (tmp_path / "part.pth", [], "name the backbone with --backbone"),
-        (tmp_path / "part.pth", ["--backbone", "tiny"], "is no published classifier (0.weight"),
+        (tmp_path / "part.pth", ["--backbone", "tiny"], "is not a published classifier: expected the tensors 0.weight"),
         (tmp_path / "none.pth", ["--backbone", "tiny"], "does not exist"),
         (tmp_path, ["--backbone", "tiny"], "leave --backbone out"),
     ]:

@@ -157,7 +157,7 @@ def empty() -> PairEmbeddings:
         ({}, np.ones((4, 3)), [1, 2, 3, 4], "the array has 3 columns, expected an even number"),
         ({}, np.ones((4, 2)), [0, 1, 2, 7], "y holds 0, 7, expected whole scores from 1 to 5"),
         ({}, make_pairs(n=10)[0], [1, 2, 3], "there are 10 pairs and 3 scores"),
-        ({}, empty(), [], "there is no pair to train on"),
+        ({}, empty(), [], "there are no pairs to train on"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_one_line(settings: dict[str, Any], X: Any, y: Any, said: str) -> None:

@@ -91,7 +91,7 @@ def test_a_run_folder_keeps_it(vectors: np.ndarray, tmp_path: Path) -> None:
         load_familiarity(tmp_path)
     path.write_bytes(b"{}")
     (tmp_path / "familiarity.safetensors.sha256").write_text(f"{hashlib.sha256(b'{}').hexdigest()}  x\n")
-    with pytest.raises(InputError, match="holds no familiarity this version can read"):
+    with pytest.raises(InputError, match="is not a record of training hashtags that this version can read"):
         load_familiarity(tmp_path)
 
 

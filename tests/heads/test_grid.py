@@ -100,8 +100,8 @@ def test_the_winner_has_learned_and_its_temperature_does_not_hurt():
     assert log_loss(labels[test], answer.probabilities) < log_loss(labels[test], plain) + 0.02
 
 
-def test_rows_that_calibrate_have_stopped_nothing(data, result):
-    """Temperature and power, fitted anew on heads that trained as long as the other folds of their division say."""
+def test_rows_that_calibrate_stop_nothing_early(data, result):
+    """Fit temperature and power again, with heads trained for the epochs that the other folds choose."""
     embeddings, labels, groups = data
     winner = result.entries[result.chosen]
     merits = (winner.curves["qwk"] + winner.curves["macro_f1"]) / 2
@@ -120,7 +120,7 @@ def test_rows_that_calibrate_have_stopped_nothing(data, result):
     outputs, truth = torch.cat(outputs), np.concatenate(truth)
     fitted = replace(result.trained, temperature=1.0).calibrated(outputs, truth)
     assert result.trained.temperature == pytest.approx(fitted.temperature, rel=1e-3)
-    assert result.trained.power == best_power(fitted.answer(outputs).probabilities, truth)
+    assert result.trained.power == best_power(fitted.decide(outputs).probabilities, truth)
 
 
 def test_the_folds_of_two_seeds_share_no_division(data):
@@ -133,7 +133,7 @@ def test_the_folds_of_two_seeds_share_no_division(data):
     assert len(set(divisions)) == 20
 
 
-def test_a_regression_gets_exact_cut_points(data):
+def test_a_regression_gets_exact_thresholds(data):
     regression = HeadConfig(loss="regression", hidden=(8,), epochs=5, lr=1e-2)
     trained = run_grid([regression], *data, repeats=1).trained
     assert trained.thresholds is not None
@@ -213,16 +213,16 @@ def test_the_record_of_another_grid_is_refused(data, tmp_path):
     state = tmp_path / "state.jsonl"
     embeddings, labels, groups = data
     run_grid(SMALL[:1], embeddings, labels, groups, repeats=1, state=state)
-    with pytest.raises(InputError, match="records another grid or other data: resume it with the same"):
+    with pytest.raises(InputError, match="belongs to another grid or to other data: resume it with the same"):
         run_grid(SMALL[:2], embeddings, labels, groups, repeats=1, state=state)
-    with pytest.raises(InputError, match="records another grid or other data"):
+    with pytest.raises(InputError, match="belongs to another grid or to other data"):
         run_grid(SMALL[:1], embeddings, labels[::-1].copy(), groups, repeats=1, state=state)
     state.write_text("a poem\n")
-    with pytest.raises(InputError, match="is no record of a grid"):
+    with pytest.raises(InputError, match="is not a record of a grid"):
         run_grid(SMALL[:1], embeddings, labels, groups, repeats=1, state=state)
 
 
-def test_the_best_can_answer_together(data):
+def test_the_best_heads_can_form_an_ensemble(data):
     embeddings, labels, groups = data
     together = run_grid(SMALL[:4], *data, repeats=1, ensemble=3)
     assert sorted(row["rank"] for row in together.rows if row["chosen"]) == [1, 2, 3]
@@ -232,14 +232,14 @@ def test_the_best_can_answer_together(data):
     assert together.trained.predict_proba(embeddings).shape == (len(labels), 5)
 
 
-def test_leaders_are_told_while_the_grid_runs(data):
-    told = []
-    run_grid(SMALL[:6], *data, repeats=1, watch=lambda leaders: told.append([leader.mean for leader in leaders]))
-    assert all(means == sorted(means, reverse=True) for means in told)
-    assert len(told[-1]) == 5
+def test_leaders_are_shown_while_the_grid_runs(data):
+    shown = []
+    run_grid(SMALL[:6], *data, repeats=1, watch=lambda leaders: shown.append([leader.mean for leader in leaders]))
+    assert all(means == sorted(means, reverse=True) for means in shown)
+    assert len(shown[-1]) == 5
 
 
-def test_the_default_grid_is_a_set():
+def test_the_default_grid_has_no_duplicates():
     configs = default_grid()
     assert len(set(configs)) == len(configs)
 
@@ -267,7 +267,7 @@ def test_a_grid_file_is_every_combination(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("grid = [", "is no TOML"),
+        ("grid = [", "is not TOML"),
         ("", "expected tables .*, found nothing"),
         ("[other]\nlr = 1", "and nothing else, found other"),
         ("grid = 3", "expected tables"),

@@ -1,3 +1,5 @@
+"""The losses, against closed forms and other implementations."""
+
 import numpy as np
 import pytest
 import torch

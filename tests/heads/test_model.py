@@ -10,7 +10,7 @@ from consistency.errors import InputError, StorageError
 from heads.config import FEATURES, feature_dim, parameter_count
 from heads.losses import OUTPUTS
 from heads.model import (
-    Answer,
+    Decision,
     Head,
     HeadConfig,
     HeadEnsemble,
@@ -115,9 +115,9 @@ def test_a_pair_is_answered_alike_whatever_stands_beside_it(embeddings):
 
 def test_the_power_of_the_error_decides_between_mode_median_and_mean():
     probabilities = np.array([[0.4, 0.05, 0.03, 0.22, 0.3]])
-    answers = [int(Answer.of(probabilities, power=power).predicted[0]) for power in (0, 1, 2)]
+    answers = [int(Decision.of(probabilities, power=power).predicted[0]) for power in (0, 1, 2)]
     assert answers == [0, 3, 2]
-    assert Answer.of(probabilities, thresholds=(0.5, 1, 2, 2.5)).predicted.tolist() == [4]
+    assert Decision.of(probabilities, thresholds=(0.5, 1, 2, 2.5)).predicted.tolist() == [4]
 
 
 def test_an_ensemble_answers_with_the_mean_and_survives_saving(embeddings, tmp_path):
@@ -142,7 +142,7 @@ def test_embeddings_of_another_size_are_refused():
 
 
 def test_a_folder_without_a_readable_head_is_explained(tmp_path):
-    with pytest.raises(InputError, match=r"holds no trained head: .*head.json is missing"):
+    with pytest.raises(InputError, match=r"has no trained head: .*head.json is missing"):
         load_head(tmp_path)
     trained().save(tmp_path)
     weights = tmp_path / "head.safetensors"
@@ -157,5 +157,5 @@ def test_a_folder_without_a_readable_head_is_explained(tmp_path):
         load_head(tmp_path)
     other = description | {"embed_dim": 13}
     (tmp_path / "head.json").write_text(json.dumps(other))
-    with pytest.raises(InputError, match="holds no head this version can read"):
+    with pytest.raises(InputError, match="has no head that this version can read"):
         load_head(tmp_path)

@@ -47,7 +47,7 @@ def test_what_has_no_published_layout_is_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         import_published(tmp_path / "x.pth")
     torch.save({"1.weight": torch.ones(2)}, tmp_path / "x.pth")
-    with pytest.raises(InputError, match="is no published classifier"):
+    with pytest.raises(InputError, match="is not a published classifier"):
         import_published(tmp_path / "x.pth")
 
 

@@ -31,5 +31,5 @@ def test_without_a_path_nothing_is_written(tmp_path: Path) -> None:
 
 def test_the_record_of_another_grid_is_refused(tmp_path: Path) -> None:
     Record(tmp_path / "state.jsonl", "one")
-    with pytest.raises(InputError, match="records another grid or other data"):
+    with pytest.raises(InputError, match="belongs to another grid or to other data"):
         Record(tmp_path / "state.jsonl", "other")

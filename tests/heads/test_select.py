@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, f1_score
 
-from heads.model import Answer, HeadConfig
+from heads.model import Decision, HeadConfig
 from heads.select import POWERS, Entry, best_power, choose, leaderboard, standard_error
 
 
@@ -21,7 +21,7 @@ def test_the_answer_is_the_best_of_the_powers_on_rows_held_out():
     probabilities /= probabilities.sum(axis=1, keepdims=True)
 
     def score(power):
-        predicted = Answer.of(probabilities, power=power).predicted
+        predicted = Decision.of(probabilities, power=power).predicted
         kappa = cohen_kappa_score(labels, predicted, weights="quadratic")
         return kappa + f1_score(labels, predicted, average="macro")
 

@@ -1,14 +1,16 @@
 """Recomputes every number of a run's metrics.json and per_score.csv from its predictions.csv alone, and every number
-of the tables of `paper` from those of its runs; imports nothing of the project.
+of the tables of `paper` from those of its runs. It imports nothing of the project.
 
     python tests/promises/recompute_metrics.py RUN_DIR...
 
-Prints the largest difference, and exits 1 where a number differs by more than 1e-9 or is missing.
+It prints the largest difference, and exits 1 if a number differs by more than 1e-9 or is missing.
 """
 
 import csv
 import json
+import re
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +19,14 @@ from scipy.stats import norm, rankdata, t
 TOLERANCE = 1e-9
 RESAMPLES = 2000
 LEVEL = 0.95
+INVISIBLE = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U000e0100-\U000e01ef"
+)
 
 
 def read(path):
-    """{(system, split): columns} with scores, predictions, values, probabilities and clusters."""
+    """{(system, split): columns} with clusters, images, hashtags, scores, predictions, values and probabilities."""
     systems = {}
     with open(path, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -28,6 +34,8 @@ def read(path):
     return {
         key: {
             "cluster": [row["cluster"] for row in rows],
+            "image": [row["image"] for row in rows],
+            "hashtag": [identity(row["hashtag"]) for row in rows],
             "true": np.array([int(row["score"]) for row in rows]),
             "predicted": np.array([int(row["predicted"]) for row in rows]),
             "value": np.array([float(row["value"]) for row in rows]),
@@ -35,6 +43,17 @@ def read(path):
         }
         for key, rows in systems.items()
     }
+
+
+def identity(hashtag):
+    """The hashtag without differences of spelling: README says which."""
+    before = None
+    while hashtag != before:
+        before = hashtag
+        hashtag = unicodedata.normalize("NFKC", re.sub(f"[{INVISIBLE}]", "", hashtag)).casefold()
+        hashtag = unicodedata.normalize("NFKC", re.sub(f"[{INVISIBLE}]", "", hashtag))
+        hashtag = hashtag.lstrip().lstrip("#\u20e3").strip()
+    return hashtag
 
 
 def measure(true, predicted, value, p):
@@ -78,37 +97,66 @@ def measure(true, predicted, value, p):
     return result
 
 
-def intervals(columns, seed):
+def intervals(columns, seed, two_way=False):
     """Bias-corrected percentiles over resampled clusters, as the head of consistency/evaluation/intervals.py says."""
-    clusters = list(dict.fromkeys(columns["cluster"]))
-    rows_of = {name: [] for name in clusters}
-    for i, name in enumerate(columns["cluster"]):
-        rows_of[name].append(i)
-    rows_of = [np.array(rows_of[name]) for name in clusters]
-    if len(clusters) < 2:
+    ways = [columns["cluster"]]
+    if two_way:  # beside the clusters the hashtags, or the images where the clusters are hashtags
+        same = len(set(zip(ways[0], columns["hashtag"], strict=True)))
+        by_hashtag = same == len(set(ways[0])) == len(set(columns["hashtag"]))
+        ways.append(columns["image" if by_hashtag else "hashtag"])
+        ways.append(list(zip(*ways, strict=True)))
+    effective = min(effective_number(names) for names in ways[:2])
+    if effective == 1:
         return None
-    rng = np.random.default_rng(seed)
-    draws = []
-    for _ in range(RESAMPLES):
-        rows = np.concatenate([rows_of[i] for i in rng.integers(0, len(clusters), len(clusters))])
-        p = None if columns["p"] is None else columns["p"][rows]
-        draws.append(measure(columns["true"][rows], columns["predicted"][rows], columns["value"][rows], p))
-    sizes = [len(rows) for rows in rows_of]
-    effective = sum(sizes) ** 2 / sum(size**2 for size in sizes)
+    drawn = [resampled(columns, names, seed) for names in ways]
     reach = t.ppf((1 + LEVEL) / 2, effective - 1) * (effective / (effective - 1)) ** 0.5
     result = {}
     for name, figure in measure(columns["true"], columns["predicted"], columns["value"], columns["p"]).items():
-        defined = [draw[name] for draw in draws if draw[name] is not None]
-        if figure is None or not defined:
+        defined = [[draw[name] for draw in draws if draw[name] is not None] for draws in drawn]
+        stretch, draws = 1.0, defined[0]
+        if two_way:
+            variances = [float(np.var(draws)) if draws else 0.0 for draws in defined]
+            wider = 0 if variances[0] >= variances[1] else 1
+            draws = defined[wider]
+            if variances[wider] > 0:
+                together = variances[0] + variances[1] - variances[2]
+                stretch = max(1.0, together / variances[wider]) ** 0.5
+        if figure is None or not draws:
             result[name] = None
             continue
-        gaps = [one - figure for one in defined]
+        gaps = [one - figure for one in draws]
         share = sum(0.5 if abs(gap) <= 1e-9 else float(gap < 0) for gap in gaps) / len(gaps)
         share = min(max(share, 1 / (len(gaps) + 1)), len(gaps) / (len(gaps) + 1))
         bias = 0.0 if name == "ece" else norm.ppf(share)
-        places = [norm.cdf(2 * bias - reach), norm.cdf(2 * bias + reach)]
-        result[name] = [float(q) for q in np.quantile(defined, places)]
+        places = [norm.cdf(2 * bias - stretch * reach), norm.cdf(2 * bias + stretch * reach)]
+        result[name] = [float(q) for q in np.quantile(draws, places)]
     return result
+
+
+def rows_by_name(names):
+    """The rows of each distinct name, in order of first appearance."""
+    rows = {}
+    for i, name in enumerate(names):
+        rows.setdefault(name, []).append(i)
+    return list(rows.values())
+
+
+def effective_number(names):
+    """How many clusters of equal size say as much as these."""
+    sizes = [len(rows) for rows in rows_by_name(names)]
+    return sum(sizes) ** 2 / sum(size**2 for size in sizes)
+
+
+def resampled(columns, names, seed):
+    """The metrics of each resample of the distinct names."""
+    rows_of = [np.array(rows) for rows in rows_by_name(names)]
+    rng = np.random.default_rng(seed)
+    draws = []
+    for _ in range(RESAMPLES):
+        rows = np.concatenate([rows_of[i] for i in rng.integers(0, len(rows_of), len(rows_of))])
+        p = None if columns["p"] is None else columns["p"][rows]
+        draws.append(measure(columns["true"][rows], columns["predicted"][rows], columns["value"][rows], p))
+    return draws
 
 
 def difference(found, expected):
@@ -119,13 +167,15 @@ def difference(found, expected):
 
 def recomputed(folder, wanted):
     """{(system, split): (n, metrics, intervals)} of what is wanted from a run folder, from its predictions.csv."""
-    seed = json.loads((folder / "run.json").read_text(encoding="utf-8"))["seeds"]["bootstrap"]
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    seed = run["seeds"]["bootstrap"]
+    two_way = run["config"].get("evaluation", {}).get("intervals") == "two-way"
     found = {}
     systems = read(folder / "predictions.csv")
     for key in wanted:
         columns = systems[key]
         figures = measure(columns["true"], columns["predicted"], columns["value"], columns["p"])
-        found[key] = len(columns["true"]), figures, intervals(columns, seed) or dict.fromkeys(figures)
+        found[key] = len(columns["true"]), figures, intervals(columns, seed, two_way) or dict.fromkeys(figures)
     return found
 
 

@@ -14,6 +14,8 @@ COMMANDS = {
     "similarity": ["similarity"],
     "heads-paper": ["heads", "--preset", "paper"],
     "heads": ["heads", "--protocol", "grouped"],
+    "heads-two-way": ["heads", "--intervals", "two-way"],
+    "heads-hashtag-two-way": ["heads", "--intervals", "two-way", "--protocol", "hashtag"],
     "heads-grid": ["heads", "--grid", "--grid-file", "GRID", "--inner-folds", "3"],
     "finetune": ["finetune", "--epochs", "1"],
     "finetune-paper": ["finetune", "--preset", "paper", "--epochs", "1"],
@@ -59,7 +61,7 @@ def test_run_folder_scores_again(run: Run, small_demo: Path, folder_of_runs: Pat
     assert {"majority", "text-only", "name-and-text"} <= {entry["system"] for entry in entries}
     assert recompute_metrics.check(folder_of_runs / name) <= recompute_metrics.TOLERANCE
 
-    systems = ["similarity-exact"] if name == "similarity" else [name]
+    systems = [{"similarity": "similarity-exact"}.get(name, name.removesuffix("-two-way").removesuffix("-hashtag"))]
     for system in systems:
         assert system in {entry["system"] for entry in entries}
         out = folder_of_runs / f"{system}.csv"
