@@ -1,4 +1,4 @@
-"""Embeddings of pairs, as two small tables and indices into them: what the cache hands to the heads."""
+"""Embeddings of pairs: one table of image vectors, one of hashtag vectors, and indices into both."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,16 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, eq=False)
 class PairEmbeddings:
-    """`n` pairs over distinct images and hashtags, whose vectors are here once.
+    """Embeddings of n pairs; each distinct image and hashtag is stored once.
 
-    images: (n_images, d) float32, unit norm. hashtags: (n_hashtags, d) float32, unit norm.
-    image_index, hashtag_index: (n,) int64 rows of the two tables.
+    Attributes
+    ----------
+    images : (n_images, d) float32
+        Image embeddings of unit norm.
+    hashtags : (n_hashtags, d) float32
+        Hashtag embeddings of unit norm.
+    image_index, hashtag_index : (n,) int64
+        Rows of `images` and `hashtags` that make up each pair.
     """
 
     images: npt.NDArray[np.float32]
@@ -33,18 +39,18 @@ class PairEmbeddings:
         return self.images.shape[1]
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "PairEmbeddings":
-        """The pairs `rows` (indices or mask) over the same two tables."""
+        """Select pairs by index or boolean mask; the two tables are shared, not copied."""
         return PairEmbeddings(self.images, self.hashtags, self.image_index[rows], self.hashtag_index[rows])
 
     def hashtag_vectors(self) -> npt.NDArray[np.float32]:
-        """The hashtag's vector of every pair, (n, d) float32: a copy for each."""
+        """Copy the hashtag embedding of every pair, (n, d) float32."""
         return self.hashtags[self.hashtag_index]
 
     def cosine(self) -> npt.NDArray[np.float64]:
-        """Cosine similarity of every pair, (n,) float64 (the tables have unit norm)."""
+        """Cosine similarity of every pair, (n,) float64."""
         images, hashtags = self.images.astype(np.float64), self.hashtags.astype(np.float64)
         similarity = np.empty(len(self), dtype=np.float64)
-        for start in range(0, len(self), 65536):  # bounded memory whatever n is
+        for start in range(0, len(self), 65536):  # in parts, to bound memory
             part = slice(start, start + 65536)
             np.einsum(
                 "nd,nd->n", images[self.image_index[part]], hashtags[self.hashtag_index[part]], out=similarity[part]

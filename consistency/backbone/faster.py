@@ -1,15 +1,17 @@
-"""Makes a loaded model encode with fewer operations; its vectors change only by the order of floating-point sums.
+"""Rewrites a loaded model to encode faster; its embeddings change only by the order of floating-point sums.
 
 `trim_last_layer`
-    CLIP's image tower: the last layer for the class token alone. Gradients are the same, so trained models have it too.
+    Computes the last layer of CLIP's image tower for the class token only. Gradients do not change, so models that
+    are trained use it as well.
 `trim_text_tower`
-    CLIP's text tower: tokens that all texts of a batch begin with once, the last layer at the ends alone.
+    Computes tokens that all texts of a batch start with once, and the last layer of CLIP's text tower at the end
+    tokens only.
 `fold_quick_gelu`
-    Quick GELU in one pass over memory, its factor folded into the weights.
+    Computes quick GELU in one pass over memory, with its factor folded into the weights.
 `pack_linear`
-    Linear layers with their weights in oneDNN's own layout.
+    Stores the weights of linear layers in oneDNN's own layout.
 
-The last three are for models that only encode; the last two for fp32 on a CPU.
+The last three are only for models that are not trained, the last two only for fp32 on a CPU.
 """
 
 from types import MethodType
@@ -24,11 +26,16 @@ from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPTextMod
 
 
 def trim_last_layer(model: nn.Module) -> None:
-    """Compute the last layer of CLIP's image tower for the class token alone; other towers stay as they are.
+    """Compute the last layer of CLIP's image tower for the class token only; other towers are unchanged.
 
-    The layer then gives (n, 1, width) instead of (n, patches + 1, width). Keys and values still come from all patches,
-    so vectors and gradients are the same up to the order of sums. Ten twelfths of the layer's products are saved (7 %
-    of a ViT-B's time, 3 % of a ViT-L's).
+    The layer returns (n, 1, width) instead of (n, patches + 1, width). Keys and values still come from all patches,
+    so embeddings and gradients are equal up to the order of sums. This saves ten twelfths of the layer's products: 7 %
+    of the time of a ViT-B, 3 % of a ViT-L.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A transformers dual encoder, changed in place.
     """
     tower = getattr(model, "vision_model", None)
     if isinstance(tower, CLIPVisionModel) and tower.config.attention_dropout == 0:
@@ -54,11 +61,16 @@ def _class_token(layer: CLIPEncoderLayer, hidden_states: torch.Tensor, *_: Any, 
 
 
 def trim_text_tower(model: nn.Module) -> None:
-    """Compute only what CLIP's text tower needs for its pooled output; other towers stay as they are.
+    """Compute only what CLIP's text tower needs for its pooled output; other towers are unchanged.
 
-    The tower is causal and reads a text at its end token. So the tokens that all texts of a batch begin with (at least
-    the start token) have the same states and are computed once, and the last layer is needed at the end tokens alone.
-    A hashtag of nine tokens costs a sixth less. The tower has no dropout afterwards.
+    The tower is causal and pools at the end token. The tokens that all texts of a batch start with (at least the start
+    token) therefore have the same hidden states and are computed once, and the last layer is needed at the end tokens
+    only. A hashtag of nine tokens costs a sixth less. The rewritten tower has no dropout.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A transformers dual encoder, changed in place.
     """
     tower = getattr(model, "text_model", None)
     if isinstance(tower, CLIPTextModel):
@@ -66,11 +78,11 @@ def trim_text_tower(model: nn.Module) -> None:
 
 
 def _forward(tower: CLIPTextModel, input_ids: Tensor, *_: Any, **__: Any) -> BaseModelOutputWithPooling:
-    """`CLIPTextModel.forward` for (n, length) token ids, padded after their ends if at all."""
+    """`CLIPTextModel.forward` for (n, length) token ids; padding, if any, follows the end token."""
     n, length = input_ids.shape
     ends = _ends(input_ids, cast(int, tower.eos_token_id))
     same = (input_ids == input_ids[0]).all(dim=0).cumprod(dim=0).sum()
-    shared = int(torch.minimum(same, ends.min()))  # an end is never among the shared tokens
+    shared = int(torch.minimum(same, ends.min()))  # the shared tokens never include an end token
     own, places = length - shared, torch.arange(length, device=ends.device)
 
     embedded = tower.embeddings(input_ids=input_ids)
@@ -84,7 +96,7 @@ def _forward(tower: CLIPTextModel, input_ids: Tensor, *_: Any, **__: Any) -> Bas
 
 
 def _ends(input_ids: Tensor, eos_token_id: int) -> Tensor:
-    """(n,) positions that the tower reads, by transformers' rule: old configurations say 2 and mean the largest id."""
+    """(n,) positions at which the tower pools; in old configurations an end token of 2 means the largest id."""
     return (input_ids if eos_token_id == 2 else (input_ids == eos_token_id).int()).argmax(dim=-1)
 
 
@@ -102,7 +114,7 @@ def _layer(layer: CLIPEncoderLayer, tokens: Tensor, n: int, shared: int, mask: T
 
 
 def _last_layer(layer: CLIPEncoderLayer, tokens: Tensor, n: int, shared: int, rows: Tensor, mask: Tensor) -> Tensor:
-    """The layer for some `rows` of the tokens, one of each text: (n, width)."""
+    """The layer's output, (n, width), at one token per text: `rows` are their places in `tokens`."""
     attention, normed = layer.self_attn, layer.layer_norm1(tokens)
     queries = attention.q_proj(normed[rows]).unflatten(-1, (-1, 1, attention.head_dim))
     keys, values = _keys_and_values(layer, normed, n, shared)
@@ -111,7 +123,7 @@ def _last_layer(layer: CLIPEncoderLayer, tokens: Tensor, n: int, shared: int, ro
 
 
 def _keys_and_values(layer: CLIPEncoderLayer, normed: Tensor, n: int, shared: int) -> tuple[Tensor, ...]:
-    """(n, heads, length, head_dim) each: those of the shared tokens, then a text's own."""
+    """Keys and values, (n, heads, length, head_dim) each: of the shared tokens, then of each text's own."""
     attention = layer.self_attn
     projected = [attention.k_proj(normed), attention.v_proj(normed)]
     split = [_by_head(tokens, attention.head_dim, n, shared) for tokens in projected]
@@ -125,7 +137,7 @@ def _by_head(tokens: Tensor, head_dim: int, n: int, shared: int) -> tuple[Tensor
 
 
 def _after_attention(layer: CLIPEncoderLayer, tokens: Tensor, mixed: Tensor) -> Tensor:
-    """mixed: (rows of tokens, ..., head_dim), which is their width in all."""
+    """The rest of the layer, for attention output `mixed` of (n_tokens, heads, head_dim)."""
     tokens = tokens + layer.self_attn.out_proj(mixed.flatten(1))
     return tokens + layer.mlp(layer.layer_norm2(tokens))
 
@@ -134,9 +146,14 @@ QUICK_GELU = 1.702  # x sigmoid(1.702 x), Hendrycks and Gimpel, arXiv:1606.08415
 
 
 class PackedLinear(nn.Module):
-    """A linear layer with its weights in oneDNN's own layout, equal to the plain one up to the order of sums.
+    """A linear layer whose weights have oneDNN's own layout, equal to the plain layer up to the order of sums.
 
-    Takes (..., in) and gives (..., out), float32. It has no parameters, and so cannot be trained.
+    It maps (..., in) to (..., out), float32. It has no parameters and so cannot be trained.
+
+    Parameters
+    ----------
+    linear : nn.Linear
+        The float32 layer on the CPU to copy.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -149,26 +166,36 @@ class PackedLinear(nn.Module):
 
 
 def pack_linear(model: nn.Module) -> None:
-    """Replace every linear layer of `model` by a PackedLinear, where this build of torch has oneDNN.
+    """Replace every linear layer of `model` by a PackedLinear if this build of torch has oneDNN.
 
-    The operators are not public API; they are those that torch's own compiler emits, and without them the model stays
-    as it is. They are kept for reproducibility rather than speed, which is the same on a quiet machine: with packed
-    layers an image's vector is bit-equal in batches of 5 to 64 images (tiny and ViT-B/32), while the plain product
-    changes every vector of tiny's by up to 7e-8 from batches of 64 to batches of 8 (benchmarks/RESULTS.md).
+    The operators are not public API; torch's own compiler emits them. Without them the model is unchanged. They serve
+    reproducibility rather than speed, which is the same on an idle machine: with packed layers an image's embedding is
+    bit-equal in batches of 5 to 64 images (tiny and ViT-B/32), whereas with plain layers every embedding of tiny
+    changes by up to 7e-8 between batches of 64 and batches of 8 (benchmarks/RESULTS.md).
+
+    Parameters
+    ----------
+    model : nn.Module
+        A float32 model on the CPU, changed in place.
     """
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return
     for parent in list(model.modules()):
         for name, child in parent.named_children():
-            if type(child) is nn.Linear:  # a subclass may be used otherwise than called
+            if type(child) is nn.Linear:  # the owner of a subclass may use its weights directly
                 setattr(parent, name, PackedLinear(child))
 
 
 def fold_quick_gelu(model: nn.Module) -> None:
-    """Replace quick GELU in every MLP of `model` by SiLU, x sigmoid(x), in place: one pass over memory, not three.
+    """Replace quick GELU in every MLP of `model` by an in-place SiLU, x sigmoid(x): one pass over memory, not three.
 
-    The factor is multiplied into the weights before the activation and divided out of those after it, which changes
-    their rounding.
+    The factor is multiplied into the weights before the activation and divided out of the weights after it, which
+    changes their rounding.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A float32 model, changed in place.
     """
     for module in model.modules():
         first, activation, last = (getattr(module, name, None) for name in ("fc1", "activation_fn", "fc2"))

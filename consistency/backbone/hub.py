@@ -1,4 +1,4 @@
-"""Fetches a model from the Hugging Face hub into its cache, or says within seconds why that cannot be."""
+"""Downloads a model from the Hugging Face hub into its cache, or reports within seconds why it cannot."""
 
 import errno
 import queue
@@ -23,26 +23,45 @@ from consistency.backbone.model_folder import check_configuration, is_small_file
 from consistency.backbone.quiet import quiet
 from consistency.errors import BackboneError, ConsistencyError, StorageError
 
-PATIENCE = 2.5  # seconds for the hub's first answer: with all start-up, its absence is told within 5 s
+PATIENCE = 2.5  # seconds for the hub's first answer; with start-up, an unreachable hub is reported within 5 s
 
 
 def fetch(model_id: str, revision: str | None) -> Path:
-    """The folder `.../snapshots/<commit sha>` of the hub's cache that holds the model at `revision` (default: main).
+    """Download a model unless the hub's cache already holds it.
 
-    A branch or tag is looked up on the hub where that answers, else as the cache knows it. Small files come
-    first: a model we cannot use is refused before its weights are fetched, and weights in the cache mean that
-    all the rest is there. Raises BackboneError, or StorageError where the cache cannot be written.
+    If the hub does not answer, a branch or tag means the commit that the cache last saw for it. Small files are
+    downloaded first, so that an unsupported model is refused before its weights are downloaded, and weights in the
+    cache imply that the other files are there too.
+
+    Parameters
+    ----------
+    model_id : str
+        Hugging Face id, such as "openai/clip-vit-base-patch32".
+    revision : str or None
+        Branch, tag or commit; None means main.
+
+    Returns
+    -------
+    Path
+        The folder `.../snapshots/<commit>` of the hub's cache.
+
+    Raises
+    ------
+    BackboneError
+        If the id is invalid, the hub cannot provide the model, or the model is not supported.
+    StorageError
+        If the cache cannot be written.
     """
     try:
         validate_repo_id(model_id)
     except HFValidationError:
         raise BackboneError(
-            f"{model_id!r} is neither a folder nor a possible Hugging Face id; expected clip, koclip, tiny, "
+            f"{model_id!r} is neither a folder nor a valid Hugging Face id; expected clip, koclip, tiny, "
             "a folder, or an id such as openai/clip-vit-base-patch32"
         ) from None
     cached = _cached(model_id, revision)
     if cached and cached.name == revision:
-        return cached  # a commit never changes: no need to ask
+        return cached  # a commit never changes
     with quiet("huggingface_hub"):
         try:
             info = _ask(model_id, revision)
@@ -63,13 +82,13 @@ def fetch(model_id: str, revision: str | None) -> Path:
 
 
 def _ask(model_id: str, revision: str | None) -> ModelInfo:
-    """What the hub says of the model, within PATIENCE: name resolution has no time limit of its own."""
+    """Ask the hub for the model's files, for at most PATIENCE seconds; name resolution has no time limit of its own."""
     answers: queue.Queue[ModelInfo | Exception] = queue.Queue()
 
     def ask() -> None:
         try:
             answers.put(HfApi().model_info(model_id, revision=revision, timeout=PATIENCE))
-        except Exception as error:  # raised again below, where it is waited for
+        except Exception as error:  # raised again in the calling thread
             answers.put(error)
 
     threading.Thread(target=ask, daemon=True).start()
@@ -85,7 +104,7 @@ def _ask(model_id: str, revision: str | None) -> ModelInfo:
 def _download(model_id: str, revision: str | None, names: list[str]) -> Path:
     small = [name for name in names if is_small_file(name)]
     if "config.json" not in small:
-        raise BackboneError(f"{model_id} holds no config.json at its top; expected a model in Hugging Face format")
+        raise BackboneError(f"{model_id} has no config.json at its top level; expected a model in Hugging Face format")
     folder = _snapshot(model_id, revision, small)
     try:
         check_configuration(folder)
@@ -113,23 +132,23 @@ def _cached(model_id: str, revision: str | None) -> Path | None:
 
 
 def _explain(error: Exception, model_id: str, revision: str | None, *, begun: bool) -> ConsistencyError:
-    """The error to tell the user; `begun`: whether the download had."""
+    """The error to report; `begun` says whether the download had started."""
     if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError | TimeoutError):
-        cure = "free space there and run again" if error.errno == errno.ENOSPC else "make it writable"
+        cure = "free some space and run the command again" if error.errno == errno.ENOSPC else "make it writable"
         return StorageError(
-            f"{model_id} cannot be kept in {constants.HF_HUB_CACHE}: {error.strerror}; {cure}, "
+            f"{model_id} cannot be stored in {constants.HF_HUB_CACHE}: {error.strerror}; {cure}, "
             "or set HF_HOME to another folder"
         )
     if begun and not isinstance(error, RepositoryNotFoundError):
         return BackboneError(
-            f"fetching {model_id} from {constants.ENDPOINT} was interrupted ({one_line(error)[:120]}); "
-            "run again to continue: files that arrived are kept"
+            f"the download of {model_id} from {constants.ENDPOINT} was interrupted ({one_line(error)[:120]}); "
+            "run the command again to continue it: downloaded files are kept"
         )
     return BackboneError(_refusal(error, model_id, revision))
 
 
 def _refusal(error: Exception, model_id: str, revision: str | None) -> str:
-    """Why the hub gives nothing for `model_id`, and what to do."""
+    """Why the hub does not provide `model_id`, and what to do."""
     endpoint = constants.ENDPOINT
     if isinstance(error, GatedRepoError):
         return (
@@ -138,28 +157,28 @@ def _refusal(error: Exception, model_id: str, revision: str | None) -> str:
         )
     if isinstance(error, RepositoryNotFoundError):
         return (
-            f"{endpoint} knows no model {model_id}, and there is no folder of that name; expected clip, koclip, "
+            f"{endpoint} has no model {model_id}, and there is no folder of that name; expected clip, koclip, "
             "tiny, a folder or a Hugging Face id (a private one needs 'hf auth login')"
         )
     if isinstance(error, OfflineModeIsEnabled):
-        reason = "HF_HUB_OFFLINE forbids asking"
+        reason = "HF_HUB_OFFLINE forbids connecting to"
     elif isinstance(error, HfHubHTTPError):
-        reason = f"status {error.response.status_code} came from"
+        reason = f"there was status {error.response.status_code} from"
     elif isinstance(error, TimeoutError | httpx.TimeoutException):
-        reason = f"no answer within {PATIENCE:g} s from"
+        reason = f"there was no answer within {PATIENCE:g} s from"
     elif isinstance(error, ValueError):
-        reason = "no hub's answer from"
+        reason = "there was no valid answer from"
     else:
-        reason = "no connection to"
+        reason = "there is no connection to"
     command = f"hf download {model_id}" + (f" --revision {revision}" if revision else "")
     return (
-        f"{model_id} is not here: no such folder, not (completely) in {constants.HF_HUB_CACHE}, and {reason} "
-        f"{endpoint}; fetch it beforehand with '{command}', or give a local folder"
+        f"{model_id} is not available: there is no such folder, {constants.HF_HUB_CACHE} does not hold all of it, and "
+        f"{reason} {endpoint}; download it beforehand with '{command}', or name a local folder"
     )
 
 
 class _Bar(tqdm):
-    """The hub's progress bars, on terminals only."""
+    """Progress bars of the hub's client, shown on terminals only."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **(kwargs | {"disable": not sys.stderr.isatty()}))

@@ -1,4 +1,4 @@
-"""Loads the parts of a resolved model through transformers: quietly, from its files alone, never its code."""
+"""Loads the parts of a resolved model with transformers: without output, from its files only, and never its code."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,24 @@ T = TypeVar("T")
 
 
 def load_model(resolved: ResolvedBackbone, dtype: torch.dtype) -> Any:
-    """The transformers model in evaluation mode on the CPU; its weights are complete and finite."""
+    """Load the transformers model onto the CPU, in evaluation mode.
+
+    Parameters
+    ----------
+    resolved : ResolvedBackbone
+        The files to load.
+    dtype : torch.dtype
+        Type of the weights.
+
+    Returns
+    -------
+    PreTrainedModel
+
+    Raises
+    ------
+    BackboneError
+        If the weights cannot be read, do not match the configuration, or are not finite.
+    """
     config = _load(resolved, "configuration", AutoConfig.from_pretrained)
     model_class: Any = MODEL_MAPPING[type(config)]
     state: dict[str, torch.Tensor] = {}
@@ -26,15 +43,15 @@ def load_model(resolved: ResolvedBackbone, dtype: torch.dtype) -> Any:
         for path in resolved.weights:
             state |= read_state_dict(path)
         try:
-            # The state is passed, not found by transformers: what is loaded is what was resolved and digested.
+            # The weights are passed in, so that transformers loads exactly the files that were resolved and hashed.
             model, report = model_class.from_pretrained(
                 None, config=config, state_dict=state, dtype=dtype, output_loading_info=True
             )
         except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, ImportError) as error:
-            if is_out_of_memory(error):  # says nothing about the files
+            if is_out_of_memory(error):  # not the fault of the files
                 raise
             raise BackboneError(
-                f"the weights of {resolved.folder} do not fit their config.json: {one_line(error)[:200]}"
+                f"the weights of {resolved.folder} do not match their config.json: {one_line(error)[:200]}"
             ) from error
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if report[problem]:
@@ -45,7 +62,7 @@ def load_model(resolved: ResolvedBackbone, dtype: torch.dtype) -> Any:
             )
     for name, tensor in model.state_dict().items():
         if not tensor.isfinite().all():
-            raise BackboneError(f"{resolved.weights[0]}: {name} holds NaN or infinite numbers; fetch the model again")
+            raise BackboneError(f"{resolved.weights[0]}: {name} contains NaN or infinity; download the model again")
     return model.eval()
 
 
@@ -54,7 +71,7 @@ def load_tokenizer(resolved: ResolvedBackbone) -> Any:
 
 
 def load_image_processor(resolved: ResolvedBackbone) -> Any:
-    """transformers' image processor on Pillow: the vectors must not depend on torchvision being there."""
+    """Load transformers' image processor, always with Pillow: embeddings must not depend on torchvision."""
     return _load(resolved, "image processor", AutoImageProcessor.from_pretrained, backend="pil")
 
 
@@ -69,11 +86,11 @@ def _load(resolved: ResolvedBackbone, part: str, load: Callable[..., T], **optio
             raise BackboneError(
                 f"the {part} of {resolved.folder} needs a package that is not installed: {cure}"
             ) from error
-        except Exception as error:  # transformers raises anything at all for files it cannot read
+        except Exception as error:  # transformers raises many kinds of errors for unreadable files
             if is_out_of_memory(error):
                 raise
             raise BackboneError(
-                f"the {part} of {resolved.folder} cannot be loaded: {one_line(error)[:200]}; fetch the model again"
+                f"the {part} of {resolved.folder} cannot be loaded: {one_line(error)[:200]}; download the model again"
             ) from error
 
 

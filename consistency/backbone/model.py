@@ -1,4 +1,4 @@
-"""Backbone: a loaded dual encoder that turns images and hashtags into unit vectors of one space."""
+"""The backbone: a loaded dual encoder that embeds images and hashtags in one space."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from consistency.errors import BackboneError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-CPU_ACTIVATIONS = 8 << 20  # bytes per thread that a batch takes in the widest layer
+CPU_ACTIVATIONS = 8 << 20  # bytes per thread that a batch may take in the widest layer
 
 
 def load_backbone(
@@ -28,9 +28,29 @@ def load_backbone(
     decode: str = "ours",
     trainable: bool = True,
 ) -> "Backbone":
-    """Load the model, its tokenizer and its preprocessing. Raises BackboneError for files that are not usable.
+    """Load a model with its tokenizer and preprocessing.
 
-    A model that is not `trainable` is put into another form, in which it encodes quicker.
+    Parameters
+    ----------
+    resolved : ResolvedBackbone
+        The files to load.
+    device : str
+        "auto", "cpu", "cuda" or "mps".
+    precision : str
+        "auto", "fp32", "bf16" or "fp16"; see `resolve.choose_precision`.
+    decode : {"ours", "fast", "published"}
+        How images are decoded; recorded in the fingerprint.
+    trainable : bool
+        Whether the model may be trained. Otherwise it is rewritten to encode faster (see `faster`).
+
+    Returns
+    -------
+    Backbone
+
+    Raises
+    ------
+    BackboneError
+        If the files cannot be used, or the device or precision is not available.
     """
     device = choose_device(device)
     precision = choose_precision(precision, device)
@@ -46,11 +66,24 @@ def load_backbone(
 
 
 class Backbone:
-    """Images and hashtags to unit vectors, as transformers computes `image_embeds` and `text_embeds`.
+    """A dual encoder whose embeddings equal transformers' `image_embeds` and `text_embeds`, with unit norm.
 
-    model: the transformers model, in evaluation mode, on `device` with weights of `precision`. embed_dim: d.
-    spec: the preprocessing, or None where the checkpoint's goes through transformers' own processor.
-    text_length: tokens a text may have, its special tokens included.
+    Attributes
+    ----------
+    resolved : ResolvedBackbone
+        Where the model comes from.
+    device, precision, decode : str
+        As for `load_backbone`, without "auto".
+    model : PreTrainedModel
+        The transformers model in evaluation mode, on `device`, with weights of `precision`.
+    tokenizer : PreTrainedTokenizer
+        The model's tokenizer.
+    spec : PreprocessSpec or None
+        The preprocessing; None if the checkpoint needs transformers' own image processor.
+    text_length : int
+        Largest number of tokens per text, special tokens included.
+    embed_dim : int
+        Dimension d of the embeddings.
     """
 
     def __init__(self, resolved: ResolvedBackbone, device: str, precision: str, decode: str) -> None:
@@ -62,41 +95,47 @@ class Backbone:
         self._processor = None if self.spec else load_image_processor(resolved)
         self.text_length = min(self.tokenizer.model_max_length, _positions(self.model))
         text = self.model.config.text_config
-        # CLIP's tower reads nothing behind the end; but where it finds that by the largest id, padding must be none.
+        # CLIP's text tower ignores what follows the end token. If it finds that token as the largest id, the padding
+        # must not be the largest id.
         by_largest = text.model_type == "clip_text_model" and text.eos_token_id == 2
         self._padding = 0 if by_largest else self.tokenizer.pad_token_id or 0
         self._trimmed = self.model.config.model_type in TRIMMED
-        # A tokenizer that gives no mask belongs to a model that attends to its padding.
+        # A tokenizer without an attention mask belongs to a model that attends to its padding.
         self._masked = self._trimmed or "attention_mask" in self.tokenizer.model_input_names
         if max(self.token_ids([""])[0]) >= text.vocab_size:
-            raise BackboneError(f"{resolved.folder} holds another model's tokenizer: its ids go beyond the vocabulary")
+            raise BackboneError(f"{resolved.folder} has the tokenizer of another model: its ids exceed the vocabulary")
         self.embed_dim = self.encode_texts([""]).shape[1]
 
     @property
     def batch_sizes(self) -> tuple[int, int]:
-        """Images and hashtags in a batch that keep the device busy."""
+        """Batch sizes for images and for hashtags that keep the device busy."""
         if self.device.startswith("cuda"):
             return 256, 1024
-        # On a CPU small batches are quicker: activations stay in its caches, and in memory that malloc keeps.
+        # On a CPU small batches are faster: activations stay in its caches and in memory that malloc reuses.
         vision, text = self.model.config.vision_config, self.model.config.text_config
-        # Of both sizes, configurations give one number, or one of each side.
+        # Configurations give both sizes as one number, or as height and width.
         sides = np.broadcast_to(vision.image_size, 2) // np.broadcast_to(vision.patch_size, 2)
-        patches, tokens = int(sides.prod()) + 1, 32  # hashtags in small batches pad less
+        patches, tokens = int(sides.prod()) + 1, 32  # small batches of hashtags need less padding
         room = CPU_ACTIVATIONS * torch.get_num_threads() // 4
         image_size = room // (vision.intermediate_size * patches)
         return min(64, max(2, image_size)), min(128, max(16, room // (text.intermediate_size * tokens)))
 
     def in_fp32(self) -> "Backbone":
-        """The same model loaded once more, to measure what a lower precision costs."""
+        """Load the same model in fp32, to measure what a lower precision costs."""
         return load_backbone(self.resolved, device=self.device, precision="fp32", decode=self.decode, trainable=False)
 
     @property
     def fields(self) -> dict[str, str]:
-        """All that decides the vectors, as `fingerprint_fields` gives it."""
+        """The fingerprint fields of the embeddings; see `resolve.fingerprint_fields`."""
         return fingerprint_fields(self.resolved, decode=self.decode, precision=self.precision)
 
     def prepare(self, image: Image.Image) -> npt.NDArray[Any]:
-        """One decoded RGB image as (h, w, 3) uint8, or (3, h, w) float32 where `spec` is None; thread-safe."""
+        """Resize and crop a decoded RGB image; thread-safe.
+
+        Returns
+        -------
+        (h, w, 3) uint8, or (3, h, w) float32 if `spec` is None
+        """
         if self.spec:
             return self.spec.resize_crop(image)
         assert self._processor is not None
@@ -104,29 +143,29 @@ class Backbone:
         return np.asarray(pixels, dtype=np.float32)
 
     def pixels(self, batch: npt.NDArray[Any]) -> torch.Tensor:
-        """Stacked results of `prepare` as the model's input, (n, 3, h, w) float32 on the device."""
+        """Turn stacked results of `prepare` into the model's input, (n, 3, h, w) float32 on the device."""
         pixels = torch.from_numpy(np.ascontiguousarray(batch))
         on_gpu = self.device.startswith("cuda")
-        # From pinned memory the copy waits for nobody; bytes, so that a quarter of fp32 crosses the bus.
+        # Pinned memory is copied asynchronously; bytes need a quarter of the bandwidth of fp32.
         pixels = pixels.pin_memory().to(self.device, non_blocking=True) if on_gpu else pixels.to(self.device)
         if self.spec is None:
             return pixels
         std = torch.tensor(self.spec.std, device=self.device)
         scale, shift = self.spec.rescale / std, torch.tensor(self.spec.mean, device=self.device) / std
-        # A CPU's first convolution wants contiguous planes, a GPU's tensor cores channels last.
+        # Convolutions are fastest with contiguous planes on a CPU, and with channels last on tensor cores.
         layout = torch.channels_last if on_gpu else torch.contiguous_format
         planes = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=layout)
         return planes.mul_(scale[:, None, None]).sub_(shift[:, None, None])
 
     def token_ids(self, texts: Iterable[str]) -> list[list[int]]:
-        """Token ids of every text with its special tokens, cut to `text_length`; not padded."""
+        """Tokenize texts, with special tokens, truncated to `text_length` and not padded."""
         texts = list(texts)
         if not texts:
             return []
         return self.tokenizer(texts, truncation=True, max_length=self.text_length)["input_ids"]
 
     def truncated(self, texts: Iterable[str]) -> list[str]:
-        """Those of the texts that have more tokens than `text_length`, in their order."""
+        """The texts that have more tokens than `text_length`, in their order."""
         texts = list(texts)
         if not texts:
             return []
@@ -134,9 +173,12 @@ class Backbone:
         return [text for text, tokens in zip(texts, ids, strict=True) if len(tokens) > self.text_length]
 
     def text_batch(self, ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(m, length) int64 token ids and attention mask on the device.
+        """Pad token ids to the longest of the batch if that is exact (`model_folder.TRIMMED`), else to `text_length`.
 
-        Padded to the longest of `ids` where that is exact (see `model_folder.TRIMMED`), else to `text_length`.
+        Returns
+        -------
+        ids, mask : (m, length) int64
+            Token ids and attention mask, on the device.
         """
         length = max(map(len, ids)) if self._trimmed else self.text_length
         tokens = torch.full((len(ids), length), self._padding)
@@ -147,27 +189,27 @@ class Backbone:
         return tokens.to(self.device), mask.to(self.device)
 
     def image_embeds(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(n, d) float32 of unit norm, differentiable; `pixel_values` as `pixels` gives them."""
+        """Embed images with gradients: (n, 3, h, w) from `pixels` to (n, d) float32 of unit norm."""
         return _unit(self.model.get_image_features(pixel_values=pixel_values).pooler_output)
 
     def text_embeds(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """(m, d) float32 of unit norm, differentiable; arguments as `text_batch` gives them."""
+        """Embed texts with gradients: ids and mask from `text_batch` to (m, d) float32 of unit norm."""
         output = self.model.get_text_features(input_ids=input_ids, attention_mask=attention_mask)
         return _unit(output.pooler_output)
 
     @torch.inference_mode()
     def encode_images(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """(n, d) float32 of unit norm for stacked results of `prepare`."""
+        """Embed stacked results of `prepare`: (n, d) float32 of unit norm."""
         return self.image_embeds(self.pixels(batch)).cpu().numpy()
 
     @torch.inference_mode()
     def encode_texts(self, texts: Iterable[str]) -> npt.NDArray[np.float32]:
-        """(m, d) float32 of unit norm."""
+        """Embed m texts: (m, d) float32 of unit norm."""
         return self.text_embeds(*self.text_batch(self.token_ids(texts))).cpu().numpy()
 
 
 def _positions(model: torch.nn.Module) -> int:
-    """How many tokens the text tower has places for: RoBERTa's begin behind that of the padding token."""
+    """Number of positions of the text tower; RoBERTa's start after the index of the padding token."""
     text_model: Any = model.text_model
     skipped = [
         table.padding_idx + 1
@@ -178,6 +220,6 @@ def _positions(model: torch.nn.Module) -> int:
 
 
 def _unit(embeddings: torch.Tensor) -> torch.Tensor:
-    # Normalised in fp32 whatever the model computes in: half precision would leave norms off by 1e-3.
+    # Always normalised in fp32: in half precision norms would be off by 1e-3.
     embeddings = embeddings.float()
     return embeddings / embeddings.norm(dim=-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""What a Hugging Face model folder holds: its configuration, its weight files and their digest, read without torch."""
+"""The files of a Hugging Face model folder: configuration, weights and their digest, read without torch."""
 
 import hashlib
 import json
@@ -9,8 +9,8 @@ from typing import Any
 from consistency.durable import check_digest
 from consistency.errors import BackboneError, StorageError
 
-# Dual encoders whose embeddings are tested to equal transformers' own. In `TRIMMED` the text tower is causal or
-# masks its padding: padding to the longest text of a batch gives what padding to the model's length gives.
+# Dual encoders whose embeddings are tested to equal those of transformers. The text towers of `TRIMMED` are causal or
+# mask their padding, so padding to the longest text of a batch gives the same as padding to the model's length.
 TRIMMED = ("clip", "metaclip_2", "altclip", "chinese_clip", "vision-text-dual-encoder")
 SUPPORTED = (*TRIMMED, "siglip")
 
@@ -25,7 +25,7 @@ SMALL_FILES = (".json", ".txt", ".model")  # every configuration and tokenizer f
 
 
 def is_small_file(name: str) -> bool:
-    """Whether a file of a model repository or folder, named relative to it, is configuration or tokenizer."""
+    """Whether a file, named relative to the model's folder, is a configuration or tokenizer file."""
     return "/" not in name and name.endswith(SMALL_FILES)
 
 
@@ -33,9 +33,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BackboneError(f"{path.parent} holds no {path.name}; expected a Hugging Face model folder") from None
+        raise BackboneError(f"{path.parent} has no {path.name}; expected a Hugging Face model folder") from None
     except (OSError, ValueError) as error:
-        raise BackboneError(f"{path} cannot be read as JSON ({one_line(error)}); fetch the model again") from error
+        raise BackboneError(f"{path} cannot be read as JSON ({one_line(error)}); download the model again") from error
     if not isinstance(value, dict):
         raise BackboneError(f"{path} holds a JSON {type(value).__name__}; expected an object")
     return value
@@ -46,7 +46,7 @@ def model_type(folder: Path) -> str:
 
 
 def processor_config(folder: Path) -> dict[str, Any]:
-    """The image processor's configuration, from where transformers takes it."""
+    """Configuration of the image processor, from the file that transformers reads it from."""
     nested = folder / "processor_config.json"
     if nested.is_file() and isinstance(config := read_json(nested).get("image_processor"), dict):
         return config
@@ -54,7 +54,18 @@ def processor_config(folder: Path) -> dict[str, Any]:
 
 
 def check_configuration(folder: Path) -> None:
-    """Raise BackboneError unless `folder` is configured as a dual encoder that needs no code of its own."""
+    """Check that a model folder holds a supported dual encoder that needs no code of its own.
+
+    Parameters
+    ----------
+    folder : Path
+        Hugging Face model folder; the weights may be missing.
+
+    Raises
+    ------
+    BackboneError
+        If it does not.
+    """
     if (kind := model_type(folder)) not in SUPPORTED:
         raise BackboneError(
             f"{folder} is a model of type {kind!r}; expected a CLIP-family dual encoder ({', '.join(SUPPORTED)})"
@@ -63,17 +74,31 @@ def check_configuration(folder: Path) -> None:
     for path in sorted(folder.glob("*.json")):
         if path.name.endswith("config.json") and "auto_map" in read_json(path):
             raise BackboneError(
-                f"{path} asks to run code from the model's repository (auto_map), which is never done; "
+                f"{path} asks to run code from the model's repository (auto_map), which this program never does; "
                 "use a model that transformers itself implements"
             )
     if not any((folder / name).is_file() for name in TOKENIZERS):
-        raise BackboneError(f"{folder} holds no tokenizer (tokenizer.json); save the model's processor there too")
+        raise BackboneError(f"{folder} has no tokenizer (tokenizer.json); save the model's processor there too")
 
 
 def weight_names(folder: Path, names: Collection[str]) -> list[str]:
-    """The weight files to load among `names`, the files of the repository: safetensors before pickles.
+    """Choose the weight files to load, safetensors before pickles.
 
-    An index among them is read from `folder`. Raises BackboneError where none is usable.
+    Parameters
+    ----------
+    folder : Path
+        Folder that holds the index of the shards, if there is one.
+    names : collection of str
+        Names of all files of the model.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    BackboneError
+        If there are no usable weights.
     """
     for name in WEIGHT_FILES:
         if name not in names:
@@ -83,11 +108,11 @@ def weight_names(folder: Path, names: Collection[str]) -> list[str]:
         mapping = read_json(folder / name).get("weight_map")
         shards = sorted({str(shard) for shard in mapping.values()}) if isinstance(mapping, dict) else []
         if not shards or any("/" in shard or "\\" in shard for shard in shards):
-            raise BackboneError(f"{folder / name} names no shards beside it; fetch the model again")
+            raise BackboneError(f"{folder / name} names no files in its own folder; download the model again")
         if absent := [shard for shard in shards if shard not in names]:
-            raise BackboneError(f"{folder} lacks {absent[0]}, which {name} names; fetch the model again")
+            raise BackboneError(f"{folder} lacks {absent[0]}, which {name} names; download the model again")
         return shards
-    raise BackboneError(f"{folder} holds no usable weights; expected model.safetensors or pytorch_model.bin")
+    raise BackboneError(f"{folder} has no usable weights; expected model.safetensors or pytorch_model.bin")
 
 
 def weight_paths(folder: Path) -> tuple[Path, ...]:
@@ -96,9 +121,24 @@ def weight_paths(folder: Path) -> tuple[Path, ...]:
 
 
 def digest(folder: Path, weights: tuple[Path, ...]) -> str:
-    """sha256 over names and contents of all that decides an embedding: weights, configurations, tokenizer.
+    """Hash the names and contents of all files that affect embeddings: weights, configurations, tokenizer.
 
-    Raises BackboneError where a weight file does not match the `.sha256` beside it.
+    Parameters
+    ----------
+    folder : Path
+        Model folder.
+    weights : tuple of Path
+        Its weight files.
+
+    Returns
+    -------
+    str
+        SHA-256 in hexadecimal.
+
+    Raises
+    ------
+    BackboneError
+        If a weight file does not match the `.sha256` file beside it.
     """
     whole = hashlib.sha256()
     small = {path for path in folder.iterdir() if path.is_file() and is_small_file(path.name)}

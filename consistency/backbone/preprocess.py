@@ -1,4 +1,4 @@
-"""What a checkpoint does to an image before its model sees it; resized and cropped as transformers does it."""
+"""The preprocessing of a checkpoint: images are resized and cropped exactly as transformers does it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,17 +8,27 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-_STEPS = (Image.Resampling.NEAREST, Image.Resampling.BOX)  # a rounding error can pick other pixels
+_STEPS = (Image.Resampling.NEAREST, Image.Resampling.BOX)  # here a rounding error can select other pixels
 Box = tuple[float, float, float, float]
 Resize = tuple[Literal["shortest"], int] | tuple[int, int]
 
 
 @dataclass(frozen=True)
 class PreprocessSpec:
-    """A `preprocessor_config.json` that says resize, perhaps crop, rescale, normalise, and nothing else.
+    """A `preprocessor_config.json` that asks for resize, optional centre crop, rescale, normalise, and nothing else.
 
-    resize: ("shortest", n) brings the shorter side to n pixels; (height, width) keeps no proportions.
-    resample: Pillow's number of the filter. crop: (height, width) of the middle that is kept, None for all of it.
+    Attributes
+    ----------
+    resize : ("shortest", int) or (int, int)
+        ("shortest", n) resizes the shorter side to n pixels; (height, width) ignores the aspect ratio.
+    resample : int
+        Pillow's number of the resampling filter.
+    crop : (int, int) or None
+        Height and width of the centre crop; None for no crop.
+    rescale : float
+        Factor for pixel values from 0 to 255.
+    mean, std : (float, float, float)
+        Per channel, subtracted and divided by after rescaling.
     """
 
     resize: Resize
@@ -30,12 +40,12 @@ class PreprocessSpec:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "PreprocessSpec | None":
-        """None where the configuration does anything this class does not."""
+        """Parse a configuration; None if it asks for anything that this class does not do."""
         kind = str(config.get("image_processor_type") or config.get("feature_extractor_type"))
         defaults = _DEFAULTS.get(kind.removesuffix("Fast").removesuffix("Pil"))
         if defaults is None:
             return None
-        # null is not the default where there is one: transformers takes it for no.
+        # Where there is a default, transformers reads null as "no", not as the default.
         nothing = {key for key, value in config.items() if value is None and defaults.get(key) is None}
         configured = defaults | {key: config[key] for key in config.keys() - nothing - _WITHOUT_EFFECT}
         if configured.keys() != defaults.keys() or any(
@@ -48,7 +58,7 @@ class PreprocessSpec:
             return None
         smallest = (resize[1], resize[1]) if resize[0] == "shortest" else resize
         if crop and (crop[0] > smallest[0] or crop[1] > smallest[1]):
-            return None  # transformers fills up with black
+            return None  # transformers pads with black
         match configured:
             case {
                 "resample": 0 | 1 | 2 | 3 | 4 | 5 as resample,
@@ -61,21 +71,21 @@ class PreprocessSpec:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the result."""
+        """Height and width of the result in pixels."""
         if self.crop:
             return self.crop
         height, width = self.resize
-        assert height != "shortest", "a crop goes with it"
+        assert height != "shortest", "from_config requires a crop with it"
         return height, width
 
     @property
     def target(self) -> int:
-        """The size that the shorter side of an image is brought to, or the longer side of a fixed size."""
+        """Size in pixels of the resized shorter side, or the longer side of a fixed size."""
         first, second = self.resize
         return second if first == "shortest" else max(first, second)
 
     def resize_crop(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        """(h, w, 3) uint8 of an RGB image."""
+        """Resize and crop an RGB image to (h, w, 3) uint8."""
         height, width = self._resized(image)
         resample = Image.Resampling(self.resample)
         if self.crop is None:
@@ -87,10 +97,10 @@ class PreprocessSpec:
         return np.asarray(image.resize((width, height), resample).crop(kept))
 
     def _exact_box(self, image: Image.Image, resized: tuple[int, int], kept: Box) -> Box | None:
-        """The part of `image` that becomes `kept` of `resized`, where resampling that part alone gives the same bits.
+        """The box of `image` that becomes `kept` of `resized`; None if resampling it alone could change a bit.
 
-        Pillow holds the part's edges in single precision, and from version 13 on begins with the vertical pass where
-        the height shrinks much more than the width: a choice that must be the same for the part and the whole.
+        Pillow stores the edges of the box in single precision. From version 13 it starts with the vertical pass if the
+        height shrinks much more than the width; this choice must be the same for the box and for the whole image.
         """
         width, height = image.size
         square = self.crop == (self.resize[1], self.resize[1])
@@ -111,11 +121,11 @@ class PreprocessSpec:
 
 
 def squash(spec: PreprocessSpec) -> PreprocessSpec:
-    """`spec` with the whole image resized to its size, whatever its proportions (the published fine-tuning)."""
+    """`spec` without crop and aspect ratio: the whole image is resized to its size, as in the published fine-tuning."""
     return replace(spec, resize=spec.size, resample=int(Image.Resampling.BICUBIC), crop=None)
 
 
-# What transformers assumes where a configuration says nothing, by processor.
+# Defaults of transformers for what a configuration leaves out, by processor.
 _CLIP: dict[str, Any] = {
     "do_resize": True,
     "size": {"shortest_edge": 224},
@@ -139,7 +149,7 @@ _SIGLIP = _CLIP | {
 }
 _DEFAULTS = {"CLIPImageProcessor": _CLIP, "CLIPFeatureExtractor": _CLIP, "SiglipImageProcessor": _SIGLIP}
 _REQUIRED = {"do_resize": True, "do_rescale": True, "do_normalize": True, "default_to_square": False, "do_pad": False}
-# Names, and what says nothing about images that are RGB already.
+# Names, and settings without effect on images that are already RGB.
 _WITHOUT_EFFECT = {
     "image_processor_type",
     "feature_extractor_type",

@@ -1,4 +1,4 @@
-"""Keeps the chatter of libraries from the user: what matters of it becomes an error of ours."""
+"""Silences log lines and warnings of libraries; what matters in them becomes an error of this program."""
 
 import logging
 import warnings
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet(library: str) -> Iterator[None]:
-    """Neither log lines of `library` nor Python warnings, while the block runs."""
+    """Suppress the log lines of `library` and all Python warnings while the block runs."""
     logger = logging.getLogger(library)
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)

@@ -1,4 +1,4 @@
-"""Finds a backbone by its name, and says all that decides its embeddings, before anything heavy is imported."""
+"""Finds a backbone by name and lists everything that affects its embeddings, without heavy imports."""
 
 import difflib
 import functools
@@ -22,10 +22,10 @@ from consistency.errors import BackboneError
 PUBLISHED = {"clip": "openai/clip-vit-base-patch32", "koclip": "Bingsu/clip-vit-large-patch14-ko"}
 ALIASES = (*PUBLISHED, "tiny")
 
-# Others' code between a file and the model's input. torch is none of them: its versions differ in the last bits only,
-# as processors do.
+# Libraries between a file and the model's input. torch is not among them: between its versions, as between processors,
+# embeddings differ in the last bits only.
 LIBRARIES = ("pillow", "tokenizers", "transformers")
-SCHEMA = "1"  # to be raised whenever the same fields would give other vectors
+SCHEMA = "1"  # raise it whenever the same fields would give different embeddings
 DECODING = {
     "ours": "EXIF orientation applied; transparency on white; 16 bit scaled to 8; first frame; RGB",
     "fast": "EXIF orientation applied; transparency on white; 16 bit scaled to 8; first frame; RGB; "
@@ -36,10 +36,20 @@ DECODING = {
 
 @dataclass(frozen=True)
 class ResolvedBackbone:
-    """A model that is here.
+    """A model whose files are on this machine.
 
-    name: as the user gave it. model_id: the hub's id, or "local". revision: the commit, or "sha256:..." over the
-    files of a local folder. weights: the files to load, safetensors where there are any.
+    Attributes
+    ----------
+    name : str
+        Name that the user gave.
+    model_id : str
+        Hugging Face id, or "local".
+    revision : str
+        Commit, or "sha256:..." over the files of a local folder.
+    folder : Path
+        Model folder.
+    weights : tuple of Path
+        Weight files to load, safetensors if there are any.
     """
 
     name: str
@@ -50,10 +60,26 @@ class ResolvedBackbone:
 
 
 def resolve_backbone(name: str, *, revision: str | None = None) -> ResolvedBackbone:
-    """The backbone called `name`: clip, koclip, tiny, a folder, a run folder (its `model/`), or a Hugging Face id.
+    """Find a backbone, downloading it from the hub if needed.
 
-    A hub id is fetched into the hub's cache where it is not there. Raises BackboneError, within 5 s where the hub
-    cannot be reached; write ./clip for a folder that is called like one of ours.
+    Parameters
+    ----------
+    name : str
+        "clip", "koclip", "tiny", a model folder, a run folder (its `model/` is used), or a Hugging Face id. Write
+        ./clip for a folder with the name of an alias.
+    revision : str, optional
+        Branch, tag or commit of a Hugging Face model.
+
+    Returns
+    -------
+    ResolvedBackbone
+
+    Raises
+    ------
+    BackboneError
+        If there is no such backbone or it is not supported; within 5 s if the hub cannot be reached.
+    StorageError
+        If the hub's cache cannot be written.
     """
     folder = _packaged(name) if name == "tiny" else Path(os.path.expanduser(name))
     if name not in PUBLISHED and os.path.exists(folder):
@@ -62,14 +88,29 @@ def resolve_backbone(name: str, *, revision: str | None = None) -> ResolvedBackb
         return _local(name, folder)
     model_id = PUBLISHED.get(name, name)
     _refuse_impossible(model_id)
-    from consistency.backbone.hub import fetch  # the hub's client: a third of a second that a local folder need not pay
+    from consistency.backbone.hub import fetch  # takes a third of a second, which local folders do not need
 
     folder = fetch(model_id, revision)
     return ResolvedBackbone(name, model_id, folder.name, folder, weight_paths(folder))
 
 
 def fingerprint_fields(resolved: ResolvedBackbone, *, decode: str, precision: str) -> dict[str, str]:
-    """All that could change a vector, as plain text by name; `decode` is a key of DECODING."""
+    """List everything that affects embeddings.
+
+    Parameters
+    ----------
+    resolved : ResolvedBackbone
+        The model.
+    decode : str
+        Key of DECODING.
+    precision : str
+        "fp32", "bf16" or "fp16".
+
+    Returns
+    -------
+    dict of str to str
+        Plain text by field name.
+    """
     processor = processor_config(resolved.folder)
     padding = "the longest of its batch" if model_type(resolved.folder) in TRIMMED else "the model's length"
     return {
@@ -88,10 +129,25 @@ def fingerprint_fields(resolved: ResolvedBackbone, *, decode: str, precision: st
 
 
 def choose_device(requested: str) -> str:
-    """`requested`, or for "auto" the first that this machine has of cuda, mps, cpu. Raises BackboneError."""
+    """Choose the device to run on.
+
+    Parameters
+    ----------
+    requested : str
+        A torch device, or "auto" for the first available of cuda, mps, cpu.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    BackboneError
+        If this machine does not have the device.
+    """
     if requested == "cpu":
         return requested
-    import torch  # which alone knows; without transformers it is quick enough to ask for a warm cache too
+    import torch  # without transformers this is fast enough even if the cache is complete
 
     available = ["cpu"]
     if torch.backends.mps.is_available():
@@ -101,12 +157,18 @@ def choose_device(requested: str) -> str:
     if requested == "auto":
         return available[0]
     if requested.partition(":")[0] not in available:
-        raise BackboneError(f"there is no device {requested!r} here; expected auto or {' or '.join(available)}")
+        raise BackboneError(f"this machine has no device {requested!r}; expected auto or {' or '.join(available)}")
     return requested
 
 
 def choose_precision(requested: str, device: str) -> str:
-    """What "auto" means, by a fixed rule: bf16 on a CUDA device that has it, else fp32."""
+    """Choose the precision: "auto" is bf16 on a CUDA device that supports it, otherwise fp32.
+
+    Raises
+    ------
+    BackboneError
+        If `requested` is not a known precision.
+    """
     if requested in ("fp32", "bf16", "fp16"):
         return requested
     if requested != "auto":
@@ -120,13 +182,13 @@ def choose_precision(requested: str, device: str) -> str:
 
 @functools.cache
 def _libraries() -> str:
-    """Versions as far as results may differ between them: up to the first number that is not 0."""
+    """Versions up to their first nonzero number; results do not differ between later parts."""
     numbers = [(name, metadata.version(name).split(".")) for name in LIBRARIES]
     return ", ".join(f"{name} {'.'.join(parts[: 2 if parts[0] == '0' else 1])}" for name, parts in numbers)
 
 
 def _packaged(name: str) -> Path:
-    spec = importlib.util.find_spec("demo")  # finds the package without running it
+    spec = importlib.util.find_spec("demo")  # finds the package without importing it
     for root in (spec and spec.submodule_search_locations) or ():
         if (folder := Path(root) / name / "config.json").is_file():
             return folder.parent
@@ -144,7 +206,7 @@ def _model_folder(path: Path) -> Path:
         raise BackboneError(f"{path} is a file; expected the folder that holds config.json and the weights")
     below = sorted(config.parent for config in path.glob("*/config.json"))
     hint = f"; did you mean {below[0]}?" if below else "; expected a Hugging Face model folder or a run folder"
-    raise BackboneError(f"{path} holds neither config.json nor model/config.json{hint}")
+    raise BackboneError(f"{path} has neither config.json nor model/config.json{hint}")
 
 
 def _local(name: str, path: Path) -> ResolvedBackbone:
@@ -152,14 +214,14 @@ def _local(name: str, path: Path) -> ResolvedBackbone:
         folder = _model_folder(path)
         check_configuration(folder)
         weights = weight_paths(folder)
-        # No path in it: a model that was moved keeps its fingerprint.
+        # The path is left out: a model that is moved keeps its fingerprint.
         return ResolvedBackbone(name, "local", f"sha256:{digest(folder, weights)}", folder, weights)
     except OSError as error:
         raise BackboneError(f"{error.filename or path} cannot be read: {error.strerror}; check the folder") from error
 
 
 def _refuse_impossible(name: str) -> None:
-    """Raise BackboneError for a name that is a path or a misspelt alias, and so no Hugging Face id."""
+    """Raise BackboneError if the name is a missing path or a misspelt alias rather than a Hugging Face id."""
     path = Path(os.path.expanduser(name))
     if path.is_absolute() or name.startswith((".", "~")) or name.endswith("/") or name.count("/") > 1:
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []

@@ -1,4 +1,4 @@
-"""Reads a file of weights by name: safetensors, or a pickle of which no code is ever run."""
+"""Reads a file of named tensors: safetensors, or a pickle from which no code is ever run."""
 
 import pickle
 import zipfile
@@ -18,19 +18,19 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     Parameters
     ----------
     path : Path
-        A suffix other than .safetensors means a pickle, which torch reads with `weights_only=True`.
+        Weight file; any suffix other than .safetensors means a pickle, which torch reads with `weights_only=True`.
 
     Returns
     -------
     dict
-        Tensors by name. Those of a zipped pickle are mapped from the file until they are copied.
+        Tensors by name. Tensors of a zipped pickle are memory-mapped until they are copied.
 
     Raises
     ------
     InputError
         If the file does not exist.
     BackboneError
-        If it is damaged, or holds anything but tensors by name.
+        If the file is damaged or holds anything but named tensors.
     """
     try:
         if path.suffix == ".safetensors":
@@ -40,15 +40,15 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} does not exist") from error
     except pickle.UnpicklingError as error:
         raise BackboneError(
-            f"{path} holds more than tensors, or is damaged; it is not loaded, as that could run code: "
-            "use a safetensors file, or fetch the model again"
+            f"{path} holds more than tensors, or is damaged; it is not loaded, because that could run code: "
+            "use a safetensors file, or download the model again"
         ) from error
-    except Exception as error:  # a damaged pickle can raise anything
+    except Exception as error:  # damaged pickles raise many kinds of errors
         if is_out_of_memory(error):
             raise
         raise BackboneError(
-            f"{path} cannot be read as weights ({one_line(error)[:200]}); fetch the model again"
+            f"{path} cannot be read as weights ({one_line(error)[:200]}); download the model again"
         ) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise BackboneError(f"{path} holds no tensors by name; expected the state dict of a model")
+        raise BackboneError(f"{path} holds no named tensors; expected the state dict of a model")
     return dict(state)

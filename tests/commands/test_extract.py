@@ -63,6 +63,6 @@ def test_a_device_that_is_not_here(run: Run, small_demo: Path, tmp_path: Path) -
     for _ in range(2):  # with nothing in the cache, and with everything
         ran = run(*options, "--device", "cuda")
         assert ran.code == 2
-        assert ran.stderr.startswith("Error: there is no device 'cuda' here; expected auto or cpu")
+        assert ran.stderr.startswith("Error: this machine has no device 'cuda'; expected auto or cpu")
         assert ran.stderr.count("\n") == 1
         assert run(*options).code == 0

@@ -33,7 +33,7 @@ def test_what_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "poem.pth").write_text("roses are red")
     for name, message in (
         ("trap.pth", "holds more than tensors"),
-        ("list.pth", "holds no tensors by name"),
+        ("list.pth", "holds no named tensors"),
         ("poem.pth", "poem.pth"),
     ):
         with pytest.raises(BackboneError, match=message) as caught:

@@ -1,0 +1,235 @@
+"""Models from the hub: the real client against a local hub, in processes of their own."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.builders.hub_server import Hub, serve
+from tests.builders.models import change_json
+
+ROOT = Path(__file__).parents[3]
+
+
+def to_pickle(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    torch.save(load_file(weights), folder / "pytorch_model.bin")
+    weights.unlink()
+
+
+SCRIPT = """
+import json, sys
+from consistency.errors import ConsistencyError
+from consistency.backbone.resolve import resolve_backbone
+try:
+    found = resolve_backbone(sys.argv[1], revision=sys.argv[2] or None)
+    answer = {"folder": str(found.folder), "revision": found.revision, "weights": [path.name for path in found.weights]}
+except ConsistencyError as error:
+    answer = {"error": str(error), "exit": error.exit_code}
+print(json.dumps(answer))
+"""
+
+
+@pytest.fixture
+def hub(made: Path) -> Iterator[Hub]:
+    with serve(Hub({("kim/clip", "main"): made})) as hub:
+        yield hub
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Resolve in a process of its own, as the hub's client reads its settings only once; it may print nothing."""
+
+    def ask(hub: Hub, name: str, revision: str = "", *, script: str = SCRIPT, **settings: str) -> dict[str, Any]:
+        plain = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
+        environment = plain | {"PYTHONPATH": str(ROOT), "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf")}
+        hub.requests.clear()
+        started = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", script, name, revision],
+            cwd=tmp_path,
+            env=environment | settings,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.stderr == ""
+        answer: dict[str, Any] = json.loads(done.stdout)
+        assert "\n" not in answer.get("error", "")
+        return answer | {"seconds": time.monotonic() - started}
+
+    return ask
+
+
+def fetched(hub: Hub) -> set[str]:
+    """Names of the files whose contents were asked for."""
+    return {request.split()[1].rpartition("/")[2] for request in hub.requests if re.match("GET .*/resolve/", request)}
+
+
+def test_a_hub_model_is_fetched_once_and_then_works_without_the_hub(
+    hub: Hub, made: Path, tmp_path: Path, ask: Callable[..., dict[str, Any]]
+) -> None:
+    folder = shutil.copytree(made, tmp_path / "repository")
+    for name in ("README.md", "tf_model.h5", "pytorch_model.bin"):
+        (folder / name).write_bytes(b"not needed")
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "config.json").write_text("{}")
+    hub.repositories["kim/clip", "main"] = folder
+
+    first = ask(hub, "kim/clip")
+    assert first["revision"] == hub.commit(folder)
+    assert fetched(hub) == {path.name for path in made.iterdir()}
+    assert Path(first["folder"], "model.safetensors").read_bytes() == (made / "model.safetensors").read_bytes()
+
+    again = ask(hub, "kim/clip")
+    assert again["folder"] == first["folder"]
+    assert not fetched(hub)
+
+    ask(hub, "kim/clip", first["revision"])
+    assert not hub.requests  # a commit never changes
+    offline = ask(hub, "kim/clip", HF_HUB_OFFLINE="1")
+    assert not hub.requests
+    gone = ask(Hub({}, url="http://127.0.0.1:9"), "kim/clip")
+    assert offline["folder"] == gone["folder"] == first["folder"]
+
+
+def test_a_branch_that_moved_is_fetched_again(
+    hub: Hub, made: Path, model: Path, ask: Callable[..., dict[str, Any]]
+) -> None:
+    before = ask(hub, "kim/clip")["revision"]
+    change_json(model / "config.json", note="new")
+    hub.repositories["kim/clip", "main"] = model
+    after = ask(hub, "kim/clip")["revision"]
+    assert after == hub.commit(model) != before
+    assert ask(hub, "kim/clip", before)["revision"] == before
+
+
+def test_pickles_are_taken_where_a_revision_has_no_safetensors(
+    hub: Hub, model: Path, ask: Callable[..., dict[str, Any]]
+) -> None:
+    hub.repositories["kim/clip", "refs/pr/1"] = hub.repositories["kim/clip", "main"]
+    to_pickle(model)
+    hub.repositories["kim/clip", "main"] = model
+    assert ask(hub, "kim/clip")["weights"] == ["pytorch_model.bin"]
+    assert ask(hub, "kim/clip", "refs/pr/1")["weights"] == ["model.safetensors"]
+
+
+def test_a_cut_connection_is_resumed_where_it_broke(hub: Hub, made: Path, ask: Callable[..., dict[str, Any]]) -> None:
+    hub.breaks = 1
+    small_chunks = "import huggingface_hub.constants as constants\nconstants.DOWNLOAD_CHUNK_SIZE = 1000\n"
+    found = ask(hub, "kim/clip", script=small_chunks + SCRIPT)
+    size = (made / "model.safetensors").stat().st_size
+    assert hub.requests[-1].endswith(f"bytes={size // 2 // 1000 * 1000}-")
+    assert Path(found["folder"], "model.safetensors").read_bytes() == (made / "model.safetensors").read_bytes()
+
+
+def test_an_interrupted_download_continues_when_run_again(
+    hub: Hub, made: Path, ask: Callable[..., dict[str, Any]]
+) -> None:
+    hub.broken = True
+    answer = ask(hub, "kim/clip")
+    assert "was interrupted" in answer["error"]
+    assert "run the command again to continue" in answer["error"]
+    partial = ask(hub, "kim/clip", HF_HUB_OFFLINE="1")  # what arrived so far is not mistaken for the model
+    assert "hf download kim/clip" in partial["error"]
+    hub.broken = False
+    found = ask(hub, "kim/clip")
+    assert fetched(hub) == {"model.safetensors"}
+    assert Path(found["folder"], "model.safetensors").read_bytes() == (made / "model.safetensors").read_bytes()
+
+
+def test_tokens_open_private_models(hub: Hub, ask: Callable[..., dict[str, Any]]) -> None:
+    hub.tokens["kim/clip"] = "hf_secret"
+    assert "has no model kim/clip" in ask(hub, "kim/clip")["error"]
+    assert ask(hub, "kim/clip", HF_TOKEN="hf_secret")["weights"] == ["model.safetensors"]
+
+
+def test_refusals_of_the_hub_are_told_apart(hub: Hub, model: Path, ask: Callable[..., dict[str, Any]]) -> None:
+    unknown = ask(hub, "kim/nothing")
+    assert unknown["exit"] == 2
+    assert f"{hub.url} has no model kim/nothing" in unknown["error"]
+    assert "kim/clip has no revision 'v9'" in ask(hub, "kim/clip", "v9")["error"]
+    hub.gated.add("kim/clip")
+    assert "kim/clip is gated: accept its terms" in ask(hub, "kim/clip")["error"]
+    hub.portal = True
+    assert f"there was no valid answer from {hub.url}" in ask(hub, "kim/clip")["error"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "config.json").unlink(), "kim/clip has no config.json"),
+        (lambda f: change_json(f / "config.json", model_type="bert"), "kim/clip is a model of type 'bert'"),
+        (lambda f: (f / "model.safetensors").rename(f / "flax_model.msgpack"), "kim/clip has no usable weights"),
+    ],
+)
+def test_a_model_we_cannot_use_is_refused_before_its_weights_are_fetched(
+    hub: Hub, model: Path, ask: Callable[..., dict[str, Any]], spoil: Callable[[Path], object], message: str
+) -> None:
+    spoil(model)
+    hub.repositories["kim/clip", "main"] = model
+    assert message in ask(hub, "kim/clip")["error"]
+    assert "model.safetensors" not in fetched(hub)
+
+
+def test_an_unreachable_hub_is_reported_within_five_seconds(ask: Callable[..., dict[str, Any]]) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:  # accepts and never answers
+        port = silent.getsockname()[1]
+        answer = ask(Hub({}, url=f"http://127.0.0.1:{port}"), "koclip", "v1")
+    assert answer["seconds"] < 5
+    assert answer["exit"] == 2
+    for part in (
+        "Bingsu/clip-vit-large-patch14-ko is not available: there is no such folder",
+        f"no answer within 2.5 s from http://127.0.0.1:{port}",
+        "'hf download Bingsu/clip-vit-large-patch14-ko --revision v1'",
+    ):
+        assert part in answer["error"]
+    refused = ask(Hub({}, url="http://127.0.0.1:9"), "clip")
+    assert refused["seconds"] < 5
+    assert "no connection to http://127.0.0.1:9" in refused["error"]
+    offline = ask(Hub({}, url="http://127.0.0.1:9"), "clip", HF_HUB_OFFLINE="1")
+    assert "HF_HUB_OFFLINE forbids connecting" in offline["error"]
+
+
+def test_a_cache_that_cannot_be_written_is_a_failure_while_running(
+    hub: Hub, tmp_path: Path, ask: Callable[..., dict[str, Any]]
+) -> None:
+    full = (
+        "import errno, os, huggingface_hub.file_download as download\n"
+        "def http_get(*args, **kwargs): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
+        "download.http_get = http_get\n" + SCRIPT
+    )
+    answer = ask(hub, "kim/clip", script=full)
+    assert answer["exit"] == 1
+    assert "No space left on device; free some space and run the command again" in answer["error"]
+    (tmp_path / "file").write_text("")
+    answer = ask(hub, "kim/clip", HF_HOME=str(tmp_path / "file" / "hf"))
+    assert answer["exit"] == 1
+    assert "cannot be stored in" in answer["error"]
+
+
+def test_progress_is_shown_on_a_terminal_only(hub: Hub, tmp_path: Path) -> None:
+    screen, terminal = os.openpty()
+    termios.tcsetwinsize(terminal, (24, 100))
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf")}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, "kim/clip", ""], env=environment, stdout=subprocess.PIPE, stderr=terminal
+    )
+    os.close(terminal)
+    shown = os.read(screen, 100_000).decode()
+    os.close(screen)
+    assert "weights" in json.loads(done.stdout)
+    assert "100%" in shown
