@@ -19,6 +19,7 @@ from consistency.backbone.resolve import resolve_backbone
 from consistency.backbone.state_dict import read_state_dict
 from consistency.data.files import ImageFile
 from consistency.data.pairs import PairTable, Skipped
+from consistency.data.trained_on import RECORD, TrainedOn
 from consistency.durable import make_folder, write_file, write_with_digest
 from consistency.errors import InputError
 from consistency.options import ImageLimits
@@ -29,17 +30,36 @@ from finetune.dataset import Floats, Ints, PairData, read_pair_data
 from heads.model import Head, TrainedHead, load_head
 
 FORMAT = 1
-NOT_COPIED = ("config.json", "preprocessor_config.json", "processor_config.json", "model.safetensors.index.json")
+NOT_COPIED = (
+    "config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "model.safetensors.index.json",
+    RECORD,
+)
 OLD_BUFFER = "position_ids"  # earlier versions of transformers stored this constant
 
 
 @dataclass(frozen=True, eq=False)
 class Finetuned:
-    """A fine-tuned backbone, its head, and the configuration that made them."""
+    """A fine-tuned backbone, its head, and the configuration that made them.
+
+    Attributes
+    ----------
+    backbone : Backbone
+        The tuned encoders.
+    head : TrainedHead
+        Trained together with them.
+    config : FinetuneConfig
+        How they were trained.
+    trained_on : TrainedOn or None
+        What the backbone has seen in this training and in earlier ones; None if that is unknown.
+    """
 
     backbone: Backbone
     head: TrainedHead
     config: FinetuneConfig
+    trained_on: TrainedOn | None = None
 
     def predict_proba(
         self,
@@ -65,6 +85,11 @@ def save_finetuned(folder: Path, model: Finetuned) -> None:
     Where the head has the published layout, the whole as the published fine_tuned_<backbone>.pth too.
     """
     make_folder(folder / "model")
+    # First, so that an interruption cannot leave new weights beside an old record.
+    if model.trained_on is None:
+        (folder / "model" / RECORD).unlink(missing_ok=True)
+    else:
+        model.trained_on.write(folder / "model")
     save_backbone(folder / "model", model.backbone)
     model.head.save(folder)
     if model.head.config.has_published_layout:
@@ -92,7 +117,7 @@ def load_finetuned(folder: Path, *, device: str = "auto") -> Finetuned:
     head = load_head(folder)
     if not isinstance(head, TrainedHead):
         raise InputError(f"{folder / 'head.json'} is of several heads, a fine-tuned model has one: fine-tune again")
-    return Finetuned(backbone, head, config)
+    return Finetuned(backbone, head, config, resolved.trained_on)
 
 
 def save_backbone(folder: Path, backbone: Backbone) -> None:

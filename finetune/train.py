@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from consistency.backbone.loading import load_model
@@ -14,6 +15,7 @@ from consistency.backbone.model import Backbone
 from consistency.backbone.preprocess import squash
 from consistency.data.files import ImageFile, image_identity
 from consistency.data.pairs import PairTable
+from consistency.data.trained_on import Digests, TrainedOn
 from consistency.durable import make_folder
 from consistency.errors import BackboneError, DivergenceError, InputError
 from consistency.options import ImageLimits
@@ -28,6 +30,8 @@ from finetune.model import Finetuned, save_finetuned
 from heads.losses import balanced_weights
 from heads.model import Head
 from heads.train import train_head
+
+Objects = npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +63,8 @@ class Prepared:
 
     data: images and hashtags, and in `data.skipped` the rows without a usable image. rows: the usable ones.
     refit: the same with the validation rows among those to train on; None where there is to be no refit.
-    identity: what a checkpoint must have in common with the training that goes on from it.
+    identity: what a checkpoint must have in common with the training that goes on from it. images, hashtags: (n,)
+    object, of every row of the table: the image's digest, and the hashtag as in the table.
     """
 
     backbone: Backbone
@@ -69,6 +74,17 @@ class Prepared:
     config: FinetuneConfig
     seed: int
     identity: Mapping[str, Any]
+    images: Objects
+    hashtags: Objects
+
+    def trained_on(self, rows: Rows) -> TrainedOn:
+        """What the backbone has seen once it is trained on `rows`: the rows or `refit`, and all that came before.
+
+        Validation rows count in a refit too: they chose for how many epochs it trains.
+        """
+        val = np.empty(0, dtype=np.int64) if self.rows.val is None else self.rows.val
+        train, val_digests = (Digests.of(self.images[part], self.hashtags[part]) for part in (rows.train, val))
+        return self.backbone.resolved.trained_on | TrainedOn(train, val_digests)
 
 
 def prepare(
@@ -120,7 +136,8 @@ def prepare(
     if config.refit and rows.val is not None:
         refit = rows_of(np.sort(np.concatenate([rows.train, rows.val])), None)
     identity = _identity(backbone, table, files, labels, usable, rows.class_weights, config, seed)
-    return Prepared(backbone, data, rows, refit, config, seed, identity)
+    images = image_identity(table.images, files)
+    return Prepared(backbone, data, rows, refit, config, seed, identity, images, table.hashtags)
 
 
 def finetune(
@@ -171,7 +188,7 @@ def finetune(
             if chosen is not None:
                 kept = f"of the training before the refit, the weights of epoch {chosen.epochs}"
             elif training.kept:
-                save_finetuned(out, _finish(training))
+                save_finetuned(out, _finish(training, prepared))
                 kept = f"the weights of epoch {training.at.kept_epoch}"
             else:
                 raise
@@ -184,7 +201,7 @@ def finetune(
         chosen = None if started is None or "chosen" not in started[0] else Chosen.of(*(x["chosen"] for x in started))
         if chosen is None:
             training = trained(prepared.backbone, rows, started)
-            model, at, best_test = _calibrated(_finish(training), data, rows), training.at, training.best_test
+            model, at, best_test = _calibrated(_finish(training, prepared), data, rows), training.at, training.best_test
             answers = None if rows.val is None else model.probabilities(data, rows.val)
             chosen = Chosen(at.kept_epoch, training.share, at.best_epoch, model.head.temperature, at.history, answers)
             started = None
@@ -194,7 +211,7 @@ def finetune(
                 _load_again(prepared.backbone)
         if prepared.refit is not None:
             training = trained(prepared.backbone, prepared.refit, started, chosen)
-            model = _finish(training)
+            model = _finish(training, prepared)
             model = replace(model, head=replace(model.head, temperature=chosen.temperature))
     probabilities = {"test": model.probabilities(data, rows.test)}
     if chosen.probabilities is not None:
@@ -231,13 +248,13 @@ def _first_head(prepared: Prepared, backbone: Backbone, rows: Rows, *, probe: bo
     return trained.head
 
 
-def _finish(training: Training) -> Finetuned:
+def _finish(training: Training, prepared: Prepared) -> Finetuned:
     training.keep()
     backbone = training.classifier.backbone
     if training.config.lora is not None:
         merge_adapters(backbone.model)
     backbone.model.eval()
-    return Finetuned(backbone, training.answer(), training.config)
+    return Finetuned(backbone, training.answer(), training.config, prepared.trained_on(training.rows))
 
 
 def _calibrated(model: Finetuned, data: PairData, rows: Rows) -> Finetuned:

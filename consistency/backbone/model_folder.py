@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from consistency.data.trained_on import RECORD
 from consistency.durable import check_digest
 from consistency.errors import BackboneError, StorageError
 
@@ -123,6 +124,8 @@ def weight_paths(folder: Path) -> tuple[Path, ...]:
 def digest(folder: Path, weights: tuple[Path, ...]) -> str:
     """Hash the names and contents of all files that affect embeddings: weights, configurations, tokenizer.
 
+    The record of what a backbone was trained on does not affect any: with or without it the digest is the same.
+
     Parameters
     ----------
     folder : Path
@@ -141,7 +144,7 @@ def digest(folder: Path, weights: tuple[Path, ...]) -> str:
         If a weight file does not match the `.sha256` file beside it.
     """
     whole = hashlib.sha256()
-    small = {path for path in folder.iterdir() if path.is_file() and is_small_file(path.name)}
+    small = {path for path in folder.iterdir() if path.is_file() and is_small_file(path.name) and path.name != RECORD}
     for path in sorted(small | set(weights)):
         if path in weights and path.with_name(path.name + ".sha256").is_file():
             try:

@@ -5,7 +5,7 @@ import functools
 import importlib.util
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from consistency.backbone.model_folder import (
     processor_config,
     weight_paths,
 )
+from consistency.data.trained_on import NOTHING, UNKNOWN, TrainedOn
 from consistency.errors import BackboneError
 
 PUBLISHED = {"clip": "openai/clip-vit-base-patch32", "koclip": "Bingsu/clip-vit-large-patch14-ko"}
@@ -50,6 +51,9 @@ class ResolvedBackbone:
         Model folder.
     weights : tuple of Path
         Weight files to load, safetensors if there are any.
+    trained_on : TrainedOn
+        Record of its fine-tunings. Published models and `tiny` have seen nothing that counts; what a local model
+        without a record has seen is unknown.
     """
 
     name: str
@@ -57,6 +61,7 @@ class ResolvedBackbone:
     revision: str
     folder: Path
     weights: tuple[Path, ...]
+    trained_on: TrainedOn = field(default=NOTHING, repr=False)
 
 
 def resolve_backbone(name: str, *, revision: str | None = None) -> ResolvedBackbone:
@@ -91,7 +96,9 @@ def resolve_backbone(name: str, *, revision: str | None = None) -> ResolvedBackb
     from consistency.backbone.hub import fetch  # takes a third of a second, which local folders do not need
 
     folder = fetch(model_id, revision)
-    return ResolvedBackbone(name, model_id, folder.name, folder, weight_paths(folder))
+    return ResolvedBackbone(
+        name, model_id, folder.name, folder, weight_paths(folder), TrainedOn.read(folder) or NOTHING
+    )
 
 
 def fingerprint_fields(resolved: ResolvedBackbone, *, decode: str, precision: str) -> dict[str, str]:
@@ -197,6 +204,13 @@ def _packaged(name: str) -> Path:
     )
 
 
+def _is_packaged(folder: Path) -> bool:
+    try:
+        return folder.samefile(_packaged("tiny"))
+    except BackboneError:  # an installation without it
+        return False
+
+
 def _model_folder(path: Path) -> Path:
     """`path` itself, or the model of the run folder `path`."""
     for folder in (path, path / "model"):
@@ -215,7 +229,9 @@ def _local(name: str, path: Path) -> ResolvedBackbone:
         check_configuration(folder)
         weights = weight_paths(folder)
         # The path is left out: a model that is moved keeps its fingerprint.
-        return ResolvedBackbone(name, "local", f"sha256:{digest(folder, weights)}", folder, weights)
+        revision = f"sha256:{digest(folder, weights)}"
+        trained_on = TrainedOn.read(folder) or (NOTHING if _is_packaged(folder) else UNKNOWN)
+        return ResolvedBackbone(name, "local", revision, folder, weights, trained_on)
     except OSError as error:
         raise BackboneError(f"{error.filename or path} cannot be read: {error.strerror}; check the folder") from error
 

@@ -1,12 +1,13 @@
 """What a system said about rows, and how good that is: the records that runs hold, reports show and `compare` reads."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from consistency.data.hashtags import identities
+from consistency.data.trained_on import SeenByBackbone
 
 NO_BACKBONE = "none"  # of a control
 
@@ -41,15 +42,30 @@ class Predictions:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Predictions with their metrics and 95 % intervals (None where undefined)."""
+    """Predictions with their metrics and 95 % intervals.
+
+    Attributes
+    ----------
+    predictions : Predictions
+        What the system said.
+    metrics : dict of str to float or None
+        By key, None where undefined.
+    ci95 : dict of str to (float, float) or None
+        By key, None where there is no interval.
+    trained_on : SeenByBackbone or None
+        How many of these rows trained the fine-tuned backbone that the system uses; None if it has no record of a
+        training, or if there is no backbone.
+    """
 
     predictions: Predictions
     metrics: dict[str, float | None]
     ci95: dict[str, tuple[float, float] | None]
+    trained_on: SeenByBackbone | None = None
 
     def as_entry(self) -> dict[str, Any]:
-        """The entry of `metrics.json`."""
+        """The entry of `metrics.json`; `trained_on` is in it only where a count is not 0."""
         p = self.predictions
+        seen = {"trained_on": asdict(self.trained_on)} if self.trained_on else {}
         return {
             "system": p.system,
             "backbone": p.backbone,
@@ -58,6 +74,7 @@ class Result:
             "n": len(p),
             "metrics": self.metrics,
             "ci95": self.ci95,
+            **seen,
         }
 
 

@@ -51,6 +51,7 @@ class Headline:
     rows: str
     standing: str
     within_one: str
+    seen: str
     facts: tuple[Fact, ...]
 
 
@@ -177,6 +178,7 @@ def _headline(comparison: Comparison) -> Headline | None:
         rows=f"{pairs} from {images} (protocol {p.protocol}{where})",
         standing=_standing(comparison),
         within_one=_within_one(comparison, best),
+        seen=f"{best.trained_on.describe(p.backbone, split=p.split)}." if best.trained_on else "",
         facts=tuple(facts),
     )
 

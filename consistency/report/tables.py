@@ -181,7 +181,9 @@ def _division(members: Sequence[Member]) -> tuple[tuple[str, ...], bool]:
         noted: object = run.detail("division", "notes")
         own = [note for note in noted if isinstance(note, str)] if isinstance(noted, list) else []
         # A note may be about the rows of another split of the same run.
-        own = [note for note in own if not any(text and text in note for text, _ in sentences.values())]
+        elsewhere = {text for text, _ in sentences.values()} | _seen_elsewhere(run, result.predictions.split)
+        own = [note for note in own if not any(text and text in note for text in elsewhere)]
+        leaks = leaks or bool(result.trained_on)
         if here is not None:
             text, seen = here
             leaks = leaks or not seen <= ALLOWED.get(result.predictions.protocol, {"hashtag"})
@@ -189,6 +191,16 @@ def _division(members: Sequence[Member]) -> tuple[tuple[str, ...], bool]:
                 own.insert(0, text)
         notes |= dict.fromkeys(f"{heading(note).rstrip('.')}." for note in own)
     return tuple(notes), leaks
+
+
+def _seen_elsewhere(run: Run, split: str) -> set[str]:
+    """What the run says of its backbone and the rows of other splits."""
+    found = set()
+    for result in run.results:
+        p = result.predictions
+        if p.split != split and result.trained_on:
+            found.add(result.trained_on.describe(p.backbone, split=p.split))
+    return found
 
 
 def _leakage(counts: object) -> tuple[str, set[str]]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from consistency.data.pairs import Skipped
+from consistency.data.trained_on import SeenByBackbone
 from consistency.errors import InputError, os_errors_as
 from consistency.evaluation.results import Audited, Predictions, Result
 from consistency.options import from_config
@@ -260,7 +261,17 @@ def _result(entry: Any, predicted: Mapping[tuple[str, str], dict[str, Any]]) -> 
     known = dict.fromkeys((*METRIC_TITLES, *FURTHER_TITLES))
     metrics = known | {str(name): _figure(value) for name, value in entry["metrics"].items()}
     intervals = known | {str(name): _ends(value) for name, value in entry["ci95"].items()}
-    return Result(Predictions(**names, **columns), metrics, intervals)
+    return Result(Predictions(**names, **columns), metrics, intervals, _seen(entry.get("trained_on")))
+
+
+def _seen(counts: Any) -> SeenByBackbone | None:
+    if counts is None:
+        return None
+    _expect(
+        all(type(count) is int and count >= 0 for count in counts.values()),
+        "trained_on holds something else than counts",
+    )
+    return SeenByBackbone(**counts)
 
 
 def _expect(true: bool, otherwise: str) -> None:

@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.backbone.embeddings import PairEmbeddings
+from consistency.backbone.resolve import ResolvedBackbone
 from consistency.data.pairs import PairTable
 from consistency.data.repeats import merge_repeats
 from consistency.data.splits import Split, make_divisions
+from consistency.data.trained_on import SeenByBackbone
 from consistency.errors import DataError, os_errors_as
 from consistency.evaluation.doubt import Precision, doubts, precision_at_moved, ranking
 from consistency.evaluation.results import Audited
@@ -135,16 +137,15 @@ def run_audit(options: AuditOptions, reporter: Reporter = QUIET) -> Audit:
         kept=merged.kept,
         labels=merged.scores - 1,
     )
-    trial.add(SYSTEM, rows, Answers(probabilities=chances), side="cv")
+    result = trial.add(SYSTEM, rows, Answers(probabilities=chances), side="cv")
     folder = trial.open()
     folder.write_audit(audited)
-    judges = options.folds * options.repeats
     outcome = trial.finish(
         usable=encoded.position >= 0,
         skipped=encoded.skipped,
         fields=encoded.cache.fields,
         details={"head": HeadConfig().as_dict(), "precision": precision, "extraction": encoded.report},
-        notes=(f"judges: {judges} heads, none of which has seen the images it judges", encoded.note),
+        notes=(describe_judges(options.folds * options.repeats, encoded.resolved, result.trained_on), encoded.note),
     )
     write_report([read_run(folder.path)], folder.path / "report.html", images=source.images)
     return Audit(outcome, audited, precision)
@@ -161,6 +162,21 @@ def read_clean(path: Path, table: PairTable) -> Ints:
     if missing:
         raise DataError(f"{path} has no clean score from 1 to 5 for row {missing[0]} ({len(missing)} such rows)")
     return np.array([scores[int(row)] for row in table.rows], dtype=np.int64)
+
+
+def describe_judges(heads: int, backbone: ResolvedBackbone, seen: SeenByBackbone | None) -> str:
+    """How far the judges are unbiased: whether they, or the backbone below them, have seen what they judge."""
+    if seen:
+        return (
+            f"judges: {heads} heads, each trained without the images that it judges, but {seen.images:,} of "
+            f"{seen.n_images:,} of these images trained the backbone below them: their doubts are biased"
+        )
+    if not backbone.trained_on.complete:
+        return (
+            f"judges: {heads} heads, each trained without the images that it judges; whether the backbone below them "
+            "has seen these is unknown"
+        )
+    return f"judges: {heads} heads, none of which has seen the images it judges"
 
 
 def describe_precision(precision: Precision | None) -> str:

@@ -64,6 +64,7 @@ def run_finetune(options: FinetuneOptions, reporter: Reporter = QUIET) -> Outcom
     set_threads(encoding.threads)
     # Master weights are fp32 whatever --precision says: it names the autocast.
     backbone = load_backbone(resolved, device=encoding.device, precision="fp32", decode=encoding.decode)
+    trial.backbone = resolved
     trial.clock.lap("load")
     prepared = prepare(
         backbone,

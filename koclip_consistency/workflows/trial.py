@@ -7,13 +7,14 @@ its command's business.
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from consistency.backbone.resolve import ResolvedBackbone
 from consistency.data.inputs import Inputs, read_inputs
 from consistency.data.pairs import Skipped
 from consistency.data.splits import Split, with_folds
@@ -35,7 +36,7 @@ from consistency.scale import SCORES
 from embedcache.fingerprint import fingerprint
 from heads.config import HeadConfig
 from heads.train import train_head
-from koclip_consistency.workflows.division import clusters, describe_division, split_table
+from koclip_consistency.workflows.division import clusters, describe_division, seen_by, split_table
 from koclip_consistency.workflows.encode import Encoded, encode_pairs
 
 Rows = npt.NDArray[np.int64]
@@ -152,6 +153,7 @@ class Trial:
         self.inputs = read_inputs(options.source, near_duplicates=near, progress=reporter.progress)
         self.split = split_table(self.inputs, options.source, options.evaluation, validation=validation)
         self.results: list[Result] = []
+        self.backbone: ResolvedBackbone | None = None  # that the systems use, once it is known
         self._encoded: Encoded | None = None
         self.clock.lap("read")
 
@@ -159,6 +161,7 @@ class Trial:
         """Embeddings of every pair, from the cache and, for those it lacks, from the backbone."""
         o = self.options
         self._encoded = encode_pairs(self.inputs, o.encoding, o.source, progress=self.reporter.progress)
+        self.backbone = self._encoded.resolved
         self.clock.lap("encode")
         return self._encoded
 
@@ -209,9 +212,10 @@ class Trial:
         """
         backbone = self.options.encoding.backbone if encoded else NO_BACKBONE
         two_way = self.options.evaluation.intervals == "two-way"
-        self.results.append(
-            evaluate_answers(system, backbone, self.inputs, self.split, rows, answers, side=side, two_way=two_way)
-        )
+        result = evaluate_answers(system, backbone, self.inputs, self.split, rows, answers, side=side, two_way=two_way)
+        if encoded and self.backbone is not None and self.backbone.trained_on:
+            result = replace(result, trained_on=seen_by(self.backbone, self.inputs, rows))
+        self.results.append(result)
         return self.results[-1]
 
     def add_controls(self, train: Rows, test: Rows) -> None:
@@ -315,7 +319,8 @@ class Trial:
         notes
             Lines for the screen.
         """
-        division, inputs, folder = describe_division(self.split, self.inputs, usable), self.inputs, self.folder
+        inputs, folder = self.inputs, self.folder
+        division = describe_division(self.split, inputs, usable, self.backbone)
         near, digest = inputs.near, self.split.digest
         folder.write_results(self.results)
         folder.write_files(result_figures(self.results))

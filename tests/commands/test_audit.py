@@ -1,39 +1,18 @@
-"""Doubtful labels: the ranking against plain loops, planted noise, and the command on data with and without truth."""
+"""`audit` as it is called: on data with and without clean labels, and on a backbone that was tuned on them."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from consistency.backbone.embeddings import PairEmbeddings
+from consistency.backbone.resolve import resolve_backbone
+from consistency.data.files import find_images, image_identity
 from consistency.data.pairs import read_pairs
-from consistency.errors import DataError
+from consistency.data.trained_on import Digests, TrainedOn
 from consistency.runs.read import read_audit
-from koclip_consistency.workflows.audit import out_of_fold, read_clean
 from tests.builders.commands import Run
-
-
-def test_no_judge_has_seen_the_picture() -> None:
-    """An image's own labels never reach its judges: change them, and their probabilities for it stay."""
-    rng = np.random.default_rng(0)
-    n, pictures = 120, 12
-    image, hashtag = rng.integers(0, pictures, n), rng.integers(0, 30, n)
-    vectors = [rng.normal(size=(count, 8)).astype(np.float32) for count in (pictures, 30)]
-    embeddings = PairEmbeddings(*(v / np.linalg.norm(v, axis=1, keepdims=True) for v in vectors), image, hashtag)
-    names = np.array([f"{i}.png" for i in image], dtype=object)
-    labels = np.tile(np.arange(5), n // 5)
-    chances, fold = out_of_fold(embeddings, labels, names, folds=3, repeats=1, seed=1)
-    assert all(len(set(fold[names == name])) == 1 for name in names)
-    assert np.allclose(chances.sum(axis=1), 1)
-    mine, other = fold == 0, labels.copy()
-    for name in set(names[mine]):  # another order of the same scores on an image: the folds stay
-        other[names == name] = np.roll(labels[names == name], 1)
-    again, fold_again = out_of_fold(embeddings, other, names, folds=3, repeats=1, seed=1)
-    assert np.array_equal(fold, fold_again)
-    assert np.array_equal(again[mine], chances[mine])
-    assert not np.array_equal(again[~mine], chances[~mine])
 
 
 def options(folder: Path, tmp_path: Path) -> list[object]:
@@ -67,10 +46,36 @@ def test_the_command_ranks_every_row_and_measures_itself(run: Run, small_demo: P
     assert page.count("data-row=") == 5
     assert "Here the true labels are known" in page
     assert f"of {len(rows):,} test rows 0 have their image in train, 0 their exact pair" in page
+    assert "none of which has seen the images it judges" in ran.stderr
     assert (
         f"protocol grouped, 3 folds: of {len(rows)} test rows 0 have their image in train, 0 their exact pair"
         in ran.stderr
     )
+
+
+def test_judges_on_a_backbone_that_was_tuned_on_the_images_are_named_biased(
+    run: Run, small_demo: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "tuned"
+    shutil.copytree(Path(resolve_backbone("tiny").folder), model)
+    table = read_pairs(small_demo / "combined_data.csv")
+    identity = image_identity(table.images, find_images(table.images, small_demo / "image"))
+    some = np.isin(identity, sorted(set(identity))[:20])
+    words = options(small_demo, tmp_path)
+    words[words.index("tiny")] = model
+    ran = run(*words, "--out", tmp_path / "unknown")
+    assert "whether the backbone below them has seen these is unknown" in ran.stderr
+    assert f"backbone {model}, a local model: what it was trained on is unknown" in ran.stderr
+    assert "none of which has seen" not in ran.stderr
+    TrainedOn(val=Digests.of(identity[some], table.hashtags[some])).write(model)
+    ran = run(*words, "--out", tmp_path / "run")
+    assert ran.code == 0, ran.stderr
+    assert "20 of 60 of these images trained the backbone below them: their doubts are biased" in ran.stderr
+    assert "none of which has seen" not in ran.stderr
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert f"20 of 60 images trained the backbone {model}" in page
+    (entry,) = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert entry["trained_on"]["images"] == 20
 
 
 def test_own_data_need_no_clean_labels(run: Run, small_demo: Path, tmp_path: Path) -> None:
@@ -85,22 +90,3 @@ def test_own_data_need_no_clean_labels(run: Run, small_demo: Path, tmp_path: Pat
     assert rows
     assert "demo_001.png" not in {row.image for row in rows}
     assert "Here the true labels are known" not in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ("row,clean_score\n1,5\n", "no clean score from 1 to 5 for row 2"),
-        ("row,score\n1,5\n", "no table of clean labels"),
-        ("row,clean_score\n1,high\n", "no table of clean labels"),
-        (None, "cannot be read"),
-    ],
-)
-def test_clean_labels_that_do_not_fit_are_one_line(
-    small_demo: Path, tmp_path: Path, content: str | None, said: str
-) -> None:
-    path = tmp_path / "clean.csv"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(DataError, match=said):
-        read_clean(path, read_pairs(small_demo / "combined_data.csv"))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders.commands import Run, data_options
+from tests.builders.commands import Run, data_options, rows_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,6 +101,72 @@ def test_a_tuned_backbone_serves_every_command(run: Run, small_demo: Path, folde
     out = folder / "scored.csv"
     ran = run("score", "--model", folder / "on", *of(small_demo), *cache, "-o", out)
     assert ran.code == 0, ran.stderr
+
+
+def test_a_tuned_backbone_confesses_to_every_command(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    """By content: the images lie under other names, and the hashtags are spelled otherwise, when it is evaluated."""
+    ft = tmp_path / "ft"
+    tuned = ["finetune", "--backbone", "tiny", *of(small_demo), "--seed", 42, "--max-steps", 2, "--no-refit"]
+    ran = run(*tuned, "--out", ft)
+    assert ran.code == 0, ran.stderr
+    assert "trained the backbone" not in ran.stderr  # tiny has seen none of them
+    trained = {(line["image"], line["hashtag"]): line["split"] for line in rows_of(ft / "split.csv") if line["split"]}
+    seen_images = {image for (image, _), side in trained.items() if side in ("train", "val")}
+    assert {"train", "val", "test"} <= set(trained.values())
+
+    renamed = tmp_path / "renamed"
+    (renamed / "image").mkdir(parents=True)
+    for path in (small_demo / "image").iterdir():
+        shutil.copy(path, renamed / "image" / f"other_{path.name}")
+    table = rows_of(small_demo / "combined_data.csv")
+    with (renamed / "combined_data.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(table[0]))
+        writer.writeheader()
+        name, hashtag = list(table[0])[:2]
+        for line in table:
+            writer.writerow({**line, name: f"other_{line[name]}", hashtag: f"＃{line[hashtag].lstrip('#')}"})
+
+    cache = ["--cache", tmp_path / "cache"]
+    for number, command in enumerate((["heads", "--folds", 3], ["similarity"], ["finetune", "--max-steps", 1])):
+        out = tmp_path / command[0]  # type: ignore[operator]
+        keep = [] if command[0] == "finetune" else cache
+        ran = run(*command, "--backbone", ft, *of(renamed), *keep, "--seed", 43 + number, "--out", out)
+        assert ran.code == 0, ran.stderr
+        tested = {line["image"] for line in rows_of(out / "split.csv") if line["split"] == "test"}
+        known = {image for image in tested if image.removeprefix("other_") in seen_images}
+        assert 0 < len(known) < len(tested)
+        said = f"{len(known)} of {len(tested)} test images trained the backbone {ft}"
+        assert said in ran.stderr
+        counts = config_of(out)["division"]["trained_on"]["test"]
+        assert (counts["images"], counts["n_images"]) == (len(known), len(tested))
+        assert counts["pairs"] > 0
+        entries = json.loads((out / "metrics.json").read_text())
+        assert entries
+        for entry in entries:  # text-embedding too: the text tower was tuned
+            if entry["split"] == "test":
+                assert entry.get("trained_on") == (None if entry["backbone"] == "none" else counts)
+        assert run("report", out, "-o", tmp_path / "report.html").code == 0
+        page = (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert f"These figures say little about new images: {said}" in page
+        assert '<ul class="notes leaks">' in page
+    every = {line["image"] for line in rows_of(tmp_path / "heads" / "split.csv")}
+    seen = config_of(tmp_path / "heads")["division"]["trained_on"]["cv"]
+    assert (seen["images"], seen["n_images"]) == (len(seen_images), len(every))
+    assert 0 < seen["only_validated"] < seen["images"]
+
+    ran = run(
+        "heads", "--backbone", ft, *of(small_demo), *cache, "--split", ft / "split.csv", "--out", tmp_path / "own"
+    )
+    assert ran.code == 0, ran.stderr
+    assert "0 of 12 test images trained the backbone" in ran.stderr
+    counts = config_of(tmp_path / "own")["division"]["trained_on"]["test"]
+    assert (counts["images"], counts["pairs"]) == (0, 0)
+    assert not any("trained_on" in entry for entry in json.loads((tmp_path / "own" / "metrics.json").read_text()))
+
+    second = json.loads((tmp_path / "finetune" / "model" / "trained_on.json").read_text())
+    first = json.loads((ft / "model" / "trained_on.json").read_text())
+    assert set(first["train"]["images"]) < set(second["train"]["images"])
+    assert second["complete"]
 
 
 def test_a_published_file_scores_as_its_run(run: Run, small_demo: Path, folder: Path) -> None:

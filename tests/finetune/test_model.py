@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from transformers import AutoTokenizer, CLIPModel, SiglipModel
 
 from consistency.backbone.model import load_backbone
 from consistency.backbone.resolve import resolve_backbone
+from consistency.data.files import image_identity
 from consistency.data.pairs import read_pairs
+from consistency.data.trained_on import RECORD, UNKNOWN, TrainedOn
 from consistency.errors import BackboneError, InputError
 from finetune.model import load_finetuned, save_finetuned
 from finetune.train import FinetuneResult
@@ -47,6 +50,28 @@ def test_the_run_is_a_backbone(case: Case, saved: tuple[Path, FinetuneResult]) -
     hashtags = list(case.table.hashtags[:5])
     np.testing.assert_allclose(backbone.encode_texts(hashtags), tuned.encode_texts(hashtags), atol=1e-6)
     assert not np.allclose(backbone.encode_texts(hashtags), case.backbone().encode_texts(hashtags), atol=1e-4)
+
+
+def test_the_saved_model_carries_what_it_was_trained_on(case: Case, saved: tuple[Path, FinetuneResult]) -> None:
+    out, result = saved
+    record = TrainedOn.read(out / "model")
+    assert record == result.model.trained_on == load_finetuned(out, device="cpu").trained_on
+    assert record is not None
+    assert record.train.images == set(image_identity(case.table.images, case.files)[case.train])
+    assert len(record.train.pairs) == len(case.train)  # every pair of this table is distinct
+    assert not record.complete  # tuned from a folder that has no record
+    text = (out / "model" / RECORD).read_text()
+    assert not any(name in text for name in (*case.table.images, *case.table.hashtags))
+
+
+def test_a_model_of_unknown_training_leaves_no_record_behind(
+    case: Case, saved: tuple[Path, FinetuneResult], tmp_path: Path
+) -> None:
+    known = saved[1].model
+    save_finetuned(tmp_path, known)
+    save_finetuned(tmp_path, replace(known, trained_on=None))
+    assert not (tmp_path / "model" / RECORD).exists()
+    assert resolve_backbone(str(tmp_path)).trained_on == UNKNOWN
 
 
 def test_model_is_an_ordinary_hugging_face_folder(case: Case, saved: tuple[Path, FinetuneResult]) -> None:

@@ -9,6 +9,8 @@ import torch
 
 from consistency.backbone.model import load_backbone
 from consistency.backbone.resolve import resolve_backbone
+from consistency.data.files import find_images, image_identity
+from consistency.data.trained_on import Digests
 from consistency.errors import BackboneError, DivergenceError, InputError
 from finetune.classifier import (
     PairClassifier,
@@ -22,7 +24,7 @@ from finetune.classifier import (
 from finetune.config import FinetuneConfig
 from finetune.dataset import read_pair_data
 from finetune.loop import Training
-from finetune.model import load_finetuned
+from finetune.model import load_finetuned, save_finetuned
 from heads.model import Head, HeadConfig
 from heads.train import train_head
 from tests.builders.finetuning import Case, make_case, quick
@@ -130,6 +132,52 @@ def test_same_seed_same_weights_and_the_callers_chance_is_untouched(case: Case, 
 
 def everything(case: Case) -> Case:
     return replace(case, train=np.sort(np.concatenate([case.train, case.val])))
+
+
+def seen_in(case: Case, rows: Any) -> Digests:
+    return Digests.of(image_identity(case.table.images, case.files)[rows], case.table.hashtags[rows])
+
+
+def test_what_was_trained_and_what_was_validated_on_is_recorded(case: Case, tmp_path: Path) -> None:
+    result = case.run(quick(epochs=1), tmp_path)
+    record = result.model.trained_on
+    assert record is not None
+    assert record.train == seen_in(case, case.train)
+    assert record.val == seen_in(case, case.val)
+    assert not record.train.pairs & record.val.pairs
+    test = seen_in(case, case.test)
+    assert not test.pairs & (record.train.pairs | record.val.pairs)
+
+
+def test_a_refit_has_trained_on_what_validated_it_too(case: Case, tmp_path: Path) -> None:
+    record = case.run(quick(epochs=1, refit=True), tmp_path).model.trained_on
+    before = load_finetuned(tmp_path, device="cpu").trained_on  # saved before the refit
+    assert record is not None
+    assert before is not None
+    assert record.train == seen_in(case, np.concatenate([case.train, case.val]))
+    assert before.train == seen_in(case, case.train)
+    assert record.val == before.val == seen_in(case, case.val)
+
+
+def test_tuning_a_tuned_backbone_carries_its_record_on(case: Case, tmp_path: Path) -> None:
+    save_finetuned(tmp_path / "first", case.run(quick(epochs=1), tmp_path / "first").model)
+    tuned = load_backbone(resolve_backbone(str(tmp_path / "first")), device="cpu", precision="fp32")
+    again = replace(case, train=case.test, val=case.train[:5], test=case.val)
+    record = again.run(quick(epochs=1), tmp_path / "second", backbone=tuned).model.trained_on
+    assert record is not None
+    assert record.train == seen_in(case, np.concatenate([case.train, case.test]))
+    assert record.val == seen_in(case, np.concatenate([case.val, case.train[:5]]))
+
+
+def test_a_row_without_a_usable_image_was_not_trained_on(case: Case, tmp_path: Path) -> None:
+    shutil.copytree(case.folder / "image", tmp_path / "image")
+    broken = case.table.images[case.train[0]]
+    (tmp_path / "image" / broken).write_bytes(b"no image")
+    files = find_images(case.table.images, tmp_path / "image")
+    record = replace(case, files=files).run(quick(epochs=1), tmp_path / "run").model.trained_on
+    assert record is not None
+    used = [row for row in case.train if case.table.images[row] != broken]
+    assert record.train == seen_in(case, used)
 
 
 def test_a_refit_trains_as_long_on_all_rows_and_measures_nothing(case: Case, tmp_path: Path) -> None:
@@ -300,8 +348,6 @@ def test_a_backbone_in_half_precision_is_refused(case: Case, tmp_path: Path) -> 
 def test_no_usable_picture(case: Case, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(case.folder / "image", folder)
-    from consistency.data.files import find_images
-
     for name in set(case.table.images[case.val]):
         (folder / name).unlink()
     gone = replace(case, files=find_images(case.table.images, folder))

@@ -18,6 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from consistency.data.trained_on import Digests, TrainedOn
 from tests.builders.hub_server import Hub, serve
 from tests.builders.models import change_json
 
@@ -37,6 +38,7 @@ from consistency.backbone.resolve import resolve_backbone
 try:
     found = resolve_backbone(sys.argv[1], revision=sys.argv[2] or None)
     answer = {"folder": str(found.folder), "revision": found.revision, "weights": [path.name for path in found.weights]}
+    answer["seen"], answer["complete"] = len(found.trained_on.train.images), found.trained_on.complete
 except ConsistencyError as error:
     answer = {"error": str(error), "exit": error.exit_code}
 print(json.dumps(answer))
@@ -125,6 +127,19 @@ def test_pickles_are_taken_where_a_revision_has_no_safetensors(
     hub.repositories["kim/clip", "main"] = model
     assert ask(hub, "kim/clip")["weights"] == ["pytorch_model.bin"]
     assert ask(hub, "kim/clip", "refs/pr/1")["weights"] == ["model.safetensors"]
+
+
+def test_a_tuned_model_confesses_on_the_hub_too_and_a_published_one_is_not_unknown(
+    hub: Hub, made: Path, tmp_path: Path, ask: Callable[..., dict[str, Any]]
+) -> None:
+    folder = shutil.copytree(made, tmp_path / "repository")
+    TrainedOn(Digests(frozenset(["a", "c"]), frozenset(["b"]))).write(folder)
+    hub.repositories["kim/tuned", "main"] = folder
+    hub.repositories["kim/plain", "main"] = made
+    for _ in range(2):  # fetched, and from the hub's cache
+        tuned, plain = ask(hub, "kim/tuned"), ask(hub, "kim/plain")
+        assert (tuned["seen"], tuned["complete"]) == (2, True)
+        assert (plain["seen"], plain["complete"]) == (0, True)
 
 
 def test_a_cut_connection_is_resumed_where_it_broke(hub: Hub, made: Path, ask: Callable[..., dict[str, Any]]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from consistency.backbone.resolve import DECODING, choose_device, choose_precision, fingerprint_fields, resolve_backbone
+from consistency.data.trained_on import NOTHING, RECORD, UNKNOWN, Digests, TrainedOn
 from consistency.errors import BackboneError
 
 ROOT = Path(__file__).parents[3]
@@ -40,6 +41,25 @@ def test_a_folder_is_known_by_its_contents_wherever_it_lies(model: Path, tmp_pat
 def test_a_run_folder_stands_for_its_model(model: Path) -> None:
     assert resolve_backbone(str(model.parent)).folder == model
     assert fields(model.parent) == fields(model)
+
+
+def test_what_a_folder_was_trained_on_is_found_and_changes_no_fingerprint(model: Path) -> None:
+    before = resolve_backbone(str(model))
+    assert before.trained_on == UNKNOWN
+    record = TrainedOn(Digests(frozenset(["a"]), frozenset(["b"])))
+    record.write(model)
+    for name in (model, model.parent):  # the folder, and the run folder that holds it
+        found = resolve_backbone(str(name))
+        assert found.trained_on == record
+        assert found.revision == before.revision
+        assert found.weights == before.weights
+    (model / RECORD).write_text("{}")
+    assert f"{RECORD} is no record of a fine-tuning" in refused(model)
+
+
+def test_the_packaged_backbone_has_seen_nothing_that_counts_under_either_name() -> None:
+    assert resolve_backbone("tiny").trained_on == NOTHING
+    assert resolve_backbone(str(ROOT / "demo" / "tiny")).trained_on == NOTHING
 
 
 @pytest.mark.parametrize(
