@@ -1,6 +1,6 @@
 """Whether a hashtag resembles any hashtag that a model was trained on. The score of an unfamiliar one is a guess."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,18 +108,45 @@ class Familiarity:
         write_with_digest(folder / FILE, save_arrays({"hashtags": self.hashtags, "threshold": threshold}))
 
 
-def keep_familiarity(folder: Path, vectors: Vectors, hashtags: Iterable[str]) -> None:
-    """Record the training hashtags in a run folder, unless there are fewer than two distinct ones.
+@dataclass(frozen=True)
+class Unfamiliar:
+    """Of `n` rows that were answered, the `rows` whose hashtag is unfamiliar, and those hashtags."""
+
+    n: int
+    rows: int
+    hashtags: tuple[str, ...]
+
+    @property
+    def note(self) -> str:
+        """The same in a line."""
+        return f"of {self.n:,} test rows {self.rows:,} have a hashtag that is unlike every hashtag of train"
+
+
+def keep_familiarity(
+    folder: Path, vectors: Vectors, hashtags: Sequence[str], asked: Vectors, asked_hashtags: Sequence[str]
+) -> Unfamiliar | None:
+    """Record the training hashtags in a run folder, and count the unfamiliar ones among those asked for.
 
     Parameters
     ----------
     folder : Path
         The run folder.
-    vectors, hashtags
-        As for `Familiarity.fit`.
+    vectors, hashtags : (n, d) float32 and n str
+        Of the training rows, as for `Familiarity.fit`.
+    asked, asked_hashtags : (m, d) float32 and m str
+        Of the rows that were answered.
+
+    Returns
+    -------
+    Unfamiliar or None
+        None, and nothing is recorded, if there are fewer than two distinct training hashtags.
     """
-    if found := Familiarity.fit(vectors, hashtags):
-        found.save(folder)
+    known = Familiarity.fit(vectors, hashtags)
+    if known is None:
+        return None
+    known.save(folder)
+    strange = np.flatnonzero(~known.familiar(asked))
+    return Unfamiliar(len(asked), len(strange), tuple(sorted({asked_hashtags[row] for row in strange.tolist()})))
 
 
 def load_familiarity(folder: Path) -> Familiarity | None:

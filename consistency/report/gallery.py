@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +30,14 @@ class Tag:
         Its score in the pair table.
     predicted : tuple of int or None
         The score of each system of the gallery, None where the system did not answer.
+    unfamiliar : bool
+        It is unlike every hashtag that the first system was trained on.
     """
 
     hashtag: str
     label: int
     predicted: tuple[int | None, ...]
+    unfamiliar: bool = False
 
     @property
     def off(self) -> int:
@@ -70,7 +73,9 @@ class Gallery:
     hidden: int
 
 
-def make_gallery(results: Sequence[Result], main: Result, images: Path | None) -> Gallery:
+def make_gallery(
+    results: Sequence[Result], main: Result, images: Path | None, unfamiliar: Collection[str] = ()
+) -> Gallery:
     """Collect the posts of the rows that `main` answered for.
 
     Parameters
@@ -81,6 +86,8 @@ def make_gallery(results: Sequence[Result], main: Result, images: Path | None) -
         The system whose disagreements decide the order.
     images : Path or None
         Folder of the images. A post whose image is not there is shown without it.
+    unfamiliar : collection of str
+        The hashtags that are unlike every hashtag of train.
     """
 
     def keyed(result: Result) -> dict[tuple[object, ...], int]:
@@ -95,7 +102,8 @@ def make_gallery(results: Sequence[Result], main: Result, images: Path | None) -
     for key in rows:
         _, image, hashtag, label = key
         predicted = tuple(answer.get(key) for answer in answers)
-        tags.setdefault(str(image), []).append(Tag(str(hashtag), int(str(label)), predicted))
+        tag = Tag(str(hashtag), int(str(label)), predicted, hashtag in unfamiliar)
+        tags.setdefault(str(image), []).append(tag)
     worst = sorted(tags, key=lambda image: [-tag.off for tag in _worst_first(tags[image])])
     shown = worst[:MAX_POSTS]
     sources = thumbnails(shown, images) if images else {}

@@ -126,7 +126,7 @@ def write_report(runs: Sequence[Run], out: Path, *, images: Path | None = None) 
         panels=panels,
         calibrated=[panel for panel in panels if panel.bins and not panel.control],
         trainings=[(run.path.name, source) for run in runs if (source := _training(run))],
-        gallery=make_gallery(comparisons[0].results, shown, images or _images(main)),
+        gallery=make_gallery(comparisons[0].results, shown, images or _images(main), _unfamiliar(main)),
         doubtful=[row for run in runs for row in _doubtful(run, images or _images(run))],
         precisions=[found for run in runs if (found := _precision(run))],
         audit_only=all(run.command == "audit" for run in runs),
@@ -229,6 +229,12 @@ def _panel(result: Result) -> Panel:
     about = [name for name in (p.backbone, p.protocol, SPLITS[p.split]) if name != NO_BACKBONE]
     ece = number(result.metrics["ece"])
     return Panel(p.system, ", ".join(about), p.system in CONTROLS, cells, scores, bins, ece)
+
+
+def _unfamiliar(run: Run) -> frozenset[str]:
+    """The test hashtags that are unlike every hashtag the run was trained on."""
+    told = run.detail("unfamiliar", "hashtags")
+    return frozenset(map(str, told)) if isinstance(told, list) else frozenset()
 
 
 def _images(run: Run) -> Path | None:

@@ -107,10 +107,12 @@ def run_finetune(options: FinetuneOptions, reporter: Reporter = QUIET) -> Outcom
         trial.add(best, test, Answers(probabilities=tuned.best_test))
     save_finetuned(folder.path, tuned.model)
     hashtags = list(dict.fromkeys(inputs.table.hashtags[learned]))
-    keep_familiarity(folder.path, WarmEncoder(lambda: tuned.model.backbone).hashtags(hashtags), hashtags)
+    encoder, tested = WarmEncoder(lambda: tuned.model.backbone), inputs.table.hashtags[test].tolist()
+    unfamiliar = keep_familiarity(folder.path, encoder.hashtags(hashtags), hashtags, encoder.hashtags(tested), tested)
     folder.write_file("training_results.png", training_png(tuned.history, final=kept.metrics))
     outcome = trial.finish(
         usable=prepared.data.image_index >= 0,
+        unfamiliar=unfamiliar,
         skipped=inputs.skipped + unusable,
         fields=fingerprint_fields(resolved, decode=encoding.decode, precision="fp32"),
         details={

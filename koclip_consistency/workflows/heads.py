@@ -133,7 +133,13 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET) -> Outcome:
         with resumable():
             curves += _cross_validate(trial, trainer, options.folds)
     fitted.head.save(folder.path)
-    keep_familiarity(folder.path, encoded.at(train).hashtag_vectors(), trial.inputs.table.hashtags[train])
+    unfamiliar = keep_familiarity(
+        folder.path,
+        encoded.at(train).hashtag_vectors(),
+        trial.inputs.table.hashtags[train].tolist(),
+        encoded.at(test).hashtag_vectors(),
+        trial.inputs.table.hashtags[test].tolist(),
+    )
     if options.export_pth:
         assert isinstance(fitted.head, TrainedHead)
         export_published(fitted.head, folder.path / "classifier.pth")
@@ -148,6 +154,7 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET) -> Outcome:
         folder.write_file("leaderboard.csv", to_csv(columns, (list(row.values()) for row in fitted.grid.rows)))
     outcome = trial.finish(
         usable=encoded.position >= 0,
+        unfamiliar=unfamiliar,
         skipped=encoded.skipped,
         fields=encoded.cache.fields,
         details={

@@ -37,9 +37,16 @@ def run_similarity(options: SimilarityOptions, reporter: Reporter = QUIET) -> Ou
         trial.cross_validate(options.folds, lambda train, held_out: answers(fitted_on(train), held_out))
     folder = trial.open()
     folder.write_json("thresholds.json", {system: model.as_dict() for system, model in fitted.items()})
-    keep_familiarity(folder.path, encoded.at(train).hashtag_vectors(), trial.inputs.table.hashtags[train])
+    unfamiliar = keep_familiarity(
+        folder.path,
+        encoded.at(train).hashtag_vectors(),
+        trial.inputs.table.hashtags[train].tolist(),
+        encoded.at(test).hashtag_vectors(),
+        trial.inputs.table.hashtags[test].tolist(),
+    )
     return trial.finish(
         usable=encoded.position >= 0,
+        unfamiliar=unfamiliar,
         skipped=encoded.skipped,
         fields=encoded.cache.fields,
         details={"extraction": encoded.report},

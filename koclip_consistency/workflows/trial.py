@@ -35,6 +35,7 @@ from consistency.runs.folder import RunFolder
 from consistency.scale import SCORES
 from embedcache.fingerprint import fingerprint
 from heads.config import HeadConfig
+from heads.familiarity import Unfamiliar
 from heads.train import train_head
 from koclip_consistency.workflows.division import clusters, describe_division, seen_by, split_table
 from koclip_consistency.workflows.encode import Encoded, encode_pairs
@@ -303,6 +304,7 @@ class Trial:
         fields: Mapping[str, str],
         details: Mapping[str, Any],
         notes: Sequence[str] = (),
+        unfamiliar: Unfamiliar | None = None,
     ) -> Outcome:
         """Write everything but the weights; run.json last, so that a folder without it is known to be unfinished.
 
@@ -318,10 +320,13 @@ class Trial:
             What run.json records of this command besides its options.
         notes
             Lines for the screen.
+        unfamiliar
+            The test rows whose hashtag is unlike every hashtag of train, if that was asked.
         """
         inputs, folder = self.inputs, self.folder
         division = describe_division(self.split, inputs, usable, self.backbone)
         near, digest = inputs.near, self.split.digest
+        strange = (unfamiliar.note,) if unfamiliar and unfamiliar.rows else ()
         folder.write_results(self.results)
         folder.write_files(result_figures(self.results))
         folder.write_split(inputs.table, self.split)
@@ -333,6 +338,7 @@ class Trial:
                     "division": division,
                     **({"split_digest": digest} if digest else {}),
                     **({"near_duplicates": {"joined": near.joined, "groups": near.groups}} if near else {}),
+                    **({"unfamiliar": unfamiliar} if unfamiliar else {}),
                     **details,
                 }
             ),
@@ -343,7 +349,9 @@ class Trial:
             fields=fields,
             timings=self.clock.seconds,
         )
-        return Outcome(folder.path, tuple(self.results), tuple(skipped), (*division.notes, *notes, *folder.notes))
+        return Outcome(
+            folder.path, tuple(self.results), tuple(skipped), (*division.notes, *strange, *notes, *folder.notes)
+        )
 
 
 def evaluate_answers(

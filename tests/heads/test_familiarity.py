@@ -12,7 +12,7 @@ from consistency.backbone.resolve import resolve_backbone
 from consistency.data.pairs import read_pairs
 from consistency.errors import InputError, StorageError
 from heads import familiarity
-from heads.familiarity import Familiarity, load_familiarity
+from heads.familiarity import Familiarity, keep_familiarity, load_familiarity
 
 NONSENSE = [f"{a}{b}{c}" for a in "뷁쀍쮉퀡" for b in "쒫꿻뛟" for c in "뾹쯣"]
 
@@ -110,3 +110,15 @@ def test_nonsense_is_unfamiliar_beside_the_demo(small_demo: Path) -> None:
     assert auc > 0.95
     assert found.familiar(real).mean() > 0.85
     assert found.familiar(nonsense).mean() < 0.3
+
+
+def test_unfamiliar_hashtags_are_counted_and_named(tmp_path: Path) -> None:
+    train, strange = np.eye(4, dtype=np.float32), unit(np.array([[-1.0, -1, -1, -1]]))
+    near = unit(train[:1] + 0.1 * train[1:2])
+    asked = np.concatenate([train[1:2], near, strange, strange])
+    found = keep_familiarity(tmp_path, train, ["a", "b", "c", "d"], asked, ["b", "#A", "x", "x"])
+    assert found is not None
+    assert (found.n, found.rows, found.hashtags) == (4, 2, ("x",))
+    assert found.note == "of 4 test rows 2 have a hashtag that is unlike every hashtag of train"
+    assert load_familiarity(tmp_path) is not None
+    assert keep_familiarity(tmp_path / "none", train[:1], ["a"], asked, ["b"] * 4) is None

@@ -63,3 +63,11 @@ def test_thumbnails_are_small_jpegs_of_what_can_be_read(tmp_path: Path) -> None:
         assert image.size == (THUMBNAIL, round(THUMBNAIL / 3))
         red, green, _ = image.convert("RGB").getpixel((20, 20))  # type: ignore[misc]
         assert red > 150 > 80 > green
+
+
+def test_unfamiliar_hashtags_are_marked() -> None:
+    result = make_result("heads")
+    strange = str(result.predictions.hashtags[0])
+    gallery = make_gallery([result], result, None, {strange})
+    marked = {tag.hashtag for post in gallery.posts for tag in post.tags if tag.unfamiliar}
+    assert marked == {strange}
