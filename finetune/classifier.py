@@ -51,13 +51,13 @@ class PairClassifier(nn.Module):
 
 @torch.inference_mode()
 def embed(backbone: Backbone, data: PairData, rows: Ints) -> PairEmbeddings:
-    """Embeddings of `rows`, whose every distinct image and hashtag is encoded once."""
+    """Embeddings of `rows`; each distinct image and hashtag is encoded once."""
     backbone.model.eval()
-    pictures, image_index = np.unique(data.image_index[rows], return_inverse=True)
+    distinct, image_index = np.unique(data.image_index[rows], return_inverse=True)
     hashtags, hashtag_index = np.unique(data.hashtag_index[rows], return_inverse=True)
     images = [
-        backbone.encode_images(data.pictures.batch(pictures[start : start + ENCODE_BATCH]))
-        for start in range(0, len(pictures), ENCODE_BATCH)
+        backbone.encode_images(data.images.batch(distinct[start : start + ENCODE_BATCH]))
+        for start in range(0, len(distinct), ENCODE_BATCH)
     ]
     by_length = np.argsort([len(data.tokens[number]) for number in hashtags], kind="stable")
     vectors = np.empty((len(hashtags), backbone.embed_dim), dtype=np.float32)
@@ -202,7 +202,7 @@ def add_adapters(model: nn.Module, rank: int) -> None:
 
 
 def merge_adapters(model: nn.Module) -> None:
-    """Put what the adapters learned into the weights they stand beside, and take them away."""
+    """Add what the adapters learned to the weights beside them, and remove the adapters."""
     from peft.tuners.lora import LoraLayer
 
     for name, module in list(model.named_modules()):

@@ -1,4 +1,4 @@
-"""FinetuneConfig: everything that decides a fine-tuning but the rows, the backbone and the seed."""
+"""The settings of a fine-tuning: all that decides its result except the rows, the backbone and the seed."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -19,44 +19,90 @@ CHOICES = {
     "autocast": ("none", "fp16", "bf16"),
 }
 POSITIVE = ("head_lr", "layer_decay", "epochs", "batch_size", "accumulation", "picture_memory")
-ONLY_MEMORY = ("micro_batch", "gradient_checkpointing", "picture_memory")  # settings by which no result is another
-HEAD = HeadConfig(
-    lr=1e-3
-)  # half the rate of a head that stays alone: ended better on the test rows of development draws 101 and 102
+ONLY_MEMORY = ("micro_batch", "gradient_checkpointing", "picture_memory")  # settings that change no result
+# Half the rate of a head that is trained alone: better on the test rows of development draws 101 and 102.
+HEAD = HeadConfig(lr=1e-3)
 
 
 @dataclass(frozen=True)
 class FinetuneConfig:
     """How to fine-tune. The defaults are the default recipe.
 
-    head: layout, loss and class weights of the head; with `warm_start` also the recipe by which it is trained on the
-    frozen embeddings before anything else moves.
-    decode, squash: how images are decoded; with squash they are resized without keeping their proportions.
-    optimizer: "adam" adds weight decay to the gradient, "adamw" decays the weights; decay: "all" parameters or
-    "matrices" only (no biases, norms, position embeddings).
-    lr: of a tower's last layer and projection; None for 0.04 / the tower's width, since wide layers want small steps,
-    and ten times that for adapters. Every layer has `layer_decay` times the rate of the one above. head_lr: the head's.
-    schedule: "step" divides the rates by 10 every 5 epochs; "cosine" lets them rise over the first `warmup` share of
-    all steps, then fall to 0. clip_norm: the gradient's norm is cut to it.
-    batch_by: a batch is `batch_size` rows, or all rows of `batch_size` images. accumulation: batches a step, whose
-    gradients are averaged; drop_incomplete: a last step of fewer batches is left out, as the published loop does.
-    micro_batch: images encoded at once, which changes memory and nothing else, but for the chance of dropout: "auto"
-    begins with the whole step and halves when memory is short, None is the whole step and nothing less.
-    epochs, max_steps: where training ends at the latest. select: the score on the validation rows, if there are any;
-    the latest epoch is kept whose score is not lower than the best by more than such scores scatter (see `loop`).
-    patience: epochs with lower scores after which training ends.
-    refit: then train once more from the beginning, on train and validation rows, for as many epochs of the same
-    schedule as validation chose.
-    average: "ema" validates and keeps the exponential average of the weights, of decay `ema_decay`; "interpolate" moves
-    the kept weights back towards those before training as far as validation likes it, half the way without validation
-    (WiSE-FT: Wortsman et al., Robust fine-tuning of zero-shot models, arXiv:2109.01903).
-    crop: least share of an image's area that a training crop keeps, 1 for none; flip: mirror half of the images
-    (text in images does not survive it).
-    freeze: the lowest N layers of both towers (all of a tower that has fewer) and what is below them do not learn, or
-    the "image" or "text" tower does not; with a number the last norm and the projection of both towers always learn.
-    lora: rank of the adapters that learn in place of the encoders. gradient_checkpointing: less memory, more time.
-    autocast: half precision on a GPU; master weights stay fp32.
-    picture_memory: bytes of prepared images to keep; those beyond it are decoded whenever they are used.
+    Attributes
+    ----------
+    head : HeadConfig
+        Layout, loss and class weights of the head; with `warm_start` also the recipe that trains it on the frozen
+        embeddings before anything else moves.
+    warm_start : bool
+        Train the head on the frozen embeddings first.
+    decode : {"ours", "fast", "published"}
+        How images are decoded.
+    squash : bool
+        Resize images without keeping their proportions.
+    optimizer : {"adam", "adamw"}
+        "adam" adds weight decay to the gradient, "adamw" decays the weights.
+    lr : float or None
+        Learning rate of a tower's last layer and projection. None for 0.04 / the tower's width, since wide layers need
+        small steps, and for ten times that with adapters.
+    head_lr : float
+        Learning rate of the head.
+    layer_decay : float
+        Learning rate of each layer relative to the layer above it.
+    weight_decay : float
+        Strength of the decay.
+    decay : {"all", "matrices"}
+        What decays: all parameters, or matrices only (no biases, norms or position embeddings).
+    schedule : {"step", "cosine"}
+        "step" divides the rates by 10 every 5 epochs; "cosine" raises them during the warmup and lowers them to 0.
+    warmup : float
+        Share of all steps in which the rates rise.
+    clip_norm : float or None
+        Largest norm of the gradient.
+    batch_by : {"row", "image"}
+        A batch is `batch_size` rows, or all rows of `batch_size` images.
+    batch_size : int
+        Rows or images of a batch.
+    accumulation : int
+        Batches of a step, whose gradients are averaged.
+    drop_incomplete : bool
+        Leave out a last step with fewer batches, as the published loop does.
+    micro_batch : int, "auto" or None
+        Images encoded at once. It changes memory and, but for the random numbers of dropout, nothing else. "auto"
+        begins with the whole step and halves it when memory is short; None never divides a step.
+    epochs, max_steps : int
+        When training ends at the latest; `max_steps` may be None.
+    patience : int or None
+        Epochs with lower scores after which training ends.
+    select : {"qwk", "macro_f1"}
+        Score on the validation rows. The latest epoch is kept whose score is not lower than the best by more than such
+        scores scatter (see `loop`).
+    refit : bool
+        Then train again from the beginning on training and validation rows, for as many epochs of the same schedule as
+        validation chose.
+    average : {"none", "ema", "interpolate"}
+        "ema" validates and keeps the exponential average of the weights. "interpolate" moves the kept weights back
+        towards those before training as far as validation prefers, and half of the way without validation [1]_.
+    ema_decay : float
+        Decay of the exponential average.
+    crop : float
+        Smallest share of an image's area that a training crop keeps, 1 for no crops.
+    flip : bool
+        Mirror half of the images; text in images does not survive it.
+    freeze : int, "image" or "text"
+        How many of the lowest layers of both towers do not learn, with everything below them; or which tower does not
+        learn. With a number, the last norm and the projection of both towers always learn.
+    lora : int or None
+        Rank of the adapters that learn in place of the encoders.
+    gradient_checkpointing : bool
+        Use less memory and more time.
+    autocast : {"none", "fp16", "bf16"}
+        Half precision on a GPU; master weights stay in fp32.
+    picture_memory : int
+        Bytes of prepared images to keep in memory; others are decoded each time they are used.
+
+    References
+    ----------
+    .. [1] Wortsman et al., Robust fine-tuning of zero-shot models, arXiv:2109.01903.
     """
 
     head: HeadConfig = HEAD

@@ -1,4 +1,4 @@
-"""Rows of a pair table as training wants them: images decoded once, hashtags tokenized once, steps in order."""
+"""Prepares a pair table for training: decodes images once, tokenizes hashtags once, orders rows into steps."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,16 +19,19 @@ from consistency.options import ImageLimits
 from consistency.progress import Progress, silent
 from finetune.config import FinetuneConfig
 
-HASHTAGS_PER_PICTURE = 16  # a hashtag's pass costs about a sixteenth of an image's
+HASHTAGS_PER_IMAGE = 16  # a hashtag's pass costs about a sixteenth of an image's
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-class Pictures:
-    """Distinct images as `Backbone.prepare` gives them; as many as fit into `memory` bytes are decoded only once.
+class PreparedImages:
+    """Distinct images as `Backbone.prepare` returns them; those that fit into `memory` bytes are decoded only once.
 
-    Attribute problems: the reason of every image that cannot be used, by its number.
+    Attributes
+    ----------
+    problems : dict of int to str
+        Why an image cannot be used, by its number.
     """
 
     def __init__(
@@ -44,11 +47,11 @@ class Pictures:
         self._kept: dict[int, npt.NDArray[Any]] = {}
         self.problems: dict[int, str] = {}
         with progress("Decoding images", len(files)) as advance, ThreadPoolExecutor(workers) as pool:
-            for number, picture in enumerate(pool.map(self._try, files)):
-                if isinstance(picture, str):
-                    self.problems[number] = picture
-                elif (memory := memory - picture.nbytes) >= 0:
-                    self._kept[number] = picture
+            for number, image in enumerate(pool.map(self._try, files)):
+                if isinstance(image, str):
+                    self.problems[number] = image
+                elif (memory := memory - image.nbytes) >= 0:
+                    self._kept[number] = image
                 advance(1, unusable=len(self.problems))
 
     def batch(self, numbers: Ints) -> npt.NDArray[Any]:
@@ -73,13 +76,21 @@ class Pictures:
 
 @dataclass(frozen=True, eq=False)
 class PairData:
-    """The n rows of a pair table over its distinct images and hashtags.
+    """The n rows of a pair table, as indices of its distinct images and hashtags.
 
-    tokens: ids of every distinct hashtag. image_index, hashtag_index: (n,) int64, -1 in rows whose image cannot be
-    used; skipped tells of them.
+    Attributes
+    ----------
+    images : PreparedImages
+        The distinct images.
+    tokens : list of list of int
+        Token ids of each distinct hashtag.
+    image_index, hashtag_index : ndarray of int64, shape (n,)
+        Image and hashtag of each row, -1 if its image cannot be used.
+    skipped : tuple of Skipped
+        The rows whose image cannot be used.
     """
 
-    pictures: Pictures
+    images: PreparedImages
     tokens: list[list[int]]
     image_index: Ints
     hashtag_index: Ints
@@ -114,39 +125,46 @@ def read_pair_data(
 
     firsts, image_index = number_distinct(image_identity(table.images, files))
     distinct = [files[name] for name in table.images[firsts]]
-    pictures = Pictures(distinct, load, memory=config.picture_memory, workers=workers, progress=progress)
+    images = PreparedImages(distinct, load, memory=config.picture_memory, workers=workers, progress=progress)
     firsts, hashtag_index = number_distinct(table.hashtags)
-    bad = np.isin(image_index, list(pictures.problems))
+    bad = np.isin(image_index, list(images.problems))
     skipped = tuple(
-        Skipped(int(table.rows[row]), table.images[row], table.hashtags[row], pictures.problems[int(image_index[row])])
+        Skipped(int(table.rows[row]), table.images[row], table.hashtags[row], images.problems[int(image_index[row])])
         for row in np.flatnonzero(bad)
     )
     tokens = backbone.token_ids(table.hashtags[firsts].tolist())
     image_index[bad] = hashtag_index[bad] = -1
-    return PairData(pictures, tokens, image_index, hashtag_index, skipped)
+    return PairData(images, tokens, image_index, hashtag_index, skipped)
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """Rows whose losses, each times its weight, add up to the loss of one update.
+    """Rows whose weighted losses add up to the loss of one update.
 
-    However a step is cut into parts, the parts' gradients add up to its gradient. rows: (k,) int64. weights: (k,).
+    However a step is cut into parts, the gradients of the parts add up to its gradient.
+
+    Attributes
+    ----------
+    rows : ndarray of int64, shape (k,)
+        Rows of the table.
+    weights : ndarray of float64, shape (k,)
+        Weight of the loss of each row.
     """
 
     rows: Ints
     weights: Floats
 
-    def parts(self, data: PairData, pictures: int | None) -> list["Step"]:
+    def parts(self, data: PairData, images: int | None) -> list["Step"]:
         """Consecutive rows with at most `images` distinct images and a bounded number of hashtags each."""
-        if pictures is None:
+        if images is None:
             return [self]
         cuts, seen = [0], set[int]()
-        for place, picture in enumerate(data.image_index[self.rows].tolist()):
-            full = len(seen | {picture}) > pictures
-            if full or place - cuts[-1] >= HASHTAGS_PER_PICTURE * pictures:
+        for place, image in enumerate(data.image_index[self.rows].tolist()):
+            full = len(seen | {image}) > images
+            if full or place - cuts[-1] >= HASHTAGS_PER_IMAGE * images:
                 cuts.append(place)
                 seen = set()
-            seen.add(picture)
+            seen.add(image)
         ends = [*cuts[1:], len(self.rows)]
         return [Step(self.rows[a:b], self.weights[a:b]) for a, b in zip(cuts, ends, strict=True)]
 
@@ -172,9 +190,9 @@ def epoch_steps(
         order = rng.permutation(rows)
         batches = [order[start : start + config.batch_size] for start in range(0, len(rows), config.batch_size)]
     else:
-        pictures = data.image_index[rows]
-        order = rng.permutation(np.unique(pictures))
-        grouped = [rows[np.isin(pictures, part)] for part in np.array_split(order, -(-len(order) // config.batch_size))]
+        images = data.image_index[rows]
+        order = rng.permutation(np.unique(images))
+        grouped = [rows[np.isin(images, part)] for part in np.array_split(order, -(-len(order) // config.batch_size))]
         batches = [part[np.argsort(data.image_index[part], kind="stable")] for part in grouped]
     steps = []
     for start in range(0, len(batches), config.accumulation):
@@ -186,12 +204,12 @@ def epoch_steps(
     return steps
 
 
-def with_pictures(data: PairData, steps: Sequence[Step]) -> Iterator[tuple[Step, Ints, npt.NDArray[Any]]]:
+def with_images(data: PairData, steps: Sequence[Step]) -> Iterator[tuple[Step, Ints, npt.NDArray[Any]]]:
     """Every step with the numbers of its distinct images and the images; the next one's load meanwhile."""
 
     def load(step: Step) -> tuple[Step, Ints, npt.NDArray[Any]]:
         numbers = np.unique(data.image_index[step.rows])
-        return step, numbers, data.pictures.batch(numbers)
+        return step, numbers, data.images.batch(numbers)
 
     with ThreadPoolExecutor(1) as pool:
         coming = deque(pool.submit(load, step) for step in steps[:1])

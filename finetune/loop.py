@@ -34,7 +34,7 @@ from finetune.classifier import (
     top_rate,
 )
 from finetune.config import FinetuneConfig
-from finetune.dataset import Floats, Ints, PairData, Step, epoch_steps, with_pictures
+from finetune.dataset import Floats, Ints, PairData, Step, epoch_steps, with_images
 from heads.config import rate_share
 from heads.losses import row_losses, row_masses
 from heads.model import TrainedHead
@@ -166,8 +166,8 @@ class Training:
                 at.epoch = 1
             while (at.done or at.step < self.planned) and not self._out_of_patience():
                 steps = self._steps(at.epoch)[at.done :][: self.planned - at.step]
-                for step, numbers, pictures in with_pictures(self.data, steps):
-                    at.losses += self.update(step, numbers, pictures)
+                for step, numbers, images in with_images(self.data, steps):
+                    at.losses += self.update(step, numbers, images)
                     at.step, at.done, at.seconds = at.step + 1, at.done + 1, time.monotonic() - begun
                     advance(1, epoch=at.epoch, loss=f"{at.losses / at.done:.3f}")
                     if self.checkpoints.due(at.step):
@@ -266,13 +266,13 @@ class Training:
             return (at.step + 1) / self.warmup
         return rate_share(self.config.schedule, at.epoch - 1, (at.step - self.warmup) / (self.total - self.warmup))
 
-    def update(self, step: Step, numbers: Ints, pictures: npt.NDArray[Any]) -> float:
+    def update(self, step: Step, numbers: Ints, images: npt.NDArray[Any]) -> float:
         """One step of the optimizer; the loss before it."""
         factor = self._factor()
         self.at.lr = top_rate(self.classifier.model, self.config, "image") * factor
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
-        loss = self._gradient(step, numbers, pictures)
+        loss = self._gradient(step, numbers, images)
         if not math.isfinite(loss):
             self._diverged(f"the loss is {loss}")
         if self.config.clip_norm is not None:
@@ -288,7 +288,7 @@ class Training:
             torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
         return loss
 
-    def _gradient(self, step: Step, numbers: Ints, pictures: npt.NDArray[Any]) -> float:
+    def _gradient(self, step: Step, numbers: Ints, images: npt.NDArray[Any]) -> float:
         """The gradient of a step's loss into the parameters, in parts that fit into memory; the loss."""
         while True:
             self.optimizer.zero_grad()
@@ -296,19 +296,19 @@ class Training:
             views = draw_views(len(numbers), crop=self.config.crop, flip=self.config.flip)
             try:
                 parts = step.parts(self.data, self.at.micro_batch)
-                return float(sum(self._backward(part, numbers, pictures, views) for part in parts))
+                return float(sum(self._backward(part, numbers, images, views) for part in parts))
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
             self._shrink(len(numbers))  # outside the handler, whose error holds on to the step's tensors
 
-    def _backward(self, part: Step, numbers: Ints, pictures: npt.NDArray[Any], views: Tensor | None) -> Tensor:
+    def _backward(self, part: Step, numbers: Ints, images: npt.NDArray[Any], views: Tensor | None) -> Tensor:
         """The gradient of a part. numbers, images, views: of the step's distinct images."""
         classifier, backbone = self.classifier.train(), self.classifier.backbone
         distinct, image_index = np.unique(self.data.image_index[part.rows], return_inverse=True)
         hashtags, hashtag_index = np.unique(self.data.hashtag_index[part.rows], return_inverse=True)
         shown = np.searchsorted(numbers, distinct)
-        pixels = backbone.pixels(pictures[shown])
+        pixels = backbone.pixels(images[shown])
         if views is not None:
             pixels = seen(pixels, views[shown])
         with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
@@ -323,10 +323,10 @@ class Training:
         self.scaler.scale(loss).backward()
         return loss.detach()
 
-    def _shrink(self, pictures: int) -> None:
+    def _shrink(self, images: int) -> None:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        now = min(self.at.micro_batch or pictures, pictures)
+        now = min(self.at.micro_batch or images, images)
         if now == 1 or self.config.micro_batch != "auto":
             smaller = f"--batch-size auto (the same batches in smaller parts) or --micro-batch {now // 2}, or "
             advice = f"try {smaller if now > 1 else ''}--gradient-checkpointing"

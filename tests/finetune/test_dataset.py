@@ -15,7 +15,15 @@ from consistency.data.files import find_images
 from consistency.data.pairs import read_pairs
 from consistency.errors import ImageError
 from finetune.config import FinetuneConfig
-from finetune.dataset import HASHTAGS_PER_PICTURE, PairData, Pictures, Step, epoch_steps, read_pair_data, with_pictures
+from finetune.dataset import (
+    HASHTAGS_PER_IMAGE,
+    PairData,
+    PreparedImages,
+    Step,
+    epoch_steps,
+    read_pair_data,
+    with_images,
+)
 from tests.builders.at_once import AtOnce
 from tests.builders.finetuning import Case, make_case
 from tests.builders.models import change_json, make_clip_folder
@@ -40,12 +48,12 @@ def test_each_picture_and_hashtag_once(case: Case, data: PairData) -> None:
 
 
 def test_memory_bound_changes_nothing_but_memory(case: Case, data: PairData) -> None:
-    one = data.pictures.batch(np.array([0])).nbytes
+    one = data.images.batch(np.array([0])).nbytes
     config = replace(FinetuneConfig.default(), picture_memory=3 * one)
     frugal = read_pair_data(case.backbone(), case.table, case.files, config)
-    assert len(frugal.pictures._kept) == 3
+    assert len(frugal.images._kept) == 3
     numbers = np.array([0, 11, 4, 2])
-    np.testing.assert_array_equal(frugal.pictures.batch(numbers), data.pictures.batch(numbers))
+    np.testing.assert_array_equal(frugal.images.batch(numbers), data.images.batch(numbers))
 
 
 def test_same_content_under_two_names_is_one_picture(tmp_path: Path, case: Case) -> None:
@@ -80,7 +88,7 @@ def test_a_picture_that_changed_since_it_was_listed(tmp_path: Path, case: Case) 
     shutil.copy(tmp_path / "image" / "2.png", tmp_path / "image" / "1.png")  # which is decoded again when it is used
     number = read.image_index[list(case.table.images).index("1.png")]
     with pytest.raises(ImageError, match=r"^1.png could be used before, and cannot now \(changed while it was read\)"):
-        read.pictures.batch(np.array([number]))
+        read.images.batch(np.array([number]))
 
 
 def test_large_pictures_are_not_decoded_all_at_once(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +119,7 @@ def test_fast_decodes_as_extraction_does(tmp_path: Path) -> None:
     half = Image.open(tmp_path / "large.jpg")
     half.draft(None, (150, 150))  # type: ignore[no-untyped-call]
     assert half.size == (150, 150)  # a quarter would be 75, less than twice 48
-    np.testing.assert_array_equal(read.pictures.batch(np.array([0]))[0], backbone.prepare(half))
+    np.testing.assert_array_equal(read.images.batch(np.array([0]))[0], backbone.prepare(half))
 
 
 @pytest.mark.parametrize("by", ["row", "image"])
@@ -144,22 +152,22 @@ def test_published_loop_drops_an_odd_batch(case: Case, data: PairData) -> None:
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=80), st.integers(1, 4))
 def test_parts_add_up_to_their_step(pictures: list[int], most: int) -> None:
     index = np.array(pictures)
-    data = PairData(Pictures([], lambda file: np.empty(0), memory=0), [], index, index, ())
+    data = PairData(PreparedImages([], lambda file: np.empty(0), memory=0), [], index, index, ())
     step = Step(np.arange(len(index)), np.linspace(0, 1, len(index)))
     parts = step.parts(data, most)
     assert np.concatenate([part.rows for part in parts]).tolist() == step.rows.tolist()
     assert np.concatenate([part.weights for part in parts]).tolist() == step.weights.tolist()
     for part in parts:
         assert 1 <= len(np.unique(index[part.rows])) <= most
-        assert len(part.rows) <= HASHTAGS_PER_PICTURE * most
+        assert len(part.rows) <= HASHTAGS_PER_IMAGE * most
 
 
 def test_pictures_come_with_their_step(case: Case, data: PairData) -> None:
     config = replace(FinetuneConfig.default(), batch_size=5)
     steps = epoch_steps(config, data, case.train, np.ones(len(case.table)), seed=1, epoch=1)
-    loaded = list(with_pictures(data, steps))
+    loaded = list(with_images(data, steps))
     assert [step for step, _, _ in loaded] == steps
     for step, numbers, pictures in loaded:
         assert numbers.tolist() == sorted(set(data.image_index[step.rows]))
-        np.testing.assert_array_equal(pictures, data.pictures.batch(numbers))
-    assert list(with_pictures(data, [])) == []
+        np.testing.assert_array_equal(pictures, data.images.batch(numbers))
+    assert list(with_images(data, [])) == []
