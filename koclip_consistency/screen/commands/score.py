@@ -24,6 +24,7 @@ def score(options: ScoreOptions, screen: "Screen") -> None:
 
     Weight files of the published scripts work, too.
     """
+    from consistency.data.hashtags import describe_long, describe_several
     from consistency.data.inputs import skipped_beside
     from koclip_consistency.screen.tables import scores_table
     from koclip_consistency.workflows.score import load_scorer, score_image, score_table
@@ -48,6 +49,9 @@ def score(options: ScoreOptions, screen: "Screen") -> None:
         assert options.file is not None
         scored, skipped = score_table(scorer, options.source, options.file)
         screen.note(f"Scored {len(scored)} rows with {scorer.system}: {options.file}")
+    cells = [record["row"] for record in scored], [record["hashtag"] for record in scored]
+    for note in filter(None, (describe_several(*cells), describe_long(*cells))):
+        screen.note(note)
     screen.json(scored)
     if one:
         screen.table(scores_table(scorer.system, scored))
