@@ -1,8 +1,8 @@
-"""The state of a training on disk, so that a kill at any moment leaves the last complete checkpoint.
+"""Stores the state of a training, so that a process killed at any moment leaves its last complete checkpoint.
 
-checkpoint/checkpoint.json names one file for each part of the state (weights, optimizer, ...), each called by its
-content's SHA-256. Parts are written first and the JSON last, each all or not at all; then the parts that no JSON
-names any more are removed.
+checkpoint/checkpoint.json names one file for each part of the state (weights, optimizer, ...); a file is named by the
+SHA-256 of its content. Parts are written first and the JSON last, each atomically. Then parts that the JSON no longer
+names are removed.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ Parts = dict[str, dict[str, Tensor]]
 
 
 def discard(out: Path) -> None:
-    """Remove the checkpoints of the training in `out`, once everything that it was for is written."""
+    """Remove the checkpoints of the training in `out`, once its results are written."""
     shutil.rmtree(out / FOLDER, ignore_errors=True)
 
 
@@ -44,7 +44,14 @@ class Cadence:
 class Checkpoints:
     """The checkpoints of the training in `out`.
 
-    identity: plain JSON values that must be equal for the training to go on.
+    Attributes
+    ----------
+    out : Path
+        Run folder.
+    identity : mapping
+        Plain JSON values that must be equal for a training to continue.
+    cadence : Cadence
+        How often a checkpoint is due.
     """
 
     out: Path
@@ -79,9 +86,14 @@ class Checkpoints:
         self._last_step, self._last_time = step, time.monotonic()
 
     def read(self) -> tuple[dict[str, Any], Parts] | None:
-        """State and parts of the last checkpoint, None where there is none.
+        """State and parts of the last checkpoint, None if there is none.
 
-        Raises InputError where it belongs to another training, StorageError where it is damaged.
+        Raises
+        ------
+        InputError
+            If it belongs to another training.
+        StorageError
+            If it is damaged.
         """
         if not (self.folder / MANIFEST).is_file():
             return None
@@ -89,17 +101,17 @@ class Checkpoints:
         try:
             manifest = json.loads((self.folder / MANIFEST).read_bytes())
             if manifest["format"] != FORMAT:
-                raise InputError(f"{self.folder} has format {manifest['format']}, expected {FORMAT}: train anew")
+                raise InputError(f"{self.folder} has format {manifest['format']}, expected {FORMAT}: train again")
             self._compare(manifest["identity"])
             parts = {}
             for part, name in manifest["parts"].items():
                 data = (self.folder / name).read_bytes()
                 if hashlib.sha256(data).hexdigest() not in name:
-                    raise StorageError(f"{self.folder / name} is damaged (its SHA-256 is not its name's): train anew")
+                    raise StorageError(f"{self.folder / name} is damaged (its SHA-256 is not its name's): train again")
                 parts[part] = load_tensors(data)
             self._last_step, state = manifest["step"], manifest["state"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StorageError(f"{self.folder} holds a damaged checkpoint ({error}): train anew") from error
+            raise StorageError(f"{self.folder} holds a damaged checkpoint ({error}): train again") from error
         return state, parts
 
     def _compare(self, stored: Mapping[str, Any]) -> None:
@@ -107,6 +119,6 @@ class Checkpoints:
         different = sorted(name for name in {*stored, *now} if stored.get(name) != now.get(name))
         if different:
             raise InputError(
-                f"{self.folder} is of a training with another {', '.join(different)}: "
-                "resume it with the same, or train anew"
+                f"{self.folder} belongs to a training with another {', '.join(different)}: "
+                "resume it with the same, or train again"
             )

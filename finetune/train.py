@@ -36,15 +36,27 @@ Objects = npt.NDArray[np.object_]
 
 @dataclass(frozen=True, eq=False)
 class FinetuneResult:
-    """What a fine-tuning made.
+    """Result of a fine-tuning.
 
-    model: with the weights that are kept. rows, probabilities: by "val" and "test", the usable rows of each, (m,)
-    int64, and the model's probabilities for them, (m, 5) float64; those for validation rows are from before a refit,
-    which learns from them. history: a record per epoch, 0 being the warm-started head, without the refit's;
-    `measured_on` says whose metrics it holds: val, or test where nothing is validated, as published.
-    kept_epoch: whose weights the model has, or after how many the refit ended; share: how far towards them it went, 1
-    unless it interpolates. best_epoch: with the highest `select` score of the history; best_test: where that was
-    measured on the test rows, their probabilities then.
+    Attributes
+    ----------
+    model : Finetuned
+        With the weights that are kept.
+    rows : dict of str to ndarray of int64, shape (m,)
+        Usable rows, by "val" and "test".
+    probabilities : dict of str to ndarray of float64, shape (m, 5)
+        Of these rows. Those of validation rows are from before a refit, which learns from them.
+    history : list of dict
+        One record per epoch, without those of a refit; epoch 0 is the warm-started head. `measured_on` names the rows
+        of its metrics: val, or test if nothing is validated, as published.
+    kept_epoch : int
+        Epoch of the kept weights, or number of epochs of the refit.
+    share : float
+        How far towards the kept weights the model was moved, 1 without interpolation.
+    best_epoch : int
+        Epoch with the highest `select` score of the history.
+    best_test : ndarray of float64, shape (m, 5), or None
+        Probabilities of the test rows at `best_epoch`, if the history was measured on them.
     """
 
     model: Finetuned
@@ -59,12 +71,26 @@ class FinetuneResult:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Everything that training needs, checked, before anything is trained or written.
+    """All that training needs, checked before anything is trained or written.
 
-    data: images and hashtags, and in `data.skipped` the rows without a usable image. rows: the usable ones.
-    refit: the same with the validation rows among those to train on; None where there is to be no refit.
-    identity: what a checkpoint must have in common with the training that goes on from it. images, hashtags: (n,)
-    object, of every row of the table: the image's digest, and the hashtag as in the table.
+    Attributes
+    ----------
+    backbone : Backbone
+        To be tuned in place.
+    data : PairData
+        Images and hashtags; `data.skipped` lists the rows without a usable image.
+    rows : Rows
+        The usable rows.
+    refit : Rows or None
+        The same with the validation rows among the training rows; None without a refit.
+    config : FinetuneConfig
+        How to train.
+    seed : int
+        Random seed.
+    identity : mapping
+        What a checkpoint must have in common with the training that continues from it.
+    images, hashtags : ndarray of object, shape (n,)
+        Of every row of the table: digest of the image, and hashtag as in the table.
     """
 
     backbone: Backbone

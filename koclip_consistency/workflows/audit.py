@@ -1,4 +1,4 @@
-"""`audit`: which labels of a data set are doubtful, told by heads that have never seen the row's image."""
+"""`audit`: which labels of a data set are doubtful, judged by heads that were trained without the row's image."""
 
 import csv
 from dataclasses import dataclass
@@ -35,7 +35,17 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """rows: all of `audit.csv`, the most doubtful first. precision: None where no clean labels were given."""
+    """Result of an audit.
+
+    Attributes
+    ----------
+    outcome : Outcome
+        The run folder and the judges' own results.
+    rows : list of Audited
+        All rows of `audit.csv`, the most doubtful first.
+    precision : Precision or None
+        None without clean labels.
+    """
 
     outcome: Outcome
     rows: list[Audited]
@@ -133,7 +143,7 @@ def run_audit(options: AuditOptions, reporter: Reporter = QUIET) -> Audit:
         protocol="grouped",
         seed=options.evaluation.seed,
         side=np.full(len(table), "train", dtype=object),
-        fold=fold[merged.first],  # a merged repeat stands in the fold of the row that was kept
+        fold=fold[merged.first],  # a merged repeat is in the fold of the row that was kept
         kept=merged.kept,
         labels=merged.scores - 1,
     )

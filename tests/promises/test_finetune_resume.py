@@ -112,10 +112,10 @@ def stopped(case: Case, tmp_path: Path) -> Path:
 
 
 def test_another_training_is_not_resumed(case: Case, stopped: Path) -> None:
-    with pytest.raises(InputError, match="of a training with another config.lr, seed: resume it with the same"):
+    with pytest.raises(InputError, match="to a training with another config.lr, seed: resume it with the same"):
         case.run(replace(CONFIG, lr=3e-3), stopped, resume=True, seed=99)
     changed = replace(case, train=case.train[1:])
-    with pytest.raises(InputError, match="of a training with another split"):
+    with pytest.raises(InputError, match="to a training with another split"):
         changed.run(CONFIG, stopped, resume=True)
 
 
@@ -124,7 +124,7 @@ def test_other_pictures_under_the_same_names_are_not_resumed(case: Case, stopped
     shutil.copytree(case.folder / "image", folder)
     shutil.copy(folder / "0.png", folder / "1.png")
     changed = replace(case, files=find_images(case.table.images, folder))
-    with pytest.raises(InputError, match="of a training with another images"):
+    with pytest.raises(InputError, match="to a training with another images"):
         changed.run(CONFIG, stopped, resume=True)
 
 
@@ -146,7 +146,7 @@ def test_a_damaged_checkpoint_is_told(case: Case, stopped: Path) -> None:
     data = bytearray(part.read_bytes())
     data[len(data) // 2] ^= 1
     part.write_bytes(data)
-    with pytest.raises(StorageError, match="is damaged .its SHA-256 is not its name's.: train anew"):
+    with pytest.raises(StorageError, match="is damaged .its SHA-256 is not its name's.: train again"):
         case.run(CONFIG, stopped, resume=True)
     part.unlink()
     with pytest.raises(StorageError, match="holds a damaged checkpoint"):
