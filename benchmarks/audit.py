@@ -1,12 +1,12 @@
-"""Whether the audit finds moved labels: precision at the number moved, on fresh draws of the demo data set.
+"""How well the audit finds moved labels: precision at the number of moved labels, on fresh draws of the demo data set.
 
     python -m benchmarks.audit
 
-For every seed: draw the data set (15 % of its scores are moved by one; a move that is clipped at 1 or 5 is none), judge
-every row out of fold by the packaged backbone, rank by doubt, and count how many of as many rows as were moved are
-among them; with a 95 % interval over resampled images, beside what a random order finds. `--compare` ranks the same
-probabilities by other rules too. The rule was chosen on draws 11 to 15: they say nothing here. Less than a minute a
-draw on 2 cores; `--quick` draws 60 images for one seed.
+For each seed it draws the data set (15 % of the scores are moved by one; a move beyond 1 or 5 has no effect), predicts
+each row out of fold with the packaged backbone, and ranks the rows by doubt. If m labels were moved, the precision is
+their share among the m most doubtful rows. It is shown with a 95 % interval over resampled images, beside the precision
+of a random order. `--compare` also ranks the same probabilities by other rules. The rule was chosen on draws 11 to 15,
+which therefore prove nothing here. A draw takes less than a minute on 2 cores; `--quick` draws 60 images for one seed.
 """
 
 import argparse
@@ -34,7 +34,7 @@ Ints = npt.NDArray[np.int64]
 
 
 def rules(p: Floats, y: Ints) -> dict[str, Floats]:
-    """Doubt (n,) by rule, highest first; p: (n, 5) probabilities, y: (n,) labels."""
+    """Compute the doubt of each row, (n,), by each rule from probabilities p, (n, 5), and labels y, (n,)."""
     rows, distance = np.arange(len(y)), np.abs(np.arange(5) - y[:, None])
     own = p[rows, y]
     without = np.where(distance > 0, p, -np.inf)
@@ -54,7 +54,7 @@ def rules(p: Floats, y: Ints) -> dict[str, Floats]:
 
 
 def audit_draw(folder: Path, seed: int, images: int) -> dict[str, Precision]:
-    """Every rule's precision on one draw."""
+    """Measure the precision of each rule on one draw."""
     write_demo(folder, seed=seed, images=images)
     source = Source(data=folder / "combined_data.csv", images=folder / "image")
     inputs = read_inputs(source)
@@ -62,10 +62,10 @@ def audit_draw(folder: Path, seed: int, images: int) -> dict[str, Precision]:
     merged = merge_repeats(inputs.table, inputs.identity)
     encoded = encode_pairs(inputs, Encoding(backbone="tiny", cache=folder / "cache", device="cpu"), source)
     rows = np.flatnonzero(merged.kept)
-    labels, pictures = merged.scores[rows] - 1, inputs.identity[rows]
-    p, _ = out_of_fold(encoded.at(rows), labels, pictures, folds=FOLDS, repeats=REPEATS, seed=seed)
+    labels, images = merged.scores[rows] - 1, inputs.identity[rows]
+    p, _ = out_of_fold(encoded.at(rows), labels, images, folds=FOLDS, repeats=REPEATS, seed=seed)
     moved = truth[rows] != merged.scores[rows]
-    found = {name: precision_at_moved(doubt, moved, pictures) for name, doubt in rules(p, labels).items()}
+    found = {name: precision_at_moved(doubt, moved, images) for name, doubt in rules(p, labels).items()}
     return {name: precision for name, precision in found.items() if precision is not None}
 
 
@@ -73,7 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--compare", action="store_true", help="other rules on the same probabilities")
-    parser.add_argument("--quick", action="store_true", help="the first seed, 60 images: only to see that it works")
+    parser.add_argument("--quick", action="store_true", help="the first seed with 60 images: a smoke test")
     given = parser.parse_args()
     print(machine())
     seeds = given.seeds[:1] if given.quick else given.seeds

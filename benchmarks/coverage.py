@@ -1,18 +1,18 @@
-"""Does a 95 % interval hold the truth in 95 of 100 test sets? Simulated test sets, several kinds of interval.
+"""How often do 95 % intervals cover the truth? Several kinds of interval on simulated test sets.
 
     python -m benchmarks.coverage                  1,500 test sets of 172 and of 35 images: a quarter of an hour
     python -m benchmarks.coverage --quick          100 of each: a minute
-    python -m benchmarks.coverage --images 10    another number of images
-    python -m benchmarks.coverage --two-way      hashtags have effects too: intervals over images, hashtags and both
+    python -m benchmarks.coverage --images 10      another number of images
+    python -m benchmarks.coverage --two-way        hashtags have effects too: intervals over images, hashtags and both
 
-A population of images with about ten rows each is drawn: scores in the shares of the published data, alike within an
-image as much as there (intraclass correlation .21), and two systems that err more on some images than on others.
-The truth of a metric is its value on 100,000 images. From the same population come small test sets; every kind of
-interval is made on each, from the same 2,000 resamples of its images, and counted where it holds the truth. The
-difference of the two systems is treated likewise. With `--two-way` every hashtag has effects of its own as well, as
-large as those of an image, and about three rows; a second table asks about new hashtags on known images, which is what
-the hashtag protocol tests. `ours` is that of `consistency.evaluation.intervals`. A share of 95 %
-has a standard error of .6 points over 1,500 test sets.
+The simulated population has images with about ten rows each. Scores have the shares of the published data and its
+correlation within an image (intraclass correlation 0.21), and two systems err more on some images than on others. The
+true value of a metric is its value on 100,000 images. Small test sets are drawn from the same population. On each of
+them, every kind of interval is computed from the same 2,000 resamples of its images, and counted if it covers the true
+value; the difference of the two systems is treated alike. With `--two-way` each hashtag, with about three rows, also
+has effects as large as those of an image, and a second table is about new hashtags on known images, which is what the
+hashtag protocol tests. `ours` is the interval of `consistency.evaluation.intervals`. A share of 95 % has a standard
+error of 0.6 percentage points over 1,500 test sets.
 """
 
 import argparse
@@ -36,11 +36,11 @@ from consistency.scale import Floats, Ints
 
 SHARES = (0.043, 0.109, 0.160, 0.268, 0.420)  # of the scores 1..5 among the 1,792 published pairs
 CUTS = norm.ppf(np.cumsum(SHARES)[:-1])
-ALIKE = 0.25  # variance of the latent score between images; the intraclass correlation of the scores is then .21
+ALIKE = 0.25  # variance of the latent score between images; it gives the scores an intraclass correlation of 0.21
 NOISES = (0.9, 1.2)  # of the two systems
 POPULATION = 100_000
 DATASETS = 1500
-PICTURES = (172, 35)
+IMAGES = (172, 35)
 
 HASHTAGS = (250, 50)  # tested at once under the hashtag protocol
 COUNTED = ("accuracy", "macro_f1", "mae", "qwk", "within_one", "ece")  # Spearman takes nine tenths of the time
@@ -51,7 +51,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a system said about n rows: columns as `consistency.evaluation.metrics.evaluate` takes them."""
+    """Predictions of a system for n rows, in the columns that `consistency.evaluation.metrics.evaluate` takes."""
 
     predicted: Ints
     values: Floats
@@ -60,39 +60,39 @@ class Answers:
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """scores: (n,) 1..5. image: (n,) 0..images-1. systems: what each of the two said."""
+    """A test set: scores (n,) from 1 to 5, the image of each row (n,), and the predictions of two systems."""
 
     scores: Ints
-    picture: Ints
+    image: Ints
     systems: tuple[Answers, ...]
 
 
-def draw(rng: np.random.Generator, pictures: int) -> Drawn:
-    """Rows of so many images of the population: a third have 5 rows, the others 1 to 25."""
-    rows = np.where(rng.random(pictures) < 1 / 3, 5, rng.integers(1, 26, pictures))
-    picture = np.repeat(np.arange(pictures), rows)
+def draw(rng: np.random.Generator, images: int) -> Drawn:
+    """Draw the rows of some images of the population: a third of the images have 5 rows, the others 1 to 25."""
+    rows = np.where(rng.random(images) < 1 / 3, 5, rng.integers(1, 26, images))
+    image = np.repeat(np.arange(images), rows)
 
-    def by_picture() -> Floats:
-        return rng.standard_normal(pictures)[picture]
+    def by_image() -> Floats:
+        return rng.standard_normal(images)[image]
 
     def by_row() -> Floats:
-        return rng.standard_normal(len(picture))
+        return rng.standard_normal(len(image))
 
-    latent = np.sqrt(ALIKE) * by_picture() + np.sqrt(1 - ALIKE) * by_row()
-    difficulty, misread, misread_row = np.exp(0.4 * by_picture()), 0.4 * by_picture(), by_row()
+    latent = np.sqrt(ALIKE) * by_image() + np.sqrt(1 - ALIKE) * by_row()
+    difficulty, misread, misread_row = np.exp(0.4 * by_image()), 0.4 * by_image(), by_row()
     systems = []
     for noise in NOISES:
-        own = 0.3 * by_picture() + noise * difficulty * (0.6 * misread_row + 0.8 * by_row())
+        own = 0.3 * by_image() + noise * difficulty * (0.6 * misread_row + 0.8 * by_row())
         seen = (latent + misread + own) / np.sqrt(1 + 0.25 + noise**2 * np.exp(0.32))
         edges = np.r_[-np.inf, CUTS, np.inf]
         chances = np.diff(norm.cdf((edges - seen[:, None]) / 0.6), axis=1)
         systems.append(Answers(chances.argmax(axis=1) + 1, chances @ np.arange(1.0, 6.0), chances))
-    return Drawn(np.searchsorted(CUTS, latent) + 1, picture, tuple(systems))
+    return Drawn(np.searchsorted(CUTS, latent) + 1, image, tuple(systems))
 
 
 @dataclass(frozen=True, eq=False)
 class Crossed:
-    """Rows of images and hashtags that both have effects. image, hashtag: (n,); scores: (n,) 1..5; said: one system."""
+    """A test set in which images and hashtags have effects: image, hashtag and score of each row, and one system."""
 
     image: Ints
     hashtag: Ints
@@ -102,7 +102,7 @@ class Crossed:
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """What the rows of each of k images share: how good they look, how hard they are, how they are misread; (k,)."""
+    """Effects of k images, (k,) each: on the score, on the difficulty, and on the error of the system."""
 
     latent: Floats
     difficulty: Floats
@@ -115,7 +115,7 @@ class Images:
 
 
 def cross(rng: np.random.Generator, image: Ints, hashtag: Ints, images: Images, hashtags: Images) -> Crossed:
-    """Scores and one system's answers for rows (n,) of images and hashtags, whose effects are equally large."""
+    """Draw scores and predictions for rows, (n,), of images and hashtags whose effects are equally large."""
     own = rng.standard_normal((3, len(image)))
     of_images, of_hashtags = images.latent[image], hashtags.latent[hashtag]
     latent = np.sqrt(ALIKE) * (of_images + of_hashtags) + np.sqrt(1 - 2 * ALIKE) * own[0]
@@ -130,7 +130,7 @@ def cross(rng: np.random.Generator, image: Ints, hashtag: Ints, images: Images, 
 
 
 def draw_crossed(rng: np.random.Generator, count: int) -> Crossed:
-    """Rows of `count` new images as in `draw`, each with one of a third as many new hashtags; some are popular."""
+    """Draw rows of `count` new images as in `draw`, with a third as many new hashtags as rows, some of them popular."""
     rows = np.where(rng.random(count) < 1 / 3, 5, rng.integers(1, 26, count))
     image = np.repeat(np.arange(count), rows)
     tags = max(2, len(image) // 3)
@@ -140,7 +140,7 @@ def draw_crossed(rng: np.random.Generator, count: int) -> Crossed:
 
 
 def draw_hashtags(rng: np.random.Generator, images: Images, count: int) -> Crossed:
-    """Rows of `count` new hashtags, 1 to 7 each, on the known `images`."""
+    """Draw 1 to 7 rows for each of `count` new hashtags on the known `images`."""
     hashtag = np.repeat(np.arange(count), np.minimum(rng.geometric(0.5, count), 7))
     image = rng.integers(0, len(images.latent), len(hashtag))
     return cross(rng, image, hashtag, images, Images.draw(rng, count))
@@ -156,7 +156,7 @@ def intervals_on(rows: Crossed, clusters: Ints, crossed: Ints | None) -> dict[st
 
 
 def simulate_two_way(count: int, *, datasets: int, seed: int) -> dict[tuple[str, str], float]:
-    """{(metric, way): share of test sets of new images and hashtags whose interval holds the truth}."""
+    """Return, by (metric, way), the share of test sets of new images and hashtags whose interval covers the truth."""
     rng = np.random.default_rng(seed)
     truth = figures_on(draw_crossed(np.random.default_rng(0), POPULATION))
     held = dict.fromkeys(((name, way) for name in COUNTED for way in ("image", "hashtag", "two-way")), 0)
@@ -170,11 +170,11 @@ def simulate_two_way(count: int, *, datasets: int, seed: int) -> dict[tuple[str,
 
 
 def simulate_hashtags(count: int, *, datasets: int, seed: int, worlds: int = 10) -> dict[str, float]:
-    """{metric: share of test sets of `count` new hashtags on known images whose interval over hashtags is right}."""
+    """Return, by metric, the share of test sets of `count` new hashtags on known images whose interval is right."""
     rng = np.random.default_rng(seed)
     held, each = dict.fromkeys(COUNTED, 0), max(1, datasets // worlds)
     for _ in range(worlds):
-        images = Images.draw(rng, PICTURES[0])
+        images = Images.draw(rng, IMAGES[0])
         truth = figures_on(draw_hashtags(rng, images, POPULATION))
         for _ in range(each):
             rows = draw_hashtags(rng, images, count)
@@ -189,7 +189,7 @@ def _holds(found: Interval | None, truth: float | None) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A figure of n images, m of equal size: resampled, (B,), and with one image left out, (n,)."""
+    """A metric over n images (m effective ones): its value, on B resamples, and with each image left out, (n,)."""
 
     figure: float
     resampled: Floats
@@ -199,7 +199,7 @@ class Sample:
     corrected: bool
 
     def quantiles(self, low: float, high: float) -> Interval:
-        """Of the resampled figures, at normal quantiles."""
+        """Return the percentiles of the resampled values that correspond to two normal quantiles."""
         found = np.percentile(self.resampled, 100 * norm.cdf([low, high]))
         return float(found[0]), float(found[1])
 
@@ -234,7 +234,7 @@ def expanded_percentile(s: Sample) -> Interval:
 
 
 def bca(s: Sample, z: float = NORMAL) -> Interval:
-    """Efron 1987, section 3, the acceleration by the jackknife over images."""
+    """BCa (Efron 1987, section 3), with the acceleration from the jackknife over images."""
     spread = 6 * (s.influence**2).sum() ** 1.5
     acceleration = (s.influence**3).sum() / spread if spread else 0.0
     low, high = (s.bias + (s.bias + end) / (1 - acceleration * (s.bias + end)) for end in (-z, z))
@@ -266,9 +266,9 @@ METHODS: dict[str, Callable[[Sample], Interval]] = {
 
 
 def figures_of(test: Drawn, times: Floats, names: Collection[str]) -> dict[tuple[str, str], Floats]:
-    """Metrics of the first system and of the difference, {(subject, metric): (B,)}; times: (B, images)."""
+    """Return metrics, (B,), of the first system and of the difference, by (subject, metric); times: (B, images)."""
     one, other = (
-        counted_metrics(test.scores, a.predicted, a.values, a.probabilities, test.picture, names=names)(times)
+        counted_metrics(test.scores, a.predicted, a.values, a.probabilities, test.image, names=names)(times)
         for a in test.systems
     )
     alone = {("system", name): one[name] for name in names}
@@ -276,7 +276,7 @@ def figures_of(test: Drawn, times: Floats, names: Collection[str]) -> dict[tuple
 
 
 def simulate(
-    pictures: int,
+    images: int,
     *,
     datasets: int,
     seed: int,
@@ -284,20 +284,20 @@ def simulate(
     resamples: int = RESAMPLES,
     methods: Sequence[str] = tuple(METHODS),
 ) -> dict[tuple[str, str, str], tuple[float, float]]:
-    """{(subject, metric, method): shares of test sets whose interval lies above the truth, and below it}."""
+    """Return the shares of test sets whose interval lies above and below the truth, by (subject, metric, method)."""
     rng = np.random.default_rng(seed)
     names = list(dict.fromkeys(name for _, name in truth))
     missed = {(*key, method): [0, 0] for key in truth for method in methods}
     for _ in range(datasets):
-        test = draw(rng, pictures)
-        drawn = rng.integers(0, pictures, (resamples, pictures)) + np.arange(resamples)[:, None] * pictures
+        test = draw(rng, images)
+        drawn = rng.integers(0, images, (resamples, images)) + np.arange(resamples)[:, None] * images
         times = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
-        blocks = np.ones((1, pictures)), 1 - np.eye(pictures), times
+        blocks = np.ones((1, images)), 1 - np.eye(images), times
         figures = figures_of(test, np.concatenate(blocks).astype(np.float64), names)
-        m = effective_clusters(test.picture.astype(object))
+        m = effective_clusters(test.image.astype(object))
         for key, found in figures.items():
-            all_rows, left_out, resampled = np.split(found, [1, 1 + pictures])
-            sample = Sample(all_rows[0], resampled, left_out, pictures, m, key[1] not in UNCORRECTED)
+            all_rows, left_out, resampled = np.split(found, [1, 1 + images])
+            sample = Sample(all_rows[0], resampled, left_out, images, m, key[1] not in UNCORRECTED)
             for method in methods:
                 low, high = METHODS[method](sample)
                 missed[*key, method][0] += low > truth[key]
@@ -306,10 +306,10 @@ def simulate(
 
 
 def population(
-    seed: int = 0, pictures: int = POPULATION, names: Collection[str] = METRICS
+    seed: int = 0, images: int = POPULATION, names: Collection[str] = METRICS
 ) -> dict[tuple[str, str], float]:
-    """The truth, {(subject, metric): figure}."""
-    figures = figures_of(draw(np.random.default_rng(seed), pictures), np.ones((1, pictures)), names)
+    """Return the true values by (subject, metric)."""
+    figures = figures_of(draw(np.random.default_rng(seed), images), np.ones((1, images)), names)
     return {key: float(found[0]) for key, found in figures.items()}
 
 
@@ -317,7 +317,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="100 test sets of each size")
     parser.add_argument("--datasets", type=int, help=f"test sets of each size ({DATASETS:,})")
-    parser.add_argument("--images", type=int, nargs="+", default=PICTURES, help="images in a test set")
+    parser.add_argument("--images", type=int, nargs="+", default=IMAGES, help="images in a test set")
     parser.add_argument("--two-way", action="store_true", help="hashtags have effects too")
     options = parser.parse_args()
     datasets = options.datasets or (100 if options.quick else DATASETS)
@@ -325,10 +325,10 @@ def main() -> None:
     if options.two_way:
         return print_two_way(options.images, datasets)
     truth = population()
-    for pictures in options.images:
-        found = simulate(pictures, datasets=datasets, seed=pictures, truth=truth)
+    for images in options.images:
+        found = simulate(images, datasets=datasets, seed=images, truth=truth)
         for subject in ("system", "difference"):
-            print(f"\n{subject}, {pictures} images, {datasets:,} test sets: share in % whose 95 % interval is right")
+            print(f"\n{subject}, {images} images, {datasets:,} test sets: share in % whose 95 % interval is right")
             print(f"| {'metric':18} | truth | {' | '.join(METHODS)} |\n|{' --- |' * (2 + len(METHODS))}")
             for name in METRICS:
                 covered = [100 * (1 - sum(found[subject, name, method])) for method in METHODS]
@@ -345,7 +345,7 @@ def print_two_way(images: Sequence[int], datasets: int) -> None:
         for name in COUNTED:
             cells = " | ".join(f"{100 * found[name, way]:.1f}" for way in ("image", "hashtag", "two-way"))
             print(f"| {name} | {cells} |", flush=True)
-    print(f"\nnew hashtags on {PICTURES[0]} known images, intervals over hashtags, {datasets:,} test sets")
+    print(f"\nnew hashtags on {IMAGES[0]} known images, intervals over hashtags, {datasets:,} test sets")
     print(f"| metric | {' | '.join(f'{count} hashtags' for count in HASHTAGS)} |\n|{' --- |' * (1 + len(HASHTAGS))}")
     by_count = {count: simulate_hashtags(count, datasets=datasets, seed=count) for count in HASHTAGS}
     for name in COUNTED:

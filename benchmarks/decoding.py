@@ -1,7 +1,7 @@
-"""What decoding alone can deliver, by the processes that a GPU is fed by: `python -m benchmarks.decoding FOLDER`.
+"""The rate of decoding alone, in the processes that feed a GPU: `python -m benchmarks.decoding FOLDER`.
 
-Prints images per second of a folder's JPEGs through CLIP's preprocessing, from the first batch on. A module of its
-own, since every process imports the program that began it.
+It prints how many of the folder's JPEGs pass CLIP's preprocessing per second, counted after the first batch. It is a
+separate module because each process imports the program that started it.
 """
 
 import os

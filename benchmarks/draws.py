@@ -1,12 +1,12 @@
-"""Test scores of the systems on fresh draws of the demo data set, and how far apart they are, draw by draw.
+"""Test metrics of the systems on fresh draws of the demo data set, and their differences on each draw.
 
     python -m benchmarks.draws --with-finetune --out runs/draws
 
-For every seed: draw the data set, split it by image, run similarity, the published head recipe, the default head, the
-grid and, where asked, fine-tuning, all with the packaged backbone and that same seed. Draws, not rows or images, are
-the units of the intervals (Student's t), so they hold what another data set, split and training seed would change.
-Draws 1 to 5, 42, 43, 101 to 105 and 201 to 205 were looked at while the methods were built: they say nothing here.
-The same command goes on where it stopped; a draw takes about as long as `make demo`.
+For each seed it draws the data set, splits it by image, and runs similarity, the published head recipe, the default
+head, the grid and, on request, fine-tuning, all with the packaged backbone and that seed. The intervals (Student's t)
+are over draws, not over rows or images, so they include what another data set, split and training seed would change.
+Draws 1 to 5, 42, 43, 101 to 105 and 201 to 205 were used while the methods were developed and prove nothing here.
+If a run is interrupted, the same command continues it. A draw takes about as long as `make demo`.
 """
 
 import argparse
@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t
 
 from benchmarks.timing import machine
+from consistency.evaluation.seeds import Spread
 from consistency.options import Encoding, Evaluation, HeadsOptions, Output, Source
 from consistency.text import number
 from demo.dataset import write_demo
@@ -41,7 +41,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def run_draw(out: Path, seed: int, *, finetune: bool, quick: bool, screen: Screen) -> list[Done]:
-    """Every system on one draw, in a folder of its own. What an earlier start has finished is read, not run."""
+    """Run every system on one draw, in its own folder; steps that an earlier call finished are read instead of run."""
     folder = out / str(seed)
     suite = open_suite(Output(out=folder), command="draws", backbone="tiny", config={"seed": seed, "quick": quick})
     source = Source(data=folder / "data" / "combined_data.csv", images=folder / "data" / "image")
@@ -67,7 +67,7 @@ def run_draw(out: Path, seed: int, *, finetune: bool, quick: bool, screen: Scree
 
 
 def reached(done: Sequence[Done]) -> dict[tuple[str, str], float]:
-    """Every figure on the test rows, by system and metric."""
+    """Return the metrics on the test rows by system and metric."""
     figures: dict[tuple[str, str], float] = {}
     for step in done:
         for result in step.run.results:
@@ -79,16 +79,15 @@ def reached(done: Sequence[Done]) -> dict[tuple[str, str], float]:
 
 
 def interval(values: Floats) -> str:
-    """Mean over draws, (n,), and its 95 % interval, which one draw cannot have."""
-    mean = float(values.mean())
+    """Format the mean over draws, (n,), and its 95 % interval; a single draw has no interval."""
     if len(values) < 2:
-        return number(mean)
-    reach = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return f"{number(mean)} ({number(mean - reach)} to {number(mean + reach)})"
+        return number(float(values.mean()))
+    over = Spread.of(values)
+    return f"{number(over.mean)} ({number(over.low)} to {number(over.high)})"
 
 
 def markdown(seeds: Sequence[int], draws: Sequence[dict[tuple[str, str], float]]) -> str:
-    """A table for each metric: systems, then differences between two of them, by draw and over draws."""
+    """Make a table for each metric: systems, then differences between two systems, by draw and over draws."""
     there = [name for name in SYSTEMS if all((name, metric) in draw for metric in METRICS for draw in draws)]
     lines = []
     for metric, title in METRICS.items():
@@ -110,7 +109,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/draws"), help="folder of the runs (default: %(default)s)"
     )
-    parser.add_argument("--quick", action="store_true", help="60 images and 2 epochs of fine-tuning: does it work?")
+    parser.add_argument("--quick", action="store_true", help="60 images and 2 epochs of fine-tuning: a smoke test")
     given = parser.parse_args()
     screen, draws = Screen(), []
     for seed in given.seeds:

@@ -1,12 +1,12 @@
-"""Embeddings of a pair table in one pass, against three other ways to them: `python -m benchmarks.extract [--quick]`.
+"""Embeddings of a pair table, against three other ways: `python -m benchmarks.extract [--quick]`.
 
 Ours is `embedcache.extract` into a fresh cache on disk, as the command `extract` runs it. The others, all in this
 process, on the same threads, the model loaded beforehand:
 
-- the published loop: for every pair open the image, run the processor on it and on the hashtag padded to 77
-  tokens, and the model on each; timed on a few pairs and multiplied up to all of them;
+- the published loop: for each pair, open the image, run the processor on it and on the hashtag padded to 77 tokens,
+  and run the model on each; timed on a few pairs and extrapolated to all of them;
 - sentence-transformers (the same model folder) and open_clip (the same architecture) on the distinct images and
-  hashtags; `pip install -e .[bench]` brings both, and what is not installed is left out.
+  hashtags. `pip install -e .[bench]` installs both; a library that is not installed is left out.
 
 Models are ViT-B/32 and ViT-L/14 with random weights. Images are photographs cut, enlarged to 1080x1350 and made
 noisy, as PNG and as JPEG. The table is the published one (2,022 pairs, 172 images, 1,375 hashtags) scaled down:
@@ -50,7 +50,7 @@ from embedcache.store import EmbeddingCache
 from tests.builders.crash_workers import pair_table
 from tests.builders.models import Tower, make_clip_folder
 
-PAIRS, PICTURES, HASHTAGS = 2022, 172, 1375  # of the published table
+PAIRS, IMAGES, HASHTAGS = 2022, 172, 1375  # of the published table
 SIZE = 1080, 1350
 PEERS = {"sentence-transformers": "sentence_transformers", "open_clip": "open_clip"}
 # What PERFORMANCE asks for: how many times as fast as each.
@@ -58,8 +58,8 @@ TARGETS = {
     ("one pass", "published loop"): 10.0,
     ("hashtags", "sentence-transformers"): 1.2,
     ("hashtags", "open_clip"): 6.0,
-    ("pictures", "sentence-transformers"): 1.1,
-    ("pictures", "open_clip"): 1.1,
+    ("images", "sentence-transformers"): 1.1,
+    ("images", "open_clip"): 1.1,
 }
 BUSY = 0.90
 OF_MATRIX_RATE, OF_DECODING = 0.45, 0.90
@@ -78,7 +78,7 @@ class Shape:
     open_clip: str
     options: dict[str, Any]
     gflop: float  # of one image
-    pictures: int
+    images: int
     loop_pairs: int
 
 
@@ -87,14 +87,14 @@ SHAPES = {
         "ViT-B-32",
         {"dim": 512, "patch_size": 32, "vision": Tower(768, 12, 12), "text": Tower(512, 12, 8)},
         gflop=8.8,
-        pictures=43,
+        images=43,
         loop_pairs=30,
     ),
     "L/14": Shape(
         "ViT-L-14",
         {"dim": 768, "patch_size": 14, "vision": Tower(1024, 24, 16), "text": Tower(768, 12, 12)},
         gflop=162,
-        pictures=8,
+        images=8,
         loop_pairs=6,
     ),
 }
@@ -115,27 +115,27 @@ class Data:
         return [self.folder / name for name in self.names]
 
 
-def make_data(folder: Path, kind: str, pictures: int, size: tuple[int, int] = SIZE) -> Data:
-    """`images` different photographs as `kind` (png or jpg), with pairs and hashtags in the published proportions."""
+def make_data(folder: Path, kind: str, count: int, size: tuple[int, int] = SIZE) -> Data:
+    """`count` different photographs as `kind` (png or jpg), with pairs and hashtags in the published proportions."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     photographs = [Image.fromarray(array) for array in load_sample_images().images]
-    names = [f"{number}.{kind}" for number in range(pictures)]
+    names = [f"{number}.{kind}" for number in range(count)]
     contents = []
-    for number in range(min(pictures, DISTINCT)):
+    for number in range(min(count, DISTINCT)):
         left, top = int(rng.integers(0, 280)), int(rng.integers(0, 70))
         cut = photographs[number % 2].crop((left, top, left + 280, top + 350)).resize(size, Image.Resampling.LANCZOS)
         noisy = np.asarray(cut) + rng.normal(0, 3, (size[1], size[0], 1))
-        picture, file = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)), io.BytesIO()
-        picture.save(file, {"jpg": "JPEG", "png": "PNG"}[kind], quality=90)
+        image, file = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)), io.BytesIO()
+        image.save(file, {"jpg": "JPEG", "png": "PNG"}[kind], quality=90)
         contents.append(file.getvalue())
     for number, name in enumerate(names):
         (folder / name).write_bytes(contents[number % DISTINCT] + (number // DISTINCT).to_bytes(2, "big"))
     words, ends = WORDS.split(), ["", *ENDS.split()]
     hashtags = [f"#{word}{end}{number or ''}" for number in range(7) for end in ends for word in words]
-    hashtags = hashtags[: round(pictures * HASHTAGS / PICTURES)]
-    rows = range(round(pictures * PAIRS / PICTURES))
-    table = pair_table([names[row % pictures] for row in rows], [hashtags[row % len(hashtags)] for row in rows])
+    hashtags = hashtags[: round(count * HASHTAGS / IMAGES)]
+    rows = range(round(count * PAIRS / IMAGES))
+    table = pair_table([names[row % count] for row in rows], [hashtags[row % len(hashtags)] for row in rows])
     return Data(table, find_images(names, folder), names, hashtags, folder)
 
 
@@ -238,22 +238,22 @@ def run_shape(name: str, shape: Shape, given: argparse.Namespace, root: Path) ->
     plain = CLIPModel.from_pretrained(folder).eval()
     others = peers(folder, shape)
     print(
-        f"{name}: {shape.pictures} images, {round(shape.pictures * HASHTAGS / PICTURES)} hashtags, "
-        f"{round(shape.pictures * PAIRS / PICTURES)} pairs; the loop on {shape.loop_pairs} of them; "
+        f"{name}: {shape.images} images, {round(shape.images * HASHTAGS / IMAGES)} hashtags, "
+        f"{round(shape.images * PAIRS / IMAGES)} pairs; the loop on {shape.loop_pairs} of them; "
         f"{backbone.precision}, batches of {backbone.batch_sizes}"
     )
     for kind in ("png", "jpg"):
-        data = make_data(root / kind, kind, shape.pictures)
-        pictures = pair_table(data.names, ["#"] * shape.pictures)
+        data = make_data(root / kind, kind, shape.images)
+        alone = pair_table(data.names, ["#"] * shape.images)
         if kind == "png":  # hashtags are the same whatever the images are
-            seen = ours.fill("warm", data, pictures)
+            seen = ours.fill("warm", data, alone)
             variants = {"ours": partial(ours.fill, "hashtags", data, data.table, seen)}
             variants |= {peer: partial(texts, data.hashtags) for peer, (_, texts) in others.items()}
             compare("hashtags", alternate(variants, rounds=given.rounds), len(data.hashtags), "hashtags")
 
-        variants = {"ours": partial(ours.fill, "pictures", data, pictures)}
+        variants = {"ours": partial(ours.fill, "images", data, alone)}
         variants |= {peer: partial(images, data.paths) for peer, (images, _) in others.items()}
-        compare(f"images, {kind}", alternate(variants, rounds=given.rounds), shape.pictures, "pictures")
+        compare(f"images, {kind}", alternate(variants, rounds=given.rounds), shape.images, "images")
 
         task = f"one pass, {kind}"
         variants = {
@@ -273,14 +273,14 @@ def run_on_gpu(name: str, shape: Shape, given: argparse.Namespace, root: Path) -
     rate = matrix_rate(backbone)
     print(f"{name}: {torch.cuda.get_device_name()}, {backbone.precision}, {os.cpu_count()} cores")
     for size, count in ((448, 448), 12_288), ((1080, 1350), 2048):
-        pictures = make_data(root / str(size[0]), "jpg", 64 if given.quick else count, size)
-        reports = [extracted(folder, pictures, root) for _ in range(given.rounds)]
+        data = make_data(root / str(size[0]), "jpg", 64 if given.quick else count, size)
+        reports = [extracted(folder, data, root) for _ in range(given.rounds)]
         best = max(reports, key=lambda report: report["images_per_second"])
-        command = [sys.executable, "-m", "benchmarks.decoding", pictures.folder]
+        command = [sys.executable, "-m", "benchmarks.decoding", data.folder]
         ceiling = float(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
         reached = best["images_per_second"] * shape.gflop / 1e3
         print(
-            f"  {len(pictures.names):,} JPEGs of {size[0]}x{size[1]}: {best['images_per_second']:.0f} images/s, "
+            f"  {len(data.names):,} JPEGs of {size[0]}x{size[1]}: {best['images_per_second']:.0f} images/s, "
             f"{reached:.0f} of {rate:.0f} TFLOP/s = {reached / rate:.1%} (target {OF_MATRIX_RATE:.0%} for L/14 from "
             f"448 px); decoding alone {ceiling:.0f}/s, of which {best['images_per_second'] / ceiling:.1%} (target "
             f"{OF_DECODING:.0%} from 1080x1350); encoder busy {best['encoder_busy']:.1%} (target {BUSY:.0%}); least "
@@ -288,7 +288,7 @@ def run_on_gpu(name: str, shape: Shape, given: argparse.Namespace, root: Path) -
             flush=True,
         )
     plain = CLIPModel.from_pretrained(folder).cuda().eval()
-    loop = alternate({"loop": partial(published_loop, plain, backbone, pictures, 100)}, rounds=2)["loop"] / 100
+    loop = alternate({"loop": partial(published_loop, plain, backbone, data, 100)}, rounds=2)["loop"] / 100
     print(f"  the published loop, fp32: {1 / loop:.1f} pairs/s, of 1080x1350")
 
 
@@ -334,7 +334,7 @@ def main() -> None:
     for name in given.shapes:
         shape = SHAPES[name]
         if given.quick:
-            shape = replace(shape, pictures=6, loop_pairs=3)
+            shape = replace(shape, images=6, loop_pairs=3)
         with tempfile.TemporaryDirectory() as root:
             if torch.cuda.is_available():
                 run_on_gpu(name, shape, given, Path(root))

@@ -1,12 +1,13 @@
-"""An epoch of fine-tuning against the published script: `python -m benchmarks.finetune [--quick]`.
+"""The time of an epoch of fine-tuning, compared with the published script: `python -m benchmarks.finetune [--quick]`.
 
-Random weights in the shape of ViT-B/32, and the packaged `tiny`; JPEG images of 1080x1350 and a table with the
-published counts: 172 images, 2,022 rows, 1,375 hashtags. The published loop decodes and encodes the image and the
-hashtag, padded to 77 tokens, of every row. `--preset paper` takes the same rows in the same steps of 16 to the same
-weights (tests/commands/test_finetune_paper.py), but keeps decoded images, trims padding, and encodes once what a
-step has twice. The default recipe takes images with all their rows. Each trains a few steps in turn and answers for
-test rows; an epoch of 1,617 + 405 rows follows from the seconds per row. Decoding once is told
-apart. On a GPU all of it runs there, the published loop with its autocast and GradScaler.
+The models are ViT-B/32 with random weights and the packaged `tiny`. The data are JPEG images of 1080x1350 and a table
+with the published counts: 172 images, 2,022 rows, 1,375 hashtags. The published loop decodes and encodes the image and
+the hashtag, padded to 77 tokens, of each row. `--preset paper` trains on the same rows in the same steps of 16 and ends
+with the same weights (tests/commands/test_finetune_paper.py), but keeps decoded images, trims padding, and encodes each
+image and hashtag of a step once. The default recipe takes images with all their rows. Each variant in turn trains for a
+few steps and predicts test rows; the time of an epoch of 1,617 + 405 rows is extrapolated from the seconds per row, and
+the time of decoding once is listed separately. On a GPU everything runs there, the published loop with its autocast and
+GradScaler.
 """
 
 import argparse
@@ -36,7 +37,7 @@ from heads.model import Head
 from tests.builders.finetuning import PublishedLoop
 from tests.builders.models import Tower, make_clip_folder
 
-PICTURES, ROWS, HASHTAGS, TEST = 172, 2022, 1375, 405
+IMAGES, ROWS, HASHTAGS, TEST = 172, 2022, 1375, 405
 WIDTH, HEIGHT = 1080, 1350
 EPOCHS = 20
 TARGET = 3.0
@@ -53,41 +54,41 @@ VIT_B32: dict[str, Any] = {
 
 
 def write_data(folder: Path) -> PairTable:
-    """Soft random images, and hashtags of one to four syllables, of about 9 tokens."""
+    """Write smooth random images and a table with hashtags of one to four syllables, about 9 tokens each."""
     rng = np.random.default_rng(0)
     (folder / "image").mkdir()
-    for number in range(PICTURES):
+    for number in range(IMAGES):
         coarse = rng.integers(0, 256, (HEIGHT // 30, WIDTH // 30, 3), np.uint8)
-        picture = Image.fromarray(coarse).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
-        picture.save(folder / "image" / f"{number}.jpg", quality=90)
+        image = Image.fromarray(coarse).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+        image.save(folder / "image" / f"{number}.jpg", quality=90)
     syllables = rng.integers(0xAC00, 0xD7A4, (HASHTAGS, 4))
     names = ["#" + "".join(map(chr, row[: 1 + number % 4])) for number, row in enumerate(syllables)]
     hashtags = rng.permutation([*range(HASHTAGS), *rng.integers(0, HASHTAGS, ROWS - HASHTAGS)])
     scores = np.concatenate([np.arange(1, 6), rng.integers(1, 6, ROWS - 5)])
-    lines = [f"{row % PICTURES}.jpg,{names[hashtags[row]]},{scores[row]}\n" for row in range(ROWS)]
+    lines = [f"{row % IMAGES}.jpg,{names[hashtags[row]]},{scores[row]}\n" for row in range(ROWS)]
     (folder / "pairs.csv").write_text("Image Filename,Hashtag,Score\n" + "".join(lines), encoding="utf-8")
     return read_pairs(folder / "pairs.csv")
 
 
-def sides(table: PairTable, *, by_picture: bool) -> tuple[Ints, Ints]:
-    """Rows to train on and to test: single rows, as published, or whole images."""
+def sides(table: PairTable, *, by_image: bool) -> tuple[Ints, Ints]:
+    """Return training and test rows: single rows, as published, or whole images."""
     rng = np.random.default_rng(1)
-    if not by_picture:
+    if not by_image:
         order = rng.permutation(len(table))
         return order[TEST:], order[:TEST]
-    tested = np.isin(table.images, rng.permutation(np.unique(table.images))[: PICTURES // 5])
+    tested = np.isin(table.images, rng.permutation(np.unique(table.images))[: IMAGES // 5])
     return np.flatnonzero(~tested), np.flatnonzero(tested)
 
 
-def prepared(folder: Path, model: Path, table: PairTable, config: FinetuneConfig, *, by_picture: bool) -> Prepared:
+def prepared(folder: Path, model: Path, table: PairTable, config: FinetuneConfig, *, by_image: bool) -> Prepared:
     backbone = load_backbone(resolve_backbone(str(model)), device=DEVICE, precision="fp32")
     files = find_images(table.images, folder / "image")
-    train, test = sides(table, by_picture=by_picture)
+    train, test = sides(table, by_image=by_image)
     return prepare(backbone, table, files, table.labels, train, None, test, config, seed=0)
 
 
 def trainer(given: Prepared, out: Path, steps: int) -> tuple[Callable[[], None], int]:
-    """What takes the first steps of an epoch, and how many rows they have."""
+    """Return a function that trains the first steps of an epoch, and the number of rows in them."""
     head = Head(given.config.head, given.backbone.embed_dim)
     training = Training(
         PairClassifier(given.backbone, head, given.config.head.features),
@@ -118,11 +119,11 @@ def compare(name: str, folder: Path, table: PairTable, *, steps: int, tested: in
     model = resolve_backbone("tiny").folder if name == "tiny" else make_clip_folder(folder / "vit-b-32", **VIT_B32)
     configs = {"--preset paper": FinetuneConfig.paper(), "default": replace(FinetuneConfig.default(), warm_start=False)}
     ready = {
-        recipe: prepared(folder, model, table, config, by_picture=recipe == "default")
+        recipe: prepared(folder, model, table, config, by_image=recipe == "default")
         for recipe, config in configs.items()
     }
     ours = ready["--preset paper"]
-    head, (train, test) = configs["--preset paper"].head, sides(table, by_picture=False)
+    head, (train, test) = configs["--preset paper"].head, sides(table, by_image=False)
     classifier = Head(head, ours.backbone.embed_dim)
     script = PublishedLoop(model, folder / "image", table, classifier, dropout=head.dropout, lr=head.lr, device=DEVICE)
     trainers = {recipe: trainer(given, folder, steps) for recipe, given in ready.items()}
@@ -131,7 +132,7 @@ def compare(name: str, folder: Path, table: PairTable, *, steps: int, tested: in
         **{recipe: take for recipe, (take, _) in trainers.items()},
         "published test": lambda: script.answer(test[:tested]).cpu(),
         "our test": lambda: embed(ours.backbone, ours.data, ours.rows.test),
-        "decode": lambda: prepared(folder, model, table, configs["--preset paper"], by_picture=False),
+        "decode": lambda: prepared(folder, model, table, configs["--preset paper"], by_image=False),
     }
     seconds = alternate(variants, rounds=rounds)
     rows = {recipe: count for recipe, (_, count) in trainers.items()} | {"published": 16 * steps}
@@ -156,7 +157,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="optimizer steps a round (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="the best counts (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="of torch, for all (default: torch's choice)")
-    parser.add_argument("--quick", action="store_true", help="tiny alone, two steps, one round: does it run at all")
+    parser.add_argument("--quick", action="store_true", help="tiny alone, two steps, one round: a smoke test")
     given = parser.parse_args()
     if given.quick:
         given.models, given.steps, given.rounds = ["tiny"], 2, 1

@@ -1,15 +1,15 @@
-"""How fast heads train, against one after another: `python -m benchmarks.heads [--quick]`.
+"""How fast heads train together, compared with one after another: `python -m benchmarks.heads [--quick]`.
 
-Random unit vectors with labels that can be learned, 2,000 pairs over 172 images; variants in turn, all with torch's
-threads as they are. "plain" is the published recipe as a plain torch loop (Linear, ReLU, Dropout, Linear; one head
-after another, features already gathered), "fused" the same with Adam's fused kernel. A head-epoch is one pass of one
-head over its training rows; of heads that stop early only the epochs they trained count.
+The data are random unit vectors with labels that can be learned, 2,000 pairs over 172 images. Variants run in turn, all
+with torch's default threads. "plain" is the published recipe as a plain torch loop (Linear, ReLU, Dropout, Linear; one
+head after another, with the features already computed), and "fused" is the same with Adam's fused kernel. A head-epoch
+is one pass of one head over its training rows. For heads that stop early only the epochs they trained count.
 
     python -m benchmarks.heads                about 8 minutes on 2 cores
     python -m benchmarks.heads --mixed 500    500 heads of mixed folds, seeds, widths and losses: time and peak memory
     python -m benchmarks.heads --million      a small grid on a million pairs of 768 numbers: time and peak memory
 
-The last two have a process of their own, so that its peak memory is theirs; the first runs --mixed as well.
+The last two run in separate processes to measure their peak memory; the first runs --mixed as well.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from heads.train import Job, train_heads
 ROOT = Path(__file__).parents[1]
 SEED = 42
 IMAGES, HASHTAGS = 172, 1_375
-PASSES = 60  # (80/20 + 5 folds) x 10 epochs, in each of which the published script encodes all rows anew
+PASSES = 60  # (80/20 + 5 folds) x 10 epochs, in each of which the published script encodes all rows again
 TOKENS = 9  # a hashtag's, with start and end
 
 
@@ -66,7 +66,7 @@ def labels_of(embeddings: PairEmbeddings, rng: np.random.Generator) -> Ints:
 def train_plain(
     embeddings: PairEmbeddings, labels: Ints, rows: Ints, *, batch: int, epochs: int, fused: bool, device: str = "cpu"
 ) -> None:
-    """One head by the published recipe, the features of all pairs at hand."""
+    """Train one head by the published recipe, with the features of all pairs already computed."""
     images, hashtags = torch.from_numpy(embeddings.images), torch.from_numpy(embeddings.hashtags)
     i, j = embeddings.image_index[rows], embeddings.hashtag_index[rows]
     x = torch.cat([images[i], hashtags[j]], dim=1).to(device)
@@ -82,7 +82,7 @@ def train_plain(
 
 
 def time_stacked(dim: int, batches: list[int], *, rounds: int, device: str = "cpu") -> float:
-    """Prints the published head stacked and one by one; head-epochs per second of "plain" with batches of 32."""
+    """Time published heads in a stack and one by one; return head-epochs per second of "plain" in batches of 32."""
     embeddings, labels = make_pairs(2_000, dim)
     rows, epochs, first = np.arange(1_600), 2, 0.0
     together = 16 if device == "cpu" else 512
@@ -119,10 +119,10 @@ def _synchronised(run: Callable[[], None]) -> Callable[[], None]:
 
 
 def time_grid(dim: int, plain: float, *, folds: int, configs: list[HeadConfig], device: str = "cpu") -> None:
-    """The default grid as `run_grid` trains it, on some of 3 x 5 folds. plain: head-epochs per second of the other."""
+    """Time the default grid on some of 3 x 5 folds; `plain` is the head-epochs per second of the plain loop."""
     embeddings, labels = make_pairs(2_000, dim)
-    pictures = embeddings.image_index.astype(object)
-    divisions = make_divisions(labels, pictures, folds=5, repeats=3, seed=SEED)
+    images = embeddings.image_index.astype(object)
+    divisions = make_divisions(labels, images, folds=5, repeats=3, seed=SEED)
     held = [division == fold for division in divisions for fold in range(5)]
     parts = [(np.flatnonzero(~some), np.flatnonzero(some)) for some in held[:folds]]
     jobs = [Job(config, rows, fold, held) for fold, (rows, held) in enumerate(parts) for config in configs]
@@ -175,7 +175,7 @@ def time_scikit_learn(dim: int, *, rounds: int) -> None:
 
 
 def time_protocol(*, rounds: int) -> None:
-    """Encoding at ViT-B/32's shape is timed on a batch and multiplied; decoding images is left out on both sides."""
+    """Time the published script and ours from a cold start, without decoding; encoding is extrapolated from a batch."""
     from transformers import CLIPConfig, CLIPModel
 
     model = CLIPModel(CLIPConfig()).eval()
@@ -192,13 +192,13 @@ def time_protocol(*, rounds: int) -> None:
 
     best = alternate(
         {
-            "picture": encode(lambda: model.get_image_features(pixel_values=pixels)),
+            "image": encode(lambda: model.get_image_features(pixel_values=pixels)),
             "padded": encode(lambda: model.get_text_features(input_ids=tokens)),
             "trimmed": encode(lambda: model.get_text_features(input_ids=tokens[:, :TOKENS])),
         },
         rounds=rounds,
     )
-    picture, padded, trimmed = (best[name] / 32 for name in ("picture", "padded", "trimmed"))
+    image, padded, trimmed = (best[name] / 32 for name in ("image", "padded", "trimmed"))
     embeddings, labels = make_pairs(2_022, 512)
     rng = np.random.default_rng(SEED)
     split = rng.permutation(2_022)
@@ -213,11 +213,11 @@ def time_protocol(*, rounds: int) -> None:
         },
         rounds=rounds,
     )
-    published = PASSES * (2_022 * (picture + padded) + trained["plain"])
-    cold = IMAGES * picture + HASHTAGS * trimmed + trained["ours"]
+    published = PASSES * (2_022 * (image + padded) + trained["plain"])
+    cold = IMAGES * image + HASHTAGS * trimmed + trained["ours"]
     print(
         f"the published protocol, {PASSES} passes over 2,022 pairs, extrapolated from a batch of 32 "
-        f"({picture * 1e3:.0f} ms an image, {padded * 1e3:.0f} ms a padded hashtag) and one epoch of the head "
+        f"({image * 1e3:.0f} ms an image, {padded * 1e3:.0f} ms a padded hashtag) and one epoch of the head "
         f"({trained['plain'] * 1e3:.0f} ms): {published:,.0f} s\n"
         f"  ours: {IMAGES} images and {HASHTAGS:,} hashtags ({trimmed * 1e3:.1f} ms each) once, extrapolated alike, "
         f"and the same 6 heads, measured: {cold:.1f} s cold, {trained['ours']:.2f} s cached: {published / cold:,.0f}x "
@@ -227,7 +227,7 @@ def time_protocol(*, rounds: int) -> None:
 
 
 def mixed(count: int) -> None:
-    """Heads that differ in folds, seeds, widths, losses and more, in one call."""
+    """Train heads that differ in folds, seeds, widths, losses and more, in one call."""
     rng = np.random.default_rng(SEED)
     embeddings, labels = make_pairs(2_000, 512)
     division = np.arange(2_000) % 5
@@ -254,7 +254,7 @@ def mixed(count: int) -> None:
 
 
 def million(pairs: int) -> None:
-    """100,000 images and 900,000 hashtags to a million pairs, tables mapped from files: a grid of 6 on 2 folds."""
+    """Train a grid of 6 on 2 folds of a million pairs of 100,000 images and 900,000 hashtags, mapped from files."""
     images, hashtags, dim = pairs // 10, pairs - pairs // 10, 768
     rng = np.random.default_rng(SEED)
     with tempfile.TemporaryDirectory() as folder:
@@ -294,7 +294,7 @@ def main() -> None:
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     parser.add_argument("--devices", nargs="+", choices=devices, default=devices, help="default: all there are")
     parser.add_argument("--rounds", type=int, default=5, help="of every comparison (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="little of everything: does it run at all")
+    parser.add_argument("--quick", action="store_true", help="little of everything: a smoke test")
     given = parser.parse_args()
     if given.million:
         return million(20_000 if given.quick else 1_000_000)

@@ -1,8 +1,8 @@
-"""What memory an extraction takes with 2,000 and with 20,000 images: `python -m benchmarks.memory [--quick]`.
+"""The memory of an extraction with 2,000 and with 20,000 images: `python -m benchmarks.memory [--quick]`.
 
-Every figure is the peak of a fresh process, `cli.py extract --backbone tiny` on a cold cache, as the kernel counted it.
-Most of it is torch and transformers. Images and vectors are held a few batches and one commit (4 MiB) at a time,
-whatever their number; what grows is the pair table itself: names, hashtags and keys, which a row cannot do without.
+Each figure is the peak resident memory of a fresh process that runs `cli.py extract --backbone tiny` on a cold cache.
+Most of it is torch and transformers. Images and vectors are held for a few batches and one commit (4 MiB) at a time,
+whatever their number. Only the pair table grows with the number of rows: names, hashtags and keys.
 """
 
 import argparse
@@ -24,14 +24,14 @@ AT_MOST = 1.10
 
 
 def draw(folder: Path, first: int, last: int) -> None:
-    """Images `first` to `last`, every other one JPEG or PNG, no two of the same content."""
+    """Write images `first` to `last`, alternately JPEG and PNG, all with different content."""
     for number in range(first, last):
         pixels = np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
         Image.fromarray(pixels).save(folder / name(number))
 
 
 def name(number: int) -> str:
-    return f"picture_{number:07}.{'jpg' if number % 2 else 'png'}"
+    return f"image_{number:07}.{'jpg' if number % 2 else 'png'}"
 
 
 def write_table(path: Path, rows: int) -> None:
@@ -40,10 +40,10 @@ def write_table(path: Path, rows: int) -> None:
     path.write_text("Image Filename,Hashtag,Score\n" + "".join(lines), encoding="utf-8")
 
 
-def peak_of_extraction(folder: Path, pictures: int) -> float:
-    """Megabytes (10^6) of resident memory, at most, of one extraction. Raises RuntimeError where it fails."""
-    data = folder / f"{pictures}.csv"
-    write_table(data, pictures)
+def peak_of_extraction(folder: Path, count: int) -> float:
+    """Return the peak resident memory of one extraction in megabytes (10^6); raise RuntimeError if it fails."""
+    data = folder / f"{count}.csv"
+    write_table(data, count)
     command = [sys.executable, "cli.py", "extract", "--backbone", "tiny", "--data", data, "--images", folder / "image"]
     with tempfile.TemporaryDirectory() as cache:
         places = ["--cache", cache, "--out", f"{cache}/run", "--quiet"]
@@ -51,7 +51,7 @@ def peak_of_extraction(folder: Path, pictures: int) -> float:
         _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError(f"the extraction of {pictures} images exited with {process.returncode}")
+        raise RuntimeError(f"the extraction of {count} images exited with {process.returncode}")
     return used.ru_maxrss * (1 if platform.system() == "Darwin" else 1024) / 1e6
 
 

@@ -1,4 +1,4 @@
-"""Times variants in turn, so that a machine that slows down slows them all, and says on what machine."""
+"""Timing variants in turn, so that a machine that slows down slows them all, and describing the machine."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from consistency.runs.environment import processor
 
 
 def alternate(variants: Mapping[str, Callable[[], Any]], *, rounds: int) -> dict[str, float]:
-    """The least wall time in seconds of each variant over `rounds` rounds, in each of which every one runs once."""
+    """Return the least wall time of each variant in seconds; each of the `rounds` rounds runs every variant once."""
     best = dict.fromkeys(variants, float("inf"))
     for _ in range(rounds):
         for name, run in variants.items():
@@ -23,7 +23,7 @@ def alternate(variants: Mapping[str, Callable[[], Any]], *, rounds: int) -> dict
 
 
 def machine(*packages: str) -> str:
-    """One line: date, processor, cores, Python and the versions of `packages`, "absent" where not installed."""
+    """Return date, processor, cores, Python and versions of `packages` in one line; "absent" if not installed."""
     versions = []
     for package in ("torch", *packages):
         try:
@@ -35,7 +35,7 @@ def machine(*packages: str) -> str:
 
 
 def peak_memory() -> float:
-    """The most memory that this process has held so far, in MB."""
+    """Return the peak memory of this process so far, in MB."""
     import resource
 
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

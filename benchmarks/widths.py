@@ -1,14 +1,14 @@
-"""Are the default grid's rates and ridge strengths right for embeddings as wide as CLIP's (512) and koCLIP's (768)?
+"""Do the rates and ridge strengths of the default grid suit embeddings as wide as CLIP's (512) and koCLIP's (768)?
 
     python -m benchmarks.widths
 
-Without their weights this is what can be shown. The packaged backbone's 128 numbers on the demo data are turned into
-`width` ones by a random rotation; every image and hashtag gets noise of its own in all directions, as long as its
-vector (what a head can overfit), and every side a common offset (the gap between CLIP's images and texts: Liang et
-al., Mind the Gap, NeurIPS 2022). For a ridge regression and two heads with a hidden layer the score of `heads --grid`
-(mean of QWK and macro-F1 over 5 inner folds of train) is printed at the settings of the default grid (*) and beyond
-them: where a setting outside were clearly better than all inside, the grid would look in the wrong place. No test row
-is looked at. About 2 minutes on 2 cores.
+This benchmark approximates those embeddings, because it does not have the weights. A random rotation maps the 128
+numbers of the packaged backbone on the demo data to `width` numbers. Each image and hashtag gets its own noise in all
+directions, as long as its vector (which a head can overfit), and all images and all hashtags get a common offset (the
+gap between CLIP's images and texts: Liang et al., Mind the Gap, NeurIPS 2022). For a ridge regression and two heads
+with a hidden layer it prints the score of `heads --grid` (mean of QWK and macro-F1 over 5 inner folds of train) at the
+settings of the default grid (*) and beyond them. If a setting outside the grid were clearly better than all inside, the
+grid would search in the wrong place. No test row is used. It takes about 2 minutes on 2 cores.
 """
 
 import argparse

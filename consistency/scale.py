@@ -1,7 +1,7 @@
-"""The five ordered scores, confusion counts of them, and the merit by which thresholds, heads and epochs are chosen.
+"""The five ordered scores, their confusion counts, and the merit that chooses thresholds, heads and epochs.
 
-People see scores 1 to 5; inside, a score is a class 0 to 4. `consistency.evaluation.metrics` holds the figures that
-are reported.
+Users see scores from 1 to 5; computations use classes from 0 to 4. The reported metrics are in
+`consistency.evaluation.metrics`.
 """
 
 import numpy as np
@@ -37,9 +37,19 @@ def confusion(labels: Ints, predicted: Ints) -> Ints:
 
 
 def macro_f1(counts: Ints | Floats) -> Floats:
-    """Macro-F1 of confusion counts (..., 5, 5), averaged over the classes that occur in truth or prediction.
+    """Compute macro-F1 from confusion counts, averaged over the classes that occur in labels or predictions.
 
-    This is scikit-learn's definition, with the same operations in the same order, so that ties break alike.
+    This is scikit-learn's definition with the same operations in the same order, so that ties break alike.
+
+    Parameters
+    ----------
+    counts : (..., 5, 5) int64 or float64
+        Rows are true classes, columns predicted ones.
+
+    Returns
+    -------
+    (...) float64
+        Macro-F1, from 0 to 1.
     """
     occurring = counts.sum(axis=-1) + counts.sum(axis=-2)
     f1 = 2 * np.diagonal(counts, axis1=-2, axis2=-1) / np.where(occurring > 0, occurring, 1)
@@ -48,10 +58,20 @@ def macro_f1(counts: Ints | Floats) -> Floats:
 
 
 def qwk(counts: Ints | Floats) -> Floats:
-    """Quadratic weighted kappa of confusion counts (..., 5, 5) as scikit-learn defines it; NaN where it is undefined.
+    """Compute quadratic weighted kappa from confusion counts as scikit-learn defines it.
 
-    scikit-learn numbers the classes that occur 0, 1, ..., so a class that nobody has leaves no gap. The cells are added
-    in its order, so that the last bits agree too where all classes occur.
+    scikit-learn numbers the classes that occur 0, 1, ..., so an absent class leaves no gap. The cells are added in its
+    order, so that results agree to the last bit if all classes occur.
+
+    Parameters
+    ----------
+    counts : (..., 5, 5) int64 or float64
+        Rows are true classes, columns predicted ones.
+
+    Returns
+    -------
+    (...) float64
+        Kappa; NaN where it is undefined.
     """
     truth, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
     place = np.cumsum(truth + predicted > 0, axis=-1) - 1
@@ -65,11 +85,11 @@ def qwk(counts: Ints | Floats) -> Floats:
 
 
 def five_class_kappa(counts: Ints | Floats) -> Floats:
-    """Quadratic weighted kappa of confusion counts (..., 5, 5) for choosing.
+    """Compute the quadratic weighted kappa that choices maximise, from confusion counts (..., 5, 5).
 
-    It differs from the reported metric `qwk`, which is scikit-learn's, in two ways: the distance between two classes
-    is the same whatever classes occur (scikit-learn renumbers those that do), and it is 0 where kappa is undefined
-    because truth and prediction hold one and the same class.
+    It differs from the reported metric `qwk`, which is scikit-learn's, in two ways. The distance between two classes
+    does not depend on which classes occur (scikit-learn renumbers them), and the result is 0 where kappa is undefined
+    because labels and predictions are all of one class.
     """
     observed = (counts * DISTANCE**2).sum(axis=(-2, -1))
     truth, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
@@ -79,9 +99,9 @@ def five_class_kappa(counts: Ints | Floats) -> Floats:
 
 
 def merit(counts: Ints | Floats) -> Floats:
-    """What every choice maximises: the mean of `five_class_kappa` and `macro_f1` of confusion counts (..., 5, 5).
+    """Compute the mean of `five_class_kappa` and `macro_f1`, which every choice maximises, from counts (..., 5, 5).
 
-    Kappa rewards answers in the right order, macro-F1 answers that forget no score. Epochs, heads, decision rules and
-    controls are chosen by it on training or validation rows, and reports rank systems by it.
+    Kappa rewards predictions in the right order, macro-F1 predictions that cover all scores. Epochs, heads, decision
+    rules and controls are chosen by it on training or validation rows, and reports rank systems by it.
     """
     return (five_class_kappa(counts) + macro_f1(counts)) / 2

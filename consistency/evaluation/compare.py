@@ -1,9 +1,9 @@
-"""Is one system better than another? Paired differences on the same test rows, bootstrapped over clusters of them.
+"""Is one system better than another? Paired differences on the same test rows, bootstrapped over their clusters.
 
-Both systems answer on the same resampled images (or hashtags), and `consistency.evaluation.intervals` makes the
-interval of their difference, and a p-value, as it makes a metric's. They say how much of a difference these test images
-could have made by chance. They leave out that training the same system again with another seed gives another model:
-several runs with different seeds show that.
+Both systems are measured on the same resampled images (or hashtags). `consistency.evaluation.intervals` computes the
+interval and the p-value of their difference in the same way as the interval of a metric. They tell how large a
+difference the choice of test images can make by chance. They do not cover that training again with another seed gives
+another model: `heads --seeds` and runs with several seeds show that.
 """
 
 from collections.abc import Sequence
@@ -32,10 +32,26 @@ COMPARED = ("accuracy", "macro_f1", "mae", "qwk")
 
 @dataclass(frozen=True)
 class Difference:
-    """`metric` of `name` minus that of `reference`, over n rows, with its 95 % interval.
+    """The difference between two systems on one metric.
 
-    p: two-sided, below 0.05 where the interval leaves 0 out. p_holm: the same after Holm's correction over the
-    systems compared on this metric. None where the metric is undefined for either; no interval and no p of one cluster.
+    Attributes
+    ----------
+    name, reference : str
+        The two systems.
+    metric : str
+        Key of the metric.
+    n : int
+        Number of rows.
+    value, reference_value : float or None
+        The metric of each system; None where it is undefined.
+    difference : float or None
+        `value` minus `reference_value`.
+    low, high : float or None
+        95 % interval of the difference; None if it is undefined or there is only one cluster.
+    p : float or None
+        Two-sided p-value, below 0.05 if the interval excludes 0.
+    p_holm : float or None
+        The p-value after Holm's correction for the number of systems compared on this metric.
     """
 
     name: str
@@ -51,6 +67,7 @@ class Difference:
     p_holm: float | None
 
     def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
         return asdict(self)
 
 
@@ -63,8 +80,8 @@ def compare_runs(
 ) -> list[Difference]:
     """Compare every system of the later runs with the last system of the first run.
 
-    Controls, and systems whose epoch was picked on the test rows, take no part. Answers out of fold take part only if
-    the first run has no others.
+    Controls, and systems whose epoch was picked on the test rows, are left out. Out-of-fold predictions are compared
+    only if the first run has no others.
 
     Parameters
     ----------
@@ -73,12 +90,12 @@ def compare_runs(
     metrics : sequence of str
         Keys of `consistency.evaluation.metrics.METRICS`.
     resamples, seed : int
-        Of the bootstrap.
+        Number of resamples of the bootstrap, and its random seed.
 
     Returns
     -------
     list of Difference
-        By metric, then by system.
+        Ordered by metric, then by system.
 
     Raises
     ------
@@ -86,13 +103,13 @@ def compare_runs(
         If there are fewer than two runs, or if they were tested on different rows.
     """
     if len(runs) < 2:
-        raise InputError(f"{len(runs)} of the runs named tested something, expected at least two to compare")
+        raise InputError(f"{len(runs)} of the runs have results, expected at least two to compare")
     chosen = [_systems(name, results) for name, results in runs]
     reference = ([result for result in chosen[0] if result.predictions.split == "test"] or chosen[0])[-1]
     protocol, split = reference.predictions.protocol, reference.predictions.split
     others, names = [], [_name(runs[0][0], reference)]
     for (run, _), results in zip(runs[1:], chosen[1:], strict=True):
-        # An imported split may be that of any protocol: `compare` sees whether the rows are the same.
+        # An imported split can come from any protocol; `compare` checks that the rows are the same.
         same = [
             result
             for result in results
@@ -117,7 +134,27 @@ def compare(
     resamples: int = RESAMPLES,
     seed: int = 42,
 ) -> list[Difference]:
-    """Every result after the first against the first, with the same resamples of the first one's clusters for all."""
+    """Compare every later result with the first one, on the same resamples of the first one's clusters.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        Results on the same rows, in any order of rows.
+    names : sequence of str
+        What to call them.
+    metrics, resamples, seed
+        As for `compare_runs`.
+
+    Returns
+    -------
+    list of Difference
+        Ordered by metric, then by system.
+
+    Raises
+    ------
+    InputError
+        If the results are on different rows.
+    """
     reference = results[0].predictions
     draws = [
         bootstrap_metrics(
@@ -172,7 +209,22 @@ def _difference(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (1979) of m p-values: it bounds the chance of any false finding."""
+    """Correct p-values by Holm's step-down procedure, which bounds the probability of any false positive.
+
+    Parameters
+    ----------
+    p_values : sequence of float
+        p-values of m comparisons.
+
+    Returns
+    -------
+    list of float
+        Corrected p-values in the same order.
+
+    References
+    ----------
+    Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of Statistics 6:65, 1979.
+    """
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, place in enumerate(np.argsort(p_values, kind="stable")):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
@@ -181,11 +233,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _systems(run: str, results: Sequence[Result]) -> list[Result]:
-    """The results that take part."""
+    """Return the results that are compared."""
     chosen = [result for result in results if competes(result.predictions.system)]
     if not chosen:
         there = ", ".join(dict.fromkeys(result.predictions.system for result in results))
-        raise InputError(f"{run} has no learned system; it has {there}")
+        raise InputError(f"{run} has no learned system to compare, only {there}")
     return chosen
 
 
@@ -194,7 +246,7 @@ def _name(run: str, result: Result) -> str:
 
 
 def _aligned(p: Predictions, reference: Predictions, name: str) -> Predictions:
-    """`p` in the row order of the reference. Raises InputError where the rows are others."""
+    """Return `p` in the row order of the reference; raise InputError if its rows differ."""
     order = {int(row): place for place, row in enumerate(p.rows)}
     shared = sum(int(row) in order for row in reference.rows)
     if len(p) != len(reference) or shared != len(reference):
@@ -210,5 +262,7 @@ def _aligned(p: Predictions, reference: Predictions, name: str) -> Predictions:
     )
     for key in ("images", "hashtags", "scores"):
         if not np.array_equal(getattr(taken, key), getattr(reference, key)):
-            raise InputError(f"{name} has other {key} in the same rows as the reference: compare runs of one data set")
+            raise InputError(
+                f"{name} differs from the reference in the {key} of its rows: compare runs of one data set"
+            )
     return taken

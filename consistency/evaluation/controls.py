@@ -1,4 +1,4 @@
-"""Predictions that never look at an image: what a system must beat before its number means something."""
+"""Controls: predictions that never use an image, which a system must beat before its metrics mean anything."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from consistency.scale import CLASSES, Floats, Ints, confusion, merit
 TEXT_EMBEDDING, TEXT_HEAD = "text-embedding", "text-head"
 ON_EMBEDDINGS = (TEXT_EMBEDDING, TEXT_HEAD)  # controls that read the backbone's embedding of the hashtag
 TEXT_ONLY, NAME_AND_TEXT = "text-only", "name-and-text"
-BALANCED = "-balanced"  # ends the controls of the published table, whose rare scores weigh as much as frequent ones
+BALANCED = "-balanced"  # suffix of the controls of the published table, in which all scores have equal weight
 CONTROLS = (
     "majority",
     "median",
@@ -27,16 +27,16 @@ CONTROLS = (
     NAME_AND_TEXT + BALANCED,
     *ON_EMBEDDINGS,
 )
-PEEKED = "-best"  # ends systems whose epoch was picked on the test rows, as published; their weights are not kept
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)  # C of scikit-learn: the smaller, the smoother
-TEXT_STRENGTH = 5.0  # C of the published regressions on text
+PEEKED = "-best"  # suffix of systems whose epoch was picked on the test rows, as published; their weights are not kept
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)  # scikit-learn's C: smaller values regularise more
+TEXT_STRENGTH = 5.0  # scikit-learn's C in the published regressions on text
 FOLDS = 5
 
 Objects = npt.NDArray[np.object_]
 
 
 def competes(system: str) -> bool:
-    """Whether a system takes part in rankings: no control, and nothing that was picked on the rows it answers for."""
+    """Return whether a system is ranked: controls, and systems that were picked on their test rows, are not."""
     return system not in CONTROLS and not system.endswith(PEEKED)
 
 
@@ -49,15 +49,17 @@ def control_predictions(
     *,
     balanced: bool = False,
 ) -> dict[str, Floats]:
-    """Train the controls that need no model on the train rows, and answer for the test rows.
+    """Train the controls that need no backbone on the train rows, and predict the test rows.
 
-    - majority: the frequencies of the classes in train, so that the most frequent is predicted; the best constant for
-      accuracy.
-    - median: certain of the median class of train, the lower of two; the best constant for MAE.
-    - text-only: logistic regression on the character 1- to 4-grams of the raw hashtag.
-    - name-and-text: the same beside the image's file name, one-hot; under a split by rows this is pure leakage.
-    - text-only-balanced, name-and-text-balanced: the same two with balanced class weights, as in the published table.
-      The systems train without weights, and weights cost a control accuracy and MAE, so these are no fair bar.
+    - majority: the relative frequencies of the classes in train, so that it predicts the most frequent class. This is
+      the best constant prediction for accuracy.
+    - median: the median class of train (the lower of two) with certainty. This is the best constant for MAE.
+    - text-only: logistic regression on character 1- to 4-grams of the raw hashtag.
+    - name-and-text: the same features and the one-hot file name of the image. Under a split by rows this is pure
+      leakage.
+    - text-only-balanced, name-and-text-balanced: these two with balanced class weights, as in the published table. The
+      systems train without class weights, which would cost a control accuracy and MAE, so these are not a fair
+      comparison.
 
     Parameters
     ----------
@@ -66,7 +68,7 @@ def control_predictions(
     train_labels : (n,) int64
         Classes 0 to 4.
     test_images, test_hashtags : (n_test,) object str
-        The rows to answer for.
+        The rows to predict.
     balanced : bool, default False
         Whether to add the balanced controls.
 
@@ -80,7 +82,7 @@ def control_predictions(
     median = np.eye(CLASSES)[np.sort(train_labels)[(len(train_labels) - 1) // 2]]
     answers = {"majority": np.tile(frequencies, (n, 1)), "median": np.tile(median, (n, 1))}
     weights = {"": None} | ({BALANCED: "balanced"} if balanced else {})
-    if np.count_nonzero(frequencies) < 2:  # a regression needs two classes to tell apart
+    if np.count_nonzero(frequencies) < 2:  # a regression needs two classes
         names = [f"{name}{ending}" for ending in weights for name in (TEXT_ONLY, NAME_AND_TEXT)]
         return answers | {name: answers["majority"].copy() for name in names}
     text = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4))
@@ -102,10 +104,10 @@ def text_embedding_predictions(
     *,
     seed: int,
 ) -> Floats:
-    """Answer as the control text-embedding: what the backbone knows of the hashtag alone.
+    """Train the control text-embedding and predict the test rows: what the backbone knows of the hashtag alone.
 
-    This is logistic regression on the standardised embeddings of the hashtags. Of STRENGTHS it takes the one with the
-    highest merit out of fold, in FOLDS folds of the train rows.
+    It is logistic regression on the standardised embeddings of the hashtags, with the one of STRENGTHS that has the
+    highest out-of-fold merit in FOLDS folds of the train rows.
 
     Parameters
     ----------
@@ -114,9 +116,9 @@ def text_embedding_predictions(
     labels : (n,) int64
         Classes 0 to 4 of the train rows.
     groups : (n,) object or None
-        What the folds keep together.
+        Rows of one group stay in one fold; None divides single rows.
     seed : int
-        Of the folds.
+        Random seed of the folds.
 
     Returns
     -------
@@ -132,12 +134,12 @@ def text_embedding_predictions(
 def _out_of_fold_merit(
     train: npt.NDArray[np.float32], labels: Ints, groups: Objects | None, seed: int
 ) -> dict[float, float]:
-    """Merit by strength; the same for all where folds cannot be made of so few rows."""
+    """Return the merit of each strength; 0 for all if there are too few rows for folds."""
     possible = int(np.bincount(labels).max()) if groups is None else len(set(groups))
     folds = min(FOLDS, possible)
     fold = make_folds(labels, groups, folds=folds, seed=seed) if folds > 1 else np.zeros(len(labels), dtype=np.int64)
-    told = {number: np.unique(labels[fold != number]).size > 1 for number in range(folds)}
-    if not all(told.values()):
+    several = {number: np.unique(labels[fold != number]).size > 1 for number in range(folds)}
+    if not all(several.values()):
         return dict.fromkeys(STRENGTHS, 0.0)
     reached = {}
     for strength in STRENGTHS:

@@ -1,10 +1,10 @@
-"""Which labels are doubtful: rows ranked by how much better another score fits than the one they have.
+"""Doubtful labels: rows ranked by how much better another score fits than their label.
 
-The probabilities must come from judges that have not seen the row's image. Confident learning (Northcutt, Jiang &
+The probabilities must come from heads that have not seen the image of the row. Confident learning (Northcutt, Jiang &
 Chuang, Confident Learning, JAIR 70, 2021) ranks by the margin p(k) - p(y) of the best other class k over the label y.
-Scores are ordered, and a person who slips mostly slips by one: a judge that is sure of a 5 where the label says 1 has
-more often misread the pair than the person has. So the margin counts per step of distance. `benchmarks/audit.py`
-compares this rule with others.
+Scores are ordered, and most labelling errors are off by one: where a head is sure of a 5 and the label is 1, the head
+is more often wrong than the label. The margin is therefore divided by the distance between the two scores.
+`benchmarks/audit.py` compares this rule with others.
 """
 
 from dataclasses import asdict, dataclass
@@ -19,11 +19,21 @@ from consistency.scale import Floats, Ints
 
 
 def doubts(probabilities: Floats, labels: Ints) -> tuple[Floats, Ints]:
-    """How doubtful each of n labels is, and the class that fits better: max over k of (p(k) - p(y)) / |k - y|.
+    """Compute how doubtful each label is, and the class that fits better: the maximum of (p(k) - p(y)) / |k - y|.
 
-    probabilities: (n, K) float64, out of fold. labels: (n,) int64, 0..K-1. The first result is (n,) float64 from -1
-    (sure of the label) to 1, above 0 where some other class is more probable; the second (n,) int64, the class k of
-    the maximum, never the label itself, the lower one of two that are level.
+    Parameters
+    ----------
+    probabilities : (n, K) float64
+        Out-of-fold probabilities of the classes.
+    labels : (n,) int64
+        Classes, 0 to K - 1.
+
+    Returns
+    -------
+    doubt : (n,) float64
+        The maximum, from -1 (sure of the label) to 1; above 0 if another class is more probable than the label.
+    suggested : (n,) int64
+        The class k of the maximum, never the label itself; the lower class in a tie.
     """
     n, classes = probabilities.shape
     distance = np.abs(np.arange(classes) - labels[:, None])
@@ -34,16 +44,28 @@ def doubts(probabilities: Floats, labels: Ints) -> tuple[Floats, Ints]:
 
 
 def ranking(doubt: Floats) -> Ints:
-    """(n,) int64 indices, the most doubtful row first; rows that are level in the order of the table."""
+    """Return the row indices, (n,) int64, the most doubtful first; ties keep the order of the table."""
     return np.argsort(-doubt, kind="stable")
 
 
 @dataclass(frozen=True)
 class Precision:
-    """Of n rows, `moved` have a label that is known to be wrong; `found` of them are among the first `moved` ranks.
+    """How many labels that are known to be wrong are among the most doubtful ones.
 
-    low, high: 95 % interval of found / moved over resampled images, as `consistency.evaluation.intervals` makes them.
-    chance: what a random order finds, moved / n.
+    Attributes
+    ----------
+    n : int
+        Number of rows.
+    moved : int
+        Rows whose label is known to be wrong.
+    found : int
+        Those of them among the first `moved` ranks.
+    precision : float
+        found / moved.
+    low, high : float
+        95 % interval of the precision over resampled images (see `consistency.evaluation.intervals`).
+    chance : float
+        Expected precision of a random order, moved / n.
     """
 
     n: int
@@ -55,6 +77,7 @@ class Precision:
     chance: float
 
     def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
         return asdict(self)
 
 
@@ -66,10 +89,30 @@ def precision_at_moved(
     resamples: int = RESAMPLES,
     seed: int = 42,
 ) -> Precision | None:
-    """What the ranking is worth where the clean labels are known; None where no label was moved.
+    """Measure a ranking against known labels.
 
-    doubt: (n,). moved: (n,) bool. images: (n,), whose rows are resampled together. Each resample is cut at its own
-    number of moved rows; a row drawn several times may be cut in part. Raises ValueError where there is one image.
+    Each resample is cut at its own number of moved rows; the cut may fall within a row that was drawn several times.
+
+    Parameters
+    ----------
+    doubt : (n,) float64
+        Doubt of each row.
+    moved : (n,) bool
+        Whether its label is known to be wrong.
+    images : (n,) object
+        Images, whose rows are resampled together.
+    resamples, seed : int
+        Number of resamples of the bootstrap, and its random seed.
+
+    Returns
+    -------
+    Precision or None
+        None if no label was moved.
+
+    Raises
+    ------
+    ValueError
+        If there is only one image.
     """
     n, count = len(moved), int(moved.sum())
     if not count:

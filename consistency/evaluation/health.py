@@ -1,4 +1,4 @@
-"""The health of a data set before anything is trained on it: repeats, conflicts, broken images, leakage."""
+"""The health of a data set before training: repeats, conflicts, broken images, leakage."""
 
 import os
 import unicodedata
@@ -34,17 +34,17 @@ _BOMS = ((b"\xef\xbb\xbf", "UTF-8 with BOM"), (b"\xff\xfe", "UTF-16"), (b"\xfe\x
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """The images that a table names.
+class ImageFiles:
+    """The image files that a table names.
 
     Attributes
     ----------
     named : int
-        Distinct names.
+        Number of distinct names.
     missing, broken : tuple of (name, reason)
-        Those that are not found, and those that cannot be decoded.
+        Images that were not found, and images that cannot be decoded.
     duplicates : tuple of tuples of str
-        Names of one content.
+        Names of images with the same content.
     """
 
     named: int
@@ -54,61 +54,62 @@ class Pictures:
 
     @property
     def usable(self) -> int:
+        """Number of images that can be decoded."""
         return self.named - len(self.missing) - len(self.broken)
 
     @property
     def none_found(self) -> bool:
-        """Whether not one image is there, so that all figures come from the CSV alone."""
+        """Whether no image was found, so that all results come from the CSV alone."""
         return len(self.missing) == self.named
 
 
 @dataclass(frozen=True)
 class Health:
-    """What `check` found. Counts are of usable rows.
+    """The result of `check`. Counts are of usable rows.
 
     Attributes
     ----------
     path, digest, encoding
-        The CSV, the SHA-256 of its bytes in hexadecimal, and its text encoding in words.
+        The CSV, the SHA-256 of its bytes in hexadecimal, and the name of its text encoding.
     rows : int
         Usable rows.
-    rows_with_picture : int
-        Those whose image can be used too: what other commands work with.
+    rows_with_image : int
+        Rows whose image is usable too, which other commands work with; `rows_with_picture` in JSON.
     skipped : tuple of Skipped
-        The rows of the CSV that cannot be used.
+        Rows of the CSV that cannot be used.
     images : int
-        Distinct names of images.
+        Number of distinct image names.
     hashtags : int
-        Distinct spellings of hashtags.
+        Number of distinct spellings of hashtags.
     distinct_hashtags : int
-        Distinct hashtags by `hashtag_identity`.
+        Number of distinct hashtags by `hashtag_identity`.
     pairs, repeats, conflicts : int
-        Distinct pairs of an image and a hashtag, both by identity; rows beyond the first of their pair; and pairs whose
+        Distinct pairs of an image and a hashtag, both by identity; rows after the first of their pair; and pairs whose
         rows have different scores.
     score_counts : dict of int to int
-        Rows of each score.
+        Number of rows with each score.
     scale : str or None
-        What is wrong with the labels as a scale from 1 to 5, and the cure, in one line; None where nothing is.
+        Why the labels are not scores from 1 to 5, and what to do, in one line; None if they are.
     several_hashtags, long_hashtags : str or None
-        The rows whose cell holds several hashtags, and those whose hashtag a model may cut, each in one line.
+        Rows whose cell has several hashtags, and rows whose hashtag a model may truncate, each in one line.
     with_hash, not_nfc : int
         Rows whose hashtag begins with #, and rows whose hashtag is not in Unicode form NFC.
-    pictures : Pictures
-        What became of the images.
+    image_files : ImageFiles
+        Which images can be used; `pictures` in JSON.
     published_leakage, grouped_leakage, hashtag_leakage : Leakage or None
-        Of the split of each protocol; None where the table is too small for it.
+        Leakage of the split of each protocol; None if the table is too small for it.
     not_drawn : tuple of (protocol, reason)
-        The splits that cannot be drawn.
+        Splits that cannot be drawn.
     controls : dict or None
-        `{"paper": ..., "grouped": ...}` without those that cannot be drawn, each `{system: {metric: figure}}`; the
-        grouped figures are means over 10 divisions of the images. None if not asked for.
+        `{"paper": ..., "grouped": ...}` without splits that cannot be drawn, each `{system: {metric: value}}`. The
+        grouped values are means over 10 divisions of the images. None if not requested.
     """
 
     path: Path
     digest: str
     encoding: str
     rows: int
-    rows_with_picture: int
+    rows_with_image: int
     skipped: tuple[Skipped, ...]
     images: int
     hashtags: int
@@ -122,7 +123,7 @@ class Health:
     long_hashtags: str | None
     with_hash: int
     not_nfc: int
-    pictures: Pictures
+    image_files: ImageFiles
     published_leakage: Leakage | None
     grouped_leakage: Leakage | None
     hashtag_leakage: Leakage | None
@@ -130,16 +131,11 @@ class Health:
     controls: dict[str, dict[str, dict[str, float | None]]] | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            **asdict(self),
-            "path": str(self.path),
-            "pictures": {
-                **asdict(self.pictures),
-                "usable": self.pictures.usable,
-                "none_found": self.pictures.none_found,
-            },
-        }
+        """Return plain JSON values, under the keys that `data check --json` has always had."""
+        files = self.image_files
+        values = {{"rows_with_image": "rows_with_picture"}.get(key, key): value for key, value in asdict(self).items()}
+        pictures = {**values.pop("image_files"), "usable": files.usable, "none_found": files.none_found}
+        return {**values, "path": str(self.path), "pictures": pictures}
 
 
 def check(
@@ -150,19 +146,38 @@ def check(
     controls: bool = False,
     progress: Progress = silent,
 ) -> Health:
-    """Examine every row and decode every image; with `controls`, train the image-blind controls too."""
+    """Examine every row and decode every image.
+
+    Parameters
+    ----------
+    table : PairTable
+        The pair table.
+    files : mapping of str to ImageFile
+        The image files by name.
+    limits : ImageLimits, optional
+        Largest images that are decoded.
+    controls : bool, default False
+        Whether to train the controls that use no image, too.
+    progress : Progress
+        Receives the progress.
+
+    Returns
+    -------
+    Health
+        What was found.
+    """
     identity = image_identity(table.images, files)
     merged = merge_repeats(table, identity, "first")
     disagrees = table.scores != table.scores[merged.first]
     leaks, not_drawn = leakage_by_protocol(table, identity)
-    pictures = check_pictures(files, limits or ImageLimits(), progress)
-    without = {name for name, _ in pictures.missing + pictures.broken}
+    image_files = check_images(files, limits or ImageLimits(), progress)
+    without = {name for name, _ in image_files.missing + image_files.broken}
     return Health(
         path=table.path,
         digest=table.digest,
         encoding=_encoding(table.path),
         rows=len(table),
-        rows_with_picture=sum(image not in without for image in table.images),
+        rows_with_image=sum(image not in without for image in table.images),
         skipped=table.skipped,
         images=len(set(table.images)),
         hashtags=len(set(table.hashtags)),
@@ -176,7 +191,7 @@ def check(
         long_hashtags=describe_long(table.rows.tolist(), table.hashtags.tolist()),
         with_hash=sum(tag.lstrip().startswith("#") for tag in table.hashtags),
         not_nfc=sum(not unicodedata.is_normalized("NFC", tag) for tag in table.hashtags),
-        pictures=pictures,
+        image_files=image_files,
         published_leakage=leaks.get("paper"),
         grouped_leakage=leaks.get("grouped"),
         hashtag_leakage=leaks.get("hashtag"),
@@ -186,7 +201,7 @@ def check(
 
 
 def _scale_fault(table: PairTable) -> str | None:
-    """Why commands that train or evaluate refuse the labels of `table`."""
+    """Return why commands that train or evaluate refuse the labels of `table`; None if they accept them."""
     try:
         check_scores(table.unscored, table.score_counts, path=table.path, allow=False, mapped=table.mapped)
     except DataError as error:
@@ -197,7 +212,7 @@ def _scale_fault(table: PairTable) -> str | None:
 def leakage_by_protocol(
     table: PairTable, identity: npt.NDArray[np.object_]
 ) -> tuple[dict[Protocol, Leakage], tuple[tuple[str, str], ...]]:
-    """The leakage under every protocol, and (protocol, reason) where the table is too small for it."""
+    """Compute the leakage under each protocol, and (protocol, reason) for splits that cannot be drawn."""
     leaks: dict[Protocol, Leakage] = {}
     not_drawn = []
     for protocol in PROTOCOLS:
@@ -210,8 +225,8 @@ def leakage_by_protocol(
     return leaks, tuple(not_drawn)
 
 
-def check_pictures(files: Mapping[str, ImageFile], limits: ImageLimits, progress: Progress) -> Pictures:
-    """Decode every image once, since many broken files open and fail only while they are loaded."""
+def check_images(files: Mapping[str, ImageFile], limits: ImageLimits, progress: Progress) -> ImageFiles:
+    """Decode every image once: many broken files can be opened and fail only in decoding."""
     missing = tuple((file.name, file.problem or "not found") for file in files.values() if file.path is None)
     present = [file for file in files.values() if file.path is not None]
     names: dict[bytes, list[str]] = {}
@@ -228,14 +243,19 @@ def check_pictures(files: Mapping[str, ImageFile], limits: ImageLimits, progress
             if problem:
                 broken.append((file.name, problem))
     duplicates = tuple(tuple(same) for same in names.values() if len(same) > 1)
-    return Pictures(len(files), missing, tuple(broken), duplicates)
+    return ImageFiles(len(files), missing, tuple(broken), duplicates)
 
 
 def control_figures(
     table: PairTable, identity: npt.NDArray[np.object_], progress: Progress = silent
 ) -> dict[str, dict[str, dict[str, float | None]]]:
-    """The controls under the published row split, and their mean over 10 `GroupShuffleSplit`s of merged
-    images; each where the table is large enough for it.
+    """Evaluate the controls under the published split by rows, and under 10 divisions of the merged images.
+
+    Returns
+    -------
+    dict
+        `{"paper": ..., "grouped": ...}`, each `{system: {metric: value}}`, without splits that cannot be drawn. The
+        grouped values are means over 10 `GroupShuffleSplit`s.
     """
     merged = merge_repeats(table, identity, "first")
     kept = np.flatnonzero(merged.kept)
@@ -244,7 +264,7 @@ def control_figures(
     with progress("Training controls", GROUP_SHUFFLES + 1) as advance:
         try:
             paper = make_split(table, identity, protocol="paper")
-        except DataError:  # `check` says why
+        except DataError:  # `check` reports it
             pass
         else:
             figures["paper"] = _evaluate_controls(table, paper.rows("train"), paper.rows("test"))
@@ -283,7 +303,7 @@ def _evaluate_controls(
 
 
 def _first_names(identity: npt.NDArray[np.object_], images: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
-    """(n,) object: images called by a name, so that scikit-learn sorts them alike whether they are found or not."""
+    """Return a name for each image, (n,) object, so that images sort alike whether or not they are found."""
     firsts, index = number_distinct(identity)
     return images[firsts][index]
 

@@ -1,31 +1,33 @@
 """95 % intervals of metrics and of their differences: a bias-corrected bootstrap over clusters of rows.
 
-A cluster is what may not be taken for independent: all rows of an image or, where whole hashtags were tested, of a
-hashtag. `predictions.csv` names it in its last column.
+A cluster is a set of rows that are not independent of each other: all rows of an image or, if whole hashtags were
+tested, of a hashtag. It is the last column of `predictions.csv`.
 
-The recipe, for whoever recomputes an interval from `predictions.csv` (rows of one system and split, in file order):
+To recompute an interval from `predictions.csv`, take the rows of one system and split in the order of the file:
 
-1. `names` are the n distinct clusters in order of first appearance; `rng = numpy.random.default_rng(seed)`; a resample
-   is `rng.integers(0, n, n)` and holds all rows of every cluster drawn, as often as it was drawn. 2,000 resamples; the
-   seed is 42, whatever the run's. Resamples in which the metric is undefined are left out.
-2. `share` is the share of resampled figures below the metric's own figure, those within 1e-9 of it counting half,
-   kept within 1 / (B + 1) .. B / (B + 1); `z0 = norm.ppf(share)`. For ECE `z0 = 0`.
-3. `m = sum(rows)**2 / sum(rows**2)` over the clusters' numbers of rows; `z = t.ppf(0.975, m - 1) * sqrt(m / (m - 1))`.
+1. `names` are the n distinct clusters in order of first appearance; `rng = numpy.random.default_rng(seed)`. A resample
+   is `rng.integers(0, n, n)` and contains all rows of each cluster as often as the cluster was drawn. There are 2,000
+   resamples; the seed is 42, whatever the run's seed. Resamples in which the metric is undefined are left out.
+2. `share` is the share of the B resampled values that are below the metric's own value, counting values within 1e-9 of
+   it as half, and clipped to 1 / (B + 1) .. B / (B + 1). `z0 = norm.ppf(share)`. For ECE `z0 = 0`.
+3. `m = sum(rows)**2 / sum(rows**2)` over the numbers of rows in the clusters; `z = t.ppf(0.975, m - 1) *
+   sqrt(m / (m - 1))`.
 4. The interval is `numpy.percentile(resampled, 100 * norm.cdf([2 * z0 - z, 2 * z0 + z]))`.
 
-A two-way interval asks about new images and new hashtags at once: rows of one hashtag share its difficulty too. Steps
-1 to 3 are made over images, over hashtags and over (image, hashtag) pairs. The variance of a metric is that over images
-plus that over hashtags minus that over pairs, which both hold (Cameron, Gelbach & Miller, Robust Inference With
-Multiway Clustering, Journal of Business & Economic Statistics 29, 2011). The interval is that of the images or of the
-hashtags, whichever varies more, with z taken sqrt(variance / its variance) times as far, at least once, and the smaller
-m.
+A two-way interval is for new images and new hashtags at once, because rows of one hashtag share its difficulty too.
+Steps 1 to 3 are done over images, over hashtags and over (image, hashtag) pairs. The variance of a metric is that over
+images plus that over hashtags minus that over pairs, which the other two both include (Cameron, Gelbach & Miller,
+Robust Inference With Multiway Clustering, Journal of Business & Economic Statistics 29, 2011). The interval is taken
+over images or over hashtags, whichever has the larger variance, with the smaller m, and z is multiplied by
+sqrt(two-way variance / larger variance), or by 1 if that is less.
 
 Step 2 is Efron's bias correction (Better Bootstrap Confidence Intervals, JASA 82, 1987, section 2): macro-F1 of a
-resample is lower on average than that of the rows, because a resample misses some rare scores. ECE goes without: it
-is a sum of absolute values, and the correction overshoots. Step 3 widens the percentiles to what Student's t has where
+resample is lower on average than that of the rows, because a resample misses some rare scores. ECE is not corrected: it
+is a sum of absolute values, for which the correction overshoots. Step 3 widens the percentiles, as Student's t does, if
 there are few clusters (Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69, 2015,
-section 5.2); m is the number of equally large clusters that say as much as these (Kish, Survey Sampling, 1965; Carter,
-Schnepel & Steigerwald, Review of Economics and Statistics 99, 2017). `benchmarks/coverage.py` measures the coverage.
+section 5.2); m is the number of clusters of equal size that carry as much information (Kish, Survey Sampling, 1965;
+Carter, Schnepel & Steigerwald, Review of Economics and Statistics 99, 2017). `benchmarks/coverage.py` measures the
+coverage.
 """
 
 from collections.abc import Collection, Iterator
@@ -41,9 +43,9 @@ from consistency.scale import Floats, Ints
 
 RESAMPLES = 2000
 LEVEL = 0.95
-TIE = 1e-9  # figures nearer than this are one figure: they differ by rounding alone
+TIE = 1e-9  # values closer than this count as equal: they differ only by rounding
 UNCORRECTED = ("ece",)
-_CHUNK = 4_000_000  # numbers held at once per intermediate array
+_CHUNK = 4_000_000  # numbers in an intermediate array
 
 Clusters = npt.NDArray[Any]
 
@@ -61,29 +63,29 @@ def bootstrap_intervals(
     level: float = LEVEL,
     names: Collection[str] = METRICS,
 ) -> dict[str, tuple[float, float] | None]:
-    """The interval of every metric over resampled clusters, by the recipe in the head of this module.
+    """Compute the interval of each metric over resampled clusters, as described at the top of this module.
 
-    Rows of one image share its difficulty, so images are drawn, not rows.
+    Rows of one image share its difficulty, so images are resampled, not rows.
 
     Parameters
     ----------
     scores, predicted, values, probabilities
         As for `consistency.evaluation.metrics.evaluate`.
     clusters : (n,)
-        Equal where rows belong together.
+        Equal for rows that belong together.
     crossed : (n,), optional
-        A second grouping of the same rows, by hashtag where `clusters` are images. The interval is then two-way.
+        A second grouping of the same rows, by hashtag if `clusters` are images. The interval is then two-way.
     resamples, seed : int
-        Of the bootstrap.
+        Number of resamples of the bootstrap, and its random seed.
     level : float, default 0.95
-        How often the interval is meant to hold the truth.
+        Nominal coverage.
     names : collection of str
-        The metrics wanted.
+        The metrics to compute.
 
     Returns
     -------
     dict
-        (low, high) by metric; None where the metric is undefined, and everywhere if there is a single cluster.
+        (low, high) by metric; None where the metric is undefined, and for all metrics if there is only one cluster.
     """
     m = effective_clusters(clusters)
     if crossed is not None:
@@ -109,7 +111,7 @@ def bootstrap_intervals(
 
 
 def _two_way(one: Floats, other: Floats, both: Floats) -> tuple[Floats, float]:
-    """Of two ways to resample the draws that vary more, and how much farther out the two ways together reach."""
+    """Return the draws with the larger variance, and the factor by which both ways together widen their interval."""
     variances = [float(np.var(part[~np.isnan(part)])) if (~np.isnan(part)).any() else 0.0 for part in (one, other)]
     wider = int(variances[1] > variances[0])
     defined = both[~np.isnan(both)]
@@ -120,13 +122,36 @@ def _two_way(one: Floats, other: Floats, both: Floats) -> tuple[Floats, float]:
 
 
 def effective_clusters(clusters: Clusters) -> float:
-    """How many clusters of equal numbers of rows say as much as these: (sum of rows)² / (sum of rows²)."""
+    """Compute the number of clusters of equal size that carry as much information: (sum of rows)² / (sum of rows²).
+
+    Parameters
+    ----------
+    clusters : (n,)
+        Cluster of each row.
+    """
     rows = np.bincount(number_distinct(clusters.tolist())[1]).astype(np.float64)
     return float(rows.sum() ** 2 / (rows**2).sum())
 
 
 def resampled(clusters: int, resamples: int, *, seed: int, chunk: int) -> Iterator[Ints]:
-    """How often each of the `clusters` is drawn, (at most `chunk`, clusters) int64 at a time, `resamples` in all."""
+    """Draw resamples of clusters.
+
+    Parameters
+    ----------
+    clusters : int
+        Number of clusters.
+    resamples : int
+        Number of resamples.
+    seed : int
+        Random seed.
+    chunk : int
+        Largest number of resamples in an array.
+
+    Yields
+    ------
+    (at most chunk, clusters) int64
+        How often each cluster is drawn.
+    """
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, chunk):
         drawn = rng.integers(0, clusters, size=(min(chunk, resamples - start), clusters))
@@ -143,9 +168,27 @@ def interval(
     corrected: bool = True,
     stretch: float = 1.0,
 ) -> tuple[float, float] | None:
-    """Steps 2 to 4 of the recipe: `figure` with its (B,) resampled figures, over m > 1 effective clusters.
+    """Compute an interval from resampled values: steps 2 to 4 at the top of this module.
 
-    stretch: how much farther out percentiles are taken, in a two-way interval.
+    Parameters
+    ----------
+    figure : float or None
+        The value on all rows.
+    draws : (B,) float64
+        The values on the resamples, NaN where undefined.
+    m : float
+        Number of effective clusters, above 1.
+    level : float, default 0.95
+        Nominal coverage.
+    corrected : bool, default True
+        Whether to correct for bias (step 2).
+    stretch : float, default 1
+        Factor for z in a two-way interval.
+
+    Returns
+    -------
+    (float, float) or None
+        None if the value, or every resampled value, is undefined.
     """
     defined = draws[~np.isnan(draws)]
     if figure is None or len(defined) == 0:
@@ -157,17 +200,29 @@ def interval(
 
 
 def p_value(difference: float, draws: Floats, m: float, *, corrected: bool = True) -> float:
-    """Two-sided p-value of no difference: the largest 1 - level whose interval of `difference` still holds 0."""
+    """Compute the two-sided p-value of no difference: the largest 1 - level whose interval still contains 0.
+
+    Parameters
+    ----------
+    difference : float
+        The difference on all rows.
+    draws : (B,) float64
+        The differences on the resamples, NaN where undefined.
+    m : float
+        Number of effective clusters, above 1.
+    corrected : bool, default True
+        Whether to correct for bias (step 2).
+    """
     defined = draws[~np.isnan(draws)]
     shift = 2 * _below(defined, difference) if corrected else 0.0
-    # An end of the interval may lie on draws of 0, and the interval then holds 0: for the lower end they count as
-    # below 0, for the upper end as above.
+    # If an end of the interval lies on draws of 0, the interval contains 0. So draws of 0 count as below 0 for the
+    # lower end, and as above 0 for the upper end.
     z = max(shift - _below(defined, 0.0, ties=1), _below(defined, 0.0, ties=0) - shift, 0.0)
     return float(2 * t.sf(z / np.sqrt(m / (m - 1)), m - 1))
 
 
 def _below(draws: Floats, figure: float, *, ties: float = 0.5) -> float:
-    """The normal quantile of the share of `draws` below `figure`, of those level with it the share `ties`; finite."""
+    """Return the finite normal quantile of the share of draws below `figure`; equal draws count `ties` each."""
     gap = draws - figure
     share = ((gap < -TIE).sum() + ties * (np.abs(gap) <= TIE).sum()) / len(draws)
     edge = 1 / (len(draws) + 1)
@@ -185,11 +240,21 @@ def bootstrap_metrics(
     seed: int,
     names: Collection[str] = METRICS,
 ) -> dict[str, Floats]:
-    """The metrics `names` on every resample, (resamples,) float64 each, NaN where undefined.
+    """Compute metrics on each resample.
 
-    What `evaluate` gives on the rows of each resample, computed without touching rows: a metric of a resample
-    needs only how often each cluster was drawn and the confusion counts of each cluster. Equal seeds and
-    equal clusters draw equal resamples, so that two systems on the same rows can be compared draw by draw.
+    The results equal those of `evaluate` on the rows of each resample, but need only the number of times that each
+    cluster was drawn and its confusion counts. The same seed and clusters give the same resamples, so two systems on
+    the same rows can be compared resample by resample.
+
+    Parameters
+    ----------
+    scores, predicted, values, probabilities, clusters, resamples, seed, names
+        As for `bootstrap_intervals`.
+
+    Returns
+    -------
+    dict
+        (resamples,) float64 by metric, NaN where undefined.
     """
     check_columns(scores, predicted, values, probabilities)
     firsts, index = number_distinct(clusters.tolist())

@@ -1,7 +1,7 @@
-"""The metrics of ordinal predictions, each defined once on counted rows; definitions and defaults are scikit-learn's.
+"""The metrics of ordinal predictions, each defined once, on counted rows, with scikit-learn's definitions and defaults.
 
-A metric of some rows needs only how often each cluster of rows is counted. `evaluate` counts every row once, and the
-bootstrap of `consistency.evaluation.intervals` counts clusters as often as they are drawn.
+A metric is computed from the number of times that each cluster of rows counts. `evaluate` counts each row once, and the
+bootstrap of `consistency.evaluation.intervals` counts each cluster as often as it was drawn.
 """
 
 from collections.abc import Callable, Collection
@@ -29,19 +29,19 @@ ECE_BINS = 15
 
 
 def evaluate(scores: Ints, predicted: Ints, values: Floats, probabilities: Floats | None) -> dict[str, float | None]:
-    """Every metric of METRICS over n rows.
+    """Compute every metric of METRICS over n rows.
 
-    Averages run over the scores that occur in either column, and a precision without rows is 0, as in scikit-learn.
-    ECE has 15 bins of equal width, closed on the right, of the top probability.
+    Averages are over the scores that occur in labels or predictions, and a precision without rows is 0, as in
+    scikit-learn. ECE has 15 bins of equal width, closed on the right, of the highest probability.
 
     Parameters
     ----------
     scores, predicted : (n,) int64
-        Labels and answers, 1 to 5.
+        Labels and predictions, 1 to 5.
     values : (n,) float64
-        What ranks the rows for Spearman's correlation: the expected score, or the similarity.
+        Expected scores or similarities, for Spearman's correlation.
     probabilities : (n, 5) float64 or None
-        Without them there is no ECE.
+        Probabilities of the scores; with None there is no ECE.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def evaluate(scores: Ints, predicted: Ints, values: Floats, probabilities: Float
     DataError
         If there are no rows.
     ValueError
-        If the columns do not fit together.
+        If the columns have different lengths or scores outside 1 to 5.
     """
     check_columns(scores, predicted, values, probabilities)
     once = counted_metrics(scores, predicted, values, probabilities, np.zeros(len(scores), dtype=np.int64))
@@ -70,7 +70,7 @@ def counted_metrics(
     *,
     names: Collection[str] = METRICS,
 ) -> Callable[[Floats], dict[str, Floats]]:
-    """Prepare the metrics of rows that are counted by cluster.
+    """Prepare the metrics of rows that count by cluster.
 
     Parameters
     ----------
@@ -79,12 +79,13 @@ def counted_metrics(
     index : (n,) int64
         Cluster of each row, 0 to clusters - 1.
     names : collection of str
-        The metrics wanted. Spearman takes nine tenths of the time.
+        The metrics to compute. Spearman takes nine tenths of the time.
 
     Returns
     -------
     callable
-        From how often each cluster is counted, (B, clusters) float64, to {metric: (B,) float64}, NaN where undefined.
+        From the number of times that each cluster counts, (B, clusters) float64, to {metric: (B,) float64}, NaN where
+        undefined.
     """
     clusters = int(index.max()) + 1
     cells = np.zeros((clusters, CLASSES**2))
@@ -109,7 +110,7 @@ def counted_metrics(
 
 
 def _of_counts(matrices: Floats) -> dict[str, Floats]:
-    """The metrics that follow from confusion counts (B, 5, 5), (B,) each."""
+    """Compute the metrics that depend only on confusion counts, (B, 5, 5); (B,) each."""
     total = matrices.sum(axis=(1, 2))
     true, guessed = matrices.sum(axis=2), matrices.sum(axis=1)
     hits = np.diagonal(matrices, axis1=1, axis2=2)
@@ -128,7 +129,7 @@ def _of_counts(matrices: Floats) -> dict[str, Floats]:
 
 
 def _spearman_of(scores: Ints, values: Floats, index: Ints) -> Callable[[Floats], Floats]:
-    """From (B, clusters) how often each cluster is counted to (B,) rank correlations of scores and values."""
+    """Return a function from counts of the clusters, (B, clusters), to rank correlations of scores and values, (B,)."""
     by_value = np.argsort(values, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(values[by_value]) != 0])
     value_of = np.empty(len(values), dtype=np.int64)
@@ -139,7 +140,7 @@ def _spearman_of(scores: Ints, values: Floats, index: Ints) -> Callable[[Floats]
         of_value = np.add.reduceat(rows[:, by_value], starts, axis=1)
         of_score = np.stack([rows[:, scores == score].sum(axis=1) for score in SCORES], axis=1)
         total = of_score.sum(axis=1)
-        # Centred average ranks; a tie of m rows that starts after c others has rank c + (m + 1) / 2.
+        # Centred average ranks: m tied rows after c lower ones have rank c + (m + 1) / 2.
         middle = (total[:, None] + 1) / 2
         value_rank = np.cumsum(of_value, axis=1) - (of_value - 1) / 2 - middle
         score_rank = np.cumsum(of_score, axis=1) - (of_score - 1) / 2 - middle
@@ -151,7 +152,18 @@ def _spearman_of(scores: Ints, values: Floats, index: Ints) -> Callable[[Floats]
 
 
 def per_score(scores: Ints, predicted: Ints) -> tuple[tuple[float, float, float, int], ...]:
-    """Precision, recall, F1 and number of true rows of each score 1 to 5; a ratio without rows is 0."""
+    """Compute precision, recall, F1 and the number of labels for each score.
+
+    Parameters
+    ----------
+    scores, predicted : (n,) int64
+        Labels and predictions, 1 to 5.
+
+    Returns
+    -------
+    tuple of five (precision, recall, F1, labels)
+        For the scores 1 to 5. A ratio without rows is 0.
+    """
     counts = confusion(scores - 1, predicted - 1).astype(np.float64)
     hits, true, guessed = np.diagonal(counts), counts.sum(axis=1), counts.sum(axis=0)
     columns = _ratio(hits, guessed), _ratio(hits, true), _ratio(2 * hits, true + guessed), true
@@ -159,14 +171,14 @@ def per_score(scores: Ints, predicted: Ints) -> tuple[tuple[float, float, float,
 
 
 def calibration_gaps(scores: Ints, probabilities: Floats) -> tuple[Ints, Floats]:
-    """The ECE bin of each row's top probability, (n,), and its correctness minus that probability, (n,)."""
+    """Return the ECE bin of the highest probability of each row, (n,), and its correctness minus it, (n,)."""
     top = probabilities.max(axis=1)
     bins = np.clip(np.ceil(top * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
     return bins, (probabilities.argmax(axis=1) + 1 == scores) - top
 
 
 def check_columns(scores: Ints, predicted: Ints, values: Floats, probabilities: Floats | None) -> None:
-    """Raise DataError if there are no rows, and ValueError if the columns do not fit together."""
+    """Raise DataError if there are no rows, and ValueError if the columns do not match or scores are outside 1 to 5."""
     n = len(scores)
     if n == 0:
         raise DataError("there are no rows to evaluate: the split or the skipped images left none")

@@ -1,4 +1,4 @@
-"""What a system said about rows, and how good that is: the records that runs hold, reports show and `compare` reads."""
+"""Predictions of a system and their metrics: the records that run folders store and reports and `compare` read."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,18 +9,35 @@ import numpy.typing as npt
 from consistency.data.hashtags import identities
 from consistency.data.trained_on import SeenByBackbone
 
-NO_BACKBONE = "none"  # of a control
+NO_BACKBONE = "none"  # the backbone of a control
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What one system said about n rows.
+    """The predictions of one system for n rows.
 
-    backbone: "none" for a control. split: "test", "cv" (out of fold), "val" or "train". rows: (n,) int64,
-    1-based data rows of the CSV. images, hashtags: (n,) object str as in the CSV. scores, predicted: (n,)
-    int64 1..5. values: (n,) float64, the expected score or the similarity. probabilities: (n, 5) float64 or
-    None. clusters: (n,) int64, equal where rows may not be taken for
-    independent (see `consistency.evaluation.intervals`).
+    Attributes
+    ----------
+    system : str
+        Name of the system.
+    backbone : str
+        Name of the backbone; "none" for a control.
+    protocol : str
+        How the rows were split.
+    split : {"test", "cv", "val", "train"}
+        Which rows these are; "cv" is out of fold.
+    rows : (n,) int64
+        Data rows of the CSV, counted from 1.
+    images, hashtags : (n,) object str
+        As in the CSV.
+    scores, predicted : (n,) int64
+        Labels and predictions, 1 to 5.
+    values : (n,) float64
+        Expected scores, or similarities.
+    probabilities : (n, 5) float64 or None
+        Probabilities of the scores.
+    clusters : (n,) int64
+        Equal for rows that are not independent (see `consistency.evaluation.intervals`).
     """
 
     system: str
@@ -47,7 +64,7 @@ class Result:
     Attributes
     ----------
     predictions : Predictions
-        What the system said.
+        The predictions.
     metrics : dict of str to float or None
         By key, None where undefined.
     ci95 : dict of str to (float, float) or None
@@ -63,7 +80,7 @@ class Result:
     trained_on: SeenByBackbone | None = None
 
     def as_entry(self) -> dict[str, Any]:
-        """The entry of `metrics.json`; `trained_on` is in it only where a count is not 0."""
+        """Return the entry of `metrics.json`; it has `trained_on` only if a count is not 0."""
         p = self.predictions
         seen = {"trained_on": asdict(self.trained_on)} if self.trained_on else {}
         return {
@@ -82,9 +99,22 @@ class Result:
 class Audited:
     """A line of `audit.csv`: a row, the score that fits it better, and how much better.
 
-    The rule is in `consistency.evaluation.doubt`.
-
-    repeats: the rows of the CSV that are merged into this one.
+    Attributes
+    ----------
+    rank : int
+        Place by doubt, from 1.
+    row : int
+        Data row of the CSV, counted from 1.
+    image, hashtag : str
+        As in the CSV.
+    score, suggested : int
+        The label, and the score that fits better, 1 to 5.
+    doubt : float
+        How much better it fits, by the rule of `consistency.evaluation.doubt`.
+    chances : tuple of five floats
+        Probabilities of the scores.
+    repeats : tuple of int
+        Rows of the CSV that were merged into this one.
     """
 
     rank: int
@@ -99,10 +129,22 @@ class Audited:
 
 
 def evaluate_predictions(predictions: Predictions, *, seed: int = 42, two_way: bool = False) -> Result:
-    """Metrics, and 95 % intervals from a bootstrap over clusters.
+    """Compute the metrics of predictions, and 95 % intervals from a bootstrap over clusters.
 
-    With `two_way` the intervals ask about new images and new hashtags at once: the clusters are crossed with hashtags
-    by their identity, or with images where the clusters are hashtags.
+    Parameters
+    ----------
+    predictions : Predictions
+        The predictions.
+    seed : int
+        Random seed of the bootstrap.
+    two_way : bool, default False
+        Whether intervals are for new images and new hashtags at once. The clusters are then crossed with hashtags by
+        identity, or with images if the clusters are hashtags.
+
+    Returns
+    -------
+    Result
+        The predictions with metrics and intervals.
     """
     from consistency.data.distinct import number_distinct
     from consistency.evaluation.intervals import bootstrap_intervals

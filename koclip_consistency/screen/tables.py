@@ -86,19 +86,19 @@ SHOWN_FAULTS = 20
 
 def health_tables(health: "Health") -> list[Table]:
     """What `data check` shows: the counts, the leakage of each protocol, the controls where they were asked for."""
-    pictures = health.pictures
-    if pictures.none_found:
+    files = health.image_files
+    if files.none_found:
         seen, lost = "not found: what follows comes from the CSV alone", ""
     else:
-        lacking = health.rows - health.rows_with_picture
+        lacking = health.rows - health.rows_with_image
         lost = f"; {lacking} of them without a usable image" if lacking else ""
-        seen = f"{pictures.usable} usable, {len(pictures.missing)} missing, {len(pictures.broken)} broken"
+        seen = f"{files.usable} usable, {len(files.missing)} missing, {len(files.broken)} broken"
     counts: list[list[object]] = [
         ["rows", f"{health.rows} usable, {len(health.skipped)} not{lost}"],
         ["encoding", health.encoding],
         ["images", health.images],
-        ["pictures", seen],
-        ["same image under several names", len(pictures.duplicates)],
+        ["image files", seen],
+        ["same image under several names", len(files.duplicates)],
         ["distinct spellings of hashtags", f"{health.hashtags} ({health.not_nfc} rows not NFC)"],
         ["distinct hashtags", health.distinct_hashtags],
         ["rows whose hashtag starts with #", health.with_hash],
@@ -148,7 +148,7 @@ def health_tables(health: "Health") -> list[Table]:
             Table("Image-blind controls (grouped: mean of 10 divisions of the images)", headings, rows, left=2)
         )
     faults = [[f"row {s.row}" if s.row else s.image, s.reason] for s in health.skipped] + [
-        [name, reason] for name, reason in (*pictures.missing * (not pictures.none_found), *pictures.broken)
+        [name, reason] for name, reason in (*files.missing * (not files.none_found), *files.broken)
     ]
     if faults:
         more = f" (the first {SHOWN_FAULTS} of {len(faults)})" if len(faults) > SHOWN_FAULTS else ""

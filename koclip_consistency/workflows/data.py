@@ -91,4 +91,4 @@ def draw_demo(out: Path, *, seed: int) -> dict[str, Any]:
 
 def is_complete(health: Health) -> bool:
     """Whether every row and every image can be used."""
-    return not (health.skipped or health.pictures.missing or health.pictures.broken)
+    return not (health.skipped or health.image_files.missing or health.image_files.broken)

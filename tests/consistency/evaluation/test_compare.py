@@ -28,7 +28,7 @@ def better(result: Result) -> Result:
     return evaluate_predictions(replace(p, predicted=p.scores, values=p.scores * 1.0, probabilities=right))
 
 
-def test_difference_is_the_paired_bootstrap_over_pictures() -> None:
+def test_difference_is_the_paired_bootstrap_over_images() -> None:
     a, b = make_result("heads"), make_result("finetune", seed=1)
     found = {d.metric: d for d in compare([a, b], names=["a", "b"], resamples=400, seed=7)}
     p, q = a.predictions, b.predictions
@@ -82,7 +82,7 @@ def test_holm_by_hand() -> None:
     assert holm([]) == []
 
 
-def test_one_picture_tells_nothing_of_a_difference() -> None:
+def test_one_image_tells_nothing_of_a_difference() -> None:
     base = make_result()
     p = base.predictions
     one = evaluate_predictions(replace(p, clusters=np.zeros(len(p), dtype=np.int64)))
@@ -142,7 +142,7 @@ def test_what_cannot_be_compared_is_one_clear_line(tmp_path: Path) -> None:
     write_run(paper, [make_result(protocol="paper")])
     for folder, message in (
         (other_rows, "50 rows, 50 of them among the 60"),
-        (other_labels, "other scores in the same rows"),
+        (other_labels, "differs from the reference in the scores of its rows"),
         (paper, "no results under protocol grouped"),
     ):
         with pytest.raises(InputError, match=message) as caught:
@@ -151,5 +151,5 @@ def test_what_cannot_be_compared_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least two"):
         compare_read([first])
     blind = read_run(write_run(tmp_path / "blind", [make_result("majority", backbone="none")]))
-    with pytest.raises(InputError, match="has no learned system; it has majority"):
+    with pytest.raises(InputError, match="has no learned system to compare, only majority"):
         compare_read([first, blind])

@@ -19,11 +19,11 @@ Columns = tuple[npt.NDArray[np.object_], npt.NDArray[np.object_], npt.NDArray[np
 def leaking_rows(seed: int = 0, n: int = 240) -> Columns:
     """Scores that depend on the image and, less, on the hashtag."""
     rng = np.random.default_rng(seed)
-    pictures, tags = rng.integers(0, 12, n), rng.integers(0, 30, n)
+    images, tags = rng.integers(0, 12, n), rng.integers(0, 30, n)
     words = ["카페", "바다", "#맛집", "여행", "coffee"]
-    labels = np.clip((pictures % 5 + (tags % 5 == 0) - (rng.random(n) < 0.1)), 0, 4)
+    labels = np.clip((images % 5 + (tags % 5 == 0) - (rng.random(n) < 0.1)), 0, 4)
     return (
-        np.array([f"{picture}.png" for picture in pictures], dtype=object),
+        np.array([f"{image}.png" for image in images], dtype=object),
         np.array([f"{words[tag % 5]}{tag}" for tag in tags], dtype=object),
         labels.astype(np.int64),
     )
@@ -73,10 +73,10 @@ def embedded_rows(seed: int = 0, n: int = 300, dim: int = 16) -> tuple[npt.NDArr
     """Rows of 30 hashtags and 20 images whose score the hashtag's vector tells, but for noise."""
     rng = np.random.default_rng(seed)
     vectors = rng.standard_normal((30, dim)).astype(np.float32)
-    tags, pictures = rng.integers(0, 30, n), rng.integers(0, 20, n)
+    tags, images = rng.integers(0, 30, n), rng.integers(0, 20, n)
     latent = vectors[tags] @ rng.standard_normal(dim) + rng.standard_normal(n)
     labels = np.searchsorted(np.quantile(latent, [0.1, 0.2, 0.4, 0.6]), latent)
-    names = np.array([f"{picture}.png" for picture in pictures], dtype=object)
+    names = np.array([f"{image}.png" for image in images], dtype=object)
     return vectors[tags], (names, tags.astype(object), labels.astype(np.int64))
 
 

@@ -51,7 +51,7 @@ def test_planted_slips_come_first(seed: int) -> None:
     assert np.array_equal(suggested[moved], truth[moved])
 
 
-def test_precision_is_counted_and_resampled_over_pictures() -> None:
+def test_precision_is_counted_and_resampled_over_images() -> None:
     rng = np.random.default_rng(3)
     n = 60
     doubt, moved = rng.normal(size=n), rng.random(n) < 0.3
@@ -78,7 +78,7 @@ def test_precision_is_counted_and_resampled_over_pictures() -> None:
     assert (found.low, found.high) == pytest.approx(tuple(expected))
 
 
-def test_one_picture_tells_nothing_of_the_precision() -> None:
+def test_one_image_tells_nothing_of_the_precision() -> None:
     with pytest.raises(ValueError, match="one image"):
         precision_at_moved(np.arange(4.0), np.arange(4) < 2, np.full(4, "a", dtype=object))
 

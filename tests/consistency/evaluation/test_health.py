@@ -29,13 +29,13 @@ f.png,#x,9
 
 
 def write_data(folder: Path) -> Path:
-    pictures = folder / "image"
-    pictures.mkdir()
-    Image.new("RGB", (40, 30), "navy").save(pictures / "a.png")
-    Image.new("RGB", (30, 40), "olive").save(pictures / "b.png")
-    (pictures / "c.png").write_bytes((pictures / "b.png").read_bytes())
-    whole = (pictures / "a.png").read_bytes()
-    (pictures / "d.png").write_bytes(whole[: len(whole) // 2])
+    images = folder / "image"
+    images.mkdir()
+    Image.new("RGB", (40, 30), "navy").save(images / "a.png")
+    Image.new("RGB", (30, 40), "olive").save(images / "b.png")
+    (images / "c.png").write_bytes((images / "b.png").read_bytes())
+    whole = (images / "a.png").read_bytes()
+    (images / "d.png").write_bytes(whole[: len(whole) // 2])
     table = folder / "pairs.csv"
     text = "Image Filename,Hashtag,Score\n" + ROWS + f"b.png,{unicodedata.normalize('NFD', '카페')},3\n"
     table.write_text(text, encoding="utf-8-sig")
@@ -65,29 +65,29 @@ def test_every_fault_is_counted(health: Health) -> None:
     assert counts["scores"] == health.scale
 
 
-def test_pictures_are_decoded_and_compared(health: Health) -> None:
-    pictures = health.pictures
-    assert (pictures.named, pictures.usable, pictures.none_found) == (5, 3, False)
-    assert [name for name, _ in pictures.missing] == ["e.png"]
-    assert [name for name, _ in pictures.broken] == ["d.png"]
-    assert all(reason and "\n" not in reason for _, reason in pictures.missing + pictures.broken)
-    assert pictures.duplicates == (("b.png", "c.png"),)
-    assert health.rows_with_picture == 6
+def test_images_are_decoded_and_compared(health: Health) -> None:
+    found = health.image_files
+    assert (found.named, found.usable, found.none_found) == (5, 3, False)
+    assert [name for name, _ in found.missing] == ["e.png"]
+    assert [name for name, _ in found.broken] == ["d.png"]
+    assert all(reason and "\n" not in reason for _, reason in found.missing + found.broken)
+    assert found.duplicates == (("b.png", "c.png"),)
+    assert health.rows_with_image == 6
     assert health_tables(health)[0].rows[0][1] == "8 usable, 1 not; 2 of them without a usable image"
 
 
-def test_pictures_beyond_the_limits_are_broken(tmp_path: Path) -> None:
+def test_images_beyond_the_limits_are_broken(tmp_path: Path) -> None:
     table = read_pairs(write_data(tmp_path))
     files = find_images(table.images, tmp_path / "image")
-    broken = check(table, files, limits=ImageLimits(max_pixels=100)).pictures.broken
+    broken = check(table, files, limits=ImageLimits(max_pixels=100)).image_files.broken
     assert sorted(name for name, _ in broken) == ["a.png", "b.png", "c.png", "d.png"]
 
 
-def test_without_pictures_the_csv_alone_speaks(tmp_path: Path) -> None:
+def test_without_images_the_csv_alone_speaks(tmp_path: Path) -> None:
     table = read_pairs(write_data(tmp_path))
     alone = check(table, find_images(table.images, tmp_path / "nowhere"))
-    assert alone.pictures.none_found
-    assert len(alone.pictures.missing) == 5
+    assert alone.image_files.none_found
+    assert len(alone.image_files.missing) == 5
     assert (alone.rows, alone.pairs, alone.repeats) == (8, 5, 3)  # b.png and c.png are told apart by name
 
 
@@ -113,13 +113,13 @@ def test_controls_of_a_table_too_small_for_the_published_split_are_shown_without
     assert any(title.startswith("Image-blind controls") for title in titles)
 
 
-def write_larger(folder: Path, *, rows: int = 240, pictures: int = 24) -> Path:
+def write_larger(folder: Path, *, rows: int = 240, images: int = 24) -> Path:
     rng = np.random.default_rng(0)
     words = ["바다", "카페", "여행", "맛집", "산책"]
     lines = ["Image Filename,Hashtag,Score"]
     for _ in range(rows):
-        picture, word = int(rng.integers(pictures)), int(rng.integers(5))
-        lines.append(f"{picture}.png,#{words[word]}{picture % 3},{1 + (picture + word) % 5}")
+        image, word = int(rng.integers(images)), int(rng.integers(5))
+        lines.append(f"{image}.png,#{words[word]}{image % 3},{1 + (image + word) % 5}")
     path = folder / "pairs.csv"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path

@@ -20,16 +20,16 @@ from tests.builders.answers import random_rows
 
 
 @settings(deadline=None, max_examples=20)
-@given(seed=st.integers(0, 10**6), n=st.integers(2, 40), pictures=st.integers(2, 8), classes=st.integers(1, 5))
-def test_quick_bootstrap_is_the_plain_loop(seed: int, n: int, pictures: int, classes: int) -> None:
-    scores, predicted, values, probabilities, images = random_rows(seed, n, pictures, classes)
+@given(seed=st.integers(0, 10**6), n=st.integers(2, 40), count=st.integers(2, 8), classes=st.integers(1, 5))
+def test_quick_bootstrap_is_the_plain_loop(seed: int, n: int, count: int, classes: int) -> None:
+    scores, predicted, values, probabilities, images = random_rows(seed, n, count, classes)
     images[:2] = ["first.png", "second.png"]
     quick = bootstrap_metrics(scores, predicted, values, probabilities, images, resamples=8, seed=seed)
     names = list(dict.fromkeys(images))
     rng = np.random.default_rng(seed)
     for number in range(8):
         drawn = rng.integers(0, len(names), len(names))
-        rows = np.concatenate([np.flatnonzero(images == names[picture]) for picture in drawn])
+        rows = np.concatenate([np.flatnonzero(images == names[image]) for image in drawn])
         slow = evaluate(scores[rows], predicted[rows], values[rows], probabilities[rows])
         for name in METRICS:
             expected = np.nan if slow[name] is None else slow[name]
@@ -61,7 +61,7 @@ def test_resamples_do_not_depend_on_how_the_work_is_cut(monkeypatch: pytest.Monk
         np.testing.assert_allclose(figures, whole[name], atol=1e-12)
 
 
-def test_intervals_hold_the_figure_and_widen_with_fewer_pictures() -> None:
+def test_intervals_hold_the_figure_and_widen_with_fewer_images() -> None:
     scores, predicted, values, probabilities, images = random_rows(5, 600, 60)
     figures = evaluate(scores, predicted, values, probabilities)
     many = bootstrap_intervals(scores, predicted, values, probabilities, images)
@@ -88,13 +88,13 @@ def test_undefined_is_none_never_nan() -> None:
     assert interval(None, np.array([0.5, 0.6]), 2.0) is None
 
 
-def test_one_picture_has_no_interval() -> None:
+def test_one_image_has_no_interval() -> None:
     scores, predicted, values, probabilities, _ = random_rows(6, 10, 1)
     images = np.array(["a"] * 10, dtype=object)
     assert set(bootstrap_intervals(scores, predicted, values, probabilities, images).values()) == {None}
 
 
-def test_a_picture_with_nearly_all_rows_leaves_the_widest_interval() -> None:
+def test_a_image_with_nearly_all_rows_leaves_the_widest_interval() -> None:
     draws = np.random.default_rng(0).normal(0.5, 0.1, 2000)
     images = np.array(["a"] * 100_000 + ["b"], dtype=object)
     m = effective_clusters(images)
@@ -134,22 +134,22 @@ def test_no_difference_has_p_value_one() -> None:
     assert p_value(0.0, np.zeros(100), 20.0) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("pictures", [172, 35])
-def test_accuracy_and_mae_are_covered(pictures: int) -> None:
+@pytest.mark.parametrize("images", [172, 35])
+def test_accuracy_and_mae_are_covered(images: int) -> None:
     """93 to 97 %, and three standard errors of 300 test sets."""
     error = 3 * np.sqrt(0.95 * 0.05 / 300)
-    truth = population(pictures=50_000, names=["accuracy", "mae"])
-    found = simulate(pictures, datasets=300, seed=0, truth=truth, resamples=500, methods=["ours"])
+    truth = population(images=50_000, names=["accuracy", "mae"])
+    found = simulate(images, datasets=300, seed=0, truth=truth, resamples=500, methods=["ours"])
     assert len(found) == 4  # of a system, and of the difference of two
     for missed in found.values():
         assert 0.93 - error < 1 - sum(missed) < min(0.97 + error, 1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pictures", [172, 35])
-def test_coverage_in_full(pictures: int) -> None:
+@pytest.mark.parametrize("images", [172, 35])
+def test_coverage_in_full(images: int) -> None:
     truth = population()
-    found = simulate(pictures, datasets=1500, seed=1, truth=truth)
+    found = simulate(images, datasets=1500, seed=1, truth=truth)
     covered = {key: 1 - sum(missed) for key, missed in found.items()}
     assert set(covered) == {(*key, method) for key in truth for method in METHODS}
     for subject in ("system", "difference"):
