@@ -1,4 +1,4 @@
-"""Choosing whole groups of rows so that every score has its share of them."""
+"""Chooses whole groups of rows such that every score is represented in proportion."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +10,21 @@ from consistency.scale import CLASSES
 def scores_per_group(
     labels: npt.NDArray[np.int64], groups: npt.NDArray[np.object_]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(g, 5) int64 rows of each score in each group (in order of first appearance), and (n,) the group of
-    each row.
+    """Count the rows of each score in each group.
+
+    Parameters
+    ----------
+    labels : (n,) int64
+        Classes 0 to 4.
+    groups : (n,) object
+        Group of each row.
+
+    Returns
+    -------
+    counts : (g, 5) int64
+        Rows per group, in the order of first appearance, and class.
+    index : (n,) int64
+        Row of `counts` for each row.
     """
     firsts, index = number_distinct(groups)
     counts = np.zeros((len(firsts), CLASSES), dtype=np.int64)
@@ -22,11 +35,26 @@ def scores_per_group(
 def choose_groups(
     counts: npt.NDArray[np.int64], fraction: float, rng: np.random.Generator, *, spare: int
 ) -> npt.NDArray[np.int64]:
-    """Groups holding about `fraction` of the rows of every score; at least one, leaving at least `spare`.
+    """Choose groups that hold about a given fraction of the rows of every score.
 
-    counts: (g, 5) int64. Of many random orders of the groups, each cut where it fits best, the best is taken,
-    and improved by exchanging two groups while that helps: a random choice among nearly balanced ones, not a
-    sorted one.
+    Many random orders of the groups are each cut where the counts fit best. The best of them is improved by swapping
+    two groups for as long as that helps. The result is a random choice among nearly balanced ones.
+
+    Parameters
+    ----------
+    counts : (g, 5) int64
+        Rows per group and class.
+    fraction : float
+        Fraction of rows to choose, between 0 and 1.
+    rng : numpy.random.Generator
+        Source of randomness.
+    spare : int
+        Number of groups to leave at least; at least one group is chosen.
+
+    Returns
+    -------
+    (m,) int64
+        Rows of `counts`, ascending.
     """
     counted = np.column_stack([counts, counts.sum(axis=1)]).astype(np.float64)  # the sixth column: all rows
     target = fraction * counted.sum(axis=0)
@@ -34,11 +62,11 @@ def choose_groups(
     groups = len(counts)
 
     def misfit(chosen: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """chi-square-like distance of (..., 6) chosen counts from the target, (...)."""
+        """Distance of chosen counts, (..., 6), from the target, like a chi-square statistic: (...)."""
         return ((chosen - target) ** 2 * weight).sum(axis=-1)
 
     best, best_misfit = np.arange(1), np.inf
-    for _ in range(max(5, min(300, 300_000 // groups))):  # many groups are nearly balanced by chance alone
+    for _ in range(max(5, min(300, 300_000 // groups))):  # with many groups, random orders are nearly balanced already
         order = rng.permutation(groups)
         cuts = misfit(np.cumsum(counted[order], axis=0)[: groups - spare])
         cut = int(cuts.argmin())
@@ -62,5 +90,5 @@ def choose_groups(
 
 
 def _first_of_kind(groups: npt.NDArray[np.int64], kind: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """One group, the first, of those with the same counts: to exchange another one would come to the same."""
+    """The first of all groups with the same counts; swapping any other of them has the same effect."""
     return groups[np.sort(np.unique(kind[groups], return_index=True)[1])]

@@ -1,4 +1,4 @@
-"""The one way an image is decoded: bytes in, RGB pixels out, or the reason why they are no usable image."""
+"""Decodes images: bytes in, RGB pixels out, or the reason why the image cannot be used."""
 
 import io
 import logging
@@ -14,19 +14,20 @@ from PIL.TiffImagePlugin import TiffImageFile
 from consistency.errors import ImageError
 from consistency.options import Decode, ImageLimits
 
-# EPS would start Ghostscript, and dozens of rare formats are rarely what a file is meant to be.
+# Other formats are left out: EPS would start Ghostscript, and a file in a rare format is mostly a mistake.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-# Each scan of a JPEG is a pass over the whole image, even one of a few bytes; ten are usual. A billion pixels take
-# some three seconds.
+# Each scan of a JPEG is a pass over the whole image, even if it has only a few bytes. Ten scans are usual; a billion
+# pixels take about three seconds.
 USUAL_SCANS, MAX_SCANS, PIXELS_SCANNED = 20, 100, 1_000_000_000
-_MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")  # of a JPEG's segment, with a length behind it, or its end
+# Starts a segment of a JPEG, whose length follows, or ends the image.
+_MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
 _SCAN, _END = b"\xda", b"\xd9"
 _TILE = 322, 323  # TIFF's tags for a tile's width and length
-# Pillow warns about large images, and refuses very large ones, by a rule of its own; ours is ImageLimits.
+# Pillow warns about large images and rejects very large ones; ImageLimits takes the place of its rule.
 Image.MAX_IMAGE_PIXELS = None
-# Pillow's blocks of 16 MB would stay with each decoding thread after use; so large ones go back to the system.
+# Each decoding thread would keep Pillow's blocks of 16 MB after use; larger blocks are returned to the system.
 Image.core.set_block_size(64 << 20)  # type: ignore[attr-defined]
-# It also warns about broken metadata of good images. What is wrong with an image itself becomes an ImageError.
+# Pillow also warns about broken metadata of good images. A fault of the image itself becomes an ImageError.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 _LOOKS = (
@@ -52,30 +53,30 @@ _STRIP = 256  # rows
 def decode_image(
     data: bytes, *, decode: Decode = "ours", limits: ImageLimits | None = None, target: int | None = None
 ) -> Image.Image:
-    """Decode all of an image.
+    """Decode an image completely.
 
     Parameters
     ----------
     data : bytes
-        The image's file.
+        Content of the file.
     decode : {"ours", "fast", "published"}
-        "ours" applies the EXIF orientation, puts transparency on white, scales 16 bit to 8 and takes the first frame.
-        "fast" is the same, but decodes a JPEG at reduced size, at least twice `target` on both sides. "published" is
-        `convert("RGB")` alone, as the published scripts do.
+        "ours" applies the EXIF orientation, puts transparency on white, scales 16 bits to 8 and takes the first frame.
+        "fast" does the same, but decodes JPEGs at a reduced size of at least twice `target` on both sides. "published"
+        only calls `convert("RGB")`, as the published scripts do.
     limits : ImageLimits, optional
-        What is refused; the default limits if None.
+        Limits beyond which an image is rejected; None means the defaults.
     target : int, optional
-        The size in pixels that the image's shorter side is brought to afterwards.
+        Size in pixels to which the shorter side of the image is resized afterwards.
 
     Returns
     -------
     PIL.Image.Image
-        Loaded, of mode RGB.
+        Loaded image of mode RGB.
 
     Raises
     ------
     ImageError
-        With the reason, if the image cannot be used.
+        If the image cannot be used; the message is the reason.
     """
     if not data:
         raise ImageError("the file is empty")
@@ -85,34 +86,39 @@ def decode_image(
             _reduce(image, decode, target)
             image.load()  # opening reads the header only
             return _converted(image, decode)
-    except (ImageError, MemoryError):  # a lack of memory says nothing about the image
+    except (ImageError, MemoryError):  # running out of memory is not the fault of the image
         raise
     except UnidentifiedImageError:
         raise ImageError(_looks_like(data)) from None
-    except Exception as error:  # Pillow raises about anything over broken files
+    except Exception as error:  # Pillow raises many kinds of errors for broken files
         raise _broken(error) from error
 
 
 def convert_image(image: Image.Image, *, decode: Decode = "ours", limits: ImageLimits | None = None) -> Image.Image:
-    """Bring an image that is already open to RGB by the rules of `decode_image`.
+    """Convert an open image to RGB by the rules of `decode_image`.
 
     Parameters
     ----------
     image : PIL.Image.Image
-        Of any mode; it stays as it is.
+        Image of any mode; it is not changed.
     decode, limits
-        As for `decode_image`; "fast" is "ours" here, since nothing is left to decode.
+        As for `decode_image`; "fast" equals "ours" here.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Image of mode RGB.
 
     Raises
     ------
     ImageError
-        With the reason, if the image cannot be used.
+        If the image cannot be used; the message is the reason.
     """
     try:
         _check_cost(image, b"", limits or ImageLimits())
         image.load()
         if decode == "published":
-            return _converted(image.copy(), decode)  # which changes its image
+            return _converted(image.copy(), decode)  # a copy, because this changes its metadata
         return _converted(image, decode)
     except (ImageError, MemoryError):
         raise
@@ -121,9 +127,19 @@ def convert_image(image: Image.Image, *, decode: Decode = "ours", limits: ImageL
 
 
 def count_pixels(stream: BinaryIO, *, decode: Decode = "ours", target: int | None = None) -> int:
-    """How many pixels `decode_image` would decode, by the header alone; at least as many as the bytes of `stream` take.
+    """Count the pixels that `decode_image` would decode, from the header alone.
 
-    A pixel counts as 4 bytes.
+    Parameters
+    ----------
+    stream : binary file
+        The image, positioned anywhere.
+    decode, target
+        As for `decode_image`.
+
+    Returns
+    -------
+    int
+        Number of pixels, or the size of `stream` at 4 bytes per pixel if that is more.
     """
     in_stream = stream.seek(0, io.SEEK_END) // 4
     stream.seek(0)
@@ -131,7 +147,7 @@ def count_pixels(stream: BinaryIO, *, decode: Decode = "ours", target: int | Non
         image = Image.open(stream, formats=_formats())
         _reduce(image, decode, target)
         return max(in_stream, image.width * image.height)
-    except Exception:  # as in `decode_image`, which says what is wrong
+    except Exception:  # `decode_image` reports what is wrong
         return in_stream
 
 
@@ -142,7 +158,7 @@ def _broken(error: Exception) -> ImageError:
 
 def _converted(image: Image.Image, decode: Decode) -> Image.Image:
     if decode == "published":
-        image.info.pop("transparency", None)  # or processors would put that colour on white
+        image.info.pop("transparency", None)  # otherwise image processors would make that colour white
         return _in_rgb(image)
     return _upright(_to_rgb(image), image)
 
@@ -158,7 +174,7 @@ def _formats() -> list[str]:
 
 
 def _check_cost(image: Image.Image, data: bytes, limits: ImageLimits) -> None:
-    """Refuse too many pixels, a tile larger than the image, and too many passes over it."""
+    """Raise ImageError for too many pixels, an extreme aspect ratio, huge tiles, or too many scans."""
     width, height = image.size
     if width * height > limits.max_pixels:
         raise ImageError(f"{width}x{height} is over {limits.max_pixels / 1e6:g} megapixels")
@@ -166,7 +182,7 @@ def _check_cost(image: Image.Image, data: bytes, limits: ImageLimits) -> None:
         raise ImageError(f"{width}x{height} is longer than {limits.max_aspect:g}:1")
     if isinstance(image, TiffImageFile):
         wide, long = (int(image.tag_v2.get(tag, 1)) for tag in _TILE)
-        if wide * long > limits.max_pixels:  # a tile is decoded whole
+        if wide * long > limits.max_pixels:  # a tile is decoded as a whole
             raise ImageError(f"its tiles of {wide}x{long} are over {limits.max_pixels / 1e6:g} megapixels")
     most = min(MAX_SCANS, max(USUAL_SCANS, PIXELS_SCANNED // (width * height)))
     if isinstance(image, JpegImageFile) and (scans := _scans(data, most)) > most:
@@ -174,10 +190,10 @@ def _check_cost(image: Image.Image, data: bytes, limits: ImageLimits) -> None:
 
 
 def _scans(data: bytes, most: int) -> int:
-    """An upper bound of a JPEG's scans; exact where it would be over `most`."""
+    """Upper bound on the number of scans of a JPEG; exact if it exceeds `most`."""
     if (scans := data.count(b"\xff" + _SCAN)) <= most:
         return scans
-    at = scans = 0  # walked: metadata, and the film that a phone puts behind the end, may hold the same bytes
+    at = scans = 0  # parsed, as metadata, and videos that phones append after the end, can contain the same bytes
     while (marker := _MARKER.search(data, at)) and marker[1] != _END:
         scans += marker[1] == _SCAN
         at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
@@ -191,11 +207,11 @@ def _looks_like(data: bytes) -> str:
             return reason
     if min(data[:512]) >= ord("\t"):
         return "looks like text, not an image"
-    return f"is no image of a known format ({', '.join(_formats())})"
+    return f"is not an image of a supported format ({', '.join(_formats())})"
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """The colours a viewer sees: 8 bit, transparency on white."""
+    """Convert to what a viewer shows: 8 bits per channel, transparency on white."""
     if image.mode.startswith("I") or image.mode == "F":
         full = 65535 if image.mode.startswith("I") else 1 if np.fmax.reduce(np.asarray(image), axis=None) <= 1 else 255
     elif image.has_transparency_data:
@@ -203,14 +219,14 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     else:
         return _in_rgb(image)
     rgb = Image.new("RGB", image.size)
-    for top in range(0, image.height, _STRIP):  # at once, a large image's copies would fill a gigabyte
+    for top in range(0, image.height, _STRIP):  # in strips, as copies of a large image would fill a gigabyte
         strip = image.crop((0, top, image.width, min(top + _STRIP, image.height)))
         rgb.paste(_scaled(strip, full) if full else _on_white(strip), (0, top))
     return rgb
 
 
 def _in_rgb(image: Image.Image) -> Image.Image:
-    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy
+    return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy
 
 
 def _scaled(image: Image.Image, full: int) -> Image.Image:
@@ -224,11 +240,11 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _upright(rgb: Image.Image, image: Image.Image) -> Image.Image:
-    """`rgb` turned as the camera's EXIF orientation says."""
+    """Turn `rgb` by the EXIF orientation of `image`."""
     try:
         turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except MemoryError:
         raise
-    except Exception:  # broken EXIF is no reason to lose a good image
+    except Exception:  # broken EXIF does not make an image unusable
         return rgb
     return rgb if turn is None else rgb.transpose(turn)

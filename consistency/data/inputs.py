@@ -1,4 +1,4 @@
-"""Reads what every command starts from: the pair table, its images, and the identity of each image."""
+"""Reads the inputs of every command: the pair table, its images, and the identity of each image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,11 +31,11 @@ class Inputs:
     table : PairTable
         With n rows.
     files : dict of str to ImageFile
-        The image of each name in the table.
+        Image file by name.
     skipped : tuple of Skipped
-        The rows of the CSV that cannot be used.
+        Rows of the CSV that cannot be used.
     near : NearDuplicates or None
-        None where near-duplicates were not looked for.
+        Near-duplicate images; None if they were not searched for.
     """
 
     table: PairTable
@@ -45,17 +45,17 @@ class Inputs:
 
     @cached_property
     def identity(self) -> npt.NDArray[np.object_]:
-        """(n,) object, one value per distinct image content."""
+        """(n,) object, equal for rows whose images have the same content."""
         return image_identity(self.table.images, self.files)
 
     @property
     def scenes(self) -> npt.NDArray[np.object_] | None:
-        """(n,) object, one value for images that are near-duplicates; None where those were not looked for."""
+        """(n,) object, equal for rows whose images are near-duplicates; None if they were not searched for."""
         return None if self.near is None else self.near.scenes
 
     @property
     def alike(self) -> npt.NDArray[np.object_]:
-        """(n,) object, one value for what is taken for one image."""
+        """(n,) object, equal for rows that count as the same image: `scenes` if known, else `identity`."""
         return self.identity if self.scenes is None else self.scenes
 
     @property
@@ -64,12 +64,12 @@ class Inputs:
 
     @property
     def pictures_digest(self) -> str:
-        """SHA-256, in hex, of the images' contents in the order of the rows: what the CSV's own digest leaves out."""
+        """SHA-256 in hexadecimal over the contents of the images, in the order of the rows."""
         return sha256("\n".join(self.identity).encode()).hexdigest()
 
 
 def read_table(source: Source, *, require_scores: bool = True) -> PairTable:
-    """The pair table of `source`; see `pairs.read_pairs`. Its scores are not checked, see `read_inputs`."""
+    """Read the pair table of `source` with `pairs.read_pairs`; unlike `read_inputs`, without checking its scale."""
     return read_pairs(
         source.data,
         image_column=source.image_column,
@@ -94,21 +94,25 @@ def read_inputs(
     Parameters
     ----------
     source : Source
-        The table, the image folder, and what to do about what cannot be used.
+        The table, the image folder, and what to do with rows that cannot be used.
     require_scores : bool
-        Whether every row needs a score; then the scores must make a scale from 1 to 5.
+        Whether every row needs a score on the scale from 1 to 5.
     near_duplicates : int, optional
-        The most bits in which the hashes of two near-duplicates differ; None looks for none.
+        Largest number of bits in which the hashes of near-duplicates differ; None does not search for them.
     images_needed : bool
-        Whether it is an error that no image is there.
+        Whether it is an error if none of the images exists.
     progress : Progress
-        Shows how far hashing has come.
+        Progress of hashing images.
+
+    Returns
+    -------
+    Inputs
 
     Raises
     ------
     DataError
-        If the table cannot be read or is labelled on another scale, if no image is there, or, with `--on-error abort`,
-        if a row cannot be used.
+        If the table cannot be read or is labelled on another scale, if none of the images exists, or, with
+        `--on-error abort`, if a row cannot be used.
     """
     table = read_table(source, require_scores=require_scores)
     if require_scores:
@@ -118,7 +122,7 @@ def read_inputs(
     inputs = Inputs(table, files, table.skipped)
     if inputs.none_found and (images_needed or near_duplicates is not None):
         raise DataError(
-            f"none of the {len(files)} images that {source.data} names is in {source.images}: "
+            f"none of the {len(files)} images named in {source.data} is in {source.images}: "
             "put them there, or name their folder with --images"
         )
     refuse_skipped(table.skipped, source.on_error)
@@ -133,20 +137,20 @@ def read_inputs(
 
 
 def refuse_skipped(skipped: Sequence[Skipped], on_error: OnError) -> None:
-    """--on-error abort: the first thing that would be left out ends the command."""
+    """With --on-error abort, raise DataError for the first row or image that would be skipped."""
     if skipped and on_error == "abort":
         first = skipped[0]
         where = f"row {first.row}" if first.row else first.image
-        raise DataError(f"{where}: {first.reason} ({len(skipped)} such; --on-error skip leaves them out and goes on)")
+        raise DataError(f"{where}: {first.reason} ({len(skipped)} in all; to continue without, use --on-error skip)")
 
 
 def skipped_beside(out: Path) -> Path:
-    """The list of what `out` leaves out."""
+    """Path of the list of rows that are missing from `out`: `scored.skipped.csv` for `scored.csv`."""
     return out.with_name(f"{out.stem}.skipped.csv")
 
 
 def list_skipped(out: Path, skipped: Sequence[Skipped]) -> None:
-    """Write that list, or remove that of an earlier `out` where nothing is left out."""
+    """Write the list of `skipped_beside`, or remove an earlier one if nothing was skipped."""
     if skipped:
         write_file(skipped_beside(out), skipped_csv(skipped))
     else:

@@ -1,10 +1,14 @@
-"""Images that are copies of each other without having the same bytes: re-encoded, resized, slightly changed.
+"""Finds near-duplicates: images that are copies of each other but were re-encoded, resized or slightly changed.
 
-Measured on images that `data demo` draws, as differing bits of 64 (the module's tests repeat it). A copy
-beside its original, the largest of 180: JPEG of quality 30 4, half the size 2, a third of the size 2, brightness
-x0.8 2 and x1.2 8, contrast x1.2 6, 2 % cropped 8. Two different images, the smallest of 16,110 pairs: 10, and of
-another 179,700 pairs: 12. So LIMIT is 8. Stronger changes are found in part: of images cropped by 4 % it joins 88 %,
-by 6 % 58 %.
+LIMIT is the largest number of bits, of 64, in which the hashes of near-duplicates differ. It was chosen on images that
+`data demo` draws; the tests of this module repeat the measurement. Largest distance of 180 images to their copies:
+
+    JPEG of quality 30      4        brightness x0.8   2        contrast x1.2    6
+    half the size           2        brightness x1.2   8        cropped by 2 %   8
+    a third of the size     2
+
+Smallest distance between different images: 10 among 16,110 pairs, 12 among another 179,700 pairs. Stronger changes are
+found in part: 88 % of images cropped by 4 %, and 58 % of images cropped by 6 %.
 """
 
 import os
@@ -27,16 +31,22 @@ from consistency.progress import Progress, silent
 
 LIMIT = 8
 _SIDE, _LOW = 32, 8
-_COMPARED = 1 << 22  # pairs of hashes at a time: 32 MiB
-_KEPT = 1 << 20  # pairs found before they are boiled down
+_COMPARED = 1 << 22  # pairs of hashes compared at a time, 32 MiB
+_KEPT = 1 << 20  # similar pairs to collect before they are merged into groups
 
 
 @dataclass(frozen=True, eq=False)
 class NearDuplicates:
-    """Which of a table's n rows show nearly the same image.
+    """Near-duplicate images of a pair table with n rows.
 
-    limit: differing bits allowed. scenes: (n,) object, equal where two rows show images that a chain of
-    near-duplicates links. groups: the names of every two or more different images that are one scene.
+    Attributes
+    ----------
+    limit : int
+        Largest number of differing bits.
+    scenes : (n,) object
+        Equal for rows whose images are linked by a chain of near-duplicates.
+    groups : tuple of tuple of str
+        Names of the distinct images of each scene that has at least two.
     """
 
     limit: int
@@ -45,7 +55,7 @@ class NearDuplicates:
 
     @property
     def joined(self) -> int:
-        """Images that are no longer on their own."""
+        """Number of images that have a near-duplicate."""
         return sum(map(len, self.groups))
 
 
@@ -58,52 +68,96 @@ def find_near_duplicates(
     limits: ImageLimits | None = None,
     progress: Progress = silent,
 ) -> NearDuplicates:
-    """Hash every distinct image, in threads, and join those that differ in `limit` bits or fewer.
+    """Hash every distinct image, in threads, and join those whose hashes differ in at most `limit` bits.
 
-    names, identity: (n,) object, as in the table. An image that cannot be decoded stays alone.
+    Parameters
+    ----------
+    names : (n,) object
+        Image name of each row.
+    identity : (n,) object
+        Identity of each row's image: equal for rows that show the same image.
+    files : mapping of str to ImageFile
+        Image file by name. Images that cannot be decoded have no near-duplicates.
+    limit : int
+        Largest number of differing bits.
+    limits : ImageLimits, optional
+        Limits beyond which an image is rejected; None means the defaults.
+    progress : Progress
+        Progress of hashing.
+
+    Returns
+    -------
+    NearDuplicates
     """
-    first = dict(zip(identity[::-1], names[::-1], strict=True))  # the first name of each content
-    pictures = [picture for picture in dict.fromkeys(identity) if files[first[picture]].path is not None]
+    first = dict(zip(identity[::-1], names[::-1], strict=True))  # first name of each distinct image
+    distinct = [each for each in dict.fromkeys(identity) if files[first[each]].path is not None]
     with (
-        progress("Hashing images", len(pictures)) as advance,
+        progress("Hashing images", len(distinct)) as advance,
         ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
     ):
         hashed: dict[object, int] = {}
-        each = pool.map(lambda picture: _hash_file(files[first[picture]], limits), pictures)
-        for picture, value in zip(pictures, each, strict=True):
+        hashes = pool.map(lambda each: _hash_file(files[first[each]], limits), distinct)
+        for each, value in zip(distinct, hashes, strict=True):
             advance(1)
             if value is not None:
-                hashed[picture] = value
+                hashed[each] = value
     labels = join_similar(np.array(list(hashed.values()), dtype=np.uint64), limit)
     members: dict[int, list[object]] = {}
-    for picture, label in zip(hashed, labels.tolist(), strict=True):
-        members.setdefault(label, []).append(picture)
-    scene = {picture: same[0] for same in members.values() for picture in same}
+    for each, label in zip(hashed, labels.tolist(), strict=True):
+        members.setdefault(label, []).append(each)
+    scene = {each: same[0] for same in members.values() for each in same}
     return NearDuplicates(
         limit=limit,
-        scenes=np.array([scene.get(picture, picture) for picture in identity], dtype=object),
-        groups=tuple(tuple(first[picture] for picture in same) for same in members.values() if len(same) > 1),
+        scenes=np.array([scene.get(each, each) for each in identity], dtype=object),
+        groups=tuple(tuple(first[each] for each in same) for same in members.values() if len(same) > 1),
     )
 
 
 def perceptual_hash(image: Image.Image) -> int:
-    """64 bits that hardly change with what a viewer hardly sees: pHash.
+    """Compute pHash, a 64-bit hash that hardly changes when an image hardly changes to the eye.
 
-    The grey image at 32x32, of its discrete cosine transform the 8x8 lowest frequencies without row and column 0,
-    each a bit: above their median or not (Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions,
-    2010, section 3.2.1; the resampling filter takes the place of the mean filter). Where most frequencies are nothing
-    few bits tell: images of a single colour or of bars are all alike, and of different images that are symmetric in
-    both axes every second pair is within 8 bits.
+    The image is converted to grey and resized to 32x32. Of its discrete cosine transform, the 8x8 lowest frequencies
+    without row and column 0 give one bit each: whether they exceed their median. A resampling filter replaces the mean
+    filter of the reference.
+
+    If most frequencies vanish, few bits are informative: images of a single colour or of stripes all have similar
+    hashes, and of different images that are symmetric in both axes every second pair is within 8 bits.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        The image.
+
+    Returns
+    -------
+    int
+        From 0 to 2**64 - 1.
+
+    References
+    ----------
+    Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010, section 3.2.1.
     """
     grey = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    low = dctn(np.asarray(grey, dtype=np.float64))[1 : _LOW + 1, 1 : _LOW + 1].round(6)  # a flat image's are noise
+    low = dctn(np.asarray(grey, dtype=np.float64))[1 : _LOW + 1, 1 : _LOW + 1].round(6)  # a flat image gives noise
     return int.from_bytes(np.packbits(low > np.median(low)).tobytes(), "big")
 
 
 def join_similar(hashes: npt.NDArray[np.uint64], limit: int) -> npt.NDArray[np.int64]:
-    """The group of each of k hashes, (k,) int64: two that differ in `limit` bits or fewer share theirs, and so on.
+    """Group hashes that are linked by a chain of hashes that differ in at most `limit` bits.
 
-    Compares all pairs, some millions at a time: k (k - 1) / 2 of them, 64 bits each, but never in memory at once.
+    All k (k - 1) / 2 pairs are compared, some millions at a time, so that memory stays bounded.
+
+    Parameters
+    ----------
+    hashes : (k,) uint64
+        The hashes.
+    limit : int
+        Largest number of differing bits.
+
+    Returns
+    -------
+    (k,) int64
+        Group of each hash.
     """
     distinct, place = np.unique(hashes, return_inverse=True)
     k = len(distinct)
@@ -121,7 +175,7 @@ def join_similar(hashes: npt.NDArray[np.uint64], limit: int) -> npt.NDArray[np.i
             links = np.concatenate([*pairs, np.column_stack([np.arange(k), labels])])
             graph = coo_array((np.ones(len(links), dtype=np.int8), links.T), shape=(k, k))
             group = connected_components(graph, directed=False)[1]
-            labels = np.unique(group, return_index=True)[1][group]  # each group by its first member
+            labels = np.unique(group, return_index=True)[1][group]  # the first member names the group
             pairs, waiting = [], 0
     return labels[place]
 
@@ -129,5 +183,5 @@ def join_similar(hashes: npt.NDArray[np.uint64], limit: int) -> npt.NDArray[np.i
 def _hash_file(file: ImageFile, limits: ImageLimits | None) -> int | None:
     try:
         return perceptual_hash(Decoding("fast", limits or ImageLimits(), 2 * _SIDE).read(file))
-    except ImageError:  # the command that needs the image says so
+    except ImageError:  # reported by the command that needs the image
         return None

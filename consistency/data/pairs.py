@@ -1,4 +1,4 @@
-"""The pair table: a CSV of images, hashtags and scores, read strictly, with a reason for every row that is left out."""
+"""The pair table: a CSV of images, hashtags and scores. Every row that cannot be used is listed with the reason."""
 
 import csv
 import hashlib
@@ -25,14 +25,14 @@ _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 
 @dataclass(frozen=True)
 class Skipped:
-    """A row, or an image with all its rows, that is left out: a line of `skipped.csv`.
+    """A row, or an image with all its rows, that is left out; a line of `skipped.csv`.
 
     Attributes
     ----------
     row : int or None
-        1-based data row of the CSV, None for an image.
+        Data row of the CSV, numbered from 1; None for an image.
     image, hashtag : str
-        As in the CSV.
+        Text as in the CSV.
     reason : str
         Why it is left out.
     """
@@ -45,24 +45,24 @@ class Skipped:
 
 @dataclass(frozen=True, eq=False)
 class PairTable:
-    """The n usable rows of a CSV.
+    """The n usable rows of a pair table.
 
     Attributes
     ----------
     rows : (n,) int64
-        1-based data row of the CSV.
+        Data row of the CSV, numbered from 1.
     images, hashtags : (n,) object
         Text exactly as in the CSV.
     scores : (n,) int64
-        1 to 5, or 0 where the table has none.
+        1 to 5; 0 for rows without a score.
     path : Path
         The CSV.
     digest : str
-        SHA-256 of the CSV's bytes in hexadecimal.
+        SHA-256 of the CSV in hexadecimal.
     skipped : tuple of Skipped
-        The rows that are not among the n, in order.
+        Rows that cannot be used, in order.
     unscored : mapping of str to int
-        How many of those rows have each label that is no score.
+        Number of those rows per label that is not a score.
     mapped : bool
         Whether the labels were mapped to scores.
     """
@@ -87,16 +87,16 @@ class PairTable:
 
     @property
     def score_counts(self) -> list[int]:
-        """How many rows have each of the scores 1 to 5."""
+        """Number of rows with each of the scores 1 to 5."""
         return np.bincount(self.scores, minlength=6)[1:].tolist()
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
-        """(n,) int64, classes 0 to 4."""
+        """(n,) int64 classes 0 to 4; -1 for rows without a score."""
         return self.scores - 1
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "PairTable":
-        """The table of `rows`, indices or a mask."""
+        """Select rows by index or boolean mask."""
         return replace(
             self, rows=self.rows[rows], images=self.images[rows], hashtags=self.hashtags[rows], scores=self.scores[rows]
         )
@@ -112,29 +112,30 @@ def read_pairs(
     require_scores: bool = True,
     score_map: Mapping[str, int] | None = None,
 ) -> PairTable:
-    """Read a pair table. Rows that cannot be used are listed in `skipped`; other columns and empty lines are ignored.
+    """Read a pair table; other columns and empty lines are ignored.
 
     Parameters
     ----------
     path : Path or str
         The CSV.
     image_column, hashtag_column, score_column : str
-        The names of its columns.
+        Names of the columns.
     encoding : str
-        Its text encoding.
+        Text encoding.
     require_scores : bool
-        Whether a row without a score is left out; otherwise its score is 0, and the column may be missing.
+        Whether rows without a score are skipped; otherwise their score is 0, and the column may be missing.
     score_map : mapping of str to int, optional
-        The score of each label, for tables on another scale; labels that it lacks are no scores.
+        Score of each label, for tables on another scale; rows with other labels are skipped.
 
     Returns
     -------
     PairTable
+        The usable rows; `skipped` lists the others.
 
     Raises
     ------
     DataError
-        If the file as a whole is not a table of these columns, or has no row that can be used.
+        If the file is not a table with these columns, or has no usable row.
     """
     path = Path(path)
     data = _read_bytes(path)
@@ -148,7 +149,7 @@ def read_pairs(
     skipped: list[Skipped] = []
     unscored: Counter[str] = Counter()
     image_fault, score = cache(_image_fault), cache(lambda text: score_of(text, score_map))  # cells repeat
-    line = 0  # where the last row ended
+    line = 0  # line on which the last row ended
     try:
         header = next(filter(None, reader), [])
         image_at, hashtag_at = (_place(path, header, column) for column in (image_column, hashtag_column))
@@ -186,7 +187,7 @@ def read_pairs(
         every_label = score_map is None and unscored.total() == len(skipped)
         if every_label and (scale := describe_scale(unscored, [0] * 5)):
             raise DataError(f"{path} has no usable row: {scale}")
-        raise DataError(f"{path} has no usable row ({found}): mend it, or name another file with --data")
+        raise DataError(f"{path} has no usable row ({found}): correct it, or name another file with --data")
     return PairTable(
         rows=np.array(rows, dtype=np.int64),
         images=np.array(images, dtype=object),
@@ -202,8 +203,8 @@ def read_pairs(
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        if not (path.is_file() or path.is_dir()) and path.exists():  # reading a FIFO would wait for ever
-            raise DataError(f"{path} is no regular file, expected a CSV file: name the file with --data")
+        if not (path.is_file() or path.is_dir()) and path.exists():  # reading a FIFO would wait forever
+            raise DataError(f"{path} is not a regular file, expected a CSV file: name the file with --data")
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise DataError(
@@ -224,7 +225,7 @@ def _decode(path: Path, data: bytes, encoding: str) -> str:
     except LookupError as error:
         raise DataError(f"there is no encoding {encoding!r}: use for example utf-8-sig, cp949 or utf-16") from error
     except UnicodeError as error:
-        # Not `data`: positions count from behind the byte-order mark.
+        # error.object, not `data`: positions count from after the byte-order mark.
         line = error.object.count(b"\n", 0, error.start) + 1 if isinstance(error, UnicodeDecodeError) else 1
         other = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "cp949"
         raise DataError(
@@ -245,7 +246,7 @@ def _check_separator(path: Path, text: str) -> None:
 
 
 def _place(path: Path, header: list[str], column: str) -> int:
-    """Where the one column of that name is."""
+    """Index of the only column with that name."""
     if header.count(column) == 1:
         return header.index(column)
     found = ", ".join(map(reprlib.repr, header[:20])) + (f" and {len(header) - 20} more" if len(header) > 20 else "")
@@ -258,9 +259,9 @@ def _place(path: Path, header: list[str], column: str) -> int:
 
 
 def _swallows_rows(cells: list[str], width: int, score_at: int | None, score_map: Mapping[str, int] | None) -> bool:
-    """Whether a cell holds line breaks that look like ends of rows: a quote is open where none was meant.
+    """Whether a quoted cell contains line breaks that look like ends of rows, because a quote was left open.
 
-    Such a file is valid CSV if a later row has another stray quote, and would lose every row between the two.
+    Such a file is valid CSV if a later row has another stray quote, but all rows between the two would be lost.
     """
 
     def is_row(cells: list[str]) -> bool:
@@ -276,7 +277,7 @@ def _swallows_rows(cells: list[str], width: int, score_at: int | None, score_map
 
 
 def _image_fault(name: str) -> str | None:
-    """Why `name` cannot be that of a file below the image folder."""
+    """Why `name` cannot name a file in the image folder; None if it can."""
     if not name.strip():
         return "the image has no name"
     if "\0" in name:
@@ -293,5 +294,5 @@ SKIPPED_COLUMNS = ("row", "image", "hashtag", "reason")
 
 
 def skipped_csv(skipped: Sequence[Skipped]) -> bytes:
-    """A line for everything that was left out."""
+    """The content of `skipped.csv`: one line per skipped row or image."""
     return to_csv(SKIPPED_COLUMNS, (("" if s.row is None else s.row, s.image, s.hashtag, s.reason) for s in skipped))

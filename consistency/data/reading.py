@@ -1,6 +1,6 @@
-"""Reads and decodes images in one chosen way within bounds of memory, and refuses those that changed meanwhile.
+"""Reads and decodes images within a memory budget, and rejects files that changed since they were found.
 
-The module imports no torch, so that decoding processes start quickly.
+This module does not import torch, so that decoding processes start quickly.
 """
 
 import ctypes
@@ -19,7 +19,8 @@ from consistency.data.images import count_pixels, decode_image
 from consistency.data.sources import read_checked
 from consistency.options import Decode, ImageLimits
 
-# Being decoded, by all workers together: each pixel takes 4 to 8 bytes. A worker always gets a phone's 12 megapixels.
+# Pixels that all workers together decode at a time, of 4 to 8 bytes each. Every worker gets at least the 12 megapixels
+# of a phone's camera.
 PIXELS_AT_ONCE = 75_000_000
 PIXELS_OF_A_WORKER = 12_500_000
 
@@ -33,11 +34,11 @@ class Decoding:
     Attributes
     ----------
     decode : {"ours", "fast", "published"}
-        As `images.decode_image` takes it.
+        As for `images.decode_image`.
     limits : ImageLimits
-        What is refused.
+        Limits beyond which an image is rejected.
     target : int or None
-        The size in pixels that an image's shorter side is brought to afterwards, where that is known.
+        Size in pixels to which the shorter side of the image is resized afterwards, if known.
     """
 
     decode: Decode
@@ -45,13 +46,38 @@ class Decoding:
     target: int | None = None
 
     def read(self, file: ImageFile) -> Image.Image:
-        """The decoded image; raises ImageError where it cannot be used, or is no longer the one that was found."""
+        """Read and decode an image.
+
+        Raises
+        ------
+        ImageError
+            If it cannot be used, or its content has changed since it was found.
+        """
         return self._decoded(file.read())
 
     def prepared(self, file: ImageFile, prepare: Prepare, room: "Budget") -> npt.NDArray[Any]:
-        """`prepare` of what `read` gives, once there is room for the image's bytes and pixels.
+        """Read, decode and prepare an image once the budget has room for its bytes and pixels.
 
-        The file is opened once: its header says how much room the image takes before its bytes are read.
+        The file is opened once, and its header tells how much room the image needs before its bytes are read.
+
+        Parameters
+        ----------
+        file : ImageFile
+            The image.
+        prepare : callable
+            Maps the decoded RGB image to an array.
+        room : Budget
+            Budget in pixels, shared by all workers.
+
+        Returns
+        -------
+        ndarray
+            What `prepare` returns.
+
+        Raises
+        ------
+        ImageError
+            As for `read`.
         """
         with (
             file.open() as stream,
@@ -64,14 +90,14 @@ class Decoding:
 
 
 class Budget:
-    """Lets calls of several threads proceed while what they hold stays within `total`; a larger one proceeds alone.
+    """Limits how much several workers hold at once; a single larger amount waits until it is alone.
 
     Parameters
     ----------
     total : int
-        How much may be held at once.
+        Largest sum of the amounts held at once.
     changed, held : optional
-        A condition and a shared number of `multiprocessing`, for calls of several processes.
+        A condition and a shared integer of `multiprocessing`, for workers in several processes.
     """
 
     def __init__(self, total: int, changed: Any = None, held: Any = None) -> None:
@@ -81,6 +107,7 @@ class Budget:
 
     @contextmanager
     def hold(self, amount: int) -> Iterator[None]:
+        """Wait until there is room for `amount`, and hold it until the block ends."""
         with self._changed:
             self._changed.wait_for(lambda: not self._held.value or self._held.value + amount <= self.total)
             self._held.value += amount
@@ -93,9 +120,10 @@ class Budget:
 
 
 def pixels_at_once(workers: int) -> int:
+    """The budget, in pixels, of a number of workers."""
     return max(PIXELS_AT_ONCE, workers * PIXELS_OF_A_WORKER)
 
 
 def cores() -> int:
-    """The number of cores that this process may use."""
+    """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""A split told by a file: `split.csv` as every run writes it, or as somebody else divided the same pair table."""
+"""Reads a split from a file: the `split.csv` of a run, or another split of the same pair table."""
 
 import csv
 import hashlib
@@ -30,15 +30,37 @@ def import_split(
     on_conflict: OnConflict = "abort",
     scenes: npt.NDArray[np.object_] | None = None,
 ) -> Split:
-    """The split of `table` that the file says, protocol "file": columns row, image, hashtag, split, perhaps fold.
+    """Read a split of `table` from a CSV with the columns row, image, hashtag, split and optionally fold.
 
-    Rows are found by their number and must have the image and hashtag that the table has. What the file keeps whole
-    between test and the rest stays whole inside train too: scenes (near-duplicates alike) if they were looked for, or
-    images, or hashtags; repeats are then merged. A file that divides all of these is taken row by row, as `paper`.
-    So the file of a run gives that run's split.
+    Rows are matched by their number, and their image and hashtag must agree with the table. What the file keeps
+    together across test and the other rows is kept together within train as well: scenes if they are given, else
+    images, else hashtags; repeats are then merged. If the file separates all of these, rows are independent, as in
+    protocol "paper". The file of a run therefore gives the split of that run.
 
-    identity, scenes: (n,) object, as for `make_split`. Raises InputError, naming the first row, where the file is not
-    a split of this table, DataError over conflicting repeats.
+    Parameters
+    ----------
+    path : Path
+        The CSV, in UTF-8.
+    table : PairTable
+        The n rows.
+    identity, scenes : (n,) object
+        As for `make_split`.
+    seed : int
+        Random seed of validation rows and folds that are drawn later.
+    on_conflict : {"abort", "mean", "first", "drop"}
+        As for `make_split`.
+
+    Returns
+    -------
+    Split
+        Its protocol is "file".
+
+    Raises
+    ------
+    InputError
+        If the file is not a split of this table; the message names the first row that differs.
+    DataError
+        If repeats have different scores and `on_conflict` is "abort".
     """
     data = _read(path)
     side, fold = _columns(path, data, table)
@@ -62,13 +84,13 @@ def import_split(
 
 def _read(path: Path) -> bytes:
     if not path.is_file():
-        raise InputError(f"--split {path} is no file: name the split.csv of a run, or write one with `data split`")
+        raise InputError(f"--split {path} is not a file: name the split.csv of a run, or write one with `data split`")
     with os_errors_as(InputError, f"--split {path} cannot be read"):
         return path.read_bytes()
 
 
 def _columns(path: Path, data: bytes, table: PairTable) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.int64]]:
-    """(n,) object side and (n,) int64 fold, -1 where there is none, of every row of the table."""
+    """Side, (n,) object, and fold, (n,) int64 with -1 for none, of every row of the table."""
     place = {row: index for index, row in enumerate(table.rows.tolist())}
     side = np.full(len(table), "", dtype=object)
     fold = np.full(len(table), -1, dtype=np.int64)
@@ -84,17 +106,17 @@ def _columns(path: Path, data: bytes, table: PairTable) -> tuple[npt.NDArray[np.
                 raise InputError(f"{path}, line {reader.line_num}: expected {len(names)} cells as in the header")
             row = _number(cells["row"])
             if row is None:
-                raise InputError(f"{path}, line {reader.line_num}: row {cells['row']!r} is no whole number")
+                raise InputError(f"{path}, line {reader.line_num}: row {cells['row']!r} is not a whole number")
             if row not in place:
-                raise InputError(f"{path} has row {row}, and {table.path} has no such usable row: {_ADVICE}")
+                raise InputError(f"{path} has row {row}, but {table.path} has no usable row {row}: {_ADVICE}")
             at = place[row]
             pair, expected = (cells["image"], cells["hashtag"]), (table.images[at], table.hashtags[at])
             if pair != expected:
                 raise InputError(
-                    f"{path}: row {row} is {_shown(pair)}, and in {table.path} it is {_shown(expected)}: {_ADVICE}"
+                    f"{path}: row {row} is {_shown(pair)}, but in {table.path} it is {_shown(expected)}: {_ADVICE}"
                 )
             if side[at]:
-                raise InputError(f"{path} has row {row} twice: leave one of them")
+                raise InputError(f"{path} has row {row} twice: remove one of them")
             if cells["split"] not in SIDES:
                 raise InputError(f"{path}: row {row} has split {cells['split']!r}, expected {', '.join(SIDES)}")
             side[at] = cells["split"]
@@ -106,7 +128,7 @@ def _columns(path: Path, data: bytes, table: PairTable) -> tuple[npt.NDArray[np.
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8: save it as UTF-8") from error
     except csv.Error as error:
-        raise InputError(f"{path} is no table of comma-separated cells ({error})") from error
+        raise InputError(f"{path} is not a table of comma-separated cells ({error})") from error
     if not side.all():
         missing = table.rows[side == ""]
         raise InputError(f"{path} lacks row {missing[0]} of {table.path} ({len(missing)} rows in all): {_ADVICE}")
@@ -118,17 +140,17 @@ def _shown(pair: tuple[str, str]) -> str:
 
 
 def _number(text: str) -> int | None:
-    """A whole number from 0 in ASCII digits, None for anything else."""
+    """Parse a nonnegative whole number in ASCII digits; None for anything else."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
 
 
 def _check_folds(path: Path, table: PairTable, fold: npt.NDArray[np.int64], kept: npt.NDArray[np.bool_]) -> None:
-    """Raises InputError unless all kept rows have a fold of 0..k-1, k at least 2, or none has."""
+    """Raise InputError unless no kept row has a fold, or all have one of 0 to k - 1 with k at least 2."""
     if (fold < 0).all():
         return
     if (fold[kept] < 0).any():
         row = table.rows[kept & (fold < 0)][0]
-        raise InputError(f"{path}: row {row} has no fold, and others have: give every row one, or none")
+        raise InputError(f"{path}: row {row} has no fold, but other rows have one: give a fold to every row or to none")
     found = np.unique(fold[kept])
     if len(found) < 2 or found[-1] != len(found) - 1:
         listed = ", ".join(map(str, found[:10]))

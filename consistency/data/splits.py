@@ -1,6 +1,6 @@
-"""Who is in train, validation and test: the published split by rows, the honest ones by image and by hashtag, folds.
+"""Splits: train, validation and test rows, by row as published, or by image or hashtag, and folds.
 
-scikit-learn is imported where it is called: it takes a second, and most commands draw no split.
+scikit-learn is imported inside functions, because importing it takes a second and most commands draw no split.
 """
 
 import warnings
@@ -29,14 +29,29 @@ Seed = int | np.random.SeedSequence
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One division of a pair table with n rows.
+    """A split of a pair table with n rows.
 
-    side: (n,) object, "train", "val" or "test" for every row. fold: (n,) int64, -1 where not cross-validated.
-    kept: (n,) bool, False where a repeat was merged into an earlier row or a conflict was dropped; such a row
-    stands on the side of its group. labels: (n,) int64 classes 0..4, after the rule for conflicting scores.
-    groups: (n,) object, rows of one value are never divided; None where every row stands for itself. whole: what
-    those are, and what intervals draw: images or hashtags. digest: SHA-256 in hex of the file that the split was read
-    from, None where it was drawn here.
+    Attributes
+    ----------
+    protocol : str
+        "grouped", "hashtag", "paper" or "file".
+    seed : int
+        Random seed.
+    side : (n,) object
+        "train", "val" or "test" for every row.
+    fold : (n,) int64
+        Fold in which a row is tested, -1 without cross-validation.
+    kept : (n,) bool
+        False for rows that were merged into an earlier row, or dropped over conflicting scores. Such a row still has
+        the side and fold of its group.
+    labels : (n,) int64
+        Classes 0 to 4 after the rule for conflicting scores; -1 for rows without a score.
+    groups : (n,) object or None
+        Rows with the same value are never separated; None if rows are independent.
+    whole : {"images", "hashtags"}
+        What the groups are, and what confidence intervals resample.
+    digest : str or None
+        SHA-256 in hexadecimal of the file that the split was read from; None if it was drawn.
     """
 
     protocol: str
@@ -50,7 +65,7 @@ class Split:
     digest: str | None = None
 
     def rows(self, side: Side) -> npt.NDArray[np.int64]:
-        """(m,) int64 indices into the table: the kept rows of `side`, in the order of the table."""
+        """Indices of the kept rows of `side`, (m,) int64, in the order of the table."""
         return np.flatnonzero(self.kept & (self.side == side))
 
     @property
@@ -70,11 +85,11 @@ class Split:
 
     @property
     def scores(self) -> npt.NDArray[np.int64]:
-        """(n,) int64 scores 1 to 5, after the rule for conflicting scores; 0 where a row has none."""
+        """(n,) int64 scores 1 to 5 after the rule for conflicting scores; 0 for rows without a score."""
         return self.labels + 1
 
     def groups_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.object_] | None:
-        """The groups of `rows`, for folds inside them."""
+        """Groups of some rows, (m,) object, to draw folds within them; None if rows are independent."""
         return None if self.groups is None else self.groups[rows]
 
 
@@ -88,19 +103,42 @@ def make_split(
     on_conflict: OnConflict = "abort",
     scenes: npt.NDArray[np.object_] | None = None,
 ) -> Split:
-    """Divide `table` into train and test.
+    """Split a pair table into train and test rows.
 
-    `paper` is `train_test_split(test_size=0.2, stratify=score, random_state=42)` over all rows, whatever the
-    seed: rows of one image, and repeats of one pair, fall on both sides. `grouped` merges repeats and puts
-    all rows of an image on one side, `hashtag` all rows of a hashtag (images then fall on both sides), with
-    the proportions of the scores as alike as whole groups allow.
+    Parameters
+    ----------
+    table : PairTable
+        The n rows; all of them need a score.
+    identity : (n,) object
+        Identity of each row's image: equal for rows that show the same image.
+    protocol : {"grouped", "hashtag", "paper"}
+        "grouped" merges repeats and keeps all rows of an image on one side. "hashtag" merges repeats and keeps all
+        rows of a hashtag on one side, so that images are on both. Both balance the scores as far as whole groups
+        allow. "paper" is `train_test_split(test_size=0.2, stratify=score, random_state=42)` over all rows, whatever
+        the seed: rows of one image, and repeats of one pair, are on both sides.
+    seed : int
+        Random seed.
+    test_fraction : float
+        Fraction of test rows, between 0 and 1.
+    on_conflict : {"abort", "mean", "first", "drop"}
+        What to do with repeats that have different scores; see `repeats.merge_repeats`.
+    scenes : (n,) object, optional
+        Like `identity`, but also equal for near-duplicates; "grouped" then keeps these on one side.
 
-    identity: (n,) object, equal where two rows show the same image. scenes: (n,) object, the same with
-    near-duplicates alike, which `grouped` then keeps together. Raises DataError where the table is too small.
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    InputError
+        If an option is out of range.
+    DataError
+        If the table is too small, or repeats have different scores and `on_conflict` is "abort".
     """
     n = len(table)
     if not 0 < test_fraction < 1:
-        raise InputError(f"a test fraction of {test_fraction} was asked for, expected one between 0 and 1")
+        raise InputError(f"the test fraction is {test_fraction}, expected a number between 0 and 1")
     if seed < 0:
         raise InputError(f"the seed is {seed}, expected 0 or more")
     if protocol not in PROTOCOLS:
@@ -128,7 +166,7 @@ def make_split(
 def whole_rows(
     table: PairTable, identity: npt.NDArray[np.object_], side: npt.NDArray[np.object_], *, protocol: str, seed: int
 ) -> Split:
-    """The split in which every row stands for itself, repeats too."""
+    """A split of independent rows that keeps repeats; parameters as for `Split` and `make_split`."""
     _check(table, identity)
     n = len(table)
     return Split(protocol, seed, side, np.full(n, -1, dtype=np.int64), np.ones(n, dtype=bool), table.labels)
@@ -145,7 +183,7 @@ def whole_groups(
     seed: int,
     on_conflict: OnConflict,
 ) -> Split:
-    """The split in which repeats are merged and `groups`, (n,) object, never divided."""
+    """A split that merges repeats and keeps groups together; parameters as for `Split` and `make_split`."""
     _check(table, identity)
     merged = merge_repeats(table, identity, on_conflict)
     unfolded = np.full(len(table), -1, dtype=np.int64)
@@ -153,11 +191,27 @@ def whole_groups(
 
 
 def hold_out_validation(split: Split, *, fraction: float = 0.15, seed: int) -> Split:
-    """`split` with `fraction` of its train rows turned into "val": whole groups; single rows where it has none.
+    """Turn a part of the training rows into validation rows: whole groups, or single rows if there are no groups.
 
-    Test rows stay as they are. Raises DataError where train is too small to give any away.
+    Parameters
+    ----------
+    split : Split
+        The split; its test rows do not change.
+    fraction : float
+        Fraction of the training rows, between 0 and 1.
+    seed : int
+        Random seed.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    DataError
+        If there are too few training rows.
     """
-    (stream,) = np.random.SeedSequence(seed).spawn(1)  # not the one that the test rows were drawn from
+    (stream,) = np.random.SeedSequence(seed).spawn(1)  # independent of the stream that test rows are drawn from
     if split.groups is None:
         train = split.rows("train")
         chosen = train[_choose_rows(split.labels[train], fraction, stream, "validation rows")]
@@ -170,15 +224,32 @@ def hold_out_validation(split: Split, *, fraction: float = 0.15, seed: int) -> S
 
 
 def with_folds(split: Split, folds: int) -> Split:
-    """`split` with outer folds over its kept rows: whole groups, or single rows where it has none.
+    """Add outer folds over the kept rows: of whole groups, or of single rows if there are no groups.
 
-    A row that was merged away stands in the fold of its group. Folds that a split has already stay as they are;
-    raises InputError where there are not as many as `folds`.
+    Rows that were merged away get the fold of their group. A split that has folds is returned unchanged.
+
+    Parameters
+    ----------
+    split : Split
+        The split.
+    folds : int
+        Number of folds.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    InputError
+        If the split has a different number of folds.
+    DataError
+        If there are too few groups or rows.
     """
     if (split.fold >= 0).any():
         found = int(split.fold.max()) + 1
         if found != folds:
-            raise InputError(f"the split file has {found} folds, and {folds} were asked for: give --folds {found}")
+            raise InputError(f"the split file has {found} folds, expected {folds}: give --folds {found}")
         return split
     kept = np.flatnonzero(split.kept)
     groups = split.groups_of(kept)
@@ -196,21 +267,42 @@ def make_folds(
     folds: int = 5,
     seed: Seed = PAPER_SEED,
 ) -> npt.NDArray[np.int64]:
-    """The fold 0..folds-1 each of n rows is tested in, (n,) int64.
+    """Divide n rows into folds for cross-validation.
 
-    Without `groups` this is scikit-learn's `StratifiedKFold(folds, shuffle=True, random_state=seed)`. With
-    `groups`, (n,) object, all rows of a group share a fold and scores are as evenly spread as whole groups
-    allow.
+    Without groups this is scikit-learn's `StratifiedKFold(folds, shuffle=True, random_state=seed)`.
+
+    Parameters
+    ----------
+    labels : (n,) int64
+        Classes 0 to 4.
+    groups : (n,) object or None
+        All rows of a group get the same fold, and scores are as balanced as whole groups allow.
+    folds : int
+        Number of folds, at least 2.
+    seed : int or SeedSequence
+        Random seed.
+
+    Returns
+    -------
+    (n,) int64
+        Fold 0 to folds - 1 in which each row is tested.
+
+    Raises
+    ------
+    InputError
+        If `folds` is less than 2.
+    DataError
+        If there are too few groups or rows.
     """
     if folds < 2:
-        raise InputError(f"{folds} folds were asked for, expected at least 2")
+        raise InputError(f"the number of folds is {folds}, expected at least 2")
     fold = np.empty(len(labels), dtype=np.int64)
     if groups is None:
         from sklearn.model_selection import StratifiedKFold
 
         if len(labels) == 0 or np.bincount(labels).max() < folds:
             raise DataError(f"no score has the {folds} rows that {folds} folds need: ask for fewer folds")
-        with warnings.catch_warnings():  # a rare score that is missing from some folds is no fault
+        with warnings.catch_warnings():  # a rare score may be missing from some folds
             warnings.filterwarnings("ignore", "The least populated class")
             parts = StratifiedKFold(folds, shuffle=True, random_state=_state(seed)).split(labels, labels)
             for number, (_, tested) in enumerate(parts):
@@ -219,11 +311,11 @@ def make_folds(
     counts, index = scores_per_group(labels, groups)
     if len(counts) < folds:
         raise DataError(
-            f"{len(counts)} distinct images (protocol hashtag: hashtags) cannot make {folds} folds: ask for fewer folds"
+            f"{len(counts)} distinct images (protocol hashtag: hashtags) are too few for {folds} folds: ask for fewer"
         )
     of_group = np.zeros(len(counts), dtype=np.int64)
     rng = np.random.default_rng(seed)
-    for number in range(folds - 1):  # each fold takes its share of what is left; the rest is fold 0
+    for number in range(folds - 1):  # each fold takes its share of the remaining groups; fold 0 gets the rest
         left = np.flatnonzero(of_group == 0)
         share = choose_groups(counts[left], 1 / (folds - number), rng, spare=folds - 1 - number)
         of_group[left[share]] = folds - 1 - number
@@ -238,17 +330,31 @@ def make_divisions(
     repeats: int,
     seed: int,
 ) -> list[npt.NDArray[np.int64]]:
-    """Divide n rows into folds `repeats` times, as `make_folds` does.
+    """Divide n rows into folds several times; see `make_folds`.
 
-    Each division has a random stream of its own, spawned from `seed`, so that two seeds share none: with seed + repeat
-    the second division of one seed would be the first of the next.
+    Every division has its own random stream, spawned from `seed`. With seed + repeat as seeds, the second division of
+    one seed would equal the first division of the next.
+
+    Parameters
+    ----------
+    labels, groups, folds
+        As for `make_folds`.
+    repeats : int
+        Number of divisions.
+    seed : int
+        Random seed.
+
+    Returns
+    -------
+    list of (n,) int64
+        Folds of each division.
     """
     streams = np.random.SeedSequence(seed).spawn(repeats)
     return [make_folds(labels, groups, folds=folds, seed=stream) for stream in streams]
 
 
 def _state(seed: Seed) -> int:
-    """What scikit-learn takes for a seed."""
+    """The seed as scikit-learn takes it."""
     return seed if isinstance(seed, int) else int(seed.generate_state(1)[0])
 
 
@@ -256,23 +362,23 @@ def _check(table: PairTable, identity: npt.NDArray[np.object_]) -> None:
     if len(identity) != len(table):
         raise ValueError(f"{len(identity)} image identities for {len(table)} rows")
     if len(table) and table.scores.min() < 1:
-        raise DataError(f"{table.path} has rows without a score, and a split needs all of them: add the scores")
+        raise DataError(f"{table.path} has rows without a score, and a split needs a score in every row: add them")
 
 
 def _choose_rows(labels: npt.NDArray[np.int64], fraction: float, seed: Seed, what: str) -> npt.NDArray[np.int64]:
-    """scikit-learn's stratified choice of single rows; its second part."""
+    """Choose single rows, stratified by label, with scikit-learn."""
     from sklearn.model_selection import train_test_split
 
     try:
         chosen = train_test_split(
             np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=_state(seed)
         )[1]
-    except ValueError as error:  # a score with one row, or fewer test rows than scores
+    except ValueError as error:  # a score with a single row, or fewer chosen rows than scores
         counts = {int(score): int((labels == score - 1).sum()) for score in np.unique(labels) + 1}
         raise DataError(
-            f"{what} cannot be drawn from {len(labels)} rows with score counts {counts}: expected two rows or more "
-            f"of every score, and so many that {fraction:.0%} of them hold every score; add rows, or use the grouped "
-            "protocol"
+            f"{what} cannot be drawn from {len(labels)} rows with score counts {counts}: expected at least two rows of "
+            f"every score, and enough rows that {fraction:.0%} of them can hold every score; add rows, or use the "
+            "grouped protocol"
         ) from error
     return np.asarray(chosen, dtype=np.int64)
 
@@ -280,13 +386,13 @@ def _choose_rows(labels: npt.NDArray[np.int64], fraction: float, seed: Seed, wha
 def _choose_whole(
     split: Split, rows: npt.NDArray[np.bool_], fraction: float, seed: Seed, what: str
 ) -> npt.NDArray[np.int64]:
-    """All rows, merged ones too, of the groups chosen among those of `rows`, (n,) bool."""
+    """Choose among the groups of `rows`, (n,) bool, and return all their rows, merged ones included."""
     assert split.groups is not None
     counts, index = scores_per_group(split.labels[rows], split.groups[rows])
     if len(counts) < 2:
         raise DataError(
-            f"{what} need images (protocol hashtag: hashtags) of their own, "
-            f"but there is {len(counts)} to divide: add some"
+            f"{what} need separate images (protocol hashtag: hashtags), "
+            f"but there are only {len(counts)}, expected at least 2: add rows"
         )
     chosen = choose_groups(counts, fraction, np.random.default_rng(seed), spare=1)
     names = set(split.groups[rows][np.isin(index, chosen)])

@@ -19,10 +19,10 @@ def make_table(images: list[str], hashtags: list[str], scores: list[int]) -> Pai
     )
 
 
-def realistic_table(pictures: int = 172, rows: int = 1800, seed: int = 0) -> PairTable:
+def realistic_table(images: int = 172, rows: int = 1800, seed: int = 0) -> PairTable:
     """Skewed scores that depend on the image, as many rows per image as chance gives."""
     rng = np.random.default_rng(seed)
-    shares = rng.dirichlet(12 * np.array([0.04, 0.1, 0.16, 0.27, 0.43]), size=pictures)
-    owner = np.r_[np.arange(pictures), rng.integers(0, pictures, rows - pictures)]
-    scores = [int(rng.choice(5, p=shares[picture])) + 1 for picture in owner]
-    return make_table([f"{picture}.png" for picture in owner], [f"#tag{i}" for i in range(rows)], scores)
+    shares = rng.dirichlet(12 * np.array([0.04, 0.1, 0.16, 0.27, 0.43]), size=images)
+    owner = np.r_[np.arange(images), rng.integers(0, images, rows - images)]
+    scores = [int(rng.choice(5, p=shares[image])) + 1 for image in owner]
+    return make_table([f"{image}.png" for image in owner], [f"#tag{i}" for i in range(rows)], scores)

@@ -72,9 +72,9 @@ def tiled_tiff(tile: int) -> bytes:
     return (b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)).ljust(200, b"\0") + data
 
 
-def with_scans(extra: int, picture: Image.Image = SMALL) -> bytes:
+def with_scans(extra: int, image: Image.Image = SMALL) -> bytes:
     """A progressive JPEG whose last scan comes `extra` times more."""
-    data = encode(picture, "JPEG", progressive=True)
+    data = encode(image, "JPEG", progressive=True)
     last = data[data.rindex(b"\xff\xc4") : -2]  # its Huffman table, and the scan
     return data[:-2] + last * extra + data[-2:]
 
@@ -90,9 +90,9 @@ def turned(orientation: int, kind: str) -> bytes:
 
 
 def with_alpha() -> Image.Image:
-    picture = SMALL.copy()
-    picture.putalpha(Image.linear_gradient("L").resize(SMALL.size))
-    return picture
+    image = SMALL.copy()
+    image.putalpha(Image.linear_gradient("L").resize(SMALL.size))
+    return image
 
 
 # Files that are images
@@ -100,9 +100,9 @@ def with_alpha() -> Image.Image:
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "GIF", "WEBP"])
 def test_lossless_formats_are_decoded_exactly(kind: str) -> None:
-    picture = SMALL.quantize(200).convert("RGB")  # as many colours as a GIF can hold
+    image = SMALL.quantize(200).convert("RGB")  # as many colours as a GIF can hold
     options = {"lossless": True} if kind == "WEBP" else {}
-    np.testing.assert_array_equal(decode(encode(picture, kind, **options)), np.asarray(picture))
+    np.testing.assert_array_equal(decode(encode(image, kind, **options)), np.asarray(image))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF"])
@@ -138,7 +138,7 @@ def test_16_bit_is_scaled_and_not_cut_off(kind: str) -> None:
 
 
 @pytest.mark.parametrize("scale", [1, 255])
-def test_floating_point_pictures(scale: int) -> None:
+def test_floating_point_images(scale: int) -> None:
     values = np.linspace(0, scale, 48 * 32, dtype=np.float32).reshape(32, 48)
     expected = values[..., None] * (255 / scale)
     values[0, 0] = np.nan
@@ -174,7 +174,7 @@ def test_other_kinds_of_transparency_are_put_on_white(mode: str) -> None:
     assert "transparency" not in published.info  # transformers would put that colour on white
 
 
-def test_tall_pictures_are_composited_as_small_ones_are() -> None:
+def test_tall_images_are_composited_as_small_ones_are() -> None:
     tall = with_alpha().resize((20, 700))
     white = Image.alpha_composite(Image.new("RGBA", tall.size, "white"), tall).convert("RGB")
     np.testing.assert_array_equal(decode(encode(tall, "PNG")), np.asarray(white))
@@ -191,7 +191,7 @@ def test_orientation_is_applied(orientation: int, kind: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["ours", "fast", "published"])
-def test_broken_exif_is_no_reason_to_lose_a_picture(how: Decode) -> None:
+def test_broken_exif_is_no_reason_to_lose_an_image(how: Decode) -> None:
     plain = encode(SMALL, "JPEG")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -255,7 +255,7 @@ def test_pixels_are_counted_by_the_header(tmp_path: Path, how: Decode, pixels: i
 
 def test_the_bytes_of_a_file_count_too(tmp_path: Path) -> None:
     """All of it is read, an image or not: at 4 bytes a pixel."""
-    for name, data in (("text.png", b"no picture"), ("padded.png", encode(SMALL, "PNG"))):
+    for name, data in (("text.png", b"no image"), ("padded.png", encode(SMALL, "PNG"))):
         (tmp_path / name).write_bytes(data)
         os.truncate(tmp_path / name, 40_000_000)
     assert [counted(tmp_path / name) for name in ("text.png", "padded.png")] == [10_000_000] * 2
@@ -284,8 +284,8 @@ BAD = {
     "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n", EPS),
     "binary eps": (b"\xc5\xd0\xd3\xc6" + bytes(40), EPS),
     "pdf": (b"%PDF-1.4\n", "looks like PDF, not an image"),
-    "zeros": (bytes(1000), "is no image of a known format (JPEG, PNG,"),
-    "psd": (b"8BPS\0\1" + bytes(40), "is no image of a known format"),
+    "zeros": (bytes(1000), "is not an image of a supported format (JPEG, PNG,"),
+    "psd": (b"8BPS\0\1" + bytes(40), "is not an image of a supported format"),
     "half jpeg": (encode(CHINA, "JPEG")[:30_000], BROKEN + "image file is truncated"),
     "half png": (PNG[: len(PNG) // 2], BROKEN),
     "half webp": (WEBP[: len(WEBP) // 2], BROKEN),
@@ -306,7 +306,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("data", "expected"), BAD.values(), ids=BAD)
-def test_what_is_no_picture_has_one_reason(data: bytes, expected: str) -> None:
+def test_what_is_no_image_has_one_reason(data: bytes, expected: str) -> None:
     for how in ("ours", "fast", "published"):
         assert reason(data, how, target=8).startswith(expected)
 
@@ -323,14 +323,14 @@ def test_many_scans_are_told_from_bytes_that_look_like_them(how: Decode) -> None
     assert "scans are over 100" in reason(hidden, how)
 
 
-def test_large_pictures_may_have_fewer_scans() -> None:
+def test_large_images_may_have_fewer_scans() -> None:
     large = Image.new("L", (6000, 4000))
     scans = with_scans(0, large).count(b"\xff\xda")
     assert reason(with_scans(50 - scans, large)) == "its 50 scans are over 41"
     assert decode(with_scans(20 - scans, large)).shape == (4000, 6000, 3)
 
 
-def test_a_tile_may_be_larger_than_its_picture() -> None:
+def test_a_tile_may_be_larger_than_its_image() -> None:
     assert decode(tiled_tiff(256)).shape == (16, 16, 3)
     assert reason(tiled_tiff(256), limits=ImageLimits(max_pixels=256**2 - 1)).startswith(
         "its tiles of 256x256 are over"
@@ -339,7 +339,7 @@ def test_a_tile_may_be_larger_than_its_picture() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is set by what /proc tells")
 @pytest.mark.parametrize("how", ["ours", "published"])
-def test_a_lack_of_memory_is_no_fault_of_the_picture(tmp_path: Path, how: Decode) -> None:
+def test_a_lack_of_memory_is_no_fault_of_the_image(tmp_path: Path, how: Decode) -> None:
     (tmp_path / "large.jpg").write_bytes(encode(Image.new("RGB", (8000, 6000)), "JPEG"))
     program = """
 import resource
@@ -374,7 +374,7 @@ def test_a_large_file_and_a_bomb_cost_little(tmp_path: Path) -> None:
     """Of the largest images allowed none takes 5 s or a gigabyte, nor writes anything."""
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     chunk = struct.pack(">I", len(exif) - 6) + b"eXIf" + exif[6:] + struct.pack(">I", zlib.crc32(b"eXIf" + exif[6:]))
-    pictures = {
+    images = {
         "bomb.png": BOMB,
         "wide.png": WIDE,
         "clear.png": png(7_000, 7_000, depth=8, colour=6, row=28_000, extra=chunk),
@@ -382,7 +382,7 @@ def test_a_large_file_and_a_bomb_cost_little(tmp_path: Path) -> None:
         "exif.jpg": encode(SMALL, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x09\x01\x12\0\x02\0\0\0\xff"),
         "half.tif": encode(SMALL, "TIFF", compression="tiff_lzw")[:-20],
     }
-    for name, data in pictures.items():
+    for name, data in images.items():
         (tmp_path / name).write_bytes(data)
     program = """
 import json
@@ -406,7 +406,7 @@ if sys.platform == "linux":  # where a process inherits the figure of the one th
     usage = 1024 * int(status.partition("VmHWM:")[2].split()[0])
 print(json.dumps([seconds, reasons, usage]))
 """
-    command = [sys.executable, "-c", program, *(str(tmp_path / name) for name in pictures)]
+    command = [sys.executable, "-c", program, *(str(tmp_path / name) for name in images)]
     ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     seconds, reasons, usage = json.loads(ran.stdout)
     assert ran.stderr == ""
@@ -431,7 +431,7 @@ originals = {
 @pytest.mark.parametrize("kind", originals)
 @settings(max_examples=150, deadline=None)
 @given(mutations, st.sampled_from(["ours", "fast", "published"]))
-def test_mutated_files_are_pictures_or_refused(kind: str, changes: list[tuple[float, int, bytes]], how: Decode) -> None:
+def test_mutated_files_are_images_or_refused(kind: str, changes: list[tuple[float, int, bytes]], how: Decode) -> None:
     data = originals[kind]
     for where, length, new in changes:
         start = int(where * len(data))

@@ -65,7 +65,7 @@ def test_near_duplicates_are_looked_for_where_that_is_asked(source: Source) -> N
 
 def test_no_image_at_all_is_refused_unless_none_is_needed(source: Source, tmp_path: Path) -> None:
     nowhere = replace(source, images=tmp_path / "nowhere")
-    assert refusal(nowhere).startswith("none of the 4 images that ")
+    assert refusal(nowhere).startswith("none of the 4 images named in ")
     assert read_inputs(nowhere, images_needed=False).none_found
 
 
@@ -100,7 +100,7 @@ def test_a_table_without_scores_is_read_where_none_are_needed(source: Source) ->
 
 def test_the_first_row_that_is_left_out_ends_a_strict_command(source: Source) -> None:
     write(source.data.parent, [*(f"0.png,tag{number},{number % 5 + 1}" for number in range(30)), "0.png,#,1"])
-    message = "row 31: the hashtag is empty (1 such; --on-error skip leaves them out and goes on)"
+    message = "row 31: the hashtag is empty (1 in all; to continue without, use --on-error skip)"
     assert refusal(replace(source, on_error="abort")) == message
     refuse_skipped(read_inputs(source).skipped, "skip")
     with pytest.raises(DataError, match=r"^a\.png: is broken"):

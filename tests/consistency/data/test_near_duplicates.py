@@ -47,11 +47,11 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[Image.Image]:
-    return draw_pictures(30)
+def images() -> list[Image.Image]:
+    return draw_images(30)
 
 
-def draw_pictures(count: int) -> list[Image.Image]:
+def draw_images(count: int) -> list[Image.Image]:
     """As `data demo --seed 42` draws them."""
     drawn = []
     for number in range(count):
@@ -64,22 +64,22 @@ def distances(one: list[int], other: list[int]) -> list[int]:
     return [(a ^ b).bit_count() for a, b in zip(one, other, strict=True)]
 
 
-def check_limit(pictures: list[Image.Image]) -> None:
-    hashes = list(map(perceptual_hash, pictures))
+def check_limit(images: list[Image.Image]) -> None:
+    hashes = list(map(perceptual_hash, images))
     for name, copy in COPIES.items():
-        assert max(distances(hashes, [perceptual_hash(copy(picture)) for picture in pictures])) <= LIMIT, name
+        assert max(distances(hashes, [perceptual_hash(copy(image)) for image in images])) <= LIMIT, name
     apart = [(a ^ b).bit_count() for i, a in enumerate(hashes) for b in hashes[:i]]
     assert min(apart) > LIMIT
 
 
-def test_copies_are_under_the_limit_and_other_pictures_are_not(pictures: list[Image.Image]) -> None:
+def test_copies_are_under_the_limit_and_other_images_are_not(images: list[Image.Image]) -> None:
     assert NEAR_DUPLICATES == LIMIT  # options import nothing heavy, so they have their own copy
-    check_limit(pictures)
+    check_limit(images)
 
 
 @pytest.mark.slow
 def test_the_limit_holds_for_the_whole_demo() -> None:
-    check_limit(draw_pictures(180))
+    check_limit(draw_images(180))
 
 
 def brute_force(hashes: list[int], limit: int) -> list[set[int]]:
@@ -119,15 +119,15 @@ def test_joining_in_many_parts_is_joining_at_once(monkeypatch: pytest.MonkeyPatc
     assert 1 < len(set(whole.tolist())) < 400
 
 
-def test_a_flat_picture_has_no_bits_of_noise() -> None:
+def test_a_flat_image_has_no_bits_of_noise() -> None:
     assert {perceptual_hash(Image.new("RGB", (50, 40), colour)) for colour in ("white", "navy", "#123456")} == {0}
 
 
-def test_files_are_joined_and_broken_ones_stay_alone(tmp_path: Path, pictures: list[Image.Image]) -> None:
-    pictures[0].save(tmp_path / "a.png")
-    pictures[0].save(tmp_path / "b.jpg", quality=60)
+def test_files_are_joined_and_broken_ones_stay_alone(tmp_path: Path, images: list[Image.Image]) -> None:
+    images[0].save(tmp_path / "a.png")
+    images[0].save(tmp_path / "b.jpg", quality=60)
     (tmp_path / "c.png").write_bytes((tmp_path / "a.png").read_bytes())
-    pictures[1].save(tmp_path / "d.png")
+    images[1].save(tmp_path / "d.png")
     (tmp_path / "e.png").write_bytes((tmp_path / "d.png").read_bytes()[:900])
     names = np.array(["d.png", "a.png", "b.jpg", "c.png", "e.png", "missing.png", "b.jpg"], dtype=object)
     files = find_images(names, tmp_path)

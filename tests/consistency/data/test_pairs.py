@@ -124,7 +124,7 @@ MIXED = PLAIN.encode() + "c.jpg,카페,3\n".encode("cp949")
         (PLAIN, {"encoding": "ascii"}, "line 2: not ascii;"),
         ("", {}, " is empty, expected a CSV with a header and rows"),
         ("\ufeff \n\n", {}, " is empty,"),
-        (HEADER, {}, " has no usable row (there is only a header): mend it, or name another file with --data"),
+        (HEADER, {}, " has no usable row (there is only a header): correct it, or name another file with --data"),
         (HEADER + "a.jpg,#,5\nb.jpg,x,9\n", {}, " has no usable row (row 1: the hashtag is empty)"),
         (
             PLAIN.replace(",", ";"),
@@ -237,7 +237,7 @@ def test_a_path_that_is_no_file(tmp_path: Path) -> None:
     for name, expected in {
         "none.csv": "there is no file {}: name the pair table with --data, or draw one with `data demo`",
         ".": "{} is a folder, expected a CSV file: name the file with --data",
-        "fifo": "{} is no regular file, expected a CSV file: name the file with --data",
+        "fifo": "{} is not a regular file, expected a CSV file: name the file with --data",
         "loop": "{} cannot be read: ",
     }.items():
         with pytest.raises(DataError) as error:

@@ -33,7 +33,7 @@ def same(one: Split, other: Split) -> bool:
     folds=st.sampled_from([None, 2, 4]),
 )
 def test_out_and_back_is_the_same(seed: int, protocol: Protocol, validation: bool, folds: int | None) -> None:
-    drawn = realistic_table(pictures=60, rows=600, seed=seed)
+    drawn = realistic_table(images=60, rows=600, seed=seed)
     again = np.random.default_rng(seed).integers(0, 600, 60)
     table = drawn.take(np.r_[np.arange(600), again])  # with repeats
     table = make_table(table.images.tolist(), [f'{tag} 한, "x"\r' for tag in table.hashtags], table.scores.tolist())
@@ -55,7 +55,7 @@ def test_out_and_back_is_the_same(seed: int, protocol: Protocol, validation: boo
 
 
 def test_the_order_of_the_lines_and_a_missing_fold_column_do_not_matter(tmp_path: Path) -> None:
-    table = realistic_table(pictures=20, rows=100)
+    table = realistic_table(images=20, rows=100)
     split = make_split(table, table.images)
     header, *lines = split_csv(table, split).decode().splitlines()
     text = "\n".join(line.removesuffix(",") for line in [header.removesuffix(",fold"), *reversed(lines)])
@@ -72,13 +72,13 @@ GOOD = "row,image,hashtag,split,fold\n1,a,x,train,\n2,b,y,test,\n3,c,z,val,\n"
         ("", "0 columns 'row', expected one"),
         (GOOD.replace("split", "side"), "0 columns 'split'"),
         (GOOD.replace("row,image", "row,row"), "2 columns 'row'"),
-        (GOOD.replace("2,b,y,test", "2,b,q,test"), "row 2 is 'b' with 'q', and in pairs.csv it is 'b' with 'y'"),
+        (GOOD.replace("2,b,y,test", "2,b,q,test"), "row 2 is 'b' with 'q', but in pairs.csv it is 'b' with 'y'"),
         (GOOD.replace("2,b,y,test", "2,c,y,test"), "row 2 is 'c' with 'y'"),
         (GOOD.replace("3,c", "2,b").replace("z", "y"), "row 2 twice"),
         (GOOD.replace("3,c,z,val,\n", ""), "lacks row 3 of pairs.csv (1 rows in all)"),
-        (GOOD + "9,a,x,train,\n", "row 9, and pairs.csv has no such usable row"),
+        (GOOD + "9,a,x,train,\n", "row 9, but pairs.csv has no usable row 9"),
         (GOOD.replace("val", "dev"), "row 3 has split 'dev', expected train, val, test"),
-        (GOOD.replace("2,b", "two,b"), "line 3: row 'two' is no whole number"),
+        (GOOD.replace("2,b", "two,b"), "line 3: row 'two' is not a whole number"),
         (GOOD.replace("2,b,y,test,", "2,b,y,test"), "line 3: expected 5 cells"),
         (GOOD.replace("2,b,y,test,", "2,b,y,test,,"), "line 3: expected 5 cells"),
         (GOOD.replace("test", "train"), "no test row"),
@@ -86,7 +86,7 @@ GOOD = "row,image,hashtag,split,fold\n1,a,x,train,\n2,b,y,test,\n3,c,z,val,\n"
         (GOOD.replace("train,", "train,0"), "row 2 has no fold"),
         (GOOD.replace(",\n", ",1\n"), "folds 1, expected two or more"),
         (GOOD.replace("train,", "train,-1"), "row 1 has fold '-1'"),
-        (GOOD.replace("x", '"x'), "no table"),
+        (GOOD.replace("x", '"x'), "is not a table"),
     ],
 )
 def test_what_is_no_split_of_the_table_is_one_clear_line(tmp_path: Path, text: str, said: str) -> None:
@@ -103,13 +103,14 @@ def test_what_is_no_split_of_the_table_is_one_clear_line(tmp_path: Path, text: s
 
 def test_missing_and_undecodable_files(tmp_path: Path) -> None:
     table = make_table(["a", "b"], ["x", "y"], [1, 2])
-    for path, said in ((tmp_path, "is no file"), (tmp_path / "none.csv", "is no file"), (tmp_path / "b", "not UTF-8")):
+    missing = tmp_path / "none.csv"
+    for path, said in ((tmp_path, "is not a file"), (missing, "is not a file"), (tmp_path / "b", "not UTF-8")):
         (tmp_path / "b").write_bytes(b"row,image,hashtag,split\n1,a,\xff,train\n")
         with pytest.raises(InputError, match=said):
             import_split(path, table, table.images, seed=0)
 
 
-def test_conflicting_repeats_stop_a_file_that_keeps_pictures_whole(tmp_path: Path) -> None:
+def test_conflicting_repeats_stop_a_file_that_keeps_images_whole(tmp_path: Path) -> None:
     table = make_table(["a", "a", "b"], ["x", "x", "x"], [1, 2, 3])
     path = tmp_path / "split.csv"
     path.write_text("row,image,hashtag,split\n1,a,x,train\n2,a,x,train\n3,b,x,test\n")
@@ -124,7 +125,7 @@ def test_folds_of_a_file_are_used_and_must_be_as_many_as_asked_for(tmp_path: Pat
     path.write_text("row,image,hashtag,split,fold\n1,a,x,train,1\n2,b,y,test,0\n3,c,z,train,0\n")
     split = import_split(path, table, table.images, seed=0)
     assert with_folds(split, 2).fold.tolist() == [1, 0, 0]
-    with pytest.raises(InputError, match="2 folds, and 3 were asked for: give --folds 2"):
+    with pytest.raises(InputError, match="2 folds, expected 3: give --folds 2"):
         with_folds(split, 3)
 
 
@@ -212,7 +213,7 @@ def test_near_duplicates_are_joined_told_and_recorded(run: Run, small_demo: Path
         (["--split", "s.csv", "--test-fraction", "0.3"], "--split and --test-fraction exclude each other"),
         (["--test-fraction", "1"], "not in the range 0<x<1"),
         (["--protocol", "paper", "--test-fraction", "0.3"], "the paper protocol tests on 0.2 of the rows, not 0.3"),
-        (["--split", "nowhere.csv"], "--split nowhere.csv is no file"),
+        (["--split", "nowhere.csv"], "--split nowhere.csv is not a file"),
     ],
 )
 def test_options_that_contradict_each_other(
@@ -224,9 +225,7 @@ def test_options_that_contradict_each_other(
     assert not (tmp_path / "run").exists()
 
 
-def test_data_split_needs_no_pictures_and_never_writes_over_the_table(
-    run: Run, small_demo: Path, tmp_path: Path
-) -> None:
+def test_data_split_needs_no_images_and_never_writes_over_the_table(run: Run, small_demo: Path, tmp_path: Path) -> None:
     table = tmp_path / "pairs.csv"
     table.write_bytes((small_demo / "combined_data.csv").read_bytes())
     split = ["data", "split", "--data", table, "--images", tmp_path / "none"]

@@ -21,17 +21,17 @@ from tests.builders.tables import make_table, realistic_table
 @st.composite
 def tables(draw: st.DrawFn, *, least_images: int = 2) -> PairTable:
     """Few images, few hashtags, many repeats, whose scores agree."""
-    pictures = draw(st.integers(least_images, 9))
-    cells = st.tuples(st.integers(0, pictures - 1), st.integers(0, 6))
-    pairs = [(picture, 0) for picture in range(pictures)] + draw(st.lists(cells, max_size=60))
+    images = draw(st.integers(least_images, 9))
+    cells = st.tuples(st.integers(0, images - 1), st.integers(0, 6))
+    pairs = [(image, 0) for image in range(images)] + draw(st.lists(cells, max_size=60))
     pairs = draw(st.permutations(pairs))
-    scores = draw(st.lists(st.integers(1, 5), min_size=7 * pictures, max_size=7 * pictures))
+    scores = draw(st.lists(st.integers(1, 5), min_size=7 * images, max_size=7 * images))
     tags = ["#맛집", "맛집 ", "카페", "韓国", "☕", "x", "#x"]
     hashtag = [0, 0, 2, 3, 4, 5, 5]  # two of them in two spellings, which share their score
     return make_table(
-        [f"{picture}.jpg" for picture, _ in pairs],
+        [f"{image}.jpg" for image, _ in pairs],
         [tags[tag] for _, tag in pairs],
-        [scores[7 * picture + hashtag[tag]] for picture, tag in pairs],
+        [scores[7 * image + hashtag[tag]] for image, tag in pairs],
     )
 
 
@@ -56,7 +56,7 @@ def test_paper_is_the_published_split_whatever_the_seed(seed: int) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(table=tables(), seed=st.integers(0, 5), fraction=st.sampled_from([0.1, 0.2, 0.5, 0.9]))
-def test_grouped_never_divides_a_picture_or_a_repeat(table: PairTable, seed: int, fraction: float) -> None:
+def test_grouped_never_divides_an_image_or_a_repeat(table: PairTable, seed: int, fraction: float) -> None:
     split = make_split(table, table.images, seed=seed, test_fraction=fraction)
     assert all(len(sides) == 1 for sides in sides_by_image(split, table.images).values())
     assert set(split.side) == {"train", "test"}
@@ -69,7 +69,7 @@ def test_grouped_never_divides_a_picture_or_a_repeat(table: PairTable, seed: int
 
 @settings(deadline=None, max_examples=60)
 @given(table=tables(least_images=4), seed=st.integers(0, 5))
-def test_validation_takes_whole_pictures_from_train_only(table: PairTable, seed: int) -> None:
+def test_validation_takes_whole_images_from_train_only(table: PairTable, seed: int) -> None:
     split = make_split(table, table.images, seed=seed)
     if len(set(table.images[split.side == "train"])) < 2:
         return
@@ -118,7 +118,7 @@ def test_a_split_depends_on_its_seed_and_on_nothing_else() -> None:
 
 
 def test_identity_joins_names_that_share_their_content() -> None:
-    table = realistic_table(pictures=20, rows=200)
+    table = realistic_table(images=20, rows=200)
     identity = np.array([f"content {int(image[:-4]) // 2}" for image in table.images], dtype=object)
     split = make_split(table, identity)
     assert all(len(sides) == 1 for sides in sides_by_image(split, identity).values())
@@ -169,7 +169,7 @@ def test_every_kept_row_is_on_one_side_and_in_one_fold(table: PairTable, seed: i
 @settings(deadline=None, max_examples=60)
 @given(table=tables(least_images=4), seed=st.integers(0, 5), joined=st.lists(st.integers(0, 3), min_size=9, max_size=9))
 def test_near_duplicates_never_stand_on_two_sides(table: PairTable, seed: int, joined: list[int]) -> None:
-    scene_of = {f"{picture}.jpg": f"scene {scene}" for picture, scene in enumerate([0, 1, 2, 3, *joined])}
+    scene_of = {f"{image}.jpg": f"scene {scene}" for image, scene in enumerate([0, 1, 2, 3, *joined])}
     scenes = np.array([scene_of[image] for image in table.images], dtype=object)
     split = make_split(table, table.images, seed=seed, scenes=scenes)
     assert all(len(sides) == 1 for sides in sides_by_image(split, scenes).values())
@@ -253,8 +253,8 @@ def test_conflicting_scores_stop_the_grouped_split_unless_a_rule_is_given() -> N
 @pytest.mark.parametrize(
     ("table", "arguments", "message"),
     [
-        (make_table(["a"] * 9, list("abcdefghi"), [1, 2, 3] * 3), {}, "there is 1 to divide"),
-        (make_table(list("abcdef"), list("abcdef"), [1, 1, 1, 2, 2, 3]), {"protocol": "paper"}, "two rows or more"),
+        (make_table(["a"] * 9, list("abcdefghi"), [1, 2, 3] * 3), {}, "there are only 1, expected at least 2"),
+        (make_table(list("abcdef"), list("abcdef"), [1, 1, 1, 2, 2, 3]), {"protocol": "paper"}, "at least two rows"),
         (make_table(["a", "b"], ["x", "y"], [0, 3]), {}, "without a score"),
     ],
 )
@@ -266,9 +266,9 @@ def test_tables_too_small_to_split_are_one_clear_line(
     assert "\n" not in str(caught.value)
 
 
-def test_folds_need_enough_pictures_and_rows() -> None:
+def test_folds_need_enough_images_and_rows() -> None:
     labels, groups = np.array([0, 1, 2]), np.array(["a", "b", "b"], dtype=object)
-    with pytest.raises(DataError, match="2 distinct images .* cannot make 3 folds"):
+    with pytest.raises(DataError, match="2 distinct images .* are too few for 3 folds"):
         make_folds(labels, groups, folds=3)
     with pytest.raises(DataError, match="no score has the 5 rows"):
         make_folds(labels, None, folds=5)
@@ -278,7 +278,7 @@ def test_folds_need_enough_pictures_and_rows() -> None:
 
 
 def test_options_out_of_range_are_refused() -> None:
-    table = realistic_table(pictures=10, rows=60)
+    table = realistic_table(images=10, rows=60)
     with pytest.raises(InputError, match="between 0 and 1"):
         make_split(table, table.images, test_fraction=1.0)
     with pytest.raises(InputError, match="use the grouped protocol"):

@@ -55,7 +55,7 @@ def test_other_columns_and_no_scores(small_demo: Path, frame: pd.DataFrame) -> N
         kc.read_pairs(frame[:0], images=small_demo / "image")
     with pytest.raises(InputError, match="there is no option colour"):
         kc.read_pairs(frame, images=small_demo / "image", colour="red")
-    with pytest.raises(DataError, match="none of the 60 images that the DataFrame names is in"):
+    with pytest.raises(DataError, match="none of the 60 images named in the DataFrame is in"):
         kc.read_pairs(frame, images=small_demo)
 
 
