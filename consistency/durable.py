@@ -1,6 +1,6 @@
-"""Writes a file so that it is all there or not at all, whatever is killed, full or unplugged meanwhile.
+"""Writes files completely or not at all, even if the process is killed, the disk is full or power is lost.
 
-Temporary file, `flock`, full write, fsync, rename, fsync of the folder: only then does `write_file` return.
+`write_file` creates a temporary file, locks it, writes and fsyncs it, renames it, and fsyncs the folder.
 """
 
 import errno
@@ -22,12 +22,13 @@ except ModuleNotFoundError:
     ) from None
 
 TEMP_PREFIX = ".writing-"
-NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)  # of file systems without flock
-NO_FULL_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY)  # of those without it, such as SMB shares
+# Errors of file systems without flock, and of those without F_FULLFSYNC, such as SMB shares.
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
+NO_FULL_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY)
 
 
 def _fsync(fd: int) -> None:
-    if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync alone leaves the data in the drive's own cache
+    if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync alone leaves data in the cache of the drive
         try:
             fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
             return
@@ -38,7 +39,7 @@ def _fsync(fd: int) -> None:
 
 
 class System:
-    """The calls that durability rests on; a test puts one in `system` that fails, records or stops."""
+    """The system calls behind durability; tests replace `system` by one that fails, records or stops."""
 
     open = staticmethod(os.open)
     flock = staticmethod(fcntl.flock)
@@ -54,10 +55,21 @@ system = System()
 
 
 def write_file(path: Path, data: bytes, *, temp: Path | None = None) -> None:
-    """Writes `data` to `path`, replacing what was there; `temp` is a folder of the same file system.
+    """Write a file, replacing an existing one; afterwards it survives killed processes and loss of power.
 
-    When this returns, the file outlives a kill and a power cut. After StorageError what was there before is there, or
-    all of `data`, which a power cut may then undo.
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    data : bytes
+        Its content.
+    temp : Path, optional
+        Folder on the same file system for the temporary file; by default the folder of `path`.
+
+    Raises
+    ------
+    StorageError
+        If writing fails. `path` then holds its earlier content or all of `data`, which a loss of power may still undo.
     """
     writing: Path | None = None
     try:
@@ -79,16 +91,30 @@ def write_file(path: Path, data: bytes, *, temp: Path | None = None) -> None:
 
 
 def check_output(path: Path) -> None:
-    """Raises InputError where `path` cannot become a file; asked before the work whose result goes there."""
+    """Check that a file can be written, before the work whose result it will hold.
+
+    Raises
+    ------
+    InputError
+        If `path` is a folder, or its folder is missing or read-only.
+    """
     if path.is_dir():
         raise InputError(f"{path} is a folder, expected the name of a file")
     if not path.parent.exists():
-        raise InputError(f"{path} cannot be written: the folder {path.parent} does not exist; make it, or name another")
+        raise InputError(
+            f"{path} cannot be written: the folder {path.parent} does not exist; create it or name another"
+        )
     check_folder(path.parent)
 
 
 def check_folder(path: Path) -> None:
-    """Raises InputError where the folder `path` cannot be made, or nothing can be written into it."""
+    """Check that a folder exists or can be created, and that files can be written to it.
+
+    Raises
+    ------
+    InputError
+        If not.
+    """
     while not path.exists():
         path = path.parent
     if not path.is_dir():
@@ -98,11 +124,26 @@ def check_folder(path: Path) -> None:
 
 
 def write_with_digest(path: Path, data: bytes) -> None:
-    """Writes `path` and `path`.sha256 (as `sha256sum` does); no kill makes a good file look bad."""
+    """Write a file and its digest to `path`.sha256, in the format of `sha256sum`.
+
+    If the process is killed in between, an intact file still passes `check_digest`.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    data : bytes
+        Its content.
+
+    Raises
+    ------
+    StorageError
+        If writing fails.
+    """
     sidecar = _sidecar(path)
     line = f"{hashlib.sha256(data).hexdigest()}  {path.name}\n"
     earlier = sidecar.read_text() if sidecar.exists() else ""
-    # While the file is being replaced both digests hold: nobody can tell which of the two a kill leaves.
+    # While the file is replaced, both digests are listed: a killed process may leave either content.
     write_file(sidecar, (line + earlier).encode())
     write_file(path, data)
     if earlier:
@@ -110,7 +151,23 @@ def write_with_digest(path: Path, data: bytes) -> None:
 
 
 def check_digest(path: Path) -> str:
-    """The file's SHA-256 in hex; raises StorageError unless it has the content that `write_with_digest` wrote."""
+    """Check a file against the digest that `write_with_digest` wrote.
+
+    Parameters
+    ----------
+    path : Path
+        File to check.
+
+    Returns
+    -------
+    str
+        SHA-256 of the file in hexadecimal.
+
+    Raises
+    ------
+    StorageError
+        If the file is damaged, or the file or its digest cannot be read.
+    """
     try:
         digests = [line.split()[0] for line in _sidecar(path).read_text().splitlines() if line.strip()]
         with path.open("rb") as file:
@@ -120,49 +177,57 @@ def check_digest(path: Path) -> str:
     if found not in digests:
         raise StorageError(
             f"{path} is damaged: its SHA-256 is {found[:12]}..., {_sidecar(path).name} says "
-            f"{', '.join(f'{digest[:12]}...' for digest in digests) or 'nothing'}; restore it or make it again"
+            f"{', '.join(f'{digest[:12]}...' for digest in digests) or 'nothing'}; restore it or create it again"
         )
     return found
 
 
 def make_folder(path: Path) -> None:
-    """Makes `path` and its missing parents, so that what is fsynced inside cannot lose its folder."""
+    """Create a folder and its missing parents durably, so that files inside cannot lose it.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be created.
+    """
     try:
         if not path.parent.exists():
             make_folder(path.parent)
         with suppress(FileExistsError):
             system.mkdir(path)
-        # Even where another process made it: that one may not have come to its fsync yet.
+        # Even if another process has created it, because that process may not have fsynced it yet.
         sync_folder(path.parent)
     except OSError as error:
         raise _storage_error(path, error) from error
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes the renames and removals inside `folder` outlive a power cut."""
+    """Make renames and removals in `folder` survive loss of power."""
     fd = system.open(folder, os.O_RDONLY)
     try:
         system.fsync(fd)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # some network file systems know no fsync of a folder
+        if error.errno != errno.EINVAL:  # some network file systems cannot fsync a folder
             raise
     finally:
         system.close(fd)
 
 
 def remove_replaced(paths: Iterable[Path], folder: Path) -> None:
-    """Removes files of `folder` once all that was renamed into it before is durable."""
-    with os_errors_as(StorageError, f"{folder} could not be tidied up", advice="nothing is lost, run it again"):
+    """Remove files of `folder` once all earlier renames into it are durable."""
+    with os_errors_as(
+        StorageError, f"{folder} could not be tidied up", advice="nothing is lost, run the command again"
+    ):
         sync_folder(folder)
         for path in paths:
             system.unlink(path)
 
 
 def sweep_temp(folder: Path) -> int:
-    """Removes temporary files whose writer is dead (its lock can be taken); returns how many."""
+    """Remove temporary files whose writer has died, which no longer holds their lock; return their number."""
     removed = 0
     for path in folder.glob(f"{TEMP_PREFIX}*"):
-        with suppress(OSError):  # gone meanwhile, locked by a living writer, or not ours
+        with suppress(OSError):  # removed meanwhile, locked by a running writer, or owned by another user
             fd = system.open(path, os.O_RDONLY)
             try:
                 system.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -174,9 +239,9 @@ def sweep_temp(folder: Path) -> int:
 
 
 def _create(folder: Path) -> tuple[int, Path]:
-    """A new file, locked where that is possible: the lock tells a sweep that its writer lives.
+    """Create a temporary file and lock it; the lock tells `sweep_temp` that its writer is running.
 
-    Without locks no sweep removes anything.
+    On file systems without locks, `sweep_temp` removes nothing.
     """
     while True:
         path = folder / f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
@@ -194,7 +259,7 @@ def _create(folder: Path) -> tuple[int, Path]:
             with suppress(OSError):
                 system.unlink(path)
             raise
-        system.close(fd)  # a sweep came between open and flock, and took it: another name
+        system.close(fd)  # a sweep removed it between open and flock: try another name
 
 
 def _write_all(fd: int, data: bytes) -> None:
@@ -208,5 +273,5 @@ def _sidecar(path: Path) -> Path:
 
 
 def _storage_error(path: Path, error: OSError) -> StorageError:
-    cure = "free space or choose" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "choose"
+    cure = "free some space or choose" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "choose"
     return StorageError(f"{path} was not written ({os_reason(error)}); {cure} another folder, then run it again")

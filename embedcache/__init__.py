@@ -1,1 +1,1 @@
-"""The embedding cache: embeddings of images and hashtags in durable HDF5 segments, written once."""
+"""The embedding cache: embeddings of images and hashtags in immutable, durable HDF5 segments."""

@@ -1,4 +1,4 @@
-"""format.json: whose embeddings a cache folder holds, in plain text."""
+"""format.json: says in plain text which embeddings a cache folder holds, and finds caches by it."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from embedcache.fingerprint import SCHEMA_VERSION, difference, fingerprint, shor
 
 
 def temp_folder(path: Path) -> Path:
-    """Where files of the cache folder `path` are written; made for the first: copies for reading may lack it."""
+    """Folder for temporary files of a cache; created if missing, since read-only copies may lack it."""
     temp = path / "tmp"
     if not temp.is_dir():
         make_folder(temp)
@@ -25,7 +25,7 @@ def write_fields(path: Path, fields: Mapping[str, str]) -> None:
 
 
 def read_fields(path: Path) -> dict[str, str] | None:
-    """The fields of the cache folder `path`, None where format.json is missing, damaged or of another schema."""
+    """Read the fields of a cache folder; None if format.json is missing, damaged or of another schema."""
     try:
         fields = json.loads((path / "format.json").read_text(encoding="utf-8"))["fields"]
         fields = {str(name): str(value) for name, value in fields.items()}
@@ -35,34 +35,34 @@ def read_fields(path: Path) -> dict[str, str] | None:
 
 
 def check_root(root: Path) -> None:
-    """Raises InputError where `root` is there and is no folder."""
+    """Raise InputError if `root` exists but is not a folder."""
     if root.exists() and not root.is_dir():
         raise InputError(f"{root} is a file, expected the folder of the embeddings: name it with --cache")
 
 
 def list_fields(root: Path) -> list[tuple[Path, dict[str, str]]]:
-    """Folder and fields of every cache under `root` that this version can read, in the order of the fingerprints."""
+    """Folder and fields of every cache under `root` that this version can read, sorted by fingerprint."""
     check_root(root)
     paths = sorted(root.iterdir()) if root.is_dir() else []
     return [(path, fields) for path in paths if (fields := read_fields(path)) is not None]
 
 
 def no_cache(root: Path, fields: Mapping[str, str]) -> str:
-    """Why there is no cache for `fields`: what the one that comes nearest differs in."""
+    """Explain why there is no cache for `fields`: in what the most similar one differs."""
     caches = [there for _, there in list_fields(root)]
     if not caches:
         return f"there are no embeddings in {root}; run extract"
     nearest = min(caches, key=lambda there: len(difference(there, fields)))
-    differing = "; ".join(
-        "{}: {!r} there, {!r} asked for".format(name, *_excerpts(nearest.get(name, "none"), fields.get(name, "none")))
+    differing = ", ".join(
+        "{} (found {!r}, expected {!r})".format(name, *_excerpts(nearest.get(name, "none"), fields.get(name, "none")))
         for name in difference(nearest, fields)
     )
     asked, there = fields.get("model", "this model"), nearest.get("model", "another model")
-    return f"{root} holds no embeddings of {asked}; the nearest are of {there} and differ in {differing}; run extract"
+    return f"{root} has no embeddings of {asked}; the closest are of {there} and differ in {differing}; run extract"
 
 
 def _excerpts(one: str, other: str) -> list[str]:
-    """Both shortened; long ones from where they begin to differ."""
+    """Shorten two texts; long ones start where they begin to differ."""
     if shorten(one) == one and shorten(other) == other:
         return [one, other]
     start = max(0, len(os.path.commonprefix([one, other])) - 16)

@@ -1,4 +1,4 @@
-"""Writes the stored vectors of a pair table as one plain .npz or .h5 file for other programs."""
+"""Exports the stored embeddings of a pair table as one .npz or .h5 file for other programs."""
 
 import io
 from collections.abc import Mapping
@@ -19,10 +19,33 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 def export(cache: EmbeddingCache, table: PairTable, files: Mapping[str, ImageFile], out: Path) -> tuple[int, int]:
-    """Writes image_names (n,) str, image_embeddings (n, d) float32, hashtags (m,) str and hashtag_embeddings
-    (m, d) float32: one row per image name and per hashtag of the table that has a vector, in the table's order.
+    """Export the embeddings of all images and hashtags of a pair table that are in the cache.
 
-    Returns (n, m). Raises InputError for another extension than .npz and .h5, StorageError where writing fails.
+    The file holds image_names (n,) str, image_embeddings (n, d) float32, hashtags (m,) str and hashtag_embeddings
+    (m, d) float32, with one row per image name and per hashtag, in the order of the table.
+
+    Parameters
+    ----------
+    cache : EmbeddingCache
+        Cache to read.
+    table : PairTable
+        Pair table.
+    files : mapping of str to ImageFile
+        Image file by name.
+    out : Path
+        File to write, .npz or .h5.
+
+    Returns
+    -------
+    n, m : int
+        Numbers of images and of hashtags.
+
+    Raises
+    ------
+    InputError
+        If the extension is neither .npz nor .h5.
+    StorageError
+        If the file cannot be written.
     """
     if out.suffix not in (".npz", ".h5"):
         raise InputError(f"{out} has the extension {out.suffix!r}; expected .npz or .h5")

@@ -1,4 +1,4 @@
-"""Encodes every distinct image and hashtag that the cache has not, once; a killed run goes on where it was."""
+"""Encodes every distinct image and hashtag that the cache lacks; an interrupted extraction can be continued."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,23 +24,44 @@ from embedcache.store import EmbeddingCache, distinct, hashtag_keys, image_keys,
 if TYPE_CHECKING:
     from consistency.backbone.model import Backbone
 
-# Hashtags have about 9 tokens, an image 50 to 256 patches: more of them fit.
+# A hashtag has about 9 tokens and an image 50 to 256 patches, so batches of hashtags can be larger.
 HASHTAGS_PER_IMAGE = 4
-SAMPLE = 16  # images, and as many hashtags, by which a lower precision is judged
-TOKENISED = 1024  # hashtags at once: tokens take kilobytes each, and only their numbers are needed
-NOT_FINITE = "the model gives no finite vector for it"
+SAMPLE = 16  # images, and as many hashtags, to measure the error of a lower precision with
+TOKENISED = 1024  # hashtags tokenized at a time: only the token counts are kept
+NOT_FINITE = "the model returns a vector that is not finite or is zero"
 
 
 @dataclass(frozen=True)
 class ExtractReport:
-    """What one extraction did.
+    """What an extraction did.
 
-    images, hashtags: distinct ones (by content, by text). truncated: how many of the hashtags encoded now are longer
-    than the model reads; truncation names them in a line, None where there are none. skipped: rows
-    of the table. images_per_second, encoder_busy (0 to 1): of the encoding alone, None where nothing was encoded.
-    batch_size: of images, after backing off; None where nothing was encoded. cosine_to_fp32: of a sample of the
-    images and hashtags, the least cosine between their vectors and those computed in fp32; None where that is the
-    precision, or memory is too short for a second model. quarantined: damage found.
+    Attributes
+    ----------
+    images, hashtags : int
+        Distinct images (by content) and hashtags (by text) of the table.
+    images_cached, hashtags_cached : int
+        Those that were in the cache already.
+    images_encoded, hashtags_encoded : int
+        Those that were encoded now.
+    truncated : int
+        Hashtags encoded now that are longer than the text length of the model.
+    truncation : str or None
+        One line that names them; None if there are none.
+    skipped : tuple of Skipped
+        Rows of the table that have no embedding.
+    seconds : float
+        Duration in seconds.
+    images_per_second : float or None
+        Speed of encoding images; None if none were encoded.
+    encoder_busy : float or None
+        Share of the encoding time, 0 to 1, in which the model was busy; None if nothing was encoded.
+    batch_size : int or None
+        Images per batch, after any reduction for lack of memory; None if nothing was encoded.
+    cosine_to_fp32 : dict of str to float, or None
+        Lowest cosine similarity of a sample of images and of hashtags to their fp32 embeddings; None in fp32, or if
+        memory does not suffice for a second model.
+    quarantined : tuple of str
+        One line per damaged segment.
     """
 
     images: int
@@ -75,15 +96,50 @@ def extract(
     limits: ImageLimits | None = None,
     progress: Progress = silent,
 ) -> ExtractReport:
-    """Fills `cache` for `table`; `load` is called only where something is missing and can be encoded.
+    """Encode all images and hashtags of a pair table that are missing from the cache.
 
-    Rows whose image cannot be used are in the report's `skipped`; they are tried again next time. An interrupt
-    commits what is encoded. Raises StorageError where the disk fails: the rows committed before stay.
+    An interruption commits what has been encoded. Images that cannot be used are skipped, and tried again next time.
+
+    Parameters
+    ----------
+    table : PairTable
+        Pair table.
+    files : mapping of str to ImageFile
+        Image file by name.
+    cache : EmbeddingCache
+        Cache to fill.
+    load : callable
+        Loads the backbone; only called if there is something to encode.
+    batch_size : int or "auto"
+        Images per batch.
+    workers : int, optional
+        Number of threads or processes that decode images; by default the number of CPU cores.
+    store : {"fp32", "fp16"}
+        Precision of the stored vectors; must be that of the cache.
+    limits : ImageLimits, optional
+        Limits beyond which an image is rejected; None means the defaults.
+    progress : Progress
+        Progress of encoding.
+
+    Returns
+    -------
+    ExtractReport
+
+    Raises
+    ------
+    CacheError
+        If the cache stores another precision.
+    InputError
+        If the batch size is not positive.
+    StorageError
+        If the disk fails; rows that were committed before are kept.
+    OutOfMemory
+        If memory does not suffice for a batch of one.
     """
     if store != cache.store:
-        raise CacheError(f"the cache keeps {cache.store}, not {store}; open it with the field store={store!r}")
+        raise CacheError(f"the cache stores {cache.store}, not {store}; open it with the field store={store!r}")
     if batch_size != "auto" and batch_size < 1:
-        raise InputError(f"a batch size of {batch_size} is impossible; expected auto or 1 and more")
+        raise InputError(f"the batch size is {batch_size}, expected auto or at least 1")
     started = time.perf_counter()
     images = _by_content(files[name] for name in distinct(table.images)[0])
     hashtags = distinct(table.hashtags)[0]
@@ -118,7 +174,7 @@ def extract(
 
 
 class _Work:
-    """The encoding of one extraction, and what came of it."""
+    """One extraction: encodes, and collects counts and problems."""
 
     def __init__(self, cache: EmbeddingCache, limits: ImageLimits, workers: int, progress: Progress) -> None:
         self._cache, self._limits, self._workers, self._progress = cache, limits, workers, progress
@@ -133,7 +189,7 @@ class _Work:
         self.hashtag_problems: dict[str, str] = {}
 
     def without_broken_start(self, files: list[ImageFile]) -> list[ImageFile]:
-        """`files` from the first that can be decoded on: broken ones alone are no reason to load a model."""
+        """Drop broken images before the first good one, so that no model is loaded for broken images alone."""
         for index, file in enumerate(files):
             try:
                 Decoding("ours", self._limits).read(file)
@@ -161,7 +217,7 @@ class _Work:
         if backbone.precision != "fp32":
             try:
                 self.cosine_to_fp32 = self._measure_precision(backbone, texts)
-            except Exception as error:  # all is stored: not worth failing for
+            except Exception as error:  # everything is stored already, so this does not fail the extraction
                 if not is_out_of_memory(error):
                     raise
 
@@ -208,7 +264,7 @@ class _Work:
         return self.images_encoded + len(self.image_problems)
 
     def _encode_hashtags(self, backbone: "Backbone", texts: Sequence[str], encoder: Encoder, writer: Writer) -> None:
-        # Texts of one length share a batch, so that little is padded; the longest first shows early what fits.
+        # Texts of similar length share a batch, to save padding. The longest come first, to find early what fits.
         parts = [texts[start : start + TOKENISED] for start in range(0, len(texts), TOKENISED)]
         lengths = np.array([len(ids) for part in parts for ids in backbone.token_ids(part)])
         order = np.argsort(-lengths, kind="stable")
@@ -226,7 +282,7 @@ class _Work:
 
 
 def _by_content(files: Iterable[ImageFile]) -> list[ImageFile]:
-    """One file of each content, the first, without those that cannot be used."""
+    """The first file of each distinct content, without files that cannot be used."""
     found: dict[bytes, ImageFile] = {}
     for file in files:
         if file.digest is not None and file.problem is None:

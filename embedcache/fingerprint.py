@@ -1,4 +1,4 @@
-"""The identity of embeddings: two things that could change a vector never share a fingerprint."""
+"""The fingerprint of embeddings: settings that could give different vectors have different fingerprints."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ SCHEMA_VERSION = 1
 
 
 def fingerprint(fields: Mapping[str, str]) -> str:
-    """SHA-256 in hex over the schema version and all fields, each length-delimited, in the order of their names."""
+    """Hash the schema version and all fields, length-delimited and sorted by name: SHA-256 in hexadecimal."""
     digest = hashlib.sha256()
     for name, value in [("schema", str(SCHEMA_VERSION)), *sorted(fields.items())]:
         for text in (name, value):
@@ -17,12 +17,12 @@ def fingerprint(fields: Mapping[str, str]) -> str:
 
 
 def difference(a: Mapping[str, str], b: Mapping[str, str]) -> tuple[str, ...]:
-    """The names of the fields that differ, or that only one of the two has."""
+    """Names of fields that differ or that only one of the two has, sorted."""
     return tuple(sorted(name for name in a.keys() | b.keys() if a.get(name) != b.get(name)))
 
 
 def explain(fields: Mapping[str, str]) -> str:
-    """All fields in one line of plain words, long values shortened."""
+    """List all fields in one line, with long values shortened."""
     return ", ".join(f"{name.replace('_', ' ')} {shorten(value)}" for name, value in fields.items())
 
 

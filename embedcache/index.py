@@ -1,4 +1,4 @@
-"""All rows of one kind: sorted keys over the segments, and vectors gathered from the mapped files."""
+"""The index over the segments of one kind: finds rows by key and gathers vectors from the mapped files."""
 
 import functools
 import resource
@@ -18,9 +18,23 @@ Rows = npt.NDArray[np.int64]
 
 
 class SegmentIndex:
-    """A fixed view of `segments` (in the order of their names): a key that is there twice counts once, the first.
+    """A fixed view of all n rows of some segments. If a key occurs in several segments, the first one counts.
 
-    Stays readable while segments are added, and while a compaction replaces them: what is mapped stays mapped.
+    It stays readable while segments are added, and while a compaction replaces them: mapped files stay mapped.
+
+    Parameters
+    ----------
+    segments : sequence of Segment
+        Segments of one kind, in the order of their names.
+
+    Attributes
+    ----------
+    segments : tuple of Segment
+        The same segments.
+    segment : (n,) int32
+        Place in `segments` of each row.
+    row : (n,) int64
+        Row within its segment of each row.
     """
 
     def __init__(self, segments: Sequence[Segment]) -> None:
@@ -28,7 +42,7 @@ class SegmentIndex:
         lengths = [len(segment) for segment in self.segments]
         keys = np.concatenate([np.zeros((0, KEY_BYTES), np.uint8), *(segment.keys for segment in self.segments)])
         flat = _as_bytes(keys)
-        order = np.argsort(flat, kind="stable")  # stable: of equal keys the first segment's comes first
+        order = np.argsort(flat, kind="stable")  # stable, so that the first segment wins among equal keys
         flat = flat[order]
         first = np.ones(len(flat), bool)
         first[1:] = flat[1:] != flat[:-1]
@@ -36,10 +50,10 @@ class SegmentIndex:
         starts = np.cumsum([0, *lengths])
         self._keys = flat[first]
         self._heads = _heads(self._keys)
-        self.segment = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)[order]  # (n,) of each row
-        self.row = order - starts[self.segment]  # (n,) int64 inside its segment
+        self.segment = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)[order]
+        self.row = order - starts[self.segment]
         self._maps: dict[int, npt.NDArray[np.floating]] = {}
-        self._addresses = np.full(len(lengths), UNMAPPED)  # of each segment's first vector
+        self._addresses = np.full(len(lengths), UNMAPPED)  # address of the first vector of each segment
         self._bytes = np.zeros(0, np.void)
         self._mapping = threading.Lock()
 
@@ -52,15 +66,15 @@ class SegmentIndex:
 
     @property
     def keys(self) -> Keys:
-        """(n, 32) uint8, sorted and distinct."""
+        """(n, 32) uint8 keys, sorted and distinct."""
         return self._keys.view(np.uint8).reshape(-1, KEY_BYTES)
 
     def find(self, keys: Keys) -> Rows:
-        """The rows (m,) int64 of `keys` (m, 32) uint8 in this index, -1 where absent."""
+        """Find keys, (m, 32) uint8: their rows, (m,) int64, with -1 for missing keys."""
         flat = _as_bytes(keys)
         if not len(self):
             return np.full(len(flat), -1, np.int64)
-        # The first 8 bytes decide between SHA-256 digests; searching in sorted order halves the cache misses.
+        # The first 8 bytes tell SHA-256 digests apart; searching in sorted order halves the cache misses.
         heads = _heads(flat)
         order = np.argsort(heads)
         rows = np.empty(len(flat), np.int64)
@@ -68,19 +82,34 @@ class SegmentIndex:
         rows[rows == len(self)] = 0
         missed = np.flatnonzero(self._keys[rows] != flat)
         rows[missed[self._heads[rows[missed]] != heads[missed]]] = -1
-        shared = missed[rows[missed] >= 0]  # same head, other key: keys that are no digests
+        shared = missed[rows[missed] >= 0]  # same first bytes, different key: only for keys that are not digests
         if len(shared):
             at = np.minimum(np.searchsorted(self._keys, flat[shared]), len(self) - 1)
             rows[shared] = np.where(self._keys[at] == flat[shared], at, -1)
         return rows
 
     def touched(self, rows: Rows) -> list[Segment]:
-        """The segments that hold `rows`."""
+        """Segments that hold any of `rows`, (m,) int64."""
         counts = np.bincount(self.segment[rows], minlength=len(self.segments))
         return [self.segments[index] for index in np.flatnonzero(counts)]
 
     def take(self, rows: Rows) -> Vectors:
-        """The vectors (m, d) float32 of `rows`; raises FileNotFoundError where a compaction removed a file."""
+        """Gather vectors.
+
+        Parameters
+        ----------
+        rows : (m,) int64
+            Rows of this index.
+
+        Returns
+        -------
+        (m, d) float32
+
+        Raises
+        ------
+        FileNotFoundError
+            If a compaction has removed a file that is not mapped yet.
+        """
         segment, row = self.segment[rows], self.row[rows]
         if not len(rows):
             return np.empty((0, self.dim or 0), np.float32)
@@ -94,20 +123,20 @@ class SegmentIndex:
         return out
 
     def _gather(self, used: Rows, segment: npt.NDArray[np.integer], row: Rows) -> npt.NDArray[np.floating]:
-        """The vectors (m, d), as stored, of rows of the segments `used`, at most `open_maps()` of them.
+        """Gather vectors, (m, d) as stored, from at most `open_maps()` segments.
 
-        One indexing of all the memory that the maps lie in: a call for each segment, or a view of each row, takes as
-        long as reading the rows.
+        The address range of all maps is indexed once: one call per segment, or one view per row, would take as long as
+        reading the rows.
         """
         dtype, width = self.segments[0].dtype, self.segments[0].row_bytes
-        with self._mapping:  # what is mapped stays so until all is read
+        with self._mapping:  # maps must stay open until everything is read
             self._map(used)
             first = self._bytes.__array_interface__["data"][0]
             found = self._bytes[self._addresses[segment] - first + row * width]
         return found.view(dtype).reshape(len(row), -1)
 
     def _map(self, used: Rows) -> None:
-        """Map segments, and let `_bytes` reach over all that are mapped: a row begins at any byte of it."""
+        """Map segments and make `_bytes` span all maps; a row can start at any of its bytes."""
         missing = used[self._addresses[used] == UNMAPPED]
         if not len(missing):
             return
@@ -115,7 +144,7 @@ class SegmentIndex:
             self._maps.clear()
             self._addresses[:] = UNMAPPED
             missing = used
-        mapped = {index: self.segments[index].map() for index in missing.tolist()}  # all or, where one is gone, none
+        mapped = {index: self.segments[index].map() for index in missing.tolist()}  # all, or none if one is missing
         self._maps |= mapped
         for index, vectors in mapped.items():
             self._addresses[index] = vectors.__array_interface__["data"][0]
@@ -125,9 +154,9 @@ class SegmentIndex:
 
 
 class _Memory:
-    """The process's memory from one address to another, as an array that has an element of `width` bytes at each byte.
+    """The memory between two addresses as an array with an element of `width` bytes starting at each byte.
 
-    It keeps nothing alive: only what is known to be mapped may be read.
+    It does not keep the memory alive: only elements inside existing maps may be read.
     """
 
     def __init__(self, start: int, end: int, width: int) -> None:
@@ -142,9 +171,9 @@ class _Memory:
 
 @functools.cache
 def open_maps() -> int:
-    """How many segments an index keeps mapped: each holds a file descriptor, of which a process has few by default.
+    """Number of segments that an index keeps mapped; each needs a file descriptor.
 
-    Asks the system for more, so that a cache of millions of rows in small segments is not mapped again and again.
+    The limit on descriptors is raised first, so that a cache of many small segments is not mapped over and over.
     """
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if most == resource.RLIM_INFINITY else min(DESCRIPTORS, most)
@@ -152,20 +181,20 @@ def open_maps() -> int:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
             limit = wanted
-    return (DESCRIPTORS if limit == resource.RLIM_INFINITY else limit) // 4  # two kinds, and as many for all else
+    return (DESCRIPTORS if limit == resource.RLIM_INFINITY else limit) // 4  # two indexes; half is left for other files
 
 
 def as_float32(vectors: npt.NDArray[np.floating]) -> Vectors:
-    """`vectors` float32 or float16 as float32; torch's conversion, since numpy's takes ten times as long."""
+    """Convert float16 to float32 with torch, as numpy takes ten times as long; float32 is returned unchanged."""
     if vectors.dtype != np.float16:
         return vectors.astype(np.float32, copy=False)
-    import torch  # only here: reading single precision needs none
+    import torch  # imported here because reading float32 does not need it
 
     return torch.from_numpy(vectors).float().numpy()
 
 
 def sort_rows(keys: Keys) -> Rows:
-    """The rows of `keys` (n, 32) uint8 that make them sorted and distinct; of equal keys the first."""
+    """Indices, int64, that make keys (n, 32) uint8 sorted and distinct; the first of equal keys is kept."""
     return np.unique(_as_bytes(keys), return_index=True)[1].astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Looks after caches: what they hold, whether it is sound, fewer and larger segments, other models' caches removed."""
+"""Maintains caches: shows and checks their content, merges small segments, and removes unused caches."""
 
 import fcntl
 import os
@@ -21,7 +21,27 @@ from embedcache.store import EmbeddingCache
 
 @dataclass(frozen=True)
 class CacheInfo:
-    """What one cache holds; times are seconds since 1970, None where it is empty."""
+    """Content of a cache.
+
+    Attributes
+    ----------
+    fingerprint, path : str
+        Name and folder of the cache.
+    fields : dict of str to str
+        What affects its embeddings.
+    images, hashtags : int
+        Number of embeddings.
+    dim : int or None
+        Their dimension; None if the cache is empty.
+    segments : int
+        Number of segments.
+    bytes : int
+        Their size.
+    oldest, newest : float or None
+        Times of the first and last segment, in seconds since 1970; None if the cache is empty.
+    quarantined : int
+        Number of segments in quarantine.
+    """
 
     fingerprint: str
     path: str
@@ -41,7 +61,15 @@ class CacheInfo:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """segments, rows: what is intact. damaged: one line per segment moved to quarantine now."""
+    """Result of checking a cache.
+
+    Attributes
+    ----------
+    segments, rows : int
+        Numbers of intact segments and rows.
+    damaged : tuple of str
+        One line per segment that was moved to quarantine now.
+    """
 
     segments: int
     rows: int
@@ -49,11 +77,11 @@ class VerifyReport:
 
 
 def info(cache: EmbeddingCache) -> CacheInfo:
-    """What `cache` holds now; no vector is read."""
+    """Summarise a cache without reading vectors."""
     cache.refresh()
     stats = []
     for path in cache.listed():
-        with suppress(FileNotFoundError):  # a compaction has replaced it meanwhile
+        with suppress(FileNotFoundError):  # removed by a compaction
             stats.append(path.stat())
     times = [stat.st_mtime for stat in stats]
     return CacheInfo(
@@ -72,7 +100,7 @@ def info(cache: EmbeddingCache) -> CacheInfo:
 
 
 def verify(cache: EmbeddingCache) -> VerifyReport:
-    """Check every byte of every segment; damaged ones go to quarantine, and `extract` encodes their rows again."""
+    """Check every byte of a cache; damaged segments are moved to quarantine, and `extract` encodes their rows again."""
     before = len(cache.quarantined)
     for path in cache.listed():
         with cache.handling(path):
@@ -84,23 +112,39 @@ def verify(cache: EmbeddingCache) -> VerifyReport:
 
 @dataclass(frozen=True)
 class CompactReport:
-    """Numbers of segments."""
+    """Number of segments before and after a compaction."""
 
     before: int
     after: int
 
 
 def compact(cache: EmbeddingCache) -> CompactReport:
-    """Merges small segments into larger ones; one process at a time, readers and writers go on meanwhile.
+    """Merge small segments into larger ones, while other processes may read and append.
 
-    Sources go only once the merged segment is durable, and a reader that finds one gone lists again. Damaged
-    segments go to quarantine and are left out. Of a key that is there twice the same vector counts before and after.
+    Segments are removed only when the merged one is durable, and a reader that misses one lists them again. Damaged
+    segments are moved to quarantine. For a key that occurs twice, the same vector counts before and after.
+
+    Parameters
+    ----------
+    cache : EmbeddingCache
+        Cache to compact.
+
+    Returns
+    -------
+    CompactReport
+
+    Raises
+    ------
+    CacheError
+        If another process is compacting the cache.
+    StorageError
+        If the disk fails; no rows are lost.
     """
     with _locked(cache.path):
         sweep_temp(cache.path / "tmp")
         before = cache.listed()
         for kind in KINDS:
-            # A merged segment may sort behind one that had a key of it, too: so first every key is in one segment only.
+            # A merged segment can sort after another one that shares a key, so first each key is left in one segment.
             for groups in (_overlapping, _small):
                 cache.refresh()
                 index = cache.sound_index(kind)
@@ -111,20 +155,20 @@ def compact(cache: EmbeddingCache) -> CompactReport:
 
 
 def _merge(cache: EmbeddingCache, kind: Kind, index: SegmentIndex, group: Sequence[int]) -> None:
-    """Puts one segment of the rows that count in place of the segments of `group`, or none where there are no rows."""
+    """Replace the segments of `group` by one that holds their rows of the index, or by none if there are no rows."""
     rows = np.flatnonzero(np.isin(index.segment, group))
     sources = {index.segments[number].path for number in group}
     try:
         if len(rows):
-            # A compaction that was killed may have left the very segment that this one makes.
+            # A killed compaction may have left the same segment that this one creates.
             sources.discard(cache.publish(kind, index.keys[rows], index.take(rows)))
     except FileNotFoundError as error:
-        raise CacheError(f"{error.filename} was removed meanwhile; run compact again") from error
+        raise CacheError(f"{error.filename} was removed in the meantime; run compact again") from error
     remove_replaced(sources, cache.path)
 
 
 def _overlapping(index: SegmentIndex) -> Iterator[list[int]]:
-    """Segments with keys that count in an earlier one, the last first: what is left of each is then nowhere else."""
+    """Segments with keys that an earlier segment has, the last one first, so that their other keys are unique."""
     counts = np.bincount(index.segment, minlength=len(index.segments))
     for number in reversed(range(len(index.segments))):
         if counts[number] < len(index.segments[number]) or not counts[number]:
@@ -132,7 +176,7 @@ def _overlapping(index: SegmentIndex) -> Iterator[list[int]]:
 
 
 def _small(index: SegmentIndex) -> Iterator[list[int]]:
-    """The segments to merge with one another."""
+    """Groups of small segments to merge."""
     group: list[int] = []
     size = 0
     for number, segment in enumerate(index.segments):
@@ -154,7 +198,7 @@ def _nbytes(segment: Segment) -> int:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """The only compaction in this cache, until the block ends or the process dies."""
+    """Lock the cache against other compactions until the block ends or the process dies."""
     with os_errors_as(StorageError, f"{path} cannot be compacted"):
         fd = os.open(temp_folder(path) / "compaction.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
@@ -169,12 +213,30 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def gc(root: Path, keep: Collection[str]) -> list[str]:
-    """Removes the caches under `root` whose fingerprint is not in `keep`; returns the removed fingerprints."""
+    """Remove caches.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of all caches.
+    keep : collection of str
+        Fingerprints of the caches to keep.
+
+    Returns
+    -------
+    list of str
+        Fingerprints of the removed caches.
+
+    Raises
+    ------
+    StorageError
+        If a cache cannot be removed.
+    """
     removed = []
     for path, _ in list_fields(root):
         if path.name in keep:
             continue
-        with os_errors_as(StorageError, f"{path} could not be removed"):  # renamed first: never half a cache
+        with os_errors_as(StorageError, f"{path} could not be removed"):  # renamed first: none is ever half removed
             os.rename(path, root / f".removing-{secrets.token_hex(8)}")
         removed.append(path.name)
     for path in root.glob(".removing-*"):

@@ -1,4 +1,4 @@
-"""The extractor's way out: batches that shrink when memory runs out, rows written behind."""
+"""Encodes batches that shrink when memory runs out, and writes embeddings to the cache in the background."""
 
 import gc
 import queue
@@ -20,9 +20,14 @@ COMMIT_SECONDS = 30.0
 
 
 class Encoder:
-    """Calls `encode` in parts of at most `batch_size`, which halves whenever the device runs out of memory.
+    """Encodes in batches whose size halves whenever the device runs out of memory.
 
-    busy: seconds spent in `encode`.
+    Attributes
+    ----------
+    batch_size : int
+        Largest batch.
+    busy : float
+        Seconds spent encoding.
     """
 
     def __init__(self, batch_size: int) -> None:
@@ -30,7 +35,24 @@ class Encoder:
         self.busy = 0.0
 
     def __call__(self, encode: Callable[[Any], Vectors], batch: Any) -> Vectors:
-        """`batch` is anything that can be sliced; returns (len(batch), d) float32."""
+        """Encode a batch, in parts if necessary.
+
+        Parameters
+        ----------
+        encode : callable
+            Maps a part of the batch to (n, d) float32.
+        batch : sequence or ndarray
+            What to encode.
+
+        Returns
+        -------
+        (len(batch), d) float32
+
+        Raises
+        ------
+        OutOfMemory
+            If memory does not suffice for a batch of one.
+        """
         while True:
             started = time.perf_counter()
             try:
@@ -46,7 +68,7 @@ class Encoder:
             finally:
                 self.busy += time.perf_counter() - started
             self.batch_size = max(1, min(self.batch_size, len(batch)) // 2)
-            _free_memory()  # out here: the traceback kept the failed batch alive
+            _free_memory()  # outside of `except`, whose traceback keeps the failed batch alive
 
 
 def _free_memory() -> None:
@@ -57,9 +79,9 @@ def _free_memory() -> None:
 
 
 class Writer:
-    """Appends rows to the cache in a thread of its own, about every 4 MiB or 30 s, and the rest at the end.
+    """Appends rows to a cache in a background thread, about every 4 MiB or 30 s.
 
-    Leaving the `with` block commits all that was put, also when it is left by an interrupt.
+    Leaving the `with` block commits all remaining rows, even after an interruption.
     """
 
     def __init__(self, cache: EmbeddingCache) -> None:
@@ -73,7 +95,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def put(self, kind: Kind, keys: Keys, vectors: Vectors) -> None:
-        """Hands over keys (n, 32) uint8 and vectors (n, d) float32; raises what an earlier commit failed with."""
+        """Queue keys (n, 32) uint8 and vectors (n, d) float32; raises the error of an earlier commit that failed."""
         if self._error is not None:
             raise self._error
         self._queue.put((kind, keys, vectors))
@@ -88,7 +110,7 @@ class Writer:
         self._queue.put(None)
         self._thread.join()
         if self._error is not None:
-            reason = StorageError(f"{self._error}; {self._lost} encoded rows are not stored")
+            reason = StorageError(f"{self._error}; {self._lost} encoded rows were not stored")
             raise reason if isinstance(self._error, StorageError) else self._error
 
     def _run(self) -> None:

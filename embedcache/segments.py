@@ -1,4 +1,4 @@
-"""One segment: an immutable HDF5 file of keys and vectors, named by its size and its SHA-256.
+"""Segments: immutable HDF5 files of keys and vectors, named by their size and SHA-256.
 
 docs/cache-format.md describes the format.
 """
@@ -24,8 +24,8 @@ from embedcache.fingerprint import SCHEMA_VERSION
 Kind = Literal["image", "hashtag"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 KEY_BYTES = 32
-ALIGNMENT = 64  # of the datasets in the file, so that mapped vectors are aligned too
-SEGMENT_BYTES = 64 << 20  # no larger one is written, so that memory stays flat
+ALIGNMENT = 64  # bytes, of the datasets in the file, so that mapped vectors are aligned too
+SEGMENT_BYTES = 64 << 20  # largest segment, to bound memory
 NAME = re.compile(r"seg-(\d+)-([0-9a-f]{32})\.h5")
 
 Keys = npt.NDArray[np.uint8]
@@ -33,16 +33,31 @@ Vectors = npt.NDArray[np.float32]
 
 
 class DamagedSegment(CacheError):
-    """The file's content is not what its name or its digests say."""
+    """Raised if the content of a segment does not match its name or its digests."""
 
 
 def build(kind: Kind, fingerprint: str, keys: Keys, vectors: npt.NDArray[np.floating]) -> bytes:
-    """The file of `keys` (n, 32) uint8, sorted and distinct, and `vectors` (n, d) float32 or float16.
+    """Build the content of a segment; the same rows give the same bytes.
 
-    The same rows give the same bytes. Built in memory, so that libhdf5 never meets a failing disk.
+    It is built in memory, so that libhdf5 never has to handle a failing disk.
+
+    Parameters
+    ----------
+    kind : {"image", "hashtag"}
+        What the vectors are of.
+    fingerprint : str
+        Fingerprint of the cache.
+    keys : (n, 32) uint8
+        Sorted and distinct keys.
+    vectors : (n, d) float32 or float16
+        Their vectors.
+
+    Returns
+    -------
+    bytes
     """
-    # 1.10's object headers carry checksums, so libhdf5 refuses a flipped bit in its own structures. Texts have a fixed
-    # length, which keeps them in those headers: a heap of strings has no checksum, and damage there can hang libhdf5.
+    # Object headers of HDF5 1.10 have checksums, so libhdf5 detects a flipped bit in its own structures. Strings have a
+    # fixed length, which keeps them in those headers: string heaps have no checksum, and damage there can hang libhdf5.
     buffer = io.BytesIO()
     layout = {"libver": ("v110", "v110"), "alignment_threshold": 1, "alignment_interval": ALIGNMENT}
     with h5py.File(buffer, "w", **layout) as file:
@@ -54,16 +69,36 @@ def build(kind: Kind, fingerprint: str, keys: Keys, vectors: npt.NDArray[np.floa
 
 
 def rows_per_segment(dim: int, dtype: np.dtype) -> int:
+    """Number of rows that fit into the largest segment."""
     return max(1, SEGMENT_BYTES // (KEY_BYTES + dim * dtype.itemsize))
 
 
 def name_of(data: bytes) -> str:
+    """File name of a segment with this content."""
     return f"seg-{len(data)}-{hashlib.sha256(data).hexdigest()[:32]}.h5"
 
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """An open segment: keys (n, 32) uint8 in memory, vectors (n, dim) still in the file."""
+    """An open segment of n rows.
+
+    Attributes
+    ----------
+    path : Path
+        Its file.
+    kind : {"image", "hashtag"}
+        What the vectors are of.
+    keys : (n, 32) uint8
+        Sorted and distinct keys, in memory.
+    dim : int
+        Dimension d of the vectors.
+    dtype : numpy.dtype
+        Type of the stored vectors.
+    offset : int
+        Position of the vectors in the file, in bytes.
+    digest : str
+        SHA-256 of the vectors in hexadecimal.
+    """
 
     path: Path
     kind: Kind
@@ -75,16 +110,34 @@ class Segment:
 
     @classmethod
     def open(cls, path: Path, fingerprint: str) -> "Segment":
-        """Reads header and keys; the vectors stay unread until `check_vectors`.
+        """Read the header and the keys, but not the vectors.
 
-        Raises DamagedSegment, or FileNotFoundError where a compaction removed the file meanwhile.
+        Parameters
+        ----------
+        path : Path
+            File of the segment.
+        fingerprint : str
+            Fingerprint of the cache that it must belong to.
+
+        Returns
+        -------
+        Segment
+
+        Raises
+        ------
+        DamagedSegment
+            If the file is damaged.
+        CacheError
+            If the file is intact but belongs to another cache or version.
+        FileNotFoundError
+            If a compaction has removed the file.
         """
         _check_size(path)
         try:
             return cls._read(path, fingerprint)
         except (FileNotFoundError, MemoryError):
             raise
-        except Exception as error:  # libhdf5 raises about anything over a damaged header
+        except Exception as error:  # libhdf5 raises many kinds of errors for damaged headers
             check_file(path)
             raise CacheError(
                 f"{path} is intact but cannot be used ({error}); it was written for another cache or by another version"
@@ -92,7 +145,7 @@ class Segment:
 
     @classmethod
     def _read(cls, path: Path, fingerprint: str) -> "Segment":
-        # By h5py's low-level interface: a cache of many segments opens in half the time.
+        # h5py's low-level interface opens a cache of many segments in half the time.
         file = h5f.open(os.fsencode(path), h5f.ACC_RDONLY, _access())
         try:
             kind, written_for = _text(file, b"kind"), _text(file, b"fingerprint")
@@ -110,9 +163,9 @@ class Segment:
             raise ValueError(f"keys {keys.shape} {keys.dtype}, vectors {shape} {dtype}")
         if hashlib.sha256(keys.data).hexdigest() != keys_digest:
             raise ValueError("the digest of the keys differs")
-        # Mapping beyond the end of a file would kill the process at the first touch.
+        # Reading mapped memory beyond the end of a file would kill the process.
         if offset is None or offset + segment.nbytes > path.stat().st_size:
-            raise ValueError("the vectors reach beyond the end of the file")
+            raise ValueError("the vectors extend beyond the end of the file")
         return segment
 
     def __len__(self) -> int:
@@ -128,22 +181,22 @@ class Segment:
 
     @property
     def nbytes(self) -> int:
-        """Size of the vectors alone."""
+        """Size of the vectors in bytes."""
         return len(self.keys) * self.row_bytes
 
     def check_vectors(self) -> None:
-        """Raises DamagedSegment unless the vectors have the digest that was written with them."""
-        # Read, not mapped: a bad sector is then an error, not a signal.
+        """Raise DamagedSegment unless the vectors match their digest."""
+        # Read, not mapped: a bad sector then raises an error rather than a signal.
         if _digest(self.path, self.offset, self.nbytes) != self.digest:
             raise DamagedSegment(f"{self.path} is damaged: the digest of its vectors differs")
 
     def map(self) -> npt.NDArray[np.floating]:
-        """The vectors (n, dim), mapped; raises FileNotFoundError where a compaction removed the file."""
+        """Memory-map the vectors, (n, d); raises FileNotFoundError if a compaction has removed the file."""
         return np.asarray(np.memmap(self.path, self.dtype, "r", self.offset, (len(self), self.dim)))
 
 
 def check_file(path: Path) -> None:
-    """Raises DamagedSegment unless every byte of the file is what its name says."""
+    """Raise DamagedSegment unless the whole file matches the size and digest in its name."""
     _check_size(path)
     match = NAME.fullmatch(path.name)
     if match is None or not _digest(path, 0, path.stat().st_size).startswith(match[2]):
@@ -153,7 +206,7 @@ def check_file(path: Path) -> None:
 def _check_size(path: Path) -> None:
     match, size = NAME.fullmatch(path.name), path.stat().st_size
     if match is None or size != int(match[1]):
-        raise DamagedSegment(f"{path} is damaged: it has {size} bytes, not those in its name")
+        raise DamagedSegment(f"{path} is damaged: it has {size} bytes, not the number in its name")
 
 
 def _digest(path: Path, offset: int, nbytes: int) -> str:
@@ -174,7 +227,7 @@ def _digest(path: Path, offset: int, nbytes: int) -> str:
 
 @functools.cache
 def _access() -> h5p.PropFAID:
-    """How segments are opened to be read: unlocked, since they never change, and whole when closed."""
+    """Access without locks, since segments never change, that closes the file with everything opened in it."""
     access = h5p.create(h5p.FILE_ACCESS)
     access.set_file_locking(False, False)
     access.set_fclose_degree(h5f.CLOSE_STRONG)

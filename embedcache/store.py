@@ -1,4 +1,4 @@
-"""The embedding cache: rows that were acknowledged once stay, and one model's never mix with another's."""
+"""The embedding cache of one backbone: what has been appended is never lost, and models are never mixed."""
 
 import hashlib
 import os
@@ -41,28 +41,43 @@ STORES: dict[str, np.dtype] = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np
 
 
 def image_key(file: "ImageFile") -> Keys:
-    """(32,) uint8: the SHA-256 of the image's bytes, whatever its name."""
+    """Key of an image, (32,) uint8: SHA-256 of its content."""
     if file.digest is None:
-        raise ValueError(f"{file.name} has no content to be keyed by: {file.problem}")
+        raise ValueError(f"{file.name} has no content and so no key: {file.problem}")
     return np.frombuffer(file.digest, np.uint8)
 
 
 def image_keys(files: "Sequence[ImageFile]") -> Keys:
-    """(n, 32) uint8."""
+    """Keys of n images, (n, 32) uint8."""
     return np.frombuffer(b"".join(image_key(file).tobytes() for file in files), np.uint8).reshape(-1, KEY_BYTES)
 
 
 def hashtag_keys(texts: Iterable[str]) -> Keys:
-    """(n, 32) uint8: SHA-256 of each text in UTF-8, as it goes to the tokenizer."""
+    """Keys of n hashtags, (n, 32) uint8: SHA-256 of each text in UTF-8."""
     digests = b"".join(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts)
     return np.frombuffer(digests, np.uint8).reshape(-1, KEY_BYTES)
 
 
 class EmbeddingCache:
-    """Embeddings of one backbone (one fingerprint) under cache/<fingerprint>/; docs/cache-format.md has the rules.
+    """Embeddings of one backbone, in the folder named by their fingerprint; docs/cache-format.md describes it.
 
-    Any number of processes may read, append and compact at once. `quarantined` collects one line per segment
-    met that is damaged or does not fit; its rows count as missing.
+    Any number of processes may read, append and compact at the same time.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the cache.
+    fields : mapping of str to str
+        What affects the embeddings; their fingerprint names the folder.
+
+    Attributes
+    ----------
+    path, fields
+        As given.
+    fingerprint : str
+        SHA-256 of the fields in hexadecimal.
+    quarantined : list of str
+        One line per segment that was found damaged or unfit; its rows count as missing.
     """
 
     def __init__(self, path: Path, fields: Mapping[str, str]) -> None:
@@ -71,16 +86,36 @@ class EmbeddingCache:
         self.fingerprint = identity.fingerprint(fields)
         self.quarantined: list[str] = []
         self._segments: dict[str, Segment] = {}  # in the order of their names
-        self._sound: set[str] = set()  # names whose vectors this process has checked
-        self._damaged: set[str] = set()  # names that could not be put in quarantine
+        self._sound: set[str] = set()  # names of segments whose vectors this process has checked
+        self._damaged: set[str] = set()  # names of damaged segments that could not be moved to quarantine
         self._indexes: dict[Kind, SegmentIndex] | None = None
         self._dim: int | None = None
 
     @classmethod
     def open(cls, root: Path, fields: Mapping[str, str], *, create: bool = True) -> "EmbeddingCache":
-        """The cache of the backbone that `fields` describe.
+        """Open the cache for some fields.
 
-        Raises CacheError where it does not exist and `create` is false, naming what the caches at hand differ in.
+        Parameters
+        ----------
+        root : Path
+            Folder of all caches.
+        fields : mapping of str to str
+            What affects the embeddings.
+        create : bool
+            Whether to create the cache if it does not exist.
+
+        Returns
+        -------
+        EmbeddingCache
+
+        Raises
+        ------
+        CacheError
+            If the cache does not exist and `create` is False; the message tells in what the most similar one differs.
+        InputError
+            If `root` is a file.
+        StorageError
+            If the cache cannot be created.
         """
         cache = cls(root / identity.fingerprint(fields), fields)
         if not create:
@@ -96,7 +131,7 @@ class EmbeddingCache:
 
     @property
     def store(self) -> str:
-        """How vectors are kept: "fp32", or "fp16" where the field `store` says so."""
+        """Precision of the stored vectors, "fp32" or "fp16"."""
         return self.fields.get("store", "fp32")
 
     @property
@@ -105,23 +140,36 @@ class EmbeddingCache:
 
     @property
     def dim(self) -> int | None:
-        """Width of the vectors, None while there are none."""
+        """Dimension of the vectors; None for an empty cache."""
         if self._dim is None:
             self._dim = self.index("image").dim or self.index("hashtag").dim
         return self._dim
 
     def index(self, kind: Kind) -> SegmentIndex:
-        """A view of all rows of `kind`; their vectors are not checked yet (`find` and `sound_index` do)."""
+        """Index of all rows of `kind`; unlike `find` and `sound_index`, without checking their vectors."""
         if self._indexes is None:
             self.refresh()
         assert self._indexes is not None
         return self._indexes[kind]
 
     def find(self, kind: Kind, keys: Keys) -> tuple[SegmentIndex, Rows]:
-        """An index for many gathers, and the rows (n,) int64 of `keys` (n, 32) uint8 in it, -1 where missing.
+        """Find keys, and check every segment that holds one of them once per process.
 
-        Every segment that holds one of the rows is checked at its first touch in this process; a damaged one
-        is put in quarantine and its rows are missing.
+        A damaged segment is moved to quarantine, and its rows are missing.
+
+        Parameters
+        ----------
+        kind : {"image", "hashtag"}
+            Kind of the keys.
+        keys : (n, 32) uint8
+            Keys to find.
+
+        Returns
+        -------
+        index : SegmentIndex
+            Index to gather vectors from.
+        rows : (n,) int64
+            Rows of the index, -1 for missing keys.
         """
         while True:
             index = self.index(kind)
@@ -132,17 +180,17 @@ class EmbeddingCache:
                 return index, rows
 
     def sound_index(self, kind: Kind) -> SegmentIndex:
-        """A view of all rows of `kind`, every segment of it checked."""
+        """Index of all rows of `kind` after checking all their segments."""
         while not self._check((index := self.index(kind)).segments):
             pass
         return index
 
     def missing(self, kind: Kind, keys: Keys) -> npt.NDArray[np.bool_]:
-        """(n,) bool: which of `keys` (n, 32) uint8 have no sound vector here."""
+        """Which keys, (n, 32) uint8, have no intact vector: (n,) bool."""
         return self.find(kind, keys)[1] < 0
 
     def vectors(self, kind: Kind, keys: Keys) -> Vectors:
-        """The vectors (n, d) float32 of `keys` (n, 32) uint8; raises CacheError where one is missing."""
+        """Vectors, (n, d) float32, of keys (n, 32) uint8; raises CacheError if any is missing."""
         vectors, rows = self.present(kind, keys)
         if absent := int((rows < 0).sum()):
             damage = f" ({'; '.join(self.quarantined)})" if self.quarantined else ""
@@ -150,10 +198,23 @@ class EmbeddingCache:
         return vectors
 
     def append(self, kind: Kind, keys: Keys, vectors: Vectors) -> None:
-        """Stores `vectors` (n, d) float32 under `keys` (n, 32) uint8; when it returns they are there for good.
+        """Store vectors durably.
 
-        Raises CacheError for vectors that no model should give (nothing is stored), StorageError where the
-        disk fails (rows of this call may then be missing, never wrong).
+        Parameters
+        ----------
+        kind : {"image", "hashtag"}
+            What the vectors are of.
+        keys : (n, 32) uint8
+            Their keys.
+        vectors : (n, d) float32
+            The vectors.
+
+        Raises
+        ------
+        CacheError
+            If vectors are not finite, zero or of another dimension; nothing is stored.
+        StorageError
+            If the disk fails; some rows may be missing, but none is wrong.
         """
         if len(keys) == 0:
             return
@@ -163,10 +224,10 @@ class EmbeddingCache:
         for start in range(0, len(order), step):
             part = order[start : start + step]
             self.publish(kind, keys[part], vectors[part])
-        self._dim, self._indexes = vectors.shape[1], None  # read back when asked for, not after each of many appends
+        self._dim, self._indexes = vectors.shape[1], None  # rebuilt when needed, not after every append
 
     def publish(self, kind: Kind, keys: Keys, vectors: Vectors) -> Path:
-        """Makes one segment of `keys` (n, 32) uint8, sorted and distinct, durable; returns where it is."""
+        """Write one segment durably, of keys (n, 32) uint8 that are sorted and distinct; return its path."""
         data = build(kind, self.fingerprint, keys, vectors.astype(self.dtype, copy=False))
         name = name_of(data)
         write_file(self.path / name, data, temp=temp_folder(self.path))
@@ -176,9 +237,23 @@ class EmbeddingCache:
     def features(
         self, table: "PairTable", files: "Mapping[str, ImageFile]"
     ) -> tuple[PairEmbeddings, npt.NDArray[np.bool_]]:
-        """Embeddings of the pairs whose image and hashtag are both here, and which rows (n,) bool those are.
+        """Collect the embeddings of the rows whose image and hashtag are both in the cache.
 
-        An image counts by its content: one vector for all names it has.
+        Images with the same content share one vector, whatever their names.
+
+        Parameters
+        ----------
+        table : PairTable
+            The n rows.
+        files : mapping of str to ImageFile
+            Image file by name.
+
+        Returns
+        -------
+        embeddings : PairEmbeddings
+            Of the usable rows, in their order.
+        usable : (n,) bool
+            Which rows those are.
         """
         digests, image_of = distinct(files[name].digest or b"" for name in table.images)
         texts, hashtag_of = distinct(table.hashtags)
@@ -198,13 +273,13 @@ class EmbeddingCache:
         ), usable
 
     def listed(self) -> list[Path]:
-        """The segments that are there now, in the order of their names, without those known to be damaged."""
+        """Paths of the current segments, sorted by name, without those known to be damaged."""
         with os_errors_as(CacheError, f"{self.path} cannot be listed", advice="run extract again"):
             names = sorted(entry.name for entry in os.scandir(self.path) if entry.is_file())
         return [self.path / name for name in names if NAME.fullmatch(name) and name not in self._damaged]
 
     def refresh(self) -> bool:
-        """Takes in what other processes added or compacted; returns whether anything changed."""
+        """Update the view to what other processes have added or compacted; return whether anything changed."""
         before = list(self._segments) if self._indexes is not None else None
         while True:
             listed = self.listed()
@@ -214,7 +289,7 @@ class EmbeddingCache:
                         self._segments[path.name] = Segment.open(path, self.fingerprint)
             self._set_misfits_aside()
             if all(path.name in self._segments for path in listed):
-                break  # else one was damaged or does not fit, or a compaction won: list again
+                break  # otherwise a segment was damaged, unfit or removed by a compaction: list again
         self._segments = {path.name: self._segments[path.name] for path in listed}
         if list(self._segments) == before:
             return False
@@ -225,17 +300,32 @@ class EmbeddingCache:
         return True
 
     def present(self, kind: Kind, keys: Keys) -> tuple[Vectors, Rows]:
-        """The vectors (p, d) float32 of the keys that are here, and the row (n,) int64 of each key, -1 if missing."""
+        """Gather the vectors of all keys that are in the cache.
+
+        Parameters
+        ----------
+        kind : {"image", "hashtag"}
+            Kind of the keys.
+        keys : (n, 32) uint8
+            Keys to find.
+
+        Returns
+        -------
+        vectors : (p, d) float32
+            Vectors of the keys found.
+        rows : (n,) int64
+            Row of `vectors` for each key, -1 for missing keys.
+        """
         while True:
             index, rows = self.find(kind, keys)
             here = rows >= 0
             try:
                 return index.take(rows[here]), np.where(here, np.cumsum(here) - 1, -1)
-            except FileNotFoundError:  # a compaction replaced the segment: its rows are in another one
+            except FileNotFoundError:  # a compaction has moved the rows to another segment
                 self.refresh()
 
     def _check(self, segments: Sequence[Segment]) -> bool:
-        """Whether all of `segments` are sound; refreshed where not."""
+        """Whether all of `segments` are intact; if not, the view is refreshed."""
         for segment in segments:
             if segment.name not in self._sound:
                 with self.handling(segment.path):
@@ -248,7 +338,7 @@ class EmbeddingCache:
 
     @contextmanager
     def handling(self, path: Path) -> Iterator[None]:
-        """A segment that is gone is passed over (a compaction won), a damaged one goes to quarantine."""
+        """Ignore a segment that a compaction has removed, and move a damaged one to quarantine."""
         with os_errors_as(StorageError, f"{path} cannot be read"):
             try:
                 yield
@@ -258,7 +348,7 @@ class EmbeddingCache:
                 self._set_aside(path, error)
 
     def _set_misfits_aside(self) -> None:
-        """All vectors of a cache are as wide, and of its type; where widths differ, the one of most rows counts."""
+        """Quarantine segments of another type or dimension; the dimension of most rows is right."""
         dtype, rows = self.dtype.newbyteorder("<"), Counter[int]()
         for segment in self._segments.values():
             if segment.dtype == dtype:
@@ -266,13 +356,13 @@ class EmbeddingCache:
         for segment in list(self._segments.values()):
             width = rows.most_common(1)[0][0] if rows else segment.dim
             if (segment.dtype, segment.dim) != (dtype, width):
-                found, expected = f"{segment.dtype}, {segment.dim} wide", f"{dtype}, {width} wide"
-                self._quarantine(segment.path, f"{segment.path} holds vectors of {found}; this cache keeps {expected}")
+                found, expected = f"{segment.dtype} of dimension {segment.dim}", f"{dtype} of dimension {width}"
+                self._quarantine(segment.path, f"{segment.path} holds vectors of type {found}, expected {expected}")
 
     def _set_aside(self, path: Path, error: DamagedSegment) -> None:
         self._forget(path)
-        with suppress(FileNotFoundError):  # another process set it aside
-            try:  # another process may have set it aside and written the same rows again: then it is sound
+        with suppress(FileNotFoundError):  # moved by another process
+            try:  # another process may have moved it and written the same rows again: then it is intact
                 check_file(path)
                 Segment.open(path, self.fingerprint).check_vectors()
             except DamagedSegment:
@@ -280,13 +370,13 @@ class EmbeddingCache:
 
     def _quarantine(self, path: Path, why: str) -> None:
         self._forget(path)
-        self.quarantined.append(f"{why}; it was put in quarantine/, run extract to make its rows again")
+        self.quarantined.append(f"{why}; it was moved to quarantine/, run extract to encode its rows again")
         try:
             make_folder(self.path / "quarantine")
             os.replace(path, self.path / "quarantine" / path.name)
-        except FileNotFoundError:  # another process set it aside
+        except FileNotFoundError:  # moved by another process
             pass
-        except (OSError, StorageError):  # a cache that may only be read: it stays, unused
+        except (OSError, StorageError):  # a read-only cache: the segment stays but is not used
             self._damaged.add(path.name)
 
     def _forget(self, path: Path) -> None:
@@ -307,12 +397,12 @@ class EmbeddingCache:
 
 
 def list_caches(root: Path) -> list[EmbeddingCache]:
-    """Every cache under `root` that this version can read, in the order of their fingerprints."""
+    """All caches under `root` that this version can read, sorted by fingerprint."""
     return [EmbeddingCache(path, fields) for path, fields in list_fields(root) if fields.get("store", "fp32") in STORES]
 
 
 def valid_rows(vectors: Vectors) -> npt.NDArray[np.bool_]:
-    """(n,) bool: finite and not zero."""
+    """Which vectors, (n, d), are finite and not zero: (n,) bool."""
     return np.isfinite(vectors).all(axis=1) & (vectors != 0).any(axis=1)
 
 
@@ -320,7 +410,7 @@ T = TypeVar("T", bound=Hashable)
 
 
 def distinct(values: Iterable[T]) -> tuple[list[T], Rows]:
-    """The distinct values in the order of their first appearance, and the place (n,) int64 of each value there."""
+    """Distinct values in the order of first appearance, and the place of each value among them, (n,) int64."""
     values = list(values)
     firsts, index = number_distinct(values)
     return [values[first] for first in firsts], index

@@ -1,8 +1,8 @@
-"""The extractor's way in: files to batches of prepared images, ahead of whoever encodes them.
+"""Decodes and prepares images in batches, ahead of the model that encodes them.
 
-Threads do it beside a model on a CPU. A GPU is through with a batch sooner than Python, one thread at a time, can hand
-images on, and its kernels would wait for their turn among the decoders: there processes decode, into shared memory.
-This module knows no torch and no HDF5, so that they start quickly.
+With a model on a CPU, threads decode. A GPU encodes a batch faster than Python threads can hand images on, and
+launching its kernels would compete with them for the interpreter, so for a GPU processes decode into shared memory.
+This module imports neither torch nor HDF5, so that these processes start quickly.
 """
 
 import ctypes
@@ -25,17 +25,17 @@ from consistency.data.files import ImageFile
 from consistency.data.reading import Budget, Decoding, Prepare, pixels_at_once
 from consistency.errors import ImageError, OutOfMemory
 
-SLOTS = 3  # batches in shared memory: one is taken while two are filled
-CHUNK = 8  # images that a process is asked for at once
+SLOTS = 3  # batches in shared memory: one is read while two are filled
+CHUNK = 8  # images per call to a process
 
 T = TypeVar("T")
 R = TypeVar("R")
 Batches = Generator[tuple[list[ImageFile], npt.NDArray[Any]], None, None]
-Problems = dict[bytes | None, str]  # by the content's digest
+Problems = dict[bytes | None, str]  # reason by digest of the content
 
 
 def batch_ends(count: int, size: int, workers: int) -> list[int]:
-    """Where batches of `count` files end: the first are small, so that the encoder need not wait for a large one."""
+    """Ends of batches of `count` files; the first are small, so that the encoder can start early."""
     ends, wanted = [0], min(size, workers)
     while ends[-1] < count:
         ends.append(min(count, ends[-1] + wanted))
@@ -52,9 +52,29 @@ def thread_batches(
     size: int,
     workers: int,
 ) -> Batches:
-    """The files that can be used, with `prepare`'s results stacked, at most `size` of them; reasons go to `problems`.
+    """Decode images in threads; memory holds a few batches, however many files there are.
 
-    Memory holds a few batches, however many files there are.
+    Parameters
+    ----------
+    decoding : Decoding
+        How to read and decode.
+    prepare : callable
+        Maps a decoded image to an array.
+    files : sequence of ImageFile
+        Images to decode.
+    problems : dict
+        Receives the reason for every image that cannot be used, by digest.
+    size : int
+        Images per batch.
+    workers : int
+        Number of threads.
+
+    Yields
+    ------
+    files : list of ImageFile
+        Up to `size` images that can be used.
+    batch : (n, ...) ndarray
+        Their stacked arrays.
     """
     room = Budget(pixels_at_once(workers))
     calls = in_order(lambda file: decoding.prepared(file, prepare, room), files, workers=workers, ahead=2 * size)
@@ -75,7 +95,13 @@ def thread_batches(
 def process_batches(
     decoding: Decoding, spec: PreprocessSpec, files: Sequence[ImageFile], problems: Problems, *, size: int, workers: int
 ) -> Batches:
-    """As `thread_batches`, with `spec`, by processes. Raises OutOfMemory where one of them is killed."""
+    """Like `thread_batches`, but in processes and with `spec.resize_crop`.
+
+    Raises
+    ------
+    OutOfMemory
+        If one of the processes is killed.
+    """
     context = decoding_context()
     shape = (SLOTS, min(size, len(files)), *spec.size, 3)
     shared = context.RawArray(ctypes.c_uint8, math.prod(shape))
@@ -111,20 +137,20 @@ def process_batches(
                 yield batch
     except BrokenProcessPool as error:
         raise OutOfMemory(
-            "a process that decodes images was killed, most likely for want of memory: try fewer --workers"
+            "a process that decodes images was killed, most likely for lack of memory: try fewer --workers"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def decoding_context() -> Any:
-    """How decoding processes begin: where the system can, from a server that has imported what they need.
+    """Multiprocessing context of the decoding processes: a fork server with imported modules, if the system has one.
 
-    That takes the server a while: ask before something else that does, such as loading a model.
+    The server takes a while to start, so call this before other slow work, such as loading a model.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
-    from multiprocessing import forkserver  # which not every system has
+    from multiprocessing import forkserver  # not available on every system
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["__main__", __name__])
@@ -132,18 +158,18 @@ def decoding_context() -> Any:
     return context
 
 
-_own: tuple[Decoding, PreprocessSpec, Budget, npt.NDArray[np.uint8]]  # of a decoding process
+_own: tuple[Decoding, PreprocessSpec, Budget, npt.NDArray[np.uint8]]  # state of a decoding process
 
 
 def _begin(decoding: Decoding, spec: PreprocessSpec, room: Budget, shared: Any, shape: tuple[int, ...]) -> None:
     global _own
     _own = decoding, spec, room, np.frombuffer(shared, np.uint8).reshape(shape)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles interruptions
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed ends nobody's work; without this its decoders would wait for ever."""
+    """Exit when the parent dies: if it is killed, its decoding processes would wait forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -151,7 +177,7 @@ def _end_with_parent() -> None:
 
 
 def _fill(slot: int, start: int, files: Sequence[ImageFile]) -> list[str | None]:
-    """Prepared images into the slot's places from `start` on; what is wrong with each."""
+    """Fill places of a slot, from `start`, with prepared images; return what is wrong with each, or None."""
     decoding, spec, room, places = _own
     reasons: list[str | None] = []
     for place, file in enumerate(files, start=start):
@@ -166,7 +192,7 @@ def _fill(slot: int, start: int, files: Sequence[ImageFile]) -> list[str | None]
 def in_order(
     function: Callable[[T], R], items: Sequence[T], *, workers: int, ahead: int
 ) -> Generator[tuple[T, Future[R]], None, None]:
-    """Every item with its finished call, in order; `workers` threads are at most `ahead` items ahead."""
+    """Call `function` in threads, at most `ahead` items ahead, and yield each item with its finished call in order."""
     waiting: deque[tuple[T, Future[R]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
@@ -187,7 +213,7 @@ def _finished(call: tuple[T, Future[R]]) -> tuple[T, Future[R]]:
 
 
 def one_ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
-    """The same items, each made in a thread while the one before it is used."""
+    """Yield the same items, computing each in a thread while the previous one is used."""
     end = object()
     with ThreadPoolExecutor(1) as pool:
         try:

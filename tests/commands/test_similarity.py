@@ -38,8 +38,10 @@ def test_no_extract_refuses(run: Run, small_demo: Path, tmp_path: Path) -> None:
     assert run("extract", *options, "--decode", "published").code == 0
     other = run("similarity", *options, "--no-extract")  # another way of decoding: both are named, and what differs
     assert other.code == 1
-    assert "holds no embeddings of local; the nearest are of local and differ in decoding: 'converted" in other.stderr
-    assert "there, 'EXIF orientation applied" in other.stderr
+    assert (
+        "has no embeddings of local; the closest are of local and differ in decoding (found 'converted" in other.stderr
+    )
+    assert "expected 'EXIF orientation applied" in other.stderr
 
     assert run("extract", *options).code == 0
     (tmp_path / "image").mkdir()

@@ -125,7 +125,7 @@ def test_where_an_output_cannot_go_is_told_beforehand(tmp_path: Path) -> None:
     check_output(tmp_path / "file")
     with pytest.raises(InputError, match="is a folder, expected the name of a file"):
         check_output(tmp_path)
-    with pytest.raises(InputError, match="the folder .*/nowhere does not exist; make it, or name another"):
+    with pytest.raises(InputError, match="the folder .*/nowhere does not exist; create it or name another"):
         check_output(tmp_path / "nowhere" / "out.csv")
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="/file is a file, expected a folder"):
@@ -220,7 +220,7 @@ def test_digest_tells_damage(tmp_path: Path) -> None:
     assert check_digest(path) == hashlib.sha256(b"content").hexdigest()
     assert (tmp_path / "weights.sha256").read_text().endswith("  weights\n")
     path.write_bytes(b"c0ntent")
-    with pytest.raises(StorageError, match=r"weights is damaged: its SHA-256 is .* restore it or make it again"):
+    with pytest.raises(StorageError, match=r"weights is damaged: its SHA-256 is .* restore it or create it again"):
         check_digest(path)
     (tmp_path / "weights.sha256").unlink()
     with pytest.raises(StorageError, match=r"cannot be checked .* it needs weights\.sha256 beside it"):

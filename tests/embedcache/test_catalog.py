@@ -35,8 +35,8 @@ def test_another_model_is_named_with_what_differs(cache: EmbeddingCache) -> None
     with pytest.raises(CacheError) as error:
         EmbeddingCache.open(root, {**FIELDS, "model": "koclip", "revision": "9"}, create=False)
     assert str(error.value) == (
-        f"{root} holds no embeddings of koclip; the nearest are of openai/clip-vit-base-patch32 and differ in model: "
-        "'openai/clip-vit-base-patch32' there, 'koclip' asked for; revision: '3d74acf' there, '9' asked for; "
+        f"{root} has no embeddings of koclip; the closest are of openai/clip-vit-base-patch32 and differ in model "
+        "(found 'openai/clip-vit-base-patch32', expected 'koclip'), revision (found '3d74acf', expected '9'); "
         "run extract"
     )
     assert not (root / "empty").exists()
@@ -47,7 +47,7 @@ def test_another_model_is_named_with_what_differs(cache: EmbeddingCache) -> None
     bf16 = {**FIELDS, "precision": "bf16"}
     EmbeddingCache.open(root, {**bf16, "decoding": there})
     with pytest.raises(
-        CacheError, match=r"decoding: '\.\.\.cy on white; RGB' there, '\.\.\.cy on white; RGB, fast' asked"
+        CacheError, match=r"decoding \(found '\.\.\.cy on white; RGB', expected '\.\.\.cy on white; RGB, fast'\)"
     ):
         EmbeddingCache.open(root, {**bf16, "decoding": asked}, create=False)
 

@@ -98,9 +98,9 @@ def model_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two photographs and drawn images in several formats and sizes."""
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     for index, array in enumerate(load_sample_images().images):
         Image.fromarray(array).save(folder / f"photo{index}.png")
         Image.fromarray(array[:300, :200]).save(folder / f"photo{index}.jpg", quality=90)
@@ -125,15 +125,15 @@ def plain_transformers(folder: Path, paths: list[Path], texts: list[str]) -> tup
 
 @pytest.mark.parametrize(("store", "least"), [("fp32", 0.99999), ("fp16", 0.9999)])
 def test_stored_vectors_are_those_of_transformers(
-    tmp_path: Path, model_folder: Path, pictures: Path, store: Any, least: float
+    tmp_path: Path, model_folder: Path, images: Path, store: Any, least: float
 ) -> None:
-    names = sorted(path.name for path in pictures.iterdir())
+    names = sorted(path.name for path in images.iterdir())
     table = pair_table(names, HASHTAGS)
     assert len(names) == len(HASHTAGS)
     resolved = resolve_backbone(str(model_folder))
     backbone = load_backbone(resolved, device="cpu", trainable=False)
     cache = EmbeddingCache.open(tmp_path / "cache", {**backbone.fields, "store": store})
-    files = find_images(names, pictures)
+    files = find_images(names, images)
     report = run(table, files, cache, backbone, store=store, batch_size=4)
     assert (report.images_encoded, report.hashtags_encoded, report.skipped) == (9, 9, ())
     assert report.truncated >= 1
@@ -146,7 +146,7 @@ def test_stored_vectors_are_those_of_transformers(
     reader = EmbeddingCache.open(tmp_path / "cache", cache.fields, create=False)
     images = reader.vectors("image", image_keys([files[name] for name in names]))
     hashtags = reader.vectors("hashtag", hashtag_keys(HASHTAGS))
-    expected = plain_transformers(model_folder, [pictures / name for name in names], HASHTAGS)
+    expected = plain_transformers(model_folder, [images / name for name in names], HASHTAGS)
     for got, wanted in zip((images, hashtags), expected, strict=True):
         cosines = (got * wanted).sum(axis=1) / np.linalg.norm(got, axis=1) / np.linalg.norm(wanted, axis=1)
         assert cosines.min() > least
@@ -154,10 +154,10 @@ def test_stored_vectors_are_those_of_transformers(
         assert abs(np.linalg.norm(got, axis=1) - 1).max() < (1e-5 if store == "fp32" else 1e-3)
 
 
-def test_what_a_lower_precision_costs_is_measured(tmp_path: Path, pictures: Path) -> None:
+def test_what_a_lower_precision_costs_is_measured(tmp_path: Path, images: Path) -> None:
     resolved = resolve_backbone(str(make_clip_folder(tmp_path / "model")))
-    names = sorted(path.name for path in pictures.iterdir())
-    table, files = pair_table(names, HASHTAGS), find_images(names, pictures)
+    names = sorted(path.name for path in images.iterdir())
+    table, files = pair_table(names, HASHTAGS), find_images(names, images)
     stored: dict[str, tuple[Vectors, Vectors]] = {}
     for precision in ("fp32", "bf16"):
         backbone = load_backbone(resolved, device="cpu", precision=precision, trainable=False)
@@ -177,12 +177,12 @@ def test_what_a_lower_precision_costs_is_measured(tmp_path: Path, pictures: Path
     assert again.cosine_to_fp32 is None
 
 
-def test_one_broken_picture_changes_no_other(tmp_path: Path, pictures: Path) -> None:
+def test_one_broken_image_changes_no_other(tmp_path: Path, images: Path) -> None:
     folder = make_clip_folder(tmp_path / "model")
     backbone = load_backbone(resolve_backbone(str(folder)), device="cpu")
-    names = sorted(path.name for path in pictures.iterdir())
-    files = find_images(names, pictures)
-    (tmp_path / "cut.png").write_bytes((pictures / "photo0.png").read_bytes()[:5000])
+    names = sorted(path.name for path in images.iterdir())
+    files = find_images(names, images)
+    (tmp_path / "cut.png").write_bytes((images / "photo0.png").read_bytes()[:5000])
     with_broken = {**files, **find_images(["cut.png"], tmp_path)}
     clean = EmbeddingCache.open(tmp_path / "clean", backbone.fields)
     run(pair_table(names, HASHTAGS), files, clean, backbone)
@@ -195,7 +195,7 @@ def test_one_broken_picture_changes_no_other(tmp_path: Path, pictures: Path) -> 
 
 
 def test_everything_once(tmp_path: Path, cache: EmbeddingCache) -> None:
-    table, files = made_up(tmp_path / "pictures", 20)
+    table, files = made_up(tmp_path / "images", 20)
     backbone = Counting()
     report = run(table, files, cache, backbone, batch_size=8)
     assert (report.images, report.images_cached, report.images_encoded) == (20, 0, 20)
@@ -215,21 +215,21 @@ def test_everything_once(tmp_path: Path, cache: EmbeddingCache) -> None:
     assert (len(embeddings.images), len(embeddings.hashtags), len(embeddings)) == (20, 10, 40)
 
 
-def test_one_picture_under_many_names(tmp_path: Path, cache: EmbeddingCache) -> None:
-    table, _ = made_up(tmp_path / "pictures", 2)
+def test_one_image_under_many_names(tmp_path: Path, cache: EmbeddingCache) -> None:
+    table, _ = made_up(tmp_path / "images", 2)
     for index in range(5):
-        (tmp_path / "pictures" / f"copy{index}.png").write_bytes((tmp_path / "pictures" / "0.png").read_bytes())
+        (tmp_path / "images" / f"copy{index}.png").write_bytes((tmp_path / "images" / "0.png").read_bytes())
     names = ["0.png", *(f"copy{index}.png" for index in range(5)), "1.png"]
     backbone = Counting()
     table = pair_table(names, ["#x"] * 7)
-    report = run(table, find_images(names, tmp_path / "pictures"), cache, backbone)
+    report = run(table, find_images(names, tmp_path / "images"), cache, backbone)
     assert (report.images, sum(backbone.images)) == (2, 2)
 
 
 def test_only_what_is_new(tmp_path: Path, cache: EmbeddingCache) -> None:
-    table, files = made_up(tmp_path / "pictures", 6)
+    table, files = made_up(tmp_path / "images", 6)
     run(table, files, cache, Toy())
-    table, files = made_up(tmp_path / "pictures", 9, hashtags=12)
+    table, files = made_up(tmp_path / "images", 9, hashtags=12)
     backbone = Counting()
     report = run(table, files, cache, backbone)
     assert (report.images_cached, report.images_encoded, sum(backbone.images)) == (6, 3, 3)
@@ -237,7 +237,7 @@ def test_only_what_is_new(tmp_path: Path, cache: EmbeddingCache) -> None:
 
 
 def test_hashtags_of_one_length_share_a_batch(cache: EmbeddingCache, tmp_path: Path) -> None:
-    _, files = made_up(tmp_path / "pictures", 1)
+    _, files = made_up(tmp_path / "images", 1)
     hashtags = [letter * length for letter in "abcdefgh" for length in (1, 9, 30)]
     backbone = Counting()
     run(pair_table(["0.png"] * 24, hashtags), files, cache, backbone, batch_size=2)
@@ -245,7 +245,7 @@ def test_hashtags_of_one_length_share_a_batch(cache: EmbeddingCache, tmp_path: P
 
 
 def test_damage_is_filled_in_the_same_run(tmp_path: Path, cache: EmbeddingCache) -> None:
-    table, files = made_up(tmp_path / "pictures", 6)
+    table, files = made_up(tmp_path / "images", 6)
     run(table, files, cache, Toy())
     before, _ = cache.features(table, files)
     path = next(path for path in cache.path.glob("seg-*"))
@@ -261,12 +261,12 @@ def test_damage_is_filled_in_the_same_run(tmp_path: Path, cache: EmbeddingCache)
 
 
 def test_unusable_pictures_are_told_row_by_row(tmp_path: Path, cache: EmbeddingCache) -> None:
-    _, files = made_up(tmp_path / "pictures", 3)
-    (tmp_path / "pictures" / "text.jpg").write_text("no image")
-    Image.new("RGB", (300, 200)).save(tmp_path / "pictures" / "large.png")
+    _, files = made_up(tmp_path / "images", 3)
+    (tmp_path / "images" / "text.jpg").write_text("no image")
+    Image.new("RGB", (300, 200)).save(tmp_path / "images" / "large.png")
     names = ["0.png", "text.jpg", "1.png", "gone.png", "text.jpg", "2.png", "large.png"]
     table = pair_table(names, [f"#{index}" for index in range(7)])
-    files = find_images(names, tmp_path / "pictures")
+    files = find_images(names, tmp_path / "images")
     limits = ImageLimits(max_pixels=50_000)
     report = run(table, files, cache, Toy(), limits=limits)
     assert [(one.row, one.image, one.hashtag) for one in report.skipped] == [
@@ -286,12 +286,12 @@ def test_unusable_pictures_are_told_row_by_row(tmp_path: Path, cache: EmbeddingC
     assert [one.image for one in run(table, files, cache, Toy()).skipped] == ["text.jpg", "gone.png", "text.jpg"]
 
 
-def test_a_picture_that_changes_under_way(tmp_path: Path, cache: EmbeddingCache) -> None:
-    table, files = made_up(tmp_path / "pictures", 2)
-    (tmp_path / "pictures" / "0.png").write_bytes((tmp_path / "pictures" / "1.png").read_bytes())
+def test_an_image_that_changes_under_way(tmp_path: Path, cache: EmbeddingCache) -> None:
+    table, files = made_up(tmp_path / "images", 2)
+    (tmp_path / "images" / "0.png").write_bytes((tmp_path / "images" / "1.png").read_bytes())
     report = run(table, files, cache, Toy())
     assert {(one.image, one.reason) for one in report.skipped} == {("0.png", "changed while it was read")}
-    (tmp_path / "pictures" / "1.png").unlink()
+    (tmp_path / "images" / "1.png").unlink()
     report = run(pair_table(["0.png"], ["#0"]), files, cache, Toy())
     assert len(report.skipped) == 1
 
@@ -308,33 +308,33 @@ def test_vectors_that_are_not_finite(tmp_path: Path, cache: EmbeddingCache) -> N
             vectors[texts.index("#태그3")] = 0
             return vectors
 
-    table, files = made_up(tmp_path / "pictures", 5)
+    table, files = made_up(tmp_path / "images", 5)
     report = extract(table, files, cache, Overflowing, workers=8)  # type: ignore[arg-type]  # all in one batch
     assert (report.images_encoded, report.hashtags_encoded) == (4, 9)
     assert {(one.image, one.hashtag, one.reason) for one in report.skipped} == {
-        ("1.png", "#태그1", "the model gives no finite vector for it"),
-        ("1.png", "#태그6", "the model gives no finite vector for it"),
-        ("3.png", "#태그3", "the model gives no finite vector for it"),
+        ("1.png", "#태그1", "the model returns a vector that is not finite or is zero"),
+        ("1.png", "#태그6", "the model returns a vector that is not finite or is zero"),
+        ("3.png", "#태그3", "the model returns a vector that is not finite or is zero"),
     }
 
 
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"store": "fp16"}, CacheError, "the cache keeps fp32, not fp16"),
-        ({"batch_size": 0}, InputError, "a batch size of 0 is impossible; expected auto or 1 and more"),
+        ({"store": "fp16"}, CacheError, "the cache stores fp32, not fp16"),
+        ({"batch_size": 0}, InputError, "the batch size is 0, expected auto or at least 1"),
     ],
 )
 def test_impossible_options(
     tmp_path: Path, cache: EmbeddingCache, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    table, files = made_up(tmp_path / "pictures", 1)
+    table, files = made_up(tmp_path / "images", 1)
     with pytest.raises(error, match=message):
         extract(table, files, cache, never, **options)
 
 
 def test_an_interrupt_commits_what_is_encoded(tmp_path: Path, cache: EmbeddingCache) -> None:
-    table, files = made_up(tmp_path / "pictures", 20)
+    table, files = made_up(tmp_path / "images", 20)
     backbone = Counting()
 
     def interrupt(batch: int) -> None:
@@ -352,7 +352,7 @@ def test_an_interrupt_commits_what_is_encoded(tmp_path: Path, cache: EmbeddingCa
 
 
 def test_an_error_of_the_model_is_told_and_what_is_encoded_stays(tmp_path: Path, cache: EmbeddingCache) -> None:
-    table, files = made_up(tmp_path / "pictures", 8)
+    table, files = made_up(tmp_path / "images", 8)
     backbone = Counting()
 
     def fail(batch: int) -> None:
@@ -366,7 +366,7 @@ def test_an_error_of_the_model_is_told_and_what_is_encoded_stays(tmp_path: Path,
 
 
 def test_two_at_once(tmp_path: Path) -> None:
-    table, files = made_up(tmp_path / "pictures", 30)
+    table, files = made_up(tmp_path / "images", 30)
     reports: list[ExtractReport] = []
 
     def one() -> None:
@@ -389,12 +389,12 @@ def test_memory_running_out_halves_the_batch(tmp_path: Path, cache: EmbeddingCac
         if batch > 3:
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    table, files = made_up(tmp_path / "pictures", 20)
+    table, files = made_up(tmp_path / "images", 20)
     backbone = Counting(fail=fail)
     report = run(table, files, cache, backbone, batch_size=16)
     assert (report.images_encoded, report.batch_size) == (20, 2)
     assert max(backbone.images) == 2
-    table, files = made_up(tmp_path / "pictures", 21)
+    table, files = made_up(tmp_path / "images", 21)
     with pytest.raises(OutOfMemory, match="too little memory for a batch of 1"):
         run(table, files, cache, Counting(fail=lambda batch: fail(9)))
 
@@ -409,10 +409,10 @@ def test_no_memory_for_a_second_model_loses_nothing(tmp_path: Path, cache: Embed
         def in_fp32(self) -> Any:
             raise self.error
 
-    table, files = made_up(tmp_path / "pictures", 5)
+    table, files = made_up(tmp_path / "images", 5)
     report = run(table, files, cache, Half(torch.OutOfMemoryError("CUDA out of memory.")))
     assert (report.images_encoded, report.hashtags_encoded, report.cosine_to_fp32) == (5, 10, None)
-    table, files = made_up(tmp_path / "pictures", 6)
+    table, files = made_up(tmp_path / "images", 6)
     with pytest.raises(RuntimeError, match="odd"):
         run(table, files, cache, Half(RuntimeError("the model is odd")))
 
@@ -430,12 +430,12 @@ def test_progress_is_told(tmp_path: Path, cache: EmbeddingCache) -> None:
 
         yield advance
 
-    _, files = made_up(tmp_path / "pictures", 9)
-    (tmp_path / "pictures" / "bad.png").write_bytes(b"\0bad")
+    _, files = made_up(tmp_path / "images", 9)
+    (tmp_path / "images" / "bad.png").write_bytes(b"\0bad")
     names = ["bad.png", *files]
     run(
         pair_table(names, ["#x"] * 10),
-        find_images(names, tmp_path / "pictures"),
+        find_images(names, tmp_path / "images"),
         cache,
         Toy(),
         batch_size=4,
@@ -452,7 +452,7 @@ def test_large_pictures_are_not_decoded_all_at_once(
     tmp_path: Path, cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("embedcache.engines.local.pixels_at_once", lambda workers: 20)  # of which an image has 16
-    table, files = made_up(tmp_path / "pictures", 12)
+    table, files = made_up(tmp_path / "images", 12)
     at_once = AtOnce()
 
     class Slow(Toy):
@@ -464,7 +464,7 @@ def test_large_pictures_are_not_decoded_all_at_once(
     assert (report.images_encoded, at_once.most) == (12, 1)
 
 
-def test_real_backbone_is_not_needed_when_warm(tmp_path: Path, pictures: Path) -> None:
+def test_real_backbone_is_not_needed_when_warm(tmp_path: Path, images: Path) -> None:
     folder = make_clip_folder(tmp_path / "model")
     resolved = resolve_backbone(str(folder))
     loaded: list[Backbone] = []
@@ -473,8 +473,8 @@ def test_real_backbone_is_not_needed_when_warm(tmp_path: Path, pictures: Path) -
         loaded.append(load_backbone(resolved, device="cpu"))
         return loaded[-1]
 
-    names = sorted(path.name for path in pictures.iterdir())
-    files = find_images(names, pictures)
+    names = sorted(path.name for path in images.iterdir())
+    files = find_images(names, images)
     for _ in range(2):
         cache = EmbeddingCache.open(tmp_path / "cache", FIELDS)
         extract(pair_table(names, HASHTAGS), files, cache, load)

@@ -121,7 +121,7 @@ def test_verify(cache: EmbeddingCache) -> None:
     damage(cache.path / segments(cache)[1], offset=600)
     report = verify(cache)
     assert (report.segments, report.rows, len(report.damaged)) == (2, 2, 1)
-    assert report.damaged[0].endswith("run extract to make its rows again")
+    assert report.damaged[0].endswith("run extract to encode its rows again")
     assert verify(cache) == maintenance.VerifyReport(2, 2, ())
 
 

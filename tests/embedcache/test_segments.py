@@ -97,7 +97,7 @@ def test_damage_is_told_where_it_is(tmp_path: Path) -> None:
     with pytest.raises(DamagedSegment, match="its SHA-256 is not the one in its name"):
         check_file(path)
     path.write_bytes(data[:-1])
-    with pytest.raises(DamagedSegment, match=rf"has {len(data) - 1} bytes, not those in its name"):
+    with pytest.raises(DamagedSegment, match=rf"has {len(data) - 1} bytes, not the number in its name"):
         Segment.open(path, FINGERPRINT)
 
 

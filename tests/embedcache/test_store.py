@@ -210,14 +210,14 @@ def test_vectors_that_never_had_their_digest(
         look(reader)
     assert reader.missing("image", keys_of(1, 2, 3)).tolist() == [False, True, True]
     assert os.listdir(cache.path / "quarantine") == [bad]
-    assert "the digest of its vectors differs; it was put in quarantine/" in reader.quarantined[0]
+    assert "the digest of its vectors differs; it was moved to quarantine/" in reader.quarantined[0]
 
 
 @pytest.mark.parametrize(
     ("vectors", "found"),
     [
-        (vectors_of(3).astype(np.float16), "float16, 4 wide; this cache keeps float32, 4 wide"),
-        (vectors_of(3, dim=8), "float32, 8 wide; this cache keeps float32, 4 wide"),
+        (vectors_of(3).astype(np.float16), "float16 of dimension 4, expected float32 of dimension 4"),
+        (vectors_of(3, dim=8), "float32 of dimension 8, expected float32 of dimension 4"),
     ],
 )
 @pytest.mark.parametrize("kind", ["image", "hashtag"])
@@ -235,7 +235,8 @@ def test_vectors_that_do_not_fit_the_cache(
     assert os.listdir(cache.path / "quarantine") == [bad]
     assert len(segments(cache)) == 4
     assert reader.quarantined == [
-        f"{cache.path / bad} holds vectors of {found}; it was put in quarantine/, run extract to make its rows again"
+        f"{cache.path / bad} holds vectors of type {found}; "
+        "it was moved to quarantine/, run extract to encode its rows again"
     ]
 
 

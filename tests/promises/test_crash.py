@@ -74,7 +74,7 @@ def test_full_disk(folder: Path) -> None:
     result = workers("full-disk", folder, timeout=60)
     assert result["message"].count("\n") == 0
     assert "File too large" in result["message"]
-    assert "encoded rows are not stored" in result["message"]
+    assert "encoded rows were not stored" in result["message"]
     assert (result["before"], result["failed"], result["resumed"]) == (48, 48, 96)
 
 

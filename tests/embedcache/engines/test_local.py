@@ -84,7 +84,7 @@ def test_a_killed_decoder_is_an_error_of_ours(tmp_path: Path) -> None:
     for child in children(os.getpid()):
         if "forkserver" in command_of(child):
             os.kill(children(child)[0], signal.SIGKILL)
-    with pytest.raises(OutOfMemory, match="was killed, most likely for want of memory: try fewer --workers"):
+    with pytest.raises(OutOfMemory, match="was killed, most likely for lack of memory: try fewer --workers"):
         list(batches)
 
 
