@@ -1,8 +1,8 @@
 """What a field of an options record says about its option, and how a record becomes plain values and back.
 
 A command takes one frozen dataclass. Each of its fields is either an option (`option`) or a record of options that
-several commands share (`record`). Name, type and default are the field's own; everything else a reader needs (help,
-bounds, environment variable, group in `--help`) stands beside them. The command line, `koclip.toml`, `run.json`,
+several commands share (`record`). Name, type and default are the field's own; everything else (help, bounds,
+environment variable, group in `--help`) is given beside them. The command line, `koclip.toml`, `run.json`,
 `--resume` and `rerun` are all made from these fields.
 """
 

@@ -1,4 +1,4 @@
-"""The command line as a whole: the group, and how a command ends."""
+"""The group of all commands, and how a command ends."""
 
 import sys
 from collections.abc import Sequence

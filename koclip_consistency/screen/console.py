@@ -1,4 +1,4 @@
-"""What a person sees: tables on stdout, notes and progress bars on stderr, everything in the log file."""
+"""What a user sees: tables on stdout, notes and progress bars on stderr, and all of it in the log file."""
 
 import json
 import os
@@ -24,9 +24,9 @@ from consistency.progress import Advance, Progress, Reporter, silent
 from consistency.text import METRIC_TITLES, SPLITS, interval_text, visible, with_interval
 from koclip_consistency.screen.tables import Table, leaders_table
 
-FOLDED, FOLD = 30, 16  # characters from which a column of text may fold, and to which at most
+FOLDED, FOLD = 30, 16  # a text column wider than the first may fold, down to the second (characters)
 GAP = 2  # between columns
-WIDE = 100  # columns from which intervals are beside their figures; on narrower screens they are below
+WIDE = 100  # screen width from which intervals are beside their figures; on narrower screens they are below them
 
 
 class _Rate(ProgressColumn):
@@ -36,7 +36,7 @@ class _Rate(ProgressColumn):
 
 
 class _Bars(RichProgress):
-    """Progress bars, and under them what `shown` says."""
+    """Progress bars with `shown` below them."""
 
     def __init__(self, *columns: ProgressColumn, console: Console) -> None:
         self.shown: RenderableType | None = None
@@ -59,8 +59,8 @@ class Screen:
 
     Notes
     -----
-    A table on a terminal is aligned; on a pipe its cells are separated by tabs, neither wrapped nor padded. With
-    NO_COLOR set nothing of an escape sequence is written, so that there are no progress bars either.
+    In a terminal, tables are aligned. In a pipe, cells are separated by tabs and neither wrapped nor padded. If
+    NO_COLOR is set, no escape codes are written, so there are no progress bars either.
     """
 
     def __init__(self, display: Display | None = None) -> None:
@@ -94,24 +94,24 @@ class Screen:
             print(now, text, file=self._log, flush=True)
 
     def note(self, message: str) -> None:
-        """A line beside the answer."""
+        """Print a line to stderr, unless --quiet is given."""
         self._write_log(message)
         if not self.display.quiet:
             self.console.print(visible(message), soft_wrap=True, markup=False)
 
     def detail(self, message: str) -> None:
-        """A line that only --verbose and the log file show."""
+        """Print a line to stderr if --verbose is given; the log file always has it."""
         self._write_log(message)
         if self.display.verbose:
             self.console.print(visible(message), soft_wrap=True, markup=False, style="dim")
 
     def json(self, value: Any) -> None:
-        """The answer as JSON, with --json."""
+        """Print the answer as JSON if --json is given."""
         if self.display.as_json:
             print(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
 
     def table(self, shown: Table) -> None:
-        """The answer as a table, without --json and --quiet."""
+        """Print the answer as a table, unless --json or --quiet is given."""
         self._write_log("\n".join([shown.title, *_separated(shown)]))
         if self.display.quiet or self.display.as_json:
             return
@@ -119,21 +119,21 @@ class Screen:
             print("\n".join([visible(shown.title), *_separated(shown), ""]), flush=True)
             return
         self.stdout.print(Text(shown.title, style="bold"), soft_wrap=True)
-        # A table too wide runs over the edge: a figure that is cut reads as another one.
+        # A table that is too wide runs over the edge: a truncated number would read as another one.
         wide = _console(stderr=False, width=max(self.stdout.width, _least_width(shown)))
         wide.print(_grid(shown))
         self.stdout.print()
 
     def live(self, shown: Table) -> None:
-        """Show the table under the running progress bar, in place of an earlier one; nothing where no bar is shown."""
+        """Show the table below the running progress bar, if there is one, in place of an earlier table."""
         if self._running is not None:
             self._running.shown = _grid(shown)
 
     def results(self, title: str, entries: Sequence[Mapping[str, Any]]) -> None:
-        """The entries of metrics.json, a line each with 95 % intervals, in a table for each set of rows.
+        """Print the entries of metrics.json with 95 % intervals, in one table for each set of rows.
 
-        An entry may also tell `seconds`, what its run took. Where the screen is narrow these are left out, then the
-        intervals.
+        An entry may also have `seconds`, the duration of its run. On a narrow screen the seconds are left out first,
+        then the intervals.
         """
         timed = any("seconds" in entry for entry in entries)
         for seconds, intervals in ((timed, True), (False, True), (timed, False)):
@@ -172,7 +172,7 @@ class Screen:
 
     @property
     def reporter(self) -> Reporter:
-        """What a workflow reports to this screen."""
+        """The callbacks through which a workflow reports to this screen."""
         return Reporter(self.progress, self.note, self.detail, lambda leaders: self.live(leaders_table(leaders)))
 
     @contextmanager
@@ -201,7 +201,7 @@ class Screen:
 
 
 def visible_lines(text: str) -> str:
-    """`visible` of every line."""
+    """Apply `visible` to every line."""
     return "\n".join(map(visible, text.splitlines()))
 
 
@@ -211,7 +211,7 @@ def _console(*, stderr: bool, width: int | None = None) -> Console:
 
 
 def _separated(shown: Table) -> list[str]:
-    """Header and rows, cells separated by tabs."""
+    """The header and the rows with cells separated by tabs."""
     return ["\t".join(map(visible, row)) for row in (shown.columns, *shown.rows)]
 
 
@@ -220,12 +220,12 @@ def _column_width(shown: Table, i: int) -> int:
 
 
 def _folds(shown: Table, i: int) -> bool:
-    """Whether column i may stand on several lines: a long text that is not the first."""
+    """Whether column i may take several lines: it is long text and not the first column."""
     return 0 < i < shown.left and _column_width(shown, i) > FOLDED
 
 
 def _least_width(shown: Table) -> int:
-    """Columns of the screen without which the table would be cut."""
+    """The smallest screen width that shows the table completely."""
     widths = [FOLD if _folds(shown, i) else _column_width(shown, i) for i in range(len(shown.columns))]
     return sum(widths) + GAP * (len(widths) - 1)
 

@@ -50,7 +50,7 @@ class ScoreMap(click.ParamType):
 
 
 class Command(click.Command):
-    """A command whose options stand in groups, with examples at the end of its help."""
+    """A command whose help shows options in groups and ends with examples."""
 
     def __init__(self, *args: Any, groups: Mapping[str, str], examples: Sequence[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -85,7 +85,7 @@ def command(group: click.Group, name: str, kind: type[Any], *examples: str) -> C
 
         @click.pass_context
         def run(ctx: click.Context, /, **values: Any) -> None:
-            from koclip_consistency.screen.console import Screen  # rich and numpy, which --help needs not
+            from koclip_consistency.screen.console import Screen  # imports rich and numpy, which --help does not need
 
             screen = Screen(build(Display, {place.name: values.pop(place.name) for place in places(Display)}))
             options, directory = _options(kind, ctx, values)
@@ -111,7 +111,7 @@ def _path(group: click.Group) -> str:
 
 
 def _options(kind: type[Any], ctx: click.Context, values: dict[str, Any]) -> tuple[Any, Path | None]:
-    """The record `kind`, and the folder to run in: with --resume that in which the run began."""
+    """The record `kind`, and with --resume the directory in which the run began."""
     found = {place.name: place for place in places(kind)}
     given = {name for name in values if ctx.get_parameter_source(name) in GIVEN}
     for name in given:
@@ -197,7 +197,7 @@ def _type(place: Place, kind: Any) -> Any:
 
 
 def _defaults(place: Place, many: bool) -> str:
-    """What `--help` says of the default, in brackets."""
+    """What `--help` says about the default, in brackets."""
     option, default = place.option, place.default
     words = option.default_text or (", ".join(map(str, default)) if many else str(default))
     if not option.default_text and (default in (None, (), False) or option.flag and "/--" in option.flag):
@@ -223,7 +223,7 @@ def _config_option() -> click.Option:
 
 
 def _read_config(ctx: click.Context, file: Path | None) -> None:
-    """Take defaults from the configuration file: options at its top, or in a table named after the command."""
+    """Read defaults from the configuration file: keys at its top level, or in a table named after the command."""
     if ctx.resilient_parsing or (file is None and not CONFIG.is_file()):
         return
     file = file or CONFIG
@@ -253,7 +253,7 @@ def _read_config(ctx: click.Context, file: Path | None) -> None:
 
 
 def _words(ctx: click.Context) -> str:
-    """The command's own words, `data check`."""
+    """The words of the command, for example `data check`."""
     return "" if ctx.parent is None else f"{_words(ctx.parent)} {ctx.info_name}".strip()
 
 
@@ -273,7 +273,7 @@ def _check_name(file: Path, key: str, known: set[str], where: str = "") -> None:
 
 
 def _commands(group: click.Command, path: str = "") -> Iterable[tuple[str, click.Command]]:
-    """Every command below a group by its words, `data check`."""
+    """Every command of a group with its words, for example `data check`."""
     if not isinstance(group, click.Group):
         yield path.strip(), group
         return
@@ -282,7 +282,7 @@ def _commands(group: click.Command, path: str = "") -> Iterable[tuple[str, click
 
 
 def _flags(command: click.Command) -> dict[str, str]:
-    """Parameter names by the option's name in a file: its long flag without the dashes."""
+    """The parameter name of each option by its key in a file: the long flag without dashes."""
     found = {}
     for parameter in command.params:
         if isinstance(parameter, click.Option) and parameter.expose_value:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows to show; the first `left` columns are text, the rest numbers."""
+    """Rows to show. The first `left` columns are text, the others numbers."""
 
     title: str
     columns: Sequence[str]
@@ -63,7 +63,7 @@ def compact_table(root: Path, entries: list[dict[str, Any]]) -> Table:
 
 
 def _age(seconds: float) -> str:
-    """Since the last row was added."""
+    """How long ago the last row was added."""
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds // size:.0f} {unit}"
@@ -71,7 +71,7 @@ def _age(seconds: float) -> str:
 
 
 def _model(fields: dict[str, str]) -> str:
-    """Enough of a fingerprint's fields to tell one from another; other programs may have put in others."""
+    """The fields that distinguish one set of embeddings from another; other programs may have written other fields."""
     model, revision, decoding, precision = (
         fields.get(name, "?") for name in ("model", "revision", "decoding", "precision")
     )
@@ -85,10 +85,10 @@ SHOWN_FAULTS = 20
 
 
 def health_tables(health: "Health") -> list[Table]:
-    """What `data check` shows: the counts, the leakage of each protocol, the controls where they were asked for."""
+    """What `data check` shows: counts, the leakage of each protocol, and the controls if they were asked for."""
     files = health.image_files
     if files.none_found:
-        seen, lost = "not found: what follows comes from the CSV alone", ""
+        seen, lost = "not found: all figures come from the CSV alone", ""
     else:
         lacking = health.rows - health.rows_with_image
         lost = f"; {lacking} of them without a usable image" if lacking else ""
@@ -157,7 +157,7 @@ def health_tables(health: "Health") -> list[Table]:
 
 
 def extraction_table(extracted: "Extracted") -> Table:
-    """What an extraction did, images and hashtags side by side."""
+    """What an extraction did, for images and hashtags."""
     r = extracted.report
     rows: list[list[object]] = [
         ["distinct", r.images, r.hashtags],
@@ -185,7 +185,7 @@ def trainings_table(trainings: "Trainings", results: "Sequence[Result]") -> Tabl
 
 def differences_table(differences: "Sequence[Difference]") -> Table:
     names = {d.name for d in differences}
-    short = {name: name.rsplit("/", 1)[-1] for name in names}  # without its run, where that is no ambiguity
+    short = {name: name.rsplit("/", 1)[-1] for name in names}  # without the name of the run, if that is unambiguous
     unambiguous = len(set(short.values())) == len(names)
     rows = [
         [
@@ -204,7 +204,7 @@ def differences_table(differences: "Sequence[Difference]") -> Table:
 
 def changes_table(found: "Rerun") -> Table:
     rows = [[change.what, change.then, change.now] for change in found.changes]
-    return Table("Not as it was", ("", "then", "now"), rows, left=3)
+    return Table("Changed since the run", ("", "then", "now"), rows, left=3)
 
 
 def files_table(found: "Rerun") -> Table:
@@ -215,7 +215,7 @@ def files_table(found: "Rerun") -> Table:
 def scores_table(system: str, records: Sequence[Mapping[str, Any]]) -> Table:
     rows: list[list[object]] = [[r["hashtag"], r["predicted"], f"{r['value']:.3f}"] for r in records]
     columns: tuple[str, ...] = ("hashtag", "score", "value")
-    if any(record["familiar"] is not None for record in records):  # else the run has no record of its hashtags
+    if any(record["familiar"] is not None for record in records):  # otherwise the run does not record its hashtags
         columns = (*columns, "familiar")
         rows = [[*row, "yes" if record["familiar"] else "no"] for row, record in zip(rows, records, strict=True)]
     return Table(f"{records[0]['image']}, scored by {system}", columns, rows)
@@ -227,11 +227,11 @@ def audit_table(audit: "Audit", top: int) -> Table:
         for row in audit.rows[:top]
     ]
     columns = ("rank", "image", "hashtag", "row", "label", "suggested", "doubt")
-    return Table(f"Labels most doubtful, of {len(audit.rows)}", columns, rows, left=3)
+    return Table(f"Most doubtful labels of {len(audit.rows)}", columns, rows, left=3)
 
 
 def leaders_table(leaders: "Sequence[Entry]") -> Table:
-    """The best heads so far: score (mean of QWK and macro-F1) as mean and standard deviation over the folds done."""
+    """The best heads so far, by mean and standard deviation of their score (mean of QWK and macro-F1) over folds."""
     rows: list[list[object]] = []
     for rank, entry in enumerate(leaders, start=1):
         config = entry.config
@@ -252,11 +252,11 @@ def leaders_table(leaders: "Sequence[Entry]") -> Table:
 
 
 def backbones_table(results: "Sequence[Result]") -> Table | None:
-    """`by_backbone` for the screen; None of a single backbone."""
+    """The comparison of backbones, None if there is only one."""
     from koclip_consistency.workflows.paper import by_backbone, rows_compare
 
     columns, rows = by_backbone(results)
     if not rows_compare(columns):
         return None
     shown = [[*row[:2], SPLITS[row[2]], *map(number, row[3:])] for row in rows]
-    return Table("Which backbone?", columns, shown, left=3)
+    return Table("Systems by backbone", columns, shown, left=3)

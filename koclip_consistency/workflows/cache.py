@@ -1,4 +1,4 @@
-"""`cache info | verify | compact | gc | export`: the stored embeddings, looked after."""
+"""`cache info | verify | compact | gc | export`: maintenance of the stored embeddings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,7 +37,7 @@ def only_one(choice: CacheChoice) -> EmbeddingCache:
     if len(caches) == 1:
         return caches[0]
     if not caches:
-        raise InputError(f"{root} holds no such embeddings: `cache info` lists what is there, `extract` adds to it")
+        raise InputError(f"{root} has no such embeddings: `cache info` lists those it has, and `extract` adds others")
     there = ", ".join(cache.fingerprint[:12] for cache in caches)
     raise InputError(f"{root} holds {len(caches)} sets of embeddings ({there}): choose one with --fingerprint")
 
@@ -47,17 +47,17 @@ def cache_info(choice: CacheChoice) -> list[dict[str, Any]]:
 
 
 def in_words(entries: list[dict[str, Any]]) -> list[str]:
-    """All that decides the vectors of each set, a line each."""
+    """One line for each set of embeddings: everything that decides its vectors."""
     return [f"{entry['fingerprint'][:12]}: {explain(entry['fields'])}" for entry in entries]
 
 
 def nothing_there(root: Path) -> str:
     state = "is empty" if root.is_dir() else "does not exist yet"
-    return f"{root} {state}: no such embeddings; `extract` writes some"
+    return f"{root} {state}: it has no such embeddings; `extract` adds some"
 
 
 def cache_verify(choice: CacheChoice) -> list[dict[str, Any]]:
-    """Every byte of every segment checked; damaged ones are in quarantine afterwards."""
+    """Check every byte of every segment; damaged segments are in quarantine afterwards."""
     entries = []
     for cache in chosen(choice):
         report = verify(cache)
@@ -82,10 +82,10 @@ def cache_compact(choice: CacheChoice) -> list[dict[str, Any]]:
 
 
 def others(choice: CacheChoice) -> list[dict[str, Any]]:
-    """What `gc` would remove: everything but the sets chosen. Raises InputError where nothing would be kept."""
+    """What `gc` would remove: every set but the chosen ones. Raises InputError if nothing would be kept."""
     kept, root = {cache.fingerprint for cache in chosen(choice)}, choice.cache
     if not kept:
-        raise InputError(f"{root} holds no such embeddings, so nothing would be kept: `cache info` lists what is there")
+        raise InputError(f"{root} has no such embeddings, so nothing would be kept: `cache info` lists those it has")
     return [entry for entry in cache_info(CacheChoice(root)) if entry["fingerprint"] not in kept]
 
 
@@ -95,9 +95,9 @@ def cache_gc(root: Path, remove: list[str]) -> list[str]:
 
 
 def cache_export(source: Source, out: Path, choice: CacheChoice) -> tuple[dict[str, Any], tuple[Skipped, ...]]:
-    """The stored vectors of a data set in one plain file, and which rows have none there."""
+    """Write the stored vectors of a data set to one plain file; the second result is the rows without vectors."""
     if out.suffix not in (".npz", ".h5"):
-        raise InputError(f"{out} ends in {out.suffix or 'nothing'}: expected .npz or .h5")
+        raise InputError(f"{out} ends in {out.suffix or 'nothing'}, expected .npz or .h5: rename it")
     check_output(out)
     table = read_table(source, require_scores=False)
     cache = only_one(choice)
@@ -117,7 +117,7 @@ def cache_export(source: Source, out: Path, choice: CacheChoice) -> tuple[dict[s
 
 
 def _not_stored(cache: EmbeddingCache, table: PairTable, files: Mapping[str, ImageFile]) -> tuple[Skipped, ...]:
-    """The rows whose image or hashtag has no vector."""
+    """The rows whose image or hashtag has no stored vector."""
     readable = [file for file in files.values() if file.digest is not None]
     lacking = cache.missing("image", image_keys(readable))
     bad = {file.name: file.problem or NOT_STORED for file in files.values() if file.digest is None}

@@ -21,7 +21,25 @@ from koclip_consistency.workflows.division import describe_division, split_table
 
 @dataclass(frozen=True)
 class WrittenSplit:
-    """A split that was written to a file. rows: kept rows of each side; notes: its leakage, line by line."""
+    """A split that was written to a file.
+
+    Attributes
+    ----------
+    path
+        The file.
+    protocol
+        How the rows were divided.
+    rows
+        Number of kept rows on each side.
+    folds
+        Number of outer folds, None without.
+    leakage
+        How many test rows share something with train.
+    notes
+        The same in words, one line each.
+    skipped
+        Rows that are left out.
+    """
 
     path: Path
     protocol: str
@@ -36,7 +54,7 @@ class WrittenSplit:
 
 
 def check_data(source: Source, *, controls: bool = False, progress: Progress = silent) -> Health:
-    """The health of a data set; what the CSV alone shows where its images are not there."""
+    """Check a data set. Without images, the result describes the CSV alone."""
     table = read_table(source)
     refuse_skipped(table.skipped, source.on_error)
     files = find_images(table.images, source.images)
@@ -44,13 +62,13 @@ def check_data(source: Source, *, controls: bool = False, progress: Progress = s
 
 
 def write_split(options: DataSplitOptions, reporter: Reporter = QUIET) -> WrittenSplit:
-    """Draw the split that a command with these options would draw, and write it as runs write split.csv.
+    """Write the split that a command with these options would draw, in the format of a run's split.csv.
 
-    Where no image is found, images are told apart by name.
+    If no image is found, images are identified by name.
     """
     source, evaluation, out = options.source, options.evaluation, options.file
     if out.exists() and source.data.exists() and out.samefile(source.data):
-        raise InputError(f"-o {out} is the pair table itself: name another file")
+        raise InputError(f"-o {out} is the pair table itself: choose another file")
     check_output(out)
     inputs = read_inputs(
         source, near_duplicates=evaluation.near_duplicates, images_needed=False, progress=reporter.progress
@@ -60,7 +78,7 @@ def write_split(options: DataSplitOptions, reporter: Reporter = QUIET) -> Writte
         split = with_folds(split, options.folds)
     write_file(out, split_csv(inputs.table, split))
     list_skipped(out, inputs.skipped)
-    blind = ("no image was found: images are told apart by name",) * inputs.none_found
+    blind = ("no image was found, so images are identified by name",) * inputs.none_found
     return WrittenSplit(
         path=out,
         protocol=split.protocol,
@@ -73,9 +91,9 @@ def write_split(options: DataSplitOptions, reporter: Reporter = QUIET) -> Writte
 
 
 def draw_demo(out: Path, *, seed: int) -> dict[str, Any]:
-    """The demo data set in `out`, which must be new, empty, or an earlier drawing."""
+    """Draw the demo data set into `out`, which must be new, empty, or an earlier drawing."""
     if out.is_dir() and not is_drawing(out):
-        raise InputError(f"{out} holds something else than an earlier drawing: name another folder, or empty it")
+        raise InputError(f"{out} holds other files than an earlier drawing: choose another folder, or empty it")
     check_folder(out)
     write_demo(out, seed=seed)
     source = Source(data=out / "combined_data.csv", images=out / "image")

@@ -1,4 +1,4 @@
-"""`demo`: a drawn data set, every system on it with the packaged backbone, and the report."""
+"""`demo`: draws a data set, runs every system on it with the packaged backbone, and writes the report."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ AUDITS = 3  # divisions into folds
 
 
 def run_demo(options: DemoOptions, reporter: Reporter = QUIET) -> Outcome:
-    """Everything on the drawn data set, split by image; ends with `report.html` in the run folder."""
+    """Run everything on the drawn data set, split by image, and write `report.html` into the run folder."""
     encoding, seed = replace(options.encoding, backbone="tiny"), options.seed
     folder = open_suite(options.output, command="demo", backbone="tiny", config=as_config(options))
     source = Source(data=folder.path / "data" / "combined_data.csv", images=folder.path / "data" / "image")

@@ -1,4 +1,4 @@
-"""From a pair table to embeddings: resolve the backbone, extract what the cache lacks, hand out the pairs."""
+"""From a pair table to embeddings: resolves the backbone, extracts what the cache lacks, returns the pairs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,9 +32,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Extracted:
-    """A cache that now holds all of a data set that can be encoded.
+    """A cache that has every embedding of a data set that can be computed.
 
-    skipped: the rows that are not in it. several: the rows whose cell holds several hashtags, in a line.
+    Attributes
+    ----------
+    resolved
+        The backbone.
+    cache
+        Its cache.
+    report
+        What the extraction did.
+    skipped
+        Rows without an embedding.
+    several
+        One line about rows whose cell has several hashtags, None if there are none.
     """
 
     resolved: ResolvedBackbone
@@ -49,7 +60,7 @@ class Extracted:
 
     @property
     def note(self) -> str:
-        """What of it was there already, in a line."""
+        """One line: how many embeddings are new, and how many were in the cache."""
         r = self.report
         return (
             f"embeddings: {r.images_encoded} of {r.images} images and {r.hashtags_encoded} of {r.hashtags} hashtags "
@@ -58,7 +69,7 @@ class Extracted:
 
     @property
     def speed_note(self) -> str | None:
-        """How fast the images were encoded, in a line; None where none was."""
+        """One line: how fast images were encoded; None if none was."""
         r = self.report
         if r.images_per_second is None:
             return None
@@ -66,7 +77,7 @@ class Extracted:
 
     @property
     def precision_note(self) -> str | None:
-        """What the lower precision of the vectors encoded now costs, in a line; None where it is fp32."""
+        """One line: how far vectors of a lower precision are from fp32; None for fp32."""
         if self.report.cosine_to_fp32 is None:
             return None
         least = " and ".join(f"{cosine:.5f} for {kind}" for kind, cosine in self.report.cosine_to_fp32.items())
@@ -75,13 +86,21 @@ class Extracted:
 
 @dataclass(frozen=True, eq=False)
 class Encoded(Extracted):
-    """Embeddings of the rows that have both; `position[i]` is where row i of the table is, -1 where it is not."""
+    """The embeddings of the rows whose image and hashtag both have one.
+
+    Attributes
+    ----------
+    pairs
+        Embeddings of these rows.
+    position : (n,) int64
+        The place of row i of the table in `pairs`, -1 if it has no embeddings.
+    """
 
     pairs: PairEmbeddings
     position: npt.NDArray[np.int64]
 
     def at(self, rows: npt.NDArray[np.int64]) -> PairEmbeddings:
-        """The embeddings of these rows of the table; every one must be usable."""
+        """The embeddings of these rows of the table, all of which must have some."""
         return self.pairs.take(self.position[rows])
 
     def usable(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -89,7 +108,7 @@ class Encoded(Extracted):
         return rows[self.position[rows] >= 0]
 
     def side(self, split: Split, side: Side) -> npt.NDArray[np.int64]:
-        """The rows of a side that have embeddings. Raises DataError where none has."""
+        """The rows of a side that have embeddings. Raises DataError if there are none."""
         rows = split.rows(side)
         usable = self.usable(rows)
         if not len(usable):
@@ -98,7 +117,7 @@ class Encoded(Extracted):
 
 
 def set_threads(threads: int | None) -> None:
-    """--threads, for torch's own pool."""
+    """Set the number of torch's threads (`--threads`)."""
     if threads is not None:
         import torch
 
@@ -106,9 +125,9 @@ def set_threads(threads: int | None) -> None:
 
 
 def cache_fields(resolved: ResolvedBackbone, encoding: Encoding) -> dict[str, str]:
-    """All that decides the stored vectors; `--store fp16` keeps its own, rounded, beside the others.
+    """Everything that decides the stored vectors; vectors of `--store fp16` have a cache of their own.
 
-    Raises BackboneError for a device that is not here, also where all embeddings are.
+    Raises BackboneError if the machine lacks the device, even if no embedding is missing.
     """
     precision = choose_precision(encoding.precision, choose_device(encoding.device))
     fields = fingerprint_fields(resolved, decode=encoding.decode, precision=precision)
@@ -122,9 +141,14 @@ def resolve(encoding: Encoding) -> tuple[ResolvedBackbone, dict[str, str]]:
 
 
 def encode_pairs(inputs: Inputs, encoding: Encoding, source: Source, *, progress: Progress = silent) -> Encoded:
-    """Embeddings of every pair of `inputs`. Images that cannot be decoded are told in `skipped`, row by row.
+    """Return the embeddings of every pair of `inputs`; `skipped` lists the rows whose image cannot be decoded.
 
-    Raises CacheError where embeddings are missing and `encoding.extract` is off; DataError for --on-error abort.
+    Raises
+    ------
+    CacheError
+        If embeddings are missing and `encoding.extract` is False.
+    DataError
+        If a row cannot be used and --on-error is abort.
     """
     extracted = fill_cache(inputs, encoding, source, *resolve(encoding), progress)
     pairs, usable = extracted.cache.features(inputs.table, inputs.files)
@@ -140,7 +164,7 @@ def fill_cache(
     progress: Progress,
     load: "Callable[[], Backbone] | None" = None,
 ) -> Extracted:
-    """load: gives the model if one is loaded already."""
+    """Encode what the cache lacks. `load` returns the model if one is already loaded."""
     cache = EmbeddingCache.open(encoding.cache, fields, create=encoding.extract)
     set_threads(encoding.threads)
     report = extract(
@@ -160,15 +184,15 @@ def fill_cache(
 
 
 def load_encoder(resolved: ResolvedBackbone, encoding: Encoding) -> "Backbone":
-    """The model that computes the vectors of a cache."""
+    """Load the model that computes the vectors of a cache."""
     if not encoding.extract:
         raise CacheError(
             f"{encoding.cache} lacks embeddings of {encoding.backbone} for this data, and --no-extract was given: "
-            f"run `extract --backbone {encoding.backbone}` first, or leave --no-extract out"
+            f"run `extract --backbone {encoding.backbone}` first, or leave out --no-extract"
         )
     if choose_device(encoding.device).startswith("cuda"):
-        decoding_context()  # gets ready while the model loads
-    from consistency.backbone.model import load_backbone  # slow to import, and a warm cache needs none of it
+        decoding_context()  # prepares while the model loads
+    from consistency.backbone.model import load_backbone  # slow to import, and not needed if nothing is missing
 
     set_threads(encoding.threads)
     return load_backbone(

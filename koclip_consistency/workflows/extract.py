@@ -1,4 +1,4 @@
-"""`extract`: fills the cache for a data set, and keeps an account of it in a run folder."""
+"""`extract`: fills the cache for a data set and writes a run folder about it."""
 
 from dataclasses import dataclass
 
@@ -17,10 +17,10 @@ class Extraction:
 
 
 def run_extract(options: ExtractOptions, reporter: Reporter = QUIET) -> Extraction:
-    """Fill the cache; `run.json` says what was done and how fast, `skipped.csv` what was left out.
+    """Fill the cache; `run.json` records what was done and how fast, `skipped.csv` what was left out.
 
-    Backbone and device are looked for before the data, since their absence shows quickly. No vector is kept in memory.
-    The run folder is made last: an interrupted extraction has its rows in the cache.
+    Backbone and device are checked before the data are read, since that is quick. No vector stays in memory. The run
+    folder is made last: the rows of an interrupted extraction are in the cache.
     """
     RunFolder.check(options.output, "extract")
     encoding = options.encoding

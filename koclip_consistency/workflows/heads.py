@@ -33,7 +33,17 @@ SYSTEMS: dict[Recipe, str] = {"default": "heads", "grid": "heads-grid", "paper":
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A trained head, and how it came about: the epochs of a single training, or the grid it was chosen from."""
+    """A trained head, and how it was trained.
+
+    Attributes
+    ----------
+    head
+        The head, or the heads of an ensemble.
+    history
+        The epochs of a single training, empty for a grid.
+    grid
+        The grid it was chosen from, None without.
+    """
 
     head: TrainedHead | HeadEnsemble
     history: History
@@ -42,7 +52,7 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class Trainer:
-    """A recipe on one data set: trains a head on any of its rows."""
+    """Trains heads of one recipe on any rows of a data set."""
 
     options: HeadsOptions
     configs: tuple[HeadConfig, ...]
@@ -53,11 +63,11 @@ class Trainer:
 
     @property
     def recipe(self) -> Recipe:
-        """Which of the three recipes the options ask for."""
+        """The recipe that the options ask for."""
         return recipe_of(self.options)
 
     def fit(self, rows: Rows, held_out: Rows, *, seed: int, state: Path | None = None) -> Fitted:
-        """Train on `rows` of the table. The published recipe also watches `held_out`; nothing is chosen by it."""
+        """Train on `rows` of the table. The published recipe also measures on `held_out`, but chooses nothing by it."""
         pairs, labels = self.encoded.at(rows), self.split.labels[rows]
         if self.recipe == "grid":
             grid = run_grid(
@@ -90,17 +100,17 @@ class Trainer:
 
 
 def recipe_of(options: HeadsOptions) -> Recipe:
-    """Published, grid or default."""
+    """The recipe that the options ask for: published, grid or default."""
     return options.preset or ("grid" if options.grid else "default")
 
 
 def run_heads(options: HeadsOptions, reporter: Reporter = QUIET) -> Outcome:
-    """Train on the train rows, answer for the test rows and, with `folds`, for every row out of fold.
+    """Train on the training rows, predict the test rows and, with `folds`, every row out of fold.
 
     Raises
     ------
     InputError
-        Before anything else, if `export_pth` cannot be kept.
+        If `export_pth` is set and the head does not fit the published layout; before any work.
     """
     recipe = recipe_of(options)
     configs = _configs(recipe, options.grid_file)
@@ -108,7 +118,7 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET) -> Outcome:
         _check_export(configs, options.ensemble)
     trial = Trial("heads", options, reporter)
     encoded = trial.encode()
-    # A grid is wide enough for a GPU; a single head is as quick on a CPU, and bit-equal there.
+    # A grid is wide enough for a GPU. A single head is as fast on a CPU, and repeats bit for bit there.
     device = choose_device(options.encoding.device) if recipe == "grid" else "cpu"
     device = device if device.startswith("cuda") else "cpu"
     trainer = Trainer(options, configs, trial.split, encoded, device, reporter)
@@ -179,7 +189,7 @@ def _configs(recipe: Recipe, grid_file: Path | None) -> tuple[HeadConfig, ...]:
 
 
 def _cross_validate(trial: Trial, trainer: Trainer, folds: int) -> list[Mapping[str, Any]]:
-    """Cross-validate the recipe; the training curves of every fold."""
+    """Cross-validate the recipe and return the training curves of every fold."""
     curves: list[Mapping[str, Any]] = []
     fold = count(1)
 
@@ -208,9 +218,9 @@ def _repeat(trial: Trial, trainer: Trainer, first: Result, train: Rows, test: Ro
 
 
 def _check_export(configs: Sequence[HeadConfig], ensemble: int) -> None:
-    """Raises InputError unless whatever is trained will fit the published layout, of every head of a grid."""
+    """Raise InputError unless every head that may be trained fits the published layout."""
     if ensemble > 1:
-        raise InputError("an ensemble does not fit the published .pth layout: leave --ensemble or --export-pth out")
+        raise InputError("an ensemble does not fit the published .pth layout: leave out --ensemble or --export-pth")
     unfit = [config for config in configs if not config.has_published_layout]
     if unfit:
         first = f"{unfit[0].features} features, {unfit[0].shape}, {unfit[0].loss}"

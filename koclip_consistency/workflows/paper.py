@@ -1,4 +1,4 @@
-"""`paper`: the six published systems and ours, under both protocols, for every backbone asked for, in one table."""
+"""`paper`: the six published systems and ours under both protocols, for several backbones, in one table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -35,10 +35,10 @@ from koclip_consistency.workflows.similarity import run_similarity
 from koclip_consistency.workflows.suite import Done, Step, close_suite, notes_of, open_suite, run_steps, skipped_of
 from koclip_consistency.workflows.trial import Outcome
 
-PROTOCOLS: tuple[Protocol, ...] = ("grouped", "paper")  # of the table, in its order
+PROTOCOLS: tuple[Protocol, ...] = ("grouped", "paper")  # in the order of the table
 QUICK_EPOCHS = 2
 PAPER_FOLDS = 5
-CHOSEN = ("macro_f1", "qwk")  # what backbones are compared by
+CHOSEN = ("macro_f1", "qwk")  # the metrics by which backbones are compared
 
 
 def system_steps(
@@ -53,19 +53,19 @@ def system_steps(
     grid: bool = True,
     reporter: Reporter,
 ) -> list[Step]:
-    """Every system on one backbone under one protocol.
+    """Return the runs of every system on one backbone under one protocol.
 
-    The published heads answer both ways, for the test rows and by cross-validation. The published recipes decode images
-    as the published scripts did, ours as `encoding` says.
+    The published heads predict the test rows and, by cross-validation, every row. The published recipes decode images
+    as the published scripts do, ours as `encoding` says.
 
     Parameters
     ----------
     finetune
         The recipes of fine-tuning: "paper", and None for the default one.
     epochs
-        Epochs of fine-tuning, None for the recipe's.
+        Epochs of fine-tuning, None for those of the recipe.
     grid
-        Choose our head by a grid, or train the default one.
+        Whether our head is chosen from a grid; otherwise the default head is trained.
     """
     published = replace(encoding, decode="published")
     evaluation = Evaluation(protocol=protocol, seed=seed)
@@ -103,14 +103,14 @@ def system_steps(
 
 
 def run_paper(options: PaperOptions, reporter: Reporter = QUIET) -> Outcome:
-    """The table as `paper.csv`, `paper.md`, `metrics.json` and `report.html`; every run is kept in a folder of its own.
+    """Write the table as `paper.csv`, `paper.md`, `metrics.json` and `report.html`; each run has its own folder.
 
-    The same command with the same --out continues where it stopped.
+    An interrupted run continues with --resume, or with the same command and the same --out.
     """
     source, seed = options.source, options.evaluation.seed
     encodings = [replace(options.encoding, backbone=backbone) for backbone in options.backbones]
     for encoding in encodings:
-        resolve(encoding)  # the last one may be missing, which would show only after hours with the others
+        resolve(encoding)  # otherwise a missing backbone would show only after hours with the others
     inputs = read_inputs(source)
     folder = open_suite(
         options.output,
@@ -150,7 +150,17 @@ def run_paper(options: PaperOptions, reporter: Reporter = QUIET) -> Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """A line of the table. run: the name of the run that answered; seconds: what that run took, all its systems."""
+    """A line of the table.
+
+    Attributes
+    ----------
+    run
+        Name of the run.
+    seconds
+        Duration of the run with all its systems.
+    result
+        The result of one of its systems.
+    """
 
     run: str
     seconds: float
@@ -158,7 +168,7 @@ class Line:
 
 
 def distinct_results(done: Sequence[Done]) -> list[Line]:
-    """The results of all runs: by protocol, the controls, which every run repeats, once."""
+    """The results of all runs by protocol, with the controls, which every run repeats, only once."""
     lines: dict[tuple[str, ...], Line] = {}
     for step in done:
         for result in step.run.results:
@@ -174,7 +184,7 @@ def distinct_results(done: Sequence[Done]) -> list[Line]:
 
 
 def write_tables(folder: RunFolder, lines: Sequence[Line], table: PairTable, notes: Sequence[str]) -> None:
-    """`metrics.json`, `paper.csv` and `paper.md`, and of several backbones `backbones.csv`."""
+    """Write `metrics.json`, `paper.csv`, `paper.md` and, for several backbones, `backbones.csv`."""
     folder.write_json("metrics.json", [{**line.result.as_entry(), "run": line.run} for line in lines])
     folder.write_file("paper.csv", _csv(lines))
     folder.write_file("paper.md", _markdown(lines, table, notes).encode())
@@ -185,10 +195,9 @@ def write_tables(folder: RunFolder, lines: Sequence[Line], table: PairTable, not
 
 
 def by_backbone(results: Sequence[Result]) -> tuple[list[str], list[list[Any]]]:
-    """Which backbone should I use? A row per protocol, system and split; a column per metric of CHOSEN and backbone.
+    """Compare backbones: a row per protocol, system and split, a column per metric of CHOSEN and backbone.
 
-    Figures are floats, None where undefined or where a backbone has no such run. Controls see no image: they take
-    no part.
+    Values are floats, None if undefined or if a backbone has no such run. Controls are left out.
     """
     found: dict[tuple[str, str, str], dict[str, Result]] = {}
     for result in results:
@@ -205,7 +214,7 @@ def by_backbone(results: Sequence[Result]) -> tuple[list[str], list[list[Any]]]:
 
 
 def rows_compare(columns: Sequence[str]) -> bool:
-    """Whether the columns of `by_backbone` hold more than one backbone."""
+    """Whether the columns of `by_backbone` have more than one backbone."""
     return len(columns) > 3 + len(CHOSEN)
 
 
@@ -224,7 +233,7 @@ def _csv(lines: Sequence[Line]) -> bytes:
 
 
 def _markdown(lines: Sequence[Line], table: PairTable, notes: Sequence[str]) -> str:
-    """For a manuscript: the table with its caption, and which backbone is best where there are several."""
+    """The table with its caption for a manuscript, and the comparison of backbones if there are several."""
     columns = ["protocol", "backbone", "system", "split", "n", *METRIC_TITLES.values(), "seconds"]
     rows: list[list[str]] = []
     for line in lines:
@@ -232,11 +241,11 @@ def _markdown(lines: Sequence[Line], table: PairTable, notes: Sequence[str]) -> 
         figures = [with_interval(result.metrics[key], result.ci95[key]) for key in METRIC_TITLES]
         rows.append([p.protocol, p.backbone, p.system, p.split, str(len(p)), *figures, f"{line.seconds:.1f}"])
     leaks = "".join(f"- {note}\n" for note in notes)
-    parts = [_caption(table), _grid(columns, rows), f"Who had been seen before:\n\n{leaks}"]
+    parts = [_caption(table), _grid(columns, rows), f"Test rows that share something with train:\n\n{leaks}"]
     results = [line.result for line in lines]
     columns, figures_by = by_backbone(results)
     if rows_compare(columns):
-        parts += ["Which backbone: the same figures side by side.\n"]
+        parts += ["The same figures by backbone:\n"]
         parts += [_grid(columns, [[*row[:3], *map(number, row[3:])] for row in figures_by])]
     return "\n".join(parts)
 
@@ -247,9 +256,9 @@ def _caption(table: PairTable) -> str:
         f"{table.digest}). Protocol grouped: repeated pairs are merged and all rows of an image are on one side, so "
         "that every test image is new. Protocol paper: the published split by rows (seed 42, 20 %), in which most "
         "test images, and some pairs, are also in train. Split test: held-out rows; cv: out-of-fold rows of a "
-        f"cross-validation, pooled. n: rows answered. After each figure its {LEVEL:.0%} interval: bias-corrected "
-        f"bootstrap over images, {RESAMPLES:,} resamples. seconds: of the run that made the row, all its systems "
-        "and controls together. finetune-paper-best is the epoch that was best on the test rows, as published: no fair "
+        f"cross-validation, pooled. n: number of rows. After each figure its {LEVEL:.0%} interval: bias-corrected "
+        f"bootstrap over images, {RESAMPLES:,} resamples. seconds: duration of the run with all its systems "
+        "and controls. finetune-paper-best is the epoch that was best on the test rows, as published: not a fair "
         "figure. heads-paper and finetune-paper count the scores of all rows for their class weights, as published. "
         f"The controls never look at an image: {', '.join(CONTROLS)}.\n"
     )

@@ -1,4 +1,4 @@
-"""`report` and `compare`: finished run folders, read and shown."""
+"""`report` and `compare`: read finished run folders and compare them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from consistency.runs.read import UNANSWERED, Run, read_info, read_run
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Finished runs; a folder of several (of `demo` or `paper`) stands for the runs in it, in the order they ended."""
+    """Read finished runs; a folder of `demo` or `paper` counts as its runs, in the order in which they finished."""
     runs = []
     for folder in folders:
         inside = {path.parent: read_info(path.parent) for path in folder.glob("**/run.json") if path.parent != folder}
@@ -24,7 +24,7 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def report_runs(folders: Sequence[Path], out: Path, *, images: Path | None = None) -> dict[str, Any]:
-    """One HTML page of the runs. images: the folder of the images, by default where each run found its own."""
+    """Write one HTML page about the runs. The images are in `images`, or by default where each run found them."""
     check_output(out)
     runs = read_runs(folders)
     write_report(runs, out, images=images)
@@ -32,18 +32,18 @@ def report_runs(folders: Sequence[Path], out: Path, *, images: Path | None = Non
 
 
 def compare_folders(folders: Sequence[Path], *, seed: int) -> list[Difference]:
-    # An audit judges every row and tests on none.
+    # An audit has no test rows.
     return compare_runs(
         [(run.path.name, run.results) for run in read_runs(folders) if run.command != "audit"], seed=seed
     )
 
 
 def comparison_notes(differences: Sequence[Difference]) -> tuple[str, str]:
-    """What the intervals are over, and what they leave out."""
+    """What the intervals resample, and what they do not cover."""
     systems = len({d.name for d in differences})
     corrected = f", corrected (Holm) for the {systems} systems compared on a metric" if systems > 1 else ""
     return (
-        f"intervals and p over {RESAMPLES:,} resamples of the test images (or hashtags, if whole), "
+        f"intervals and p-values from {RESAMPLES:,} resamples of the test images (hashtags, if those are whole), "
         f"the same for both systems{corrected}",
-        "they leave out what training again would change: run both with several --seed, and --split RUN_DIR/split.csv",
+        "they do not cover another training: run both with several --seed and --split RUN_DIR/split.csv",
     )

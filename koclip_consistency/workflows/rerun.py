@@ -1,4 +1,4 @@
-"""`rerun`: repeats a run from its run.json in a new folder, and says whether the same came out."""
+"""`rerun`: repeats a run from its run.json in a new folder and compares the files of both."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ from koclip_consistency.workflows.heads import run_heads
 from koclip_consistency.workflows.paper import run_paper
 from koclip_consistency.workflows.similarity import run_similarity
 
-# What a run answers, and with what weights. Figures in PNG and seconds may differ.
+# Results and weights of a run. Figures in PNG and times may differ.
 COMPARED = (
     "predictions.csv",
     "metrics.json",
@@ -43,7 +43,7 @@ COMPARED = (
     "head.json",
     "*.safetensors",
 )
-# By command: its options, and the workflow that takes them.
+# The options of each command, and the workflow that takes them.
 REPEATABLE: dict[str, tuple[type[Any], Callable[..., Any]]] = {
     "similarity": (SimilarityOptions, run_similarity),
     "heads": (HeadsOptions, run_heads),
@@ -56,7 +56,7 @@ REPEATABLE: dict[str, tuple[type[Any], Callable[..., Any]]] = {
 
 @dataclass(frozen=True)
 class Change:
-    """Something a result may depend on that is not as it was."""
+    """Something that a result may depend on and that has changed."""
 
     what: str
     then: str
@@ -65,7 +65,19 @@ class Change:
 
 @dataclass(frozen=True)
 class Compared:
-    """A file of both runs. difference: the largest of its numbers, None where more than numbers differ."""
+    """A file of both runs.
+
+    Attributes
+    ----------
+    file
+        Its name.
+    identical
+        Whether the bytes are the same.
+    difference
+        The largest difference of two numbers, None if more than numbers differ.
+    about
+        The same in words.
+    """
 
     file: str
     identical: bool
@@ -95,8 +107,7 @@ class Rerun:
 def rerun(options: RerunOptions, reporter: Reporter = QUIET) -> Rerun:
     """Repeat the run in `run_dir` and compare the two folders.
 
-    The run is repeated in the working directory in which it began, if that is still there, and torch gets as many
-    threads as it had.
+    The run is repeated in the directory in which it began, if that still exists, with the same number of threads.
 
     Raises
     ------
@@ -108,10 +119,12 @@ def rerun(options: RerunOptions, reporter: Reporter = QUIET) -> Rerun:
     info = read_info(path)
     if info["command"] not in REPEATABLE:
         known = ", ".join(REPEATABLE)
-        raise InputError(f"{options.run_dir} is a run of {info['command'] or 'nothing'}: {known} can be repeated")
+        raise InputError(
+            f"{options.run_dir} is a run of {info['command'] or 'nothing'}, expected one of {known}: name such a run"
+        )
     out = options.output.out
     if out is not None and out.exists() and (out.is_file() or any(out.iterdir())):
-        raise InputError(f"--out {out} is there already: name a new folder for the repetition")
+        raise InputError(f"--out {out} already exists: name a new folder for the repetition")
     here, kind, work = _absolute(options), *REPEATABLE[info["command"]]
     began = Path(str(info.get("directory", "")))
     with chdir(began) if began.is_absolute() and began.is_dir() else nullcontext():
@@ -119,14 +132,14 @@ def rerun(options: RerunOptions, reporter: Reporter = QUIET) -> Rerun:
             repeated = _repeated(read_options(path / "run.json", info["config"], kind), here, path, info)
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{path / 'run.json'} lacks what a repetition needs ({error}): repeat it by hand"
+                f"{path / 'run.json'} lacks what a repetition needs ({error}): run its command again by hand"
             ) from error
         again = work(repeated, reporter).path
     return Rerun(again, changes(info, read_info(again)), tuple(compare_runs_files(path, again)))
 
 
 def _absolute(options: RerunOptions) -> RerunOptions:
-    """The options with paths that hold in any working directory."""
+    """The options with absolute paths."""
     output = options.output
     output = replace(output, out=output.out and output.out.absolute(), runs=output.runs.absolute())
     places = {name: getattr(options, name) for name in ("data", "images", "cache")}
@@ -134,14 +147,14 @@ def _absolute(options: RerunOptions) -> RerunOptions:
 
 
 def _repeated(recorded: Any, here: RerunOptions, path: Path, info: Mapping[str, Any]) -> Any:
-    """The recorded options, with the places of today."""
+    """The recorded options with today's paths."""
     encoding = recorded.encoding
     threads = encoding.threads or info["platform"].get("threads")
     changed: dict[str, Any] = {
         "output": here.output,
         "encoding": replace(encoding, threads=threads, cache=here.cache or encoding.cache),
     }
-    if info["command"] != "demo":  # which draws its data
+    if info["command"] != "demo":  # it draws its data
         source = replace(
             recorded.source, data=here.data or recorded.source.data, images=here.images or recorded.source.images
         )
@@ -158,18 +171,18 @@ def _check_data(source: Source, info: Mapping[str, Any]) -> None:
     if (digest := read_table(source).digest) != info["data_digest"]:
         raise DataError(
             f"{source.data} has changed since the run (SHA-256 {digest[:12]}, it was {info['data_digest'][:12]}): "
-            "the run cannot be repeated on it; name the file it read with --data"
+            "the run cannot be repeated on it; name the file that it read with --data"
         )
     recorded = info.get("pictures_digest")
     if recorded and read_inputs(source).pictures_digest != recorded:
         raise DataError(
-            f"the images in {source.images} are not those of the run: it cannot be repeated on them; "
-            "name the folder it read with --images"
+            f"the images in {source.images} are not those of the run, so it cannot be repeated on them: "
+            "name the folder that it read with --images"
         )
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Change, ...]:
-    """What differs between two run.json: data, program, versions, computer, threads, embeddings; in this order."""
+    """What differs between two run.json: data, program, versions, machine, threads and embeddings, in this order."""
     found = []
     for what in ("data_digest", "pictures_digest", "code_digest", "versions", "platform", "fingerprint"):
         before, after = then.get(what), now.get(what)
@@ -186,17 +199,17 @@ def _text(value: object) -> str:
 
 
 def compare_runs_files(before: Path, after: Path) -> Iterator[Compared]:
-    """Every file of answers or weights in either folder, the runs of a suite included."""
+    """Compare every file of results or weights in either folder, including the runs of `demo` and `paper`."""
     names = {file.relative_to(folder) for folder in (before, after) for name in COMPARED for file in folder.rglob(name)}
     for name in sorted(names):
         yield compare_files(str(name), before / name, after / name)
 
 
 def compare_files(name: str, before: Path, after: Path) -> Compared:
-    """Whether two files have the same bytes; if not, by how much their numbers differ."""
+    """Compare the bytes of two files and, if they differ, their numbers."""
     for file, when in ((before, "then"), (after, "now")):
         if not file.is_file():
-            return Compared(name, False, None, f"not there {when}")
+            return Compared(name, False, None, f"missing {when}")
     old, new = before.read_bytes(), after.read_bytes()
     if old == new:
         return Compared(name, True, 0.0, "identical")
@@ -212,9 +225,9 @@ Cells = dict[str, Any]  # by place: text, or an array of numbers
 
 
 def largest_difference(old: Cells, new: Cells) -> float:
-    """Between two files' numbers. Raises ValueError, saying where, if anything else differs."""
+    """The largest difference of two files' numbers. Raises ValueError, saying where, if anything else differs."""
     if old.keys() != new.keys():
-        raise ValueError(f"{len(old.keys() ^ new.keys())} entries are in one of them only")
+        raise ValueError(f"{len(old.keys() ^ new.keys())} entries are in only one of them")
     largest = 0.0
     for place, before in old.items():
         after = new[place]
@@ -224,11 +237,11 @@ def largest_difference(old: Cells, new: Cells) -> float:
         elif np.shape(before) != np.shape(after):
             raise ValueError(f"{place}: shape {np.shape(before)} then, {np.shape(after)} now")
         elif np.size(before):
-            with np.errstate(invalid="ignore"):  # of two infinite numbers
+            with np.errstate(invalid="ignore"):  # both numbers are infinite
                 gap = np.abs(np.subtract(before, after, dtype=np.float64))
             gap = np.where(np.equal(before, after) | (np.isnan(before) & np.isnan(after)), 0, gap)
             if np.isnan(gap).any():
-                raise ValueError(f"{place}: NaN in one of them only")
+                raise ValueError(f"{place}: NaN in only one of them")
             largest = max(largest, float(gap.max()))
     return largest
 

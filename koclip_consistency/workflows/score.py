@@ -22,7 +22,7 @@ COLUMNS = ("row", "image", "hashtag", "score", "predicted", "value", *CHANCES, "
 def score_image(
     scorer: Scorer, image: Path, hashtags: Sequence[str], source: Source
 ) -> tuple[list[dict[str, Any]], tuple[Skipped, ...]]:
-    """Scores of one image's hashtags, best first, as `score --json` prints them.
+    """Score the hashtags of one image; the result is sorted, best first, as `score --json` prints it.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def score_image(
 
 
 def score_table(scorer: Scorer, source: Source, out: Path) -> tuple[list[dict[str, Any]], tuple[Skipped, ...]]:
-    """Scores of every row of a CSV, written to `out`; its score column may be missing.
+    """Score every row of a CSV and write the scores to `out`; the CSV needs no score column.
 
     Rows that cannot be scored are listed in a file beside `out`.
     """
@@ -57,7 +57,7 @@ def _cell(value: Any) -> Any:
 
 
 def _records(pairs: Sequence[tuple[int, str, str, int | None]], answers: Answers) -> list[dict[str, Any]]:
-    """pairs: row, image, hashtag and score of every row of the table."""
+    """One record per answer. `pairs` has row, image, hashtag and score of every row of the table."""
     n = len(answers.rows)
     nothing = np.full(n, None)
     chances = nothing if answers.probabilities is None else answers.probabilities.tolist()

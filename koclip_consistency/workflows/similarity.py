@@ -1,4 +1,4 @@
-"""`similarity`: cosine similarity cut into five scores by thresholds, published and optimal."""
+"""`similarity`: cuts the cosine similarity into five scores by published and optimal thresholds."""
 
 from collections.abc import Mapping
 
@@ -10,9 +10,9 @@ from koclip_consistency.workflows.trial import Answers, Outcome, Rows, Trial
 
 
 def run_similarity(options: SimilarityOptions, reporter: Reporter = QUIET) -> Outcome:
-    """Fit thresholds on the train rows, answer for the test rows and, with `folds`, for every row out of fold.
+    """Fit thresholds on the training rows, predict the test rows and, with `folds`, every row out of fold.
 
-    Systems `similarity-<method>` and the controls; the thresholds are kept in `thresholds.json`.
+    The systems are `similarity-<method>` and the controls. `thresholds.json` has the thresholds.
     """
     trial = Trial("similarity", options, reporter)
     encoded = trial.encode()

@@ -1,4 +1,4 @@
-"""Several runs under one folder, each skipped where it is already finished: what `demo` and `paper` are made of."""
+"""Several runs in one folder, for `demo` and `paper`. Runs that are already finished are not repeated."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ PLAN = "plan.json"
 
 @dataclass(frozen=True)
 class Step:
-    """One run: `work` gets the folder to write."""
+    """One run; `work` takes the folder to write to."""
 
     name: str
     work: Callable[[Path], Outcome]
@@ -26,21 +26,21 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Done:
-    """A finished run of a suite."""
+    """A finished run of the folder."""
 
     name: str
     run: Run
 
     @property
     def seconds(self) -> float:
-        """What the run took, whenever that was."""
+        """Duration of the run."""
         return round(sum(self.run.info["timings"].values()), 3)
 
 
 def open_suite(
     output: Output, *, command: str, backbone: str, config: Mapping[str, Any], digests: Mapping[str, str] | None = None
 ) -> RunFolder:
-    """The folder of a suite; a folder with the same options and data is continued, not moved aside.
+    """Open the folder of several runs; a folder with the same options and data is continued, not moved aside.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def open_suite(
         if (here / PLAN).read_bytes() == text:
             return RunFolder.at(here, command=command, backbone=backbone, config=config)
         if output.resume is not None:
-            raise InputError(f"{here} was begun with other options or other data: resume it with the same ones")
+            raise InputError(f"{here} began with other options or other data: resume it with the same ones")
     folder = RunFolder.open(output, command=command, backbone=backbone, config=config)
     folder.write_file(PLAN, text)
     return folder
@@ -75,17 +75,17 @@ def run_steps(folder: RunFolder, steps: Sequence[Step], say: Callable[[str], Non
 
 
 def notes_of(done: Sequence[Done]) -> tuple[str, ...]:
-    """What the runs say of who was tested on what, once: all of a suite divide the table alike."""
+    """The notes of the runs about splits and leakage, each once."""
     return tuple(dict.fromkeys(note for step in done for note in step.run.detail("division", "notes")))
 
 
 def skipped_of(done: Sequence[Done]) -> tuple[Skipped, ...]:
-    """What any of the runs left out, once."""
+    """Rows and images that any of the runs left out, each once."""
     return tuple(dict.fromkeys(skipped for step in done for skipped in step.run.skipped))
 
 
 def close_suite(folder: RunFolder, seed: int, done: Sequence[Done]) -> None:
-    """skipped.csv and run.json of the suite: what its runs left out, and the seconds of each run."""
+    """Write skipped.csv and run.json of the folder: what its runs left out, and the duration of each."""
     folder.write_skipped(skipped_of(done))
     info = done[0].run.info
     folder.finish(

@@ -1,7 +1,6 @@
-"""The trial of a system: read, split, encode; answer; evaluate, write. Every command that evaluates goes this way.
+"""One trial of one or several systems, as every command that evaluates runs it: read, split, encode, evaluate, write.
 
-A trial holds what its command has so far and writes it. It never chooses: which system answers, and on which rows, is
-its command's business.
+A trial holds state and writes it. It never chooses: the command decides which system predicts, and for which rows.
 """
 
 import time
@@ -48,7 +47,7 @@ BOOTSTRAP_SEED = 42  # whatever --seed is: intervals of two runs share their res
 
 
 class Options(Protocol):
-    """What the options of every command that evaluates have in common."""
+    """The options that every command that evaluates has."""
 
     @property
     def source(self) -> Source: ...
@@ -62,7 +61,7 @@ class Options(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a command that evaluates hands to the screen.
+    """What a command that evaluates returns to the screen.
 
     Attributes
     ----------
@@ -75,9 +74,9 @@ class Outcome:
     notes
         Lines beside the table.
     seconds
-        What the run of each result took, where several runs answered; else empty.
+        Duration of the run of each result, if there are several runs; otherwise empty.
     trainings
-        The metrics of repeated training, where `--seeds` asked for it.
+        The metrics of repeated training, if `--seeds` asked for it.
     """
 
     path: Path
@@ -90,7 +89,7 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a system says about n rows.
+    """The predictions of a system for n rows.
 
     Attributes
     ----------
@@ -112,14 +111,14 @@ Answer = Callable[[Rows, Rows], Mapping[str, Answers]]
 
 @dataclass
 class Clock:
-    """Seconds spent, by step, for `run.json`."""
+    """Measures the seconds of each step, for `run.json`."""
 
     say: Callable[[str], None]
     seconds: dict[str, float] = field(default_factory=dict)
     _last: float = field(default_factory=time.perf_counter)
 
     def lap(self, step: str) -> None:
-        """Book the time since the last call under `step`."""
+        """Add the time since the last call to `step`."""
         now = time.perf_counter()
         self.seconds[step] = round(self.seconds.get(step, 0.0) + now - self._last, 3)
         self.say(f"{step}: {now - self._last:.2f} s")
@@ -159,7 +158,7 @@ class Trial:
         self.clock.lap("read")
 
     def encode(self) -> Encoded:
-        """Embeddings of every pair, from the cache and, for those it lacks, from the backbone."""
+        """Return the embeddings of every pair; the backbone encodes those that the cache lacks."""
         o = self.options
         self._encoded = encode_pairs(self.inputs, o.encoding, o.source, progress=self.reporter.progress)
         self.backbone = self._encoded.resolved
@@ -168,16 +167,16 @@ class Trial:
 
     @property
     def encoded(self) -> Encoded:
-        """What `encode` gave."""
+        """The result of `encode`."""
         assert self._encoded is not None, "encode() comes first"
         return self._encoded
 
     def sides(self) -> tuple[Rows, Rows]:
-        """The rows of train and of test that have embeddings."""
+        """The training rows and the test rows that have embeddings."""
         return self.encoded.side(self.split, "train"), self.encoded.side(self.split, "test")
 
     def open(self) -> RunFolder:
-        """The run folder, from now on with the options in it: a new one, or that of `--resume`."""
+        """Open the run folder, a new one or that of `--resume`, and write the options to it."""
         o = self.options
         self.folder = RunFolder.open(
             o.output, command=self.command, backbone=o.encoding.backbone, config=as_config(self.options)
@@ -186,21 +185,21 @@ class Trial:
 
     @contextmanager
     def resumable(self) -> Iterator[None]:
-        """A run that is interrupted inside can be continued, and the user is told how."""
+        """If the block is interrupted, the error message says how to continue the run."""
         with resumable("--resume", self.folder.path):
             yield
 
     def add(self, system: str, rows: Rows, answers: Answers, *, side: str = "test", encoded: bool = True) -> Result:
-        """Evaluate what a system says.
+        """Evaluate the predictions of a system.
 
         Parameters
         ----------
         system
             Its name.
         rows
-            (n,) int64, the rows of the table it answers for.
+            (n,) int64, the rows of the table that it predicts.
         answers
-            What it says about them.
+            Its predictions for them.
         side
             "test", or "cv" for answers out of fold.
         encoded
@@ -220,16 +219,16 @@ class Trial:
         return self.results[-1]
 
     def add_controls(self, train: Rows, test: Rows) -> None:
-        """The controls, trained on `train` and evaluated on `test`; every table has them."""
+        """Train the controls on `train` and evaluate them on `test`; every table has them."""
         for system, answers in self.controls(train, test).items():
             self.add(system, test, answers, encoded=system in ON_EMBEDDINGS)
         self.clock.lap("controls")
 
     def controls(self, train: Rows, test: Rows) -> dict[str, Answers]:
-        """What can be said without looking at an image.
+        """Predictions that need no image.
 
-        The controls that learn from embeddings of hashtags are there if there are embeddings, the balanced ones of the
-        published table if single rows are divided, as published.
+        The controls on embeddings of hashtags are included if there are embeddings, the balanced controls of the
+        published table if single rows are split, as published.
         """
         t, split = self.inputs.table, self.split
         said = control_predictions(
@@ -238,7 +237,7 @@ class Trial:
             split.labels[train],
             t.images[test],
             t.hashtags[test],
-            balanced=split.groups is None,  # single rows were divided, as published
+            balanced=split.groups is None,  # single rows were split, as published
         )
         if self._encoded is not None:
             said[TEXT_EMBEDDING] = text_embedding_predictions(
@@ -248,20 +247,20 @@ class Trial:
                 self._encoded.at(test).hashtag_vectors(),
                 seed=split.seed,
             )
-            config = HeadConfig(features="text")  # the default head, but for what it sees
+            config = HeadConfig(features="text")  # the default head on other features
             head, _ = train_head(config, self._encoded.at(train), split.labels[train], seed=split.seed)
             said[TEXT_HEAD] = head.predict_proba(self._encoded.at(test))
         return {system: Answers(probabilities=chances) for system, chances in said.items()}
 
     def cross_validate(self, folds: int, answer: Answer) -> None:
-        """Out-of-fold answers for all rows with embeddings, pooled: of the controls and of the systems of `answer`.
+        """Evaluate pooled out-of-fold predictions for all rows with embeddings.
 
         Parameters
         ----------
         folds
-            Number of outer folds; those that the split has already are used.
+            Number of outer folds; folds that the split already has are used.
         answer
-            Given train rows and the rows held out, what each system says about those.
+            Trains each system on the given training rows and returns its predictions for the held-out rows.
 
         Raises
         ------
@@ -306,7 +305,7 @@ class Trial:
         notes: Sequence[str] = (),
         unfamiliar: Unfamiliar | None = None,
     ) -> Outcome:
-        """Write everything but the weights; run.json last, so that a folder without it is known to be unfinished.
+        """Write everything except the weights. run.json comes last: a folder without it is unfinished.
 
         Parameters
         ----------
@@ -315,9 +314,9 @@ class Trial:
         skipped
             Rows and images that were left out.
         fields
-            What the fingerprint of the embeddings is made of.
+            The fields of the fingerprint of the embeddings.
         details
-            What run.json records of this command besides its options.
+            What run.json records besides the options.
         notes
             Lines for the screen.
         unfamiliar
@@ -365,7 +364,7 @@ def evaluate_answers(
     side: str = "test",
     two_way: bool = False,
 ) -> Result:
-    """What a system says about `rows` of the table, with metrics and intervals.
+    """Return the predictions of a system for `rows` of the table with metrics and intervals.
 
     Raises
     ------
@@ -398,7 +397,7 @@ def evaluate_answers(
 
 @contextmanager
 def resumable(option: str, path: Path) -> Iterator[None]:
-    """An interruption inside carries the option that continues the work."""
+    """Attach to an interruption of the block the option that continues the work."""
     try:
         yield
     except KeyboardInterrupt as error:

@@ -21,7 +21,7 @@ def test_the_demo_is_drawn_over_a_drawing_alone(run: Run, small_demo: Path, tmp_
         before = (folder / "combined_data.csv").read_bytes()
         ran = run("data", "demo", folder)
         assert ran.code == 2
-        assert "holds something else than an earlier drawing" in ran.stderr
+        assert "holds other files than an earlier drawing" in ran.stderr
         assert (folder / "combined_data.csv").read_bytes() == before
     ran = run("data", "demo", begun, "--json")
     assert ran.code == 0, ran.stderr

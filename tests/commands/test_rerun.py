@@ -189,13 +189,13 @@ def test_moved_data_can_be_named(run: Run, place: Path, tmp_path: Path) -> None:
     [
         ("a.csv", "x,y\n1,a\n2,b\n", "x,y\n1.5,a\n2,b\n", 0.5, "largest difference 0.5"),
         ("a.csv", "x,y\n1,a\n", "x,y\n1,b\n", None, "differs: row 1, y: a then, b now"),
-        ("a.csv", "x,y\n1,a\n", "x,y\n1,a\n2,a\n", None, "differs: 2 entries are in one of them only"),
+        ("a.csv", "x,y\n1,a\n", "x,y\n1,a\n2,a\n", None, "differs: 2 entries are in only one of them"),
         ("a.csv", "x\n1\n", "x\n1.0\n", 0.0, "same numbers, other bytes"),
         ("a.json", '[{"m": 1, "n": null}]', '[{"m": 1.25, "n": null}]', 0.25, "largest difference 0.25"),
         ("a.json", '{"m": NaN, "n": 1}', '{"m": NaN, "n": 3}', 2.0, "largest difference 2"),
         ("a.json", '{"m": Infinity, "n": 1}', '{"m": Infinity, "n": 3}', 2.0, "largest difference 2"),
-        ("a.json", '{"m": 1}', '{"m": NaN}', None, "differs: entry m: NaN in one of them only"),
-        ("a.csv", "x,y\n1,nan\n", "x,y\n1,2\n", None, "differs: row 1, y: NaN in one of them only"),
+        ("a.json", '{"m": 1}', '{"m": NaN}', None, "differs: entry m: NaN in only one of them"),
+        ("a.csv", "x,y\n1,nan\n", "x,y\n1,2\n", None, "differs: row 1, y: NaN in only one of them"),
         ("a.json", '{"m": null}', '{"m": 1}', None, "differs: entry m: None then, 1.0 now"),
     ],
 )
@@ -208,7 +208,7 @@ def test_files_are_compared_by_their_numbers(
     found = compare_files(name, tmp_path / "old" / name, tmp_path / "new" / name)
     assert (found.identical, found.difference, found.about) == (False, difference, about)
     assert compare_files(name, tmp_path / "old" / name, tmp_path / "old" / name).identical
-    assert compare_files(name, tmp_path / "old" / name, tmp_path / "none").about == "not there now"
+    assert compare_files(name, tmp_path / "old" / name, tmp_path / "none").about == "missing now"
 
 
 def test_weights_are_compared_too(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_weights_are_compared_too(tmp_path: Path) -> None:
     save_file({**weights, "b": weights["b"][:1]}, other)
     save_file({**weights, "a": np.array([0, 1, np.nan, 3], dtype=np.float32)}, spoilt)
     assert compare_files("w", old, new).difference == 0.25
-    assert compare_files("w", old, spoilt).about == "differs: a: NaN in one of them only"
+    assert compare_files("w", old, spoilt).about == "differs: a: NaN in only one of them"
     assert compare_files("w", old, other).about == "differs: b: shape (2, 3) then, (1, 3) now"
 
 

@@ -96,5 +96,5 @@ def test_report_and_compare(run: Run, folder_of_runs: Path) -> None:
     compared = run("compare", *runs, "--json")
     assert compared.code == 0, compared.stderr
     assert {difference["metric"] for difference in compared.json()} >= {"macro_f1", "qwk"}
-    assert "over 10,000 resamples of the test images" in compared.stderr
-    assert "leave out what training again would change" in compared.stderr
+    assert "from 10,000 resamples of the test images" in compared.stderr
+    assert "do not cover another training" in compared.stderr
