@@ -71,7 +71,7 @@ def test_spellings_of_a_hashtag_count_once(vectors: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_a_single_hashtag_says_nothing(vectors: np.ndarray, count: int) -> None:
+def test_a_single_hashtag_has_no_threshold(vectors: np.ndarray, count: int) -> None:
     assert Familiarity.fit(vectors[:count], ["바다"] * count) is None
 
 

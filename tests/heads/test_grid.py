@@ -1,3 +1,5 @@
+"""The grid: choice by folds, refit, calibration, resuming and grid files."""
+
 from dataclasses import replace
 
 import numpy as np

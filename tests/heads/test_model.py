@@ -1,3 +1,5 @@
+"""Heads: features, weights, decisions, and what is stored."""
+
 import hashlib
 import json
 
@@ -98,7 +100,7 @@ def test_answers_are_probabilities_and_expected_scores(embeddings):
 @pytest.mark.parametrize("features", FEATURES)
 @pytest.mark.parametrize("hidden", [(), (8,), (8, 6)])
 @pytest.mark.parametrize("loss", ["cross-entropy", "cumulative-link"])
-def test_first_layers_split_by_table_say_what_pair_features_say(features, hidden, loss, embeddings):
+def test_first_layers_split_by_table_equal_those_on_pair_features(features, hidden, loss, embeddings):
     head = Head(HeadConfig(features=features, hidden=hidden, loss=loss), 12).double().eval()
     images, hashtags = torch.from_numpy(embeddings.images).double(), torch.from_numpy(embeddings.hashtags).double()
     i, j = torch.from_numpy(embeddings.image_index), torch.from_numpy(embeddings.hashtag_index)
@@ -107,7 +109,7 @@ def test_first_layers_split_by_table_say_what_pair_features_say(features, hidden
     )
 
 
-def test_a_pair_is_answered_alike_whatever_stands_beside_it(embeddings):
+def test_the_answer_for_a_pair_does_not_depend_on_the_others(embeddings):
     head = trained(HeadConfig(hidden=(16,)))
     alone = np.concatenate([head.predict_proba(embeddings.take(np.array([row]))) for row in range(20)])
     np.testing.assert_allclose(head.predict_proba(embeddings)[:20], alone, atol=1e-6)

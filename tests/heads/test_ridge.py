@@ -1,3 +1,5 @@
+"""Ridge heads are scikit-learn's."""
+
 from dataclasses import replace
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Thresholds on similarities: every method, and their record."""
+
 import json
 
 import numpy as np
@@ -26,7 +28,7 @@ def test_every_method_reports_what_it_reaches_and_survives_json(pairs):
     assert SYSTEMS == ("similarity-simple", "similarity-search", "similarity-exact")
 
 
-def test_exact_is_best_in_what_it_was_asked_for(pairs):
+def test_exact_is_best_in_its_objective(pairs):
     similarity, labels = pairs
     by_f1, by_mae = fit("exact", similarity, labels), fit("exact", similarity, labels, "mae")
     assert by_f1.train_score >= fit("search", similarity, labels).train_score
@@ -34,7 +36,7 @@ def test_exact_is_best_in_what_it_was_asked_for(pairs):
     assert by_mae.train_score < mean_absolute_error(labels, by_f1.predict(similarity))
 
 
-def test_unknown_names_are_answered_with_the_known_ones(pairs):
+def test_unknown_names_are_refused_with_the_known_ones(pairs):
     with pytest.raises(InputError, match="expected one of simple, search, exact"):
         fit("magic", *pairs)
     with pytest.raises(InputError, match="expected one of macro-f1, accuracy, mae, qwk"):

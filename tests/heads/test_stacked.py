@@ -1,3 +1,5 @@
+"""Heads in a stack train as if each was alone."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -85,7 +87,7 @@ def test_in_a_stack_as_alone_in_float32(data):
 
 
 def test_parts_of_other_rows_and_seeds_in_one_stack_as_alone(data):
-    """What a GPU is given: stacks of parts, whose last batches differ in length, trained here on the CPU."""
+    """Stacks as a GPU gets them, with parts whose last batches differ in length, trained here on the CPU."""
     embeddings, labels = data
     configs = mixed(30, seed=8, features="full", hidden=(6, 5), standardise=True, batch_size=64)
     configs += [replace(config, hidden=()) for config in configs[:6]]
@@ -198,7 +200,7 @@ def test_class_weights_are_scikit_learns():
     assert balanced_weights(labels)[2] == 0
 
 
-def test_a_score_that_no_training_row_has_is_survived(data):
+def test_a_score_without_training_rows_is_no_error(data):
     embeddings, labels = data
     rows = ROWS[labels[ROWS] != 1]
     outcomes = train_heads(

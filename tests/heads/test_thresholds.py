@@ -1,3 +1,5 @@
+"""Thresholds: the published search literally, and the optimum against exhaustive search."""
+
 import warnings
 from itertools import combinations, combinations_with_replacement, islice
 

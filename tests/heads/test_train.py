@@ -80,7 +80,7 @@ def test_rates_follow_torchs_schedulers():
             scheduler.step()
 
 
-def test_divergence_is_an_error_of_one_head_and_no_concern_of_its_neighbours(data):
+def test_divergence_is_an_error_of_one_head_and_does_not_affect_others(data):
     embeddings, labels = data
     wild = HeadConfig(hidden=(8,), loss="regression", lr=1e30, epochs=4, class_weights="none")
     calm = replace(wild, lr=1e-3)

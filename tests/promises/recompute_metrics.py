@@ -46,7 +46,7 @@ def read(path):
 
 
 def identity(hashtag):
-    """The hashtag without differences of spelling: README says which."""
+    """The identity of a hashtag, written a second time after consistency/data/hashtags.py."""
     before = None
     while hashtag != before:
         before = hashtag
@@ -98,7 +98,7 @@ def measure(true, predicted, value, p):
 
 
 def intervals(columns, seed, two_way=False):
-    """Bias-corrected percentiles over resampled clusters, as the head of consistency/evaluation/intervals.py says."""
+    """Bias-corrected percentiles over resampled clusters: see the top of consistency/evaluation/intervals.py."""
     ways = [columns["cluster"]]
     if two_way:  # beside the clusters the hashtags, or the images where the clusters are hashtags
         same = len(set(zip(ways[0], columns["hashtag"], strict=True)))
@@ -142,7 +142,7 @@ def rows_by_name(names):
 
 
 def effective_number(names):
-    """How many clusters of equal size say as much as these."""
+    """The number of clusters of equal size that carry as much information."""
     sizes = [len(rows) for rows in rows_by_name(names)]
     return sum(sizes) ** 2 / sum(size**2 for size in sizes)
 

@@ -22,7 +22,7 @@ def compare_read(runs: Sequence[Run], **options: Any) -> list[Difference]:
 
 
 def better(result: Result) -> Result:
-    """The same rows, answered rightly."""
+    """The same rows with correct predictions."""
     p = result.predictions
     right = np.eye(5)[p.scores - 1]
     return evaluate_predictions(replace(p, predicted=p.scores, values=p.scores * 1.0, probabilities=right))
@@ -82,7 +82,7 @@ def test_holm_by_hand() -> None:
     assert holm([]) == []
 
 
-def test_one_image_tells_nothing_of_a_difference() -> None:
+def test_one_image_gives_no_interval_of_a_difference() -> None:
     base = make_result()
     p = base.predictions
     one = evaluate_predictions(replace(p, clusters=np.zeros(len(p), dtype=np.int64)))
@@ -105,7 +105,7 @@ def test_runs_are_compared_with_the_last_system_of_the_first(tmp_path: Path) -> 
     assert [d.metric for d in found] == ["accuracy", "macro_f1", "mae", "qwk"]
 
 
-def test_a_system_picked_on_the_test_rows_takes_no_part(tmp_path: Path) -> None:
+def test_a_system_picked_on_the_test_rows_is_left_out(tmp_path: Path) -> None:
     results = [make_result("finetune-paper", seed=1), make_result("finetune-paper-best", seed=2)]
     published = read_run(write_run(tmp_path / "published", results))
     ours = read_run(write_run(tmp_path / "ours", [make_result("finetune", seed=3)]))
@@ -114,7 +114,7 @@ def test_a_system_picked_on_the_test_rows_takes_no_part(tmp_path: Path) -> None:
         assert {name for d in found for name in (d.reference, d.name)} == {"published/finetune-paper", "ours/finetune"}
 
 
-def test_answers_out_of_fold_stand_back_for_those_on_test_rows(tmp_path: Path) -> None:
+def test_predictions_on_test_rows_are_preferred_to_those_out_of_fold(tmp_path: Path) -> None:
     tested, folds = make_result(), make_result(seed=1)
     folds = evaluate_predictions(replace(folds.predictions, split="cv"))
     with_folds = read_run(write_run(tmp_path / "folds", [tested, folds]))

@@ -70,7 +70,7 @@ def test_median_is_the_best_constant_for_mae() -> None:
 
 
 def embedded_rows(seed: int = 0, n: int = 300, dim: int = 16) -> tuple[npt.NDArray[np.float32], Columns]:
-    """Rows of 30 hashtags and 20 images whose score the hashtag's vector tells, but for noise."""
+    """Rows of 30 hashtags and 20 images whose score depends on the hashtag's vector and noise."""
     rng = np.random.default_rng(seed)
     vectors = rng.standard_normal((30, dim)).astype(np.float32)
     tags, images = rng.integers(0, 30, n), rng.integers(0, 20, n)

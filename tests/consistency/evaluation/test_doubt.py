@@ -78,7 +78,7 @@ def test_precision_is_counted_and_resampled_over_images() -> None:
     assert (found.low, found.high) == pytest.approx(tuple(expected))
 
 
-def test_one_image_tells_nothing_of_the_precision() -> None:
+def test_one_image_gives_no_precision() -> None:
     with pytest.raises(ValueError, match="one image"):
         precision_at_moved(np.arange(4.0), np.arange(4) < 2, np.full(4, "a", dtype=object))
 

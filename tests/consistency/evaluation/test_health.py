@@ -83,7 +83,7 @@ def test_images_beyond_the_limits_are_broken(tmp_path: Path) -> None:
     assert sorted(name for name, _ in broken) == ["a.png", "b.png", "c.png", "d.png"]
 
 
-def test_without_images_the_csv_alone_speaks(tmp_path: Path) -> None:
+def test_without_images_only_the_csv_is_described(tmp_path: Path) -> None:
     table = read_pairs(write_data(tmp_path))
     alone = check(table, find_images(table.images, tmp_path / "nowhere"))
     assert alone.image_files.none_found

@@ -94,7 +94,7 @@ def test_one_image_has_no_interval() -> None:
     assert set(bootstrap_intervals(scores, predicted, values, probabilities, images).values()) == {None}
 
 
-def test_a_image_with_nearly_all_rows_leaves_the_widest_interval() -> None:
+def test_an_image_with_nearly_all_rows_leaves_the_widest_interval() -> None:
     draws = np.random.default_rng(0).normal(0.5, 0.1, 2000)
     images = np.array(["a"] * 100_000 + ["b"], dtype=object)
     m = effective_clusters(images)
@@ -112,7 +112,7 @@ def test_a_image_with_nearly_all_rows_leaves_the_widest_interval() -> None:
     corrected=st.booleans(),
     step=st.sampled_from([0.0, 0.2, 1.0]),
 )
-def test_p_value_is_small_exactly_where_the_interval_leaves_zero_out(
+def test_p_value_is_small_exactly_if_the_interval_excludes_zero(
     seed: int, shift: float, m: float, corrected: bool, step: float
 ) -> None:
     """Also where many draws are level with 0, as differences in accuracy are (step > 0)."""
@@ -187,7 +187,7 @@ def test_a_two_way_interval_follows_the_written_recipe() -> None:
     assert found["macro_f1"] == pytest.approx(np.quantile(wider, stats.norm.cdf([2 * z0 - z, 2 * z0 + z])), abs=1e-12)
 
 
-def test_a_second_grouping_that_says_the_same_changes_nothing() -> None:
+def test_a_second_grouping_equal_to_the_first_changes_nothing() -> None:
     rows = random_rows(4, 200, 20)
     once, twice = (bootstrap_intervals(*rows, crossed=crossed, resamples=100) for crossed in (None, rows[-1]))
     for name, ends in once.items():

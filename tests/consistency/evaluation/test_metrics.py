@@ -35,7 +35,7 @@ def test_metrics_are_scikit_learns(seed: int, n: int, classes: int) -> None:
     scores, predicted, values, probabilities, _ = random_rows(seed, n, 5, classes)
     found = evaluate(scores, predicted, values, probabilities)
     assert tuple(found) == METRICS
-    with warnings.catch_warnings():  # it warns where we say None or 0
+    with warnings.catch_warnings():  # it warns where we return None or 0
         warnings.simplefilter("ignore")
         expected = by_scikit_learn(scores, predicted)
         expected["spearman"] = stats.spearmanr(scores, values).statistic
@@ -65,7 +65,7 @@ def test_expected_calibration_error_by_hand() -> None:
     probabilities = np.array([[0.9, 0.1, 0, 0, 0], [0, 0.92, 0.08, 0, 0], [0.4, 0.3, 0.3, 0, 0]])
     scores, predicted = np.array([1, 1, 1]), np.array([1, 2, 1])
     found = evaluate(scores, predicted, probabilities @ np.arange(1, 6), probabilities)
-    # .9 and .92 share the bin (13/15, 14/15]: one of two is right; .4 has the bin (5/15, 6/15] for itself.
+    # 0.9 and 0.92 share the bin (13/15, 14/15] with one of two correct; 0.4 is alone in the bin (5/15, 6/15].
     assert found["ece"] == pytest.approx((2 * abs(0.5 - 0.91) + abs(1 - 0.4)) / 3)
 
 
