@@ -98,7 +98,7 @@ def model_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two photographs and drawn images in several formats and sizes."""
     folder = tmp_path_factory.mktemp("images")
     for index, array in enumerate(load_sample_images().images):
@@ -125,15 +125,15 @@ def plain_transformers(folder: Path, paths: list[Path], texts: list[str]) -> tup
 
 @pytest.mark.parametrize(("store", "least"), [("fp32", 0.99999), ("fp16", 0.9999)])
 def test_stored_vectors_are_those_of_transformers(
-    tmp_path: Path, model_folder: Path, images: Path, store: Any, least: float
+    tmp_path: Path, model_folder: Path, folder: Path, store: Any, least: float
 ) -> None:
-    names = sorted(path.name for path in images.iterdir())
+    names = sorted(path.name for path in folder.iterdir())
     table = pair_table(names, HASHTAGS)
     assert len(names) == len(HASHTAGS)
     resolved = resolve_backbone(str(model_folder))
     backbone = load_backbone(resolved, device="cpu", trainable=False)
     cache = EmbeddingCache.open(tmp_path / "cache", {**backbone.fields, "store": store})
-    files = find_images(names, images)
+    files = find_images(names, folder)
     report = run(table, files, cache, backbone, store=store, batch_size=4)
     assert (report.images_encoded, report.hashtags_encoded, report.skipped) == (9, 9, ())
     assert report.truncated >= 1
@@ -146,7 +146,7 @@ def test_stored_vectors_are_those_of_transformers(
     reader = EmbeddingCache.open(tmp_path / "cache", cache.fields, create=False)
     images = reader.vectors("image", image_keys([files[name] for name in names]))
     hashtags = reader.vectors("hashtag", hashtag_keys(HASHTAGS))
-    expected = plain_transformers(model_folder, [images / name for name in names], HASHTAGS)
+    expected = plain_transformers(model_folder, [folder / name for name in names], HASHTAGS)
     for got, wanted in zip((images, hashtags), expected, strict=True):
         cosines = (got * wanted).sum(axis=1) / np.linalg.norm(got, axis=1) / np.linalg.norm(wanted, axis=1)
         assert cosines.min() > least
@@ -154,10 +154,10 @@ def test_stored_vectors_are_those_of_transformers(
         assert abs(np.linalg.norm(got, axis=1) - 1).max() < (1e-5 if store == "fp32" else 1e-3)
 
 
-def test_what_a_lower_precision_costs_is_measured(tmp_path: Path, images: Path) -> None:
+def test_what_a_lower_precision_costs_is_measured(tmp_path: Path, folder: Path) -> None:
     resolved = resolve_backbone(str(make_clip_folder(tmp_path / "model")))
-    names = sorted(path.name for path in images.iterdir())
-    table, files = pair_table(names, HASHTAGS), find_images(names, images)
+    names = sorted(path.name for path in folder.iterdir())
+    table, files = pair_table(names, HASHTAGS), find_images(names, folder)
     stored: dict[str, tuple[Vectors, Vectors]] = {}
     for precision in ("fp32", "bf16"):
         backbone = load_backbone(resolved, device="cpu", precision=precision, trainable=False)
@@ -177,12 +177,12 @@ def test_what_a_lower_precision_costs_is_measured(tmp_path: Path, images: Path) 
     assert again.cosine_to_fp32 is None
 
 
-def test_one_broken_image_changes_no_other(tmp_path: Path, images: Path) -> None:
-    folder = make_clip_folder(tmp_path / "model")
-    backbone = load_backbone(resolve_backbone(str(folder)), device="cpu")
-    names = sorted(path.name for path in images.iterdir())
-    files = find_images(names, images)
-    (tmp_path / "cut.png").write_bytes((images / "photo0.png").read_bytes()[:5000])
+def test_one_broken_image_changes_no_other(tmp_path: Path, folder: Path) -> None:
+    model = make_clip_folder(tmp_path / "model")
+    backbone = load_backbone(resolve_backbone(str(model)), device="cpu")
+    names = sorted(path.name for path in folder.iterdir())
+    files = find_images(names, folder)
+    (tmp_path / "cut.png").write_bytes((folder / "photo0.png").read_bytes()[:5000])
     with_broken = {**files, **find_images(["cut.png"], tmp_path)}
     clean = EmbeddingCache.open(tmp_path / "clean", backbone.fields)
     run(pair_table(names, HASHTAGS), files, clean, backbone)
@@ -260,7 +260,7 @@ def test_damage_is_filled_in_the_same_run(tmp_path: Path, cache: EmbeddingCache)
     assert (before.images[before.image_index] == after.images[after.image_index]).all()
 
 
-def test_unusable_pictures_are_told_row_by_row(tmp_path: Path, cache: EmbeddingCache) -> None:
+def test_unusable_images_are_reported_row_by_row(tmp_path: Path, cache: EmbeddingCache) -> None:
     _, files = made_up(tmp_path / "images", 3)
     (tmp_path / "images" / "text.jpg").write_text("no image")
     Image.new("RGB", (300, 200)).save(tmp_path / "images" / "large.png")
@@ -448,7 +448,7 @@ def test_progress_is_told(tmp_path: Path, cache: EmbeddingCache) -> None:
     assert told["Encoding hashtags"][:2] == [1, 1]
 
 
-def test_large_pictures_are_not_decoded_all_at_once(
+def test_large_images_are_not_decoded_all_at_once(
     tmp_path: Path, cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("embedcache.engines.local.pixels_at_once", lambda workers: 20)  # of which an image has 16
@@ -464,17 +464,17 @@ def test_large_pictures_are_not_decoded_all_at_once(
     assert (report.images_encoded, at_once.most) == (12, 1)
 
 
-def test_real_backbone_is_not_needed_when_warm(tmp_path: Path, images: Path) -> None:
-    folder = make_clip_folder(tmp_path / "model")
-    resolved = resolve_backbone(str(folder))
+def test_real_backbone_is_not_needed_when_warm(tmp_path: Path, folder: Path) -> None:
+    model = make_clip_folder(tmp_path / "model")
+    resolved = resolve_backbone(str(model))
     loaded: list[Backbone] = []
 
     def load() -> Backbone:
         loaded.append(load_backbone(resolved, device="cpu"))
         return loaded[-1]
 
-    names = sorted(path.name for path in images.iterdir())
-    files = find_images(names, images)
+    names = sorted(path.name for path in folder.iterdir())
+    files = find_images(names, folder)
     for _ in range(2):
         cache = EmbeddingCache.open(tmp_path / "cache", FIELDS)
         extract(pair_table(names, HASHTAGS), files, cache, load)

@@ -32,18 +32,18 @@ SPEC = PreprocessSpec(("shortest", 24), 3, (24, 24), 1 / 255, (0.5, 0.5, 0.5), (
 DECODING = Decoding("ours", ImageLimits(max_pixels=4000))
 
 
-def write_pictures(folder: Path, n: int) -> list[ImageFile]:
+def write_images(folder: Path, n: int) -> list[ImageFile]:
     """Images of several shapes and formats; every seventh cannot be used."""
     folder.mkdir()
     names = []
     for number in range(n):
         rng = np.random.default_rng(number)
         width, height = 30 + number % 5 * 7, 30 + number % 3 * 9
-        picture = Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
+        image = Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
         names.append(f"{number}.{'jpg' if number % 2 else 'png'}")
         if number % 7 == 3:
-            picture = picture.resize((100, 100))  # over the limit
-        picture.save(folder / names[-1])
+            image = image.resize((100, 100))  # over the limit
+        image.save(folder / names[-1])
         if number % 7 == 5:
             (folder / names[-1]).write_bytes((folder / names[-1]).read_bytes()[:200])
     return list(find_images(names, folder).values())
@@ -57,7 +57,7 @@ def taken(batches: Batches) -> tuple[list[str], np.ndarray, list[int]]:
 
 
 def test_processes_make_what_threads_make(tmp_path: Path) -> None:
-    files = write_pictures(tmp_path / "pictures", 60)
+    files = write_images(tmp_path / "images", 60)
     threaded: Problems = {}
     names, expected, sizes = taken(thread_batches(DECODING, SPEC.resize_crop, files, threaded, size=16, workers=3))
     assert len(names) == 43
@@ -78,7 +78,7 @@ def test_batches_begin_small() -> None:
 
 
 def test_a_killed_decoder_is_an_error_of_ours(tmp_path: Path) -> None:
-    files = write_pictures(tmp_path / "pictures", 200)
+    files = write_images(tmp_path / "images", 200)
     batches = process_batches(DECODING, SPEC, files, {}, size=8, workers=1)
     next(batches)
     for child in children(os.getpid()):
@@ -91,10 +91,10 @@ def test_a_killed_decoder_is_an_error_of_ours(tmp_path: Path) -> None:
 EXTRACTOR = """
 import sys
 from pathlib import Path
-from tests.embedcache.engines.test_local import DECODING, SPEC, children, process_batches, write_pictures
+from tests.embedcache.engines.test_local import DECODING, SPEC, children, process_batches, write_images
 import os, time
 if __name__ == "__main__":
-    batches = process_batches(DECODING, SPEC, write_pictures(Path(sys.argv[1]), 60), {}, size=4, workers=2)
+    batches = process_batches(DECODING, SPEC, write_images(Path(sys.argv[1]), 60), {}, size=4, workers=2)
     next(batches)
     print(*(pid for child in children(os.getpid()) for pid in [child, *children(child)]), flush=True)
     time.sleep(60)
@@ -105,7 +105,7 @@ def test_decoders_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "extractor.py"
     script.write_text(EXTRACTOR)
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-    command = [sys.executable, str(script), str(tmp_path / "pictures")]
+    command = [sys.executable, str(script), str(tmp_path / "images")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
     pids = [int(pid) for pid in process.stdout.readline().split()]
