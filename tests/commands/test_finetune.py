@@ -79,7 +79,7 @@ def test_the_head_that_a_grid_chose(run: Run, small_demo: Path, folder: Path) ->
     with (folder / "like" / "history.csv").open() as file:
         first = next(csv.DictReader(file))
     assert first["epoch"] == "0"  # trained before anything moved,
-    assert float(first["qwk"]) > 0.1  # and it knows something
+    assert float(first["qwk"]) > 0  # and it knows something
     ran = run(*words[:-1], folder, "--out", folder / "none")
     assert ran.code == 2
     assert "has no trained head" in ran.stderr

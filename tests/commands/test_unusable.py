@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from consistency.options import Encoding, Evaluation, Source
+from consistency.options import Encoding, Output, SimilarityOptions, Source
 from koclip_consistency.workflows.similarity import run_similarity
 from koclip_consistency.workflows.suite import PLAN, open_suite
 from tests.builders.commands import Run
@@ -16,7 +16,8 @@ from tests.builders.commands import Run
 def finished(small_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     source = Source(data=small_demo / "combined_data.csv", images=small_demo / "image")
-    run_similarity(source, Encoding(backbone="tiny", cache=folder / "cache"), Evaluation(out=folder / "run"))
+    encoding = Encoding(backbone="tiny", cache=folder / "cache")
+    run_similarity(SimilarityOptions(source=source, encoding=encoding, output=Output(out=folder / "run")))
     return folder
 
 
@@ -48,9 +49,9 @@ def test_a_negative_seed(run: Run, finished: Path, small_demo: Path, tmp_path: P
 
 def test_a_plan_that_is_no_text_is_another_plan(tmp_path: Path) -> None:
     plan = {"seed": 1}
-    first = open_suite(tmp_path / "suite", runs=tmp_path, command="demo", backbone="tiny", plan=plan)
+    first = open_suite(Output(out=tmp_path / "suite"), command="demo", backbone="tiny", config=plan)
     (first.path / PLAN).write_bytes(b"\xff")
-    open_suite(tmp_path / "suite", runs=tmp_path, command="demo", backbone="tiny", plan=plan)
+    open_suite(Output(out=tmp_path / "suite"), command="demo", backbone="tiny", config=plan)
     assert (tmp_path / "suite.1" / PLAN).read_bytes() == b"\xff"
     assert json.loads((tmp_path / "suite" / PLAN).read_bytes()) == plan
 

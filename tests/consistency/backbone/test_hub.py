@@ -244,7 +244,7 @@ def test_progress_is_shown_on_a_terminal_only(hub: Hub, tmp_path: Path) -> None:
         [sys.executable, "-c", SCRIPT, "kim/clip", ""], env=environment, stdout=subprocess.PIPE, stderr=terminal
     )
     os.close(terminal)
-    shown = os.read(screen, 100_000).decode()
+    shown = os.read(screen, 100_000).decode(errors="replace")  # the kernel may cut a character
     os.close(screen)
     assert "weights" in json.loads(done.stdout)
     assert "100%" in shown
