@@ -31,8 +31,8 @@ from consistency.progress import Progress, silent
 
 LIMIT = 8
 _SIDE, _LOW = 32, 8
-_COMPARED = 1 << 22  # pairs of hashes compared at a time, 32 MiB
-_KEPT = 1 << 20  # similar pairs to collect before they are merged into groups
+COMPARED_AT_ONCE = 1 << 22  # pairs of hashes compared at a time, 32 MiB
+KEPT_AT_ONCE = 1 << 20  # similar pairs to collect before they are merged into groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,13 +165,13 @@ def join_similar(hashes: npt.NDArray[np.uint64], limit: int) -> npt.NDArray[np.i
     pairs: list[npt.NDArray[np.int64]] = []
     start = waiting = 0
     while start < k:
-        stop = min(k, start + max(1, _COMPARED // (k - start)))
+        stop = min(k, start + max(1, COMPARED_AT_ONCE // (k - start)))
         distance = np.bitwise_count(distinct[start:stop, None] ^ distinct[None, start:])
         found = np.argwhere(distance <= limit) + start
         pairs.append(found)
         waiting += len(found)
         start = stop
-        if waiting > _KEPT or start == k:
+        if waiting > KEPT_AT_ONCE or start == k:
             links = np.concatenate([*pairs, np.column_stack([np.arange(k), labels])])
             graph = coo_array((np.ones(len(links), dtype=np.int8), links.T), shape=(k, k))
             group = connected_components(graph, directed=False)[1]

@@ -113,8 +113,8 @@ def test_joining_in_many_parts_is_joining_at_once(monkeypatch: pytest.MonkeyPatc
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**12, 400, dtype=np.uint64) << rng.integers(0, 50, 400, dtype=np.uint64)
     whole = join_similar(hashes, 3)
-    monkeypatch.setattr("consistency.data.near_duplicates._COMPARED", 1000)
-    monkeypatch.setattr("consistency.data.near_duplicates._KEPT", 50)
+    monkeypatch.setattr("consistency.data.near_duplicates.COMPARED_AT_ONCE", 1000)
+    monkeypatch.setattr("consistency.data.near_duplicates.KEPT_AT_ONCE", 50)
     assert np.array_equal(join_similar(hashes, 3), whole)
     assert 1 < len(set(whole.tolist())) < 400
 
