@@ -236,20 +236,13 @@ def _read_config(ctx: click.Context, file: Path | None) -> None:
     app, own = ctx.find_root().command, _words(ctx)
     options = {path: _flags(command) for path, command in _commands(app)}
     everywhere = {flag for flags in options.values() for flag in flags}
-    defaults: dict[str, Any] = {}
-    tables = {key: value for key, value in content.items() if isinstance(value, dict) and key in _tables(options)}
-    plain = {key: value for key, value in content.items() if key not in tables}
-    for key in plain:
+    tables = {key: value for key, value in content.items() if isinstance(value, dict) and key in options}
+    for key in content.keys() - tables.keys():
         _check_name(file, key, everywhere)
-    defaults |= {options[own][key]: value for key, value in plain.items() if key in options[own]}
-    here: Any = tables
-    for word in own.split():
-        here = here.get(word, {}) if isinstance(here, dict) else {}
-    for key, value in here.items():
-        if not (isinstance(value, dict) and f"{own} {key}" in options):
-            _check_name(file, key, set(options[own]), f" in [{own.replace(' ', '.')}]")
-            defaults[options[own][key]] = value
-    ctx.default_map = {name: _plain(value) for name, value in defaults.items()}
+    for key in tables.get(own, {}):
+        _check_name(file, key, set(options[own]), f" in [{own}]")
+    values = {**content, **tables.get(own, {})}
+    ctx.default_map = {name: _plain(values[key]) for key, name in options[own].items() if key in values}
 
 
 def _words(ctx: click.Context) -> str:
@@ -259,10 +252,6 @@ def _words(ctx: click.Context) -> str:
 
 def _plain(value: Any) -> Any:
     return value if isinstance(value, dict | list) else str(value) if not isinstance(value, bool) else value
-
-
-def _tables(options: Iterable[str]) -> set[str]:
-    return {path.split()[0] for path in options}
 
 
 def _check_name(file: Path, key: str, known: set[str], where: str = "") -> None:

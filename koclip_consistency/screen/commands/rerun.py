@@ -16,8 +16,8 @@ def rerun(options: RerunOptions, screen: "Screen") -> None:
     """Repeat a run and compare its files byte for byte.
 
     Repeats the run with the options in its run.json and compares predictions, metrics, split and weights. They are the
-    same if the embeddings are computed afresh (an empty --cache) or read from the same cache, on the same
-    machine with the same library versions and --threads; a cache filled in several parts may differ in the last bits.
+    same if the embeddings are computed afresh (an empty --cache) or read from the same cache, on the same machine with
+    the same library versions and number of threads; a cache filled in several parts may differ in the last bits.
     Exits 0 if they are the same, 1 if not, 2 if the run cannot be repeated.
     """
     from koclip_consistency.screen.tables import changes_table, files_table

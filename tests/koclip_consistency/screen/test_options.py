@@ -82,3 +82,11 @@ def test_completion_for_shells(shell: str) -> None:
                     "COMP_CWORD": "1"}  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "plain,finetune\n"
+
+
+def test_a_table_of_a_command_of_two_words(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    data, images = small_demo / "combined_data.csv", small_demo / "image"
+    (tmp_path / "koclip.toml").write_text(f'data = "{data}"\nimages = "{images}"\n["data check"]\njson = true\n')
+    ran = run("data", "check", "--config", tmp_path / "koclip.toml")
+    assert ran.code == 0, ran.stderr
+    assert json.loads(ran.stdout)["rows"] == len(data.read_text(encoding="utf-8").splitlines()) - 1
