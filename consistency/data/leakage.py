@@ -1,6 +1,6 @@
 """Counts the test rows whose image, pair or hashtag a system has already seen in training.
 
-Hashtags are compared by identity, so that a leading # or another Unicode form hides nothing.
+Hashtags are compared by identity, so a leading # or a different Unicode form does not hide a match.
 """
 
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ Pairs = tuple[npt.NDArray[np.object_], npt.NDArray[np.object_]]
 
 @dataclass(frozen=True)
 class Leakage:
-    """Of the test rows, how many have their image, pair or hashtag among the other rows.
+    """Number of test rows whose image, pair or hashtag also occurs in the training rows.
 
     Attributes
     ----------
     n : int
-        Test rows.
+        Number of test rows.
     image, pair, hashtag : int
-        Those whose image, pair of image and hashtag, or hashtag is there.
+        Number of test rows whose image, pair of image and hashtag, or hashtag occurs in the training rows.
     near : int or None
-        Those whose image or a near-duplicate of it is there; None where near-duplicates were not looked for.
+        Number whose image or a near-duplicate of it occurs there; None if near-duplicates were not searched for.
     """
 
     n: int
@@ -49,7 +49,24 @@ def leakage(
     hashtags: npt.NDArray[np.object_],
     scenes: npt.NDArray[np.object_] | None = None,
 ) -> Leakage:
-    """How many test rows were seen before. identity, hashtags, scenes: (n,) object, hashtags as in the table."""
+    """Count the test rows that overlap with the other kept rows.
+
+    Parameters
+    ----------
+    split : Split
+        Sides, folds and kept rows of the n rows.
+    identity : ndarray of object, shape (n,)
+        Identity of each row's image.
+    hashtags : ndarray of object, shape (n,)
+        Hashtags as in the table.
+    scenes : ndarray of object, shape (n,), or None
+        Group of near-duplicate images of each row; None if near-duplicates were not searched for.
+
+    Returns
+    -------
+    Leakage
+        Counts over the test rows.
+    """
     return _leakage_of([split.kept & (split.side == "test")], split, identity, hashtags, scenes)
 
 
@@ -59,13 +76,41 @@ def fold_leakage(
     hashtags: npt.NDArray[np.object_],
     scenes: npt.NDArray[np.object_] | None = None,
 ) -> Leakage:
-    """How many rows were seen before if each fold is tested after training on the others; the sum over folds."""
+    """Count the rows of each fold that overlap with the other folds, summed over all folds.
+
+    Parameters
+    ----------
+    split : Split
+        Sides, folds and kept rows of the n rows.
+    identity : ndarray of object, shape (n,)
+        Identity of each row's image.
+    hashtags : ndarray of object, shape (n,)
+        Hashtags as in the table.
+    scenes : ndarray of object, shape (n,), or None
+        Group of near-duplicate images of each row; None if near-duplicates were not searched for.
+
+    Returns
+    -------
+    Leakage
+        Counts over the rows of all folds.
+    """
     tested = [split.kept & (split.fold == fold) for fold in range(int(split.fold.max()) + 1)]
     return _leakage_of(tested, split, identity, hashtags, scenes)
 
 
 def seen_before(test: Pairs, rest: Pairs) -> Leakage:
-    """How many `test` pairs have their image, pair or hashtag in `rest`; each (images, hashtags)."""
+    """Count the test pairs whose image, pair or hashtag occurs in `rest`.
+
+    Parameters
+    ----------
+    test, rest : tuple of two ndarrays of object, shape (n,)
+        Image identities and hashtags.
+
+    Returns
+    -------
+    Leakage
+        Counts over the test pairs, without near-duplicates.
+    """
     asked, known = (list(zip(images, identities(hashtags), strict=True)) for images, hashtags in (test, rest))
     images, hashtags = {image for image, _ in known}, {hashtag for _, hashtag in known}
     pairs = set(known)
@@ -84,7 +129,7 @@ def _leakage_of(
     hashtags: npt.NDArray[np.object_],
     scenes: npt.NDArray[np.object_] | None,
 ) -> Leakage:
-    """Of all `tested`, (n,) bool each, against the kept rows beside them."""
+    """Sum the counts over all masks in `tested`, (n,) bool each; every other kept row is a training row."""
     n = image = pair = hashtag = near = 0
     for test in tested:
         rest = split.kept & ~test

@@ -69,20 +69,46 @@ class Audit:
 def out_of_fold(
     embeddings: PairEmbeddings,
     labels: Ints,
-    pictures: npt.NDArray[np.object_],
+    images: npt.NDArray[np.object_],
     *,
     folds: int,
     repeats: int,
     seed: int,
     progress: Progress = silent,
 ) -> tuple[Floats, Ints]:
-    """Probabilities (n, 5) of default heads trained without the row's image: the mean over `repeats` divisions.
+    """Predict every label with default heads that are trained without the row's image.
 
-    labels: (n,) int64, 0..4. images: (n,) object, equal where two rows show the same one. The second result is the
-    fold (n,) of each row in the first division. Raises DataError where there are fewer images than folds.
+    Parameters
+    ----------
+    embeddings : PairEmbeddings
+        Embeddings of the n rows.
+    labels : ndarray of int64, shape (n,)
+        Classes from 0 to 4.
+    images : ndarray of object, shape (n,)
+        Identity of each row's image; rows of the same image share it.
+    folds : int
+        Number of folds of a division.
+    repeats : int
+        Number of divisions.
+    seed : int
+        Random seed of the divisions and heads.
+    progress : Progress
+        Shows how many heads are trained.
+
+    Returns
+    -------
+    probabilities : ndarray of float64, shape (n, 5)
+        Mean class probabilities over the divisions.
+    fold : ndarray of int64, shape (n,)
+        Fold of each row in the first division.
+
+    Raises
+    ------
+    DataError
+        If there are fewer images than folds.
     """
     config, total = HeadConfig(), np.zeros((len(labels), 5))
-    divisions = make_divisions(labels, pictures, folds=folds, repeats=repeats, seed=seed)
+    divisions = make_divisions(labels, images, folds=folds, repeats=repeats, seed=seed)
     head_seeds = np.random.SeedSequence(seed).generate_state(repeats).tolist()
     with progress("Judging labels", folds * repeats) as advance:
         for division, head_seed in zip(divisions, head_seeds, strict=True):

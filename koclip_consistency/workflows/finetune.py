@@ -147,7 +147,8 @@ def _notes(prepared: Prepared, tuned: FinetuneResult) -> tuple[str, ...]:
     epoch = f"epoch {tuned.kept_epoch} of {tuned.history[-1]['epoch']}"
     kept = f"kept the weights of {epoch}"
     if prepared.refit is not None:
-        kept = f"{epoch} chosen on the validation rows, then as many trained anew on all train rows"
+        retrained = "retrained from scratch on all training rows for that many epochs"
+        kept = f"{epoch} chosen on the validation rows, then {retrained}"
     if prepared.config.average == "interpolate":
         kept = f"{kept}, {tuned.share:.0%} of the way from the weights before training"
     if prepared.rows.val is None:
