@@ -1,4 +1,4 @@
-"""PairClassifier: both encoders and a head as one module; which of its weights learn, and how fast."""
+"""PairClassifier joins both encoders and a head; this module also chooses its trainable weights and their rates."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ LORA_TARGETS = r".*\.layers?\.\d+\..*([qkvo]_proj|out_proj|query|key|value|atten
 
 
 class PairClassifier(nn.Module):
-    """Pairs over distinct images and hashtags in, the head's outputs out."""
+    """Both encoders and a head as one module, from pairs of distinct images and hashtags to the head's outputs."""
 
     def __init__(self, backbone: Backbone, head: Head, features: str) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class PairClassifier(nn.Module):
         self.features = features
 
     def train(self, mode: bool = True) -> "PairClassifier":
-        """As any module's; but a tower that does not learn encodes as it does in use, without dropout."""
+        """Set the training mode as in any module, but keep frozen towers in evaluation mode, without dropout."""
         super().train(mode)
         for part in self.model.children():
             part.train(mode and any(parameter.requires_grad for parameter in part.parameters()))
@@ -51,7 +51,22 @@ class PairClassifier(nn.Module):
 
 @torch.inference_mode()
 def embed(backbone: Backbone, data: PairData, rows: Ints) -> PairEmbeddings:
-    """Embeddings of `rows`; each distinct image and hashtag is encoded once."""
+    """Embed rows, encoding each distinct image and hashtag once.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Encoders, which are set to evaluation mode.
+    data : PairData
+        Decoded images and tokenized hashtags.
+    rows : ndarray of int64, shape (m,)
+        Usable rows.
+
+    Returns
+    -------
+    PairEmbeddings
+        Float32 embeddings of the m pairs.
+    """
     backbone.model.eval()
     distinct, image_index = np.unique(data.image_index[rows], return_inverse=True)
     hashtags, hashtag_index = np.unique(data.hashtag_index[rows], return_inverse=True)
@@ -85,16 +100,16 @@ def draw_views(n: int, *, crop: float, flip: bool) -> Tensor | None:
 
 
 def seen(pixels: Tensor, views: Tensor) -> Tensor:
-    """What `views` show of the images (n, 3, h, w), at the same size."""
+    """Resample images (n, 3, h, w) through the affine maps in `views` (n, 2, 3), at the same size."""
     grid = F.affine_grid(views.to(pixels.device), list(pixels.shape), align_corners=False)
     return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
 
 
 class Place(NamedTuple):
-    """Where a weight of the model is. tower: "image", "text" or "" for neither. below: layers up to the top."""
+    """Position of a weight in the model. `tower` is "image", "text" or ""; `below` counts the layers above it."""
 
     tower: str
-    depth: int  # 0 before the first layer, k in the k-th, layers + 1 behind the last
+    depth: int  # 0 before the first layer, k in the k-th, layers + 1 after the last
     below: int
 
 
@@ -112,7 +127,20 @@ def place(model: Any, name: str) -> Place:
 
 
 def check_choice(model: Any, config: FinetuneConfig) -> None:
-    """Raises InputError where the model has too few layers to freeze, or no place for adapters, or peft is missing."""
+    """Check that the model supports the configured freezing and adapters.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Model with an image and a text tower.
+    config : FinetuneConfig
+        Its `freeze` and `lora` are checked.
+
+    Raises
+    ------
+    InputError
+        If the model has too few layers to freeze, no attention to adapt, or peft is not installed.
+    """
     deepest = max(place(model, name).depth for name, _ in model.named_parameters())
     if isinstance(config.freeze, int) and config.freeze >= deepest:
         raise InputError(
@@ -135,7 +163,7 @@ def check_choice(model: Any, config: FinetuneConfig) -> None:
 
 
 def choose_weights(classifier: PairClassifier, config: FinetuneConfig) -> dict[str, nn.Parameter]:
-    """Freeze and adapt as configured; the parameters that learn, by name."""
+    """Freeze weights and add adapters as configured; return the trainable parameters by name."""
     model = classifier.model
     if config.lora is not None:
         add_adapters(model, config.lora)
@@ -152,7 +180,10 @@ def choose_weights(classifier: PairClassifier, config: FinetuneConfig) -> dict[s
 
 
 def top_rate(model: Any, config: FinetuneConfig, tower: str) -> float:
-    """The rate of a tower's last layer: by its width where none is given, as in muP (Yang et al., arXiv:2203.03466)."""
+    """Learning rate of a tower's last layer.
+
+    Without `config.lr` it is inversely proportional to the width, as in muP (Yang et al., arXiv:2203.03466).
+    """
     if config.lr is not None:
         return config.lr
     width = (model.config.vision_config if tower == "image" else model.config.text_config).hidden_size
@@ -162,7 +193,7 @@ def top_rate(model: Any, config: FinetuneConfig, tower: str) -> float:
 def parameter_groups(
     classifier: PairClassifier, learning: dict[str, nn.Parameter], config: FinetuneConfig
 ) -> list[dict[str, Any]]:
-    """What learns, by `rate` (before the schedule) and weight decay."""
+    """Optimizer groups of the trainable parameters, by `rate` (before the schedule) and weight decay."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in learning.items():
         if name.startswith("head."):
@@ -180,7 +211,7 @@ def parameter_groups(
 
 @contextmanager
 def holding(learning: dict[str, nn.Parameter], values: dict[str, Tensor] | None) -> Iterator[None]:
-    """The classifier with `values` for its weights, by exchange: nothing is copied. None changes nothing."""
+    """Swap `values` into the classifier for the duration of the block, without copying. None changes nothing."""
 
     def exchange() -> None:
         for name in values or ():
@@ -195,14 +226,14 @@ def holding(learning: dict[str, nn.Parameter], values: dict[str, Tensor] | None)
 
 
 def add_adapters(model: nn.Module, rank: int) -> None:
-    """Low-rank adapters beside the attention's projections (Hu et al., LoRA, arXiv:2106.09685), in place."""
+    """Add low-rank adapters to the attention projections in place (LoRA, Hu et al., arXiv:2106.09685)."""
     from peft import LoraConfig, inject_adapter_in_model
 
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LORA_TARGETS), model)
 
 
 def merge_adapters(model: nn.Module) -> None:
-    """Add what the adapters learned to the weights beside them, and remove the adapters."""
+    """Merge the adapters into the weights that they adapt, and remove them."""
     from peft.tuners.lora import LoraLayer
 
     for name, module in list(model.named_modules()):
@@ -210,4 +241,4 @@ def merge_adapters(model: nn.Module) -> None:
             module.merge()
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, module.get_base_layer())
-    del model.peft_config  # by which peft would take the model for an adapted one when a refit adds new ones
+    del model.peft_config  # otherwise peft finds the model already adapted in a refit

@@ -1,5 +1,8 @@
-"""Training: the loop. Every random number comes from the seed and the step's number, so a state is only weights and
-positions, and going on from a checkpoint is going on from the same numbers."""
+"""The training loop of a fine-tuning.
+
+Every random number is derived from the seed and the step number. A checkpoint therefore holds only weights and
+positions, and a resumed training draws the same random numbers as an uninterrupted one.
+"""
 
 import math
 import sys
@@ -39,10 +42,10 @@ from heads.config import rate_share
 from heads.losses import row_losses, row_masses
 from heads.model import TrainedHead
 
-# What QWK and macro-F1 on n images scatter by from epoch to epoch is about this / sqrt(n). Of epochs that differ by
-# less the latest is kept: it has learned at the lowest rates, and the best of many noisy scores is mostly luck.
+# From epoch to epoch, QWK and macro-F1 on n images vary by about SCATTER / sqrt(n). Among epochs that differ by less,
+# the latest is kept: it trained at the lowest learning rates, and the best of many noisy scores is mostly luck.
 SCATTER = 0.25
-SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)  # of the way from the weights before training to those that are kept
+SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)  # fractions of the way from the initial to the kept weights
 
 History = list[dict[str, Any]]
 SHOWN = ("epoch", "step", "seconds", "lr", "train_loss", "val_loss", *METRICS, "measured_on")
@@ -50,7 +53,17 @@ SHOWN = ("epoch", "step", "seconds", "lr", "train_loss", "val_loss", *METRICS, "
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """labels: (n,) int64 0..4, of all rows. train, val, test: (k,) int64, usable rows. class_weights: (5,) float64."""
+    """Labels and split of the rows.
+
+    Attributes
+    ----------
+    labels : ndarray of int64, shape (n,)
+        Classes from 0 to 4 of all rows of the table.
+    train, val, test : ndarray of int64, shape (k,)
+        Usable rows of each side; `val` is None if nothing is validated.
+    class_weights : ndarray of float64, shape (5,)
+        Weight of each class in the loss.
+    """
 
     labels: Ints
     train: Ints
@@ -65,10 +78,20 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """What a training came to, before the refit on all rows that may follow.
+    """Outcome of a training, before an optional refit on all training rows.
 
-    epochs, share: of the weights it kept (see `Training.keep`). best_epoch: with the highest score. temperature: of the
-    head. probabilities: (n_val, 5) float64 for the validation rows, None where there are none.
+    Attributes
+    ----------
+    epochs, best_epoch : int
+        Epoch of the kept weights, and epoch with the highest score.
+    share : float
+        Fraction of the way from the initial to the kept weights (see `Training.keep`).
+    temperature : float
+        Temperature of the head.
+    history : list of dict
+        One record per epoch.
+    probabilities : ndarray of float64, shape (n_val, 5), or None
+        Class probabilities of the validation rows; None if nothing is validated.
     """
 
     epochs: int
@@ -79,7 +102,7 @@ class Chosen:
     probabilities: Floats | None
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """As a checkpoint keeps it: plain values, and tensors."""
+        """Plain values and tensors for a checkpoint."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return values, {"probabilities": torch.from_numpy(values.pop("probabilities"))}
 
@@ -90,7 +113,7 @@ class Chosen:
 
 @dataclass
 class Position:
-    """How far a training has come. done: steps of the epoch under way; losses: of those, summed."""
+    """Progress of a training. `done` counts the steps of the current epoch; `losses` is the sum of their losses."""
 
     epoch: int = 0
     step: int = 0
@@ -106,9 +129,9 @@ class Position:
 
 
 class Training:
-    """A classifier on its way. `run` takes it to the end, `keep` gives it the weights that are kept.
+    """Training of a classifier: `run` trains to the end, `keep` then loads the kept weights.
 
-    chosen: by an earlier training. This one then takes as many epochs, measures nothing, and keeps the last weights.
+    With `chosen` it is a refit: it trains for `chosen.epochs` epochs, measures nothing and keeps the last weights.
     """
 
     def __init__(
@@ -177,7 +200,7 @@ class Training:
 
     @torch.no_grad()
     def keep(self) -> None:
-        """Give the classifier the weights that are kept, or what lies between them and the start."""
+        """Load the kept weights into the classifier, interpolated with the initial weights if configured."""
         for name, value in self.kept.items():
             self.learning[name].copy_(value)
         if self.config.average == "interpolate" and self.kept:
@@ -185,8 +208,7 @@ class Training:
             self._mix(self.share)
 
     def _best_share(self) -> float:
-        """How far to go from the start towards the kept weights: the farthest that validates within scatter of the
-        best, half the way where nothing is validated."""
+        """Largest share whose validation score is within the scatter of the best; 0.5 if nothing is validated."""
         val = self.rows.val
         if val is None:
             return 0.5
@@ -205,13 +227,13 @@ class Training:
         return self.answer().predict_proba(embed(self.classifier.backbone, self.data, rows))
 
     def answer(self) -> TrainedHead:
-        """A copy of the head as it is, on the CPU."""
+        """Return a copy of the current head on the CPU."""
         head = deepcopy(self.classifier.head).cpu().eval()
         return TrainedHead(self.config.head, head, self.classifier.backbone.embed_dim, self.seed)
 
     def restore(self, state: dict[str, Any], parts: Parts) -> None:
         self.at = Position(**state["position"])
-        if self.config.micro_batch != "auto":  # it may be another now
+        if self.config.micro_batch != "auto":  # the option may have changed since the checkpoint
             self.at.micro_batch = self.config.micro_batch
         self.scaler.load_state_dict(state["scaler"])
         for name, parameter in self.learning.items():
@@ -260,14 +282,14 @@ class Training:
         return patience is not None and self.rows.val is not None and at.epoch - 1 - at.kept_epoch >= patience
 
     def _factor(self) -> float:
-        """Share of the learning rates in the next step."""
+        """Factor that warmup and schedule apply to the learning rates of the next step."""
         at = self.at
         if at.step < self.warmup:
             return (at.step + 1) / self.warmup
         return rate_share(self.config.schedule, at.epoch - 1, (at.step - self.warmup) / (self.total - self.warmup))
 
     def update(self, step: Step, numbers: Ints, images: npt.NDArray[Any]) -> float:
-        """One step of the optimizer; the loss before it."""
+        """Take one optimizer step and return the loss before it."""
         factor = self._factor()
         self.at.lr = top_rate(self.classifier.model, self.config, "image") * factor
         for group in self.optimizer.param_groups:
@@ -289,7 +311,7 @@ class Training:
         return loss
 
     def _gradient(self, step: Step, numbers: Ints, images: npt.NDArray[Any]) -> float:
-        """The gradient of a step's loss into the parameters, in parts that fit into memory; the loss."""
+        """Accumulate the gradient of a step in parts that fit in memory, and return the loss."""
         while True:
             self.optimizer.zero_grad()
             torch.manual_seed(int(np.random.SeedSequence([self.seed, 2, self.at.step]).generate_state(1)[0]))
@@ -300,10 +322,10 @@ class Training:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-            self._shrink(len(numbers))  # outside the handler, whose error holds on to the step's tensors
+            self._shrink(len(numbers))  # outside the handler: its error keeps the step's tensors alive
 
     def _backward(self, part: Step, numbers: Ints, images: npt.NDArray[Any], views: Tensor | None) -> Tensor:
-        """The gradient of a part. numbers, images, views: of the step's distinct images."""
+        """Backpropagate one part. `numbers`, `images` and `views` describe the distinct images of the whole step."""
         classifier, backbone = self.classifier.train(), self.classifier.backbone
         distinct, image_index = np.unique(self.data.image_index[part.rows], return_inverse=True)
         hashtags, hashtag_index = np.unique(self.data.hashtag_index[part.rows], return_inverse=True)
@@ -334,7 +356,7 @@ class Training:
         self.at.micro_batch = -(-now // 2)
 
     def _end_epoch(self, on_epoch: Callable[[dict[str, Any]], None]) -> None:
-        """Measure, record, and keep the weights if they are to be kept."""
+        """Evaluate and record the epoch, and keep its weights if its score qualifies."""
         self._require_finite()
         at, (side, rows) = self.at, self.rows.watched
         if self.chosen is not None:
@@ -390,7 +412,7 @@ class Training:
 
 
 def autocast_dtype(config: FinetuneConfig, device: str) -> torch.dtype | None:
-    """Half precision only where it pays: on a GPU, bf16 on one that computes with it."""
+    """Autocast dtype: None on a CPU, and for bf16 on a GPU that does not support it."""
     if config.autocast == "none" or not device.startswith("cuda"):
         return None
     if config.autocast == "fp16":

@@ -1,4 +1,4 @@
-"""Finetuned: tuned encoders and their head, which score new pairs; how they are stored and read back."""
+"""Finetuned holds tuned encoders and their head; this module also saves and loads them."""
 
 import json
 import re
@@ -69,20 +69,48 @@ class Finetuned:
         limits: ImageLimits | None = None,
         progress: Progress = silent,
     ) -> tuple[Ints, Floats, tuple[Skipped, ...]]:
-        """Rows of the table whose image can be used, (m,) int64; probabilities of their classes, (m, 5) float64."""
+        """Predict class probabilities for the rows of a table.
+
+        Parameters
+        ----------
+        table : PairTable
+            Pairs to score.
+        files : mapping of str to ImageFile
+            Image files by name.
+        limits : ImageLimits, optional
+            Limits on the size of an image.
+        progress : Progress
+            Shows the decoding.
+
+        Returns
+        -------
+        rows : ndarray of int64, shape (m,)
+            Rows with a usable image.
+        probabilities : ndarray of float64, shape (m, 5)
+            Class probabilities of these rows.
+        skipped : tuple of Skipped
+            Rows without a usable image.
+        """
         data = read_pair_data(self.backbone, table, files, self.config, limits=limits, progress=progress)
         rows = data.usable(np.arange(len(table)))
         return rows, self.probabilities(data, rows), data.skipped
 
     def probabilities(self, data: PairData, rows: Ints) -> Floats:
-        """(m, 5) float64, of usable rows."""
+        """Class probabilities of usable rows, shape (m, 5), float64."""
         return self.head.predict_proba(embed(self.backbone, data, rows))
 
 
 def save_finetuned(folder: Path, model: Finetuned) -> None:
     """Write model/ (a Hugging Face folder), head.safetensors, head.json and finetune.json into `folder`.
 
-    Where the head has the published layout, the whole as the published fine_tuned_<backbone>.pth too.
+    If the head has the published layout, also write the whole model as fine_tuned_<backbone>.pth, as published.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to write into; it is created if it does not exist.
+    model : Finetuned
+        Model to save.
     """
     make_folder(folder / "model")
     # First, so that an interruption cannot leave new weights beside an old record.
@@ -102,7 +130,25 @@ def save_finetuned(folder: Path, model: Finetuned) -> None:
 
 
 def load_finetuned(folder: Path, *, device: str = "auto") -> Finetuned:
-    """Read what `save_finetuned` wrote."""
+    """Load a model that `save_finetuned` wrote.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the model.
+    device : str, default "auto"
+        Device of the backbone.
+
+    Returns
+    -------
+    Finetuned
+        The model, with fp32 weights.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no fine-tuned model, or one that cannot be read.
+    """
     try:
         description = json.loads((folder / "finetune.json").read_bytes())
         if description["format"] != FORMAT:
@@ -112,7 +158,7 @@ def load_finetuned(folder: Path, *, device: str = "auto") -> Finetuned:
         raise InputError(f"{folder} holds no fine-tuned model: {error.filename} is missing") from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / 'finetune.json'} cannot be read ({error}): fine-tune again") from error
-    resolved = resolve_backbone(str(folder.absolute()))  # a folder may be called like a backbone
+    resolved = resolve_backbone(str(folder.absolute()))  # absolute: a folder may have the name of a backbone
     backbone = load_backbone(resolved, device=device, precision="fp32", decode=config.decode)
     head = load_head(folder)
     if not isinstance(head, TrainedHead):
@@ -121,7 +167,7 @@ def load_finetuned(folder: Path, *, device: str = "auto") -> Finetuned:
 
 
 def save_backbone(folder: Path, backbone: Backbone) -> None:
-    """The model as an ordinary Hugging Face folder: fp32 weights, configuration, tokenizer and preprocessing."""
+    """Write an ordinary Hugging Face folder: fp32 weights, configuration, tokenizer and preprocessing."""
     source = backbone.resolved.folder
     config = {key: value for key, value in read_json(source / "config.json").items() if key != "torch_dtype"}
     preprocessing = processor_config(source)
@@ -140,7 +186,7 @@ def save_backbone(folder: Path, backbone: Backbone) -> None:
 
 
 def published_state(model: Finetuned) -> dict[str, Tensor]:
-    """All weights under the published names."""
+    """Return all weights under their published names."""
     prefix = published_prefix(model.backbone)
     state = {f"{prefix}.{name}": value.detach().cpu() for name, value in model.backbone.model.state_dict().items()}
     return state | {f"classifier.{name}": value.detach().cpu() for name, value in model.head.head.state_dict().items()}
@@ -151,11 +197,27 @@ def published_prefix(backbone: Backbone) -> str:
 
 
 def load_published(path: Path, backbone: Backbone) -> Finetuned:
-    """A published fine_tuned_*.pth in `backbone`, an untouched one of the same architecture. Runs no code of the file.
+    """Load a published fine_tuned_*.pth into `backbone`, without running code from the file.
 
-    Raises InputError where the file's weights are not those of such a model, and where its encoders are `backbone`'s
-    own: the published script for a frozen backbone saves its whole model under the same names, but does not squash
-    images.
+    The published script for a frozen backbone saves its whole model under the same names but does not squash images,
+    so a file with unchanged encoders is refused.
+
+    Parameters
+    ----------
+    path : Path
+        The published file.
+    backbone : Backbone
+        Backbone of the same architecture with its original weights; it is changed in place.
+
+    Returns
+    -------
+    Finetuned
+        The published model.
+
+    Raises
+    ------
+    InputError
+        If the weights do not fit such a model, or the encoders equal those of `backbone`.
     """
     config = FinetuneConfig.paper()
     state = read_state_dict(path)

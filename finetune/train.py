@@ -1,4 +1,4 @@
-"""finetune: train both encoders and a head on pairs, from a warm start to the weights that are kept."""
+"""Fine-tunes both encoders and a head on pairs, from the warm start to the kept weights."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -41,13 +41,13 @@ class FinetuneResult:
     Attributes
     ----------
     model : Finetuned
-        With the weights that are kept.
+        Model with the kept weights.
     rows : dict of str to ndarray of int64, shape (m,)
         Usable rows, by "val" and "test".
     probabilities : dict of str to ndarray of float64, shape (m, 5)
-        Of these rows. Those of validation rows are from before a refit, which learns from them.
+        Class probabilities of these rows. For validation rows they predate a refit, which trains on these rows.
     history : list of dict
-        One record per epoch, without those of a refit; epoch 0 is the warm-started head. `measured_on` names the rows
+        One record per epoch, excluding a refit; epoch 0 is the warm-started head. `measured_on` names the rows
         of its metrics: val, or test if nothing is validated, as published.
     kept_epoch : int
         Epoch of the kept weights, or number of epochs of the refit.
@@ -71,12 +71,12 @@ class FinetuneResult:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """All that training needs, checked before anything is trained or written.
+    """Validated inputs of a training, prepared before anything is trained or written.
 
     Attributes
     ----------
     backbone : Backbone
-        To be tuned in place.
+        Encoders, tuned in place.
     data : PairData
         Images and hashtags; `data.skipped` lists the rows without a usable image.
     rows : Rows
@@ -88,9 +88,9 @@ class Prepared:
     seed : int
         Random seed.
     identity : mapping
-        What a checkpoint must have in common with the training that continues from it.
+        Values that a checkpoint must share with the training that resumes from it.
     images, hashtags : ndarray of object, shape (n,)
-        Of every row of the table: digest of the image, and hashtag as in the table.
+        Digest of the image and original hashtag of every row of the table.
     """
 
     backbone: Backbone
@@ -104,9 +104,9 @@ class Prepared:
     hashtags: Objects
 
     def trained_on(self, rows: Rows) -> TrainedOn:
-        """What the backbone has seen once it is trained on `rows`: the rows or `refit`, and all that came before.
+        """Record what the backbone has seen after training on `rows`, including earlier trainings.
 
-        Validation rows count in a refit too: they chose for how many epochs it trains.
+        In a refit the validation rows count as well: they determined its number of epochs.
         """
         val = np.empty(0, dtype=np.int64) if self.rows.val is None else self.rows.val
         train, val_digests = (Digests.of(self.images[part], self.hashtags[part]) for part in (rows.train, val))
@@ -129,13 +129,46 @@ def prepare(
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Prepared:
-    """Decode every image and settle what is trained on what. With `config.squash`, `backbone` squashes from now on.
+    """Decode all images and validate the inputs of a training.
 
-    labels: (n,) int64 0..4, of every row of the table. train, val, test: (k,) int64 rows of the table. Without `val`
-    nothing is chosen: the last weights are kept, and the history is measured on the test rows. class_weights_from:
-    labels that balanced class weights count, instead of those of the train rows. limits, workers: see `read_pair_data`.
+    With `config.squash`, the preprocessing of `backbone` is changed in place to squash images.
 
-    Raises InputError, BackboneError.
+    Parameters
+    ----------
+    backbone : Backbone
+        Encoders with fp32 weights.
+    table : PairTable
+        The n pairs.
+    files : mapping of str to ImageFile
+        Image files by name.
+    labels : ndarray of int64, shape (n,)
+        Classes from 0 to 4.
+    train, test : ndarray of int64, shape (k,)
+        Rows of each side.
+    val : ndarray of int64, shape (k,), or None
+        Validation rows. If None, the last weights are kept and the history is measured on the test rows.
+    config : FinetuneConfig
+        How to train.
+    seed : int
+        Random seed.
+    class_weights_from : ndarray of int64, optional
+        Labels that balanced class weights are computed from, by default those of the training rows.
+    limits, workers
+        See `read_pair_data`.
+    progress : Progress
+        Shows the decoding.
+
+    Returns
+    -------
+    Prepared
+        Input of `finetune`.
+
+    Raises
+    ------
+    InputError
+        If a side has no usable image, or the model does not support the configuration.
+    BackboneError
+        If the weights are not fp32, or the preprocessing cannot be changed to squash images.
     """
     if backbone.precision != "fp32":
         raise BackboneError(f"fine-tuning needs weights in fp32, not {backbone.precision}: load the backbone so")
@@ -175,15 +208,42 @@ def finetune(
     progress: Progress = silent,
     on_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
 ) -> FinetuneResult:
-    """Fine-tune the backbone; `out` gets history.csv and, meanwhile, checkpoint/.
+    """Fine-tune the backbone in place.
 
-    The backbone's weights change in place. Before a refit, the model that validation chose is saved in `out`, where it
-    stays should the refit diverge.
-    resume: go on from the last checkpoint in `out`, to the result that an uninterrupted
-    training has (to the bit on a CPU); from the beginning where there is none yet. The caller's random state stays as
-    it is.
+    `out` receives history.csv and, during training, checkpoint/. Before a refit, the model chosen on the validation
+    rows is saved in `out` and remains there if the refit diverges. The caller's random state does not change.
 
-    Raises InputError, DivergenceError, OutOfMemory, StorageError.
+    Parameters
+    ----------
+    prepared : Prepared
+        Result of `prepare`.
+    out : Path
+        Folder of the run.
+    resume : bool, default False
+        Continue from the last checkpoint in `out`, if any; on a CPU the result is bit-identical to that of an
+        uninterrupted training.
+    cadence : Cadence, optional
+        How often to write a checkpoint.
+    progress : Progress
+        Shows the training steps.
+    on_epoch : callable
+        Called with the record of each epoch.
+
+    Returns
+    -------
+    FinetuneResult
+        The tuned model and its predictions.
+
+    Raises
+    ------
+    InputError
+        If the training rows make no step, or a checkpoint does not belong to this training.
+    DivergenceError
+        If the loss, the gradient or a weight becomes NaN or infinite.
+    OutOfMemory
+        If a step does not fit in memory.
+    StorageError
+        If a file cannot be written or a checkpoint is damaged.
     """
     checkpoints = Checkpoints(out, prepared.identity, cadence or Cadence())
     make_folder(out)
@@ -207,7 +267,7 @@ def finetune(
         if started is not None:
             training.restore(*started)
         elif chosen is not None:
-            training.checkpoint()  # so that a kill from now on does not lose what was chosen
+            training.checkpoint()  # so that the choice survives a killed process
         try:
             training.run(progress, on_epoch)
         except DivergenceError as error:
@@ -233,7 +293,7 @@ def finetune(
             started = None
             if prepared.refit is not None:
                 save_finetuned(out, model)
-                del training, model  # and the memory they hold
+                del training, model  # frees their memory
                 _load_again(prepared.backbone)
         if prepared.refit is not None:
             training = trained(prepared.backbone, prepared.refit, started, chosen)
@@ -255,14 +315,14 @@ def finetune(
 
 
 def _load_again(backbone: Backbone) -> None:
-    """Its weights as they were before training."""
+    """Restore the weights from before training."""
     backbone.model.load_state_dict(load_model(backbone.resolved, torch.float32).state_dict())
 
 
 def _first_head(prepared: Prepared, backbone: Backbone, rows: Rows, *, probe: bool) -> Head:
-    """The head that training begins with.
+    """Return the head that training starts from.
 
-    With `config.warm_start` and `probe` it is trained on the embeddings of the untouched encoders first: linear probing
+    With `config.warm_start` and `probe`, it is first trained on the embeddings of the original encoders: linear probing
     keeps the first gradients of a random head from distorting the encoders (Kumar et al., Fine-Tuning can Distort
     Pretrained Features, ICLR 2022).
     """
@@ -284,7 +344,7 @@ def _finish(training: Training, prepared: Prepared) -> Finetuned:
 
 
 def _calibrated(model: Finetuned, data: PairData, rows: Rows) -> Finetuned:
-    """With a temperature fitted on the validation rows, if there are any; a regression's outputs have none."""
+    """Fit a temperature on the validation rows, if there are any; a regression has no temperature."""
     if rows.val is None or model.head.config.loss == "regression":
         return model
     outputs = model.head.outputs(embed(model.backbone, data, rows.val))
@@ -292,7 +352,20 @@ def _calibrated(model: Finetuned, data: PairData, rows: Rows) -> Finetuned:
 
 
 def class_weights(config: FinetuneConfig, labels: Ints) -> Floats:
-    """(5,) float64, as the head's configuration asks. labels: of the rows that balanced weights count."""
+    """Class weights for the loss.
+
+    Parameters
+    ----------
+    config : FinetuneConfig
+        Its head asks for balanced or equal weights.
+    labels : ndarray of int64, shape (m,)
+        Labels that balanced weights are computed from.
+
+    Returns
+    -------
+    ndarray of float64, shape (5,)
+        One weight per class.
+    """
     return balanced_weights(labels) if config.head.class_weights == "balanced" else np.ones(CLASSES)
 
 
