@@ -1,4 +1,4 @@
-"""`finetune`: the encoders and a head end to end, straight from images; the embedding cache takes no part."""
+"""`finetune`: train the encoders and a head end to end, straight from images and without the embedding cache."""
 
 from dataclasses import replace
 from typing import Any, Literal
@@ -49,12 +49,12 @@ HEAD_SETTINGS = ("loss", "class_weights")
 
 
 def run_finetune(options: FinetuneOptions, reporter: Reporter = QUIET) -> Outcome:
-    """Fine-tune on the train rows, answer for the test rows, keep the tuned backbone in `model/`.
+    """Fine-tune on the train rows, answer for the test rows, and keep the tuned backbone in `model/`.
 
     The default recipe stops early on rows split off train, then retrains on all of train for that many epochs. The
-    published one has no such rows: it keeps its last epoch, and the epoch that was best on the test rows stands beside
-    it under a name that says so. `like` is a run of `heads` whose kind of head to begin with, trained here: the run's
-    own may have learned from rows that are validated here.
+    published recipe has no such rows: it keeps its last epoch, and also reports the epoch that was best on the test
+    rows, under a name that says so. `like` names a run of `heads`; training begins with a head of the same kind,
+    trained here, because the run's own head may have learned from rows that are validated here.
     """
     recipe: Recipe = options.preset or "default"
     config = config_of(options)
