@@ -28,7 +28,7 @@ from torch import nn
 
 from benchmarks.timing import alternate, machine, peak_memory
 from consistency.backbone.embeddings import PairEmbeddings
-from consistency.data.splits import make_divisions
+from consistency.data.folds import make_divisions
 from consistency.scale import Ints
 from heads.config import HeadConfig
 from heads.grid import default_grid, run_grid

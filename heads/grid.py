@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from consistency.backbone.embeddings import PairEmbeddings
-from consistency.data.splits import make_divisions
+from consistency.data.folds import make_divisions
 from consistency.errors import DivergenceError, InputError, os_errors_as
 from consistency.progress import Progress, silent
 from consistency.scale import Floats, Ints

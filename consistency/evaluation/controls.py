@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from consistency.data.splits import make_folds
+from consistency.data.folds import make_folds
 from consistency.scale import CLASSES, Floats, Ints, confusion, merit
 
 TEXT_EMBEDDING, TEXT_HEAD = "text-embedding", "text-head"

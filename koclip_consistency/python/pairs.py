@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from consistency.data.folds import with_folds
 from consistency.data.inputs import Inputs, read_inputs
-from consistency.data.splits import Split, with_folds
+from consistency.data.splits import Split
 from consistency.errors import ConsistencyError
 from consistency.options import Evaluation, Source
 from koclip_consistency.keywords import record_of

@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.backbone.resolve import ResolvedBackbone
+from consistency.data.folds import make_divisions
 from consistency.data.pairs import PairTable
 from consistency.data.repeats import merge_repeats
-from consistency.data.splits import Split, make_divisions
+from consistency.data.splits import Split
 from consistency.data.trained_on import SeenByBackbone
 from consistency.errors import DataError, os_errors_as
 from consistency.evaluation.doubt import Precision, doubts, precision_at_moved, ranking

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from consistency.data.files import find_images
+from consistency.data.folds import with_folds
 from consistency.data.inputs import list_skipped, read_inputs, read_table, refuse_skipped
 from consistency.data.leakage import Leakage, leakage
 from consistency.data.pairs import Skipped
-from consistency.data.splits import with_folds
 from consistency.durable import check_folder, check_output, write_file
 from consistency.errors import InputError
 from consistency.evaluation.health import Health, check

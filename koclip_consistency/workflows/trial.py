@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.backbone.resolve import ResolvedBackbone
+from consistency.data.folds import with_folds
 from consistency.data.inputs import Inputs, read_inputs
 from consistency.data.pairs import Skipped
-from consistency.data.splits import Split, with_folds
+from consistency.data.splits import Split
 from consistency.errors import DataError
 from consistency.evaluation.controls import (
     ON_EMBEDDINGS,

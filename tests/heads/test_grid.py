@@ -8,7 +8,7 @@ import torch
 from scipy.stats import t
 from sklearn.metrics import cohen_kappa_score, f1_score, log_loss
 
-from consistency.data.splits import make_divisions
+from consistency.data.folds import make_divisions
 from consistency.errors import DivergenceError, InputError
 from heads import train as train_module
 from heads.grid import default_grid, read_grid, run_grid

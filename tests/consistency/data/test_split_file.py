@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from consistency.data.folds import with_folds
 from consistency.data.split_file import import_split
-from consistency.data.splits import PROTOCOLS, Split, hold_out_validation, make_split, with_folds
+from consistency.data.splits import PROTOCOLS, Split, hold_out_validation, make_split
 from consistency.errors import DataError, InputError
 from consistency.options import Protocol
 from consistency.runs.folder import split_csv

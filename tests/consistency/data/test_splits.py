@@ -1,4 +1,4 @@
-"""Nobody is on two sides: images, repeats and folds, over random tables and the published recipe."""
+"""No image and no repeat is on two sides, over random tables and the published recipe."""
 
 import unicodedata
 
@@ -7,32 +7,15 @@ import numpy.typing as npt
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from sklearn.model_selection import StratifiedKFold, train_test_split
+from sklearn.model_selection import train_test_split
 
+from consistency.data.folds import with_folds
 from consistency.data.hashtags import hashtag_identity
-from consistency.data.leakage import fold_leakage, leakage
+from consistency.data.leakage import leakage
 from consistency.data.pairs import PairTable
-from consistency.data.splits import PROTOCOLS, Split, hold_out_validation, make_folds, make_split, with_folds
+from consistency.data.splits import Split, hold_out_validation, make_split
 from consistency.errors import DataError, InputError
-from consistency.options import Protocol
-from tests.builders.tables import make_table, realistic_table
-
-
-@st.composite
-def tables(draw: st.DrawFn, *, least_images: int = 2) -> PairTable:
-    """Few images, few hashtags, many repeats, whose scores agree."""
-    images = draw(st.integers(least_images, 9))
-    cells = st.tuples(st.integers(0, images - 1), st.integers(0, 6))
-    pairs = [(image, 0) for image in range(images)] + draw(st.lists(cells, max_size=60))
-    pairs = draw(st.permutations(pairs))
-    scores = draw(st.lists(st.integers(1, 5), min_size=7 * images, max_size=7 * images))
-    tags = ["#맛집", "맛집 ", "카페", "韓国", "☕", "x", "#x"]
-    hashtag = [0, 0, 2, 3, 4, 5, 5]  # two of them in two spellings, which share their score
-    return make_table(
-        [f"{image}.jpg" for image, _ in pairs],
-        [tags[tag] for _, tag in pairs],
-        [scores[7 * image + hashtag[tag]] for image, tag in pairs],
-    )
+from tests.builders.tables import make_table, realistic_table, tables
 
 
 def sides_by_image(split: Split, images: npt.NDArray[np.object_]) -> dict[object, set[str]]:
@@ -79,33 +62,14 @@ def test_validation_takes_whole_images_from_train_only(table: PairTable, seed: i
     assert np.array_equal(held.side == "test", split.side == "test")
 
 
-@settings(deadline=None, max_examples=60)
-@given(table=tables(least_images=3), seed=st.integers(0, 5), folds=st.integers(2, 3))
-def test_folds_never_divide_a_group(table: PairTable, seed: int, folds: int) -> None:
-    fold = make_folds(table.labels, table.images, folds=folds, seed=seed)
-    assert set(fold) == set(range(folds))
-    assert all(len(set(fold[table.images == image])) == 1 for image in set(table.images))
-
-
-def test_folds_without_groups_are_scikit_learns() -> None:
-    table = realistic_table()
-    fold = make_folds(table.labels, None)
-    parts = StratifiedKFold(5, shuffle=True, random_state=42).split(table.images, table.labels)
-    for number, (_, tested) in enumerate(parts):
-        assert np.flatnonzero(fold == number).tolist() == sorted(tested)
-
-
 @pytest.mark.parametrize("seed", range(3))
-def test_grouped_sides_and_folds_are_balanced(seed: int) -> None:
+def test_grouped_sides_are_balanced(seed: int) -> None:
     table = realistic_table(seed=seed)
     split = make_split(table, table.images, seed=seed)
     counts = np.bincount(split.labels, minlength=5)
     test = np.bincount(split.labels[split.rows("test")], minlength=5)
     assert np.abs(test - 0.2 * counts).max() <= 3
     assert abs(test.sum() - 0.2 * len(table)) <= 3
-    fold = make_folds(table.labels, table.images, seed=seed)
-    per_fold = np.array([np.bincount(table.labels[fold == number], minlength=5) for number in range(5)])
-    assert np.abs(per_fold - counts / 5).max() <= 5
 
 
 def test_a_split_depends_on_its_seed_and_on_nothing_else() -> None:
@@ -141,29 +105,6 @@ def test_hashtag_never_divides_a_hashtag_or_a_repeat(table: PairTable, seed: int
         held = hold_out_validation(split, seed=seed)
         assert all(len(sides) == 1 for sides in sides_by_image(held, np.array(tags, dtype=object)).values())
         assert set(held.side[held.kept]) == {"train", "val", "test"}
-
-
-@settings(deadline=None, max_examples=60)
-@given(table=tables(least_images=3), seed=st.integers(0, 5), protocol=st.sampled_from(PROTOCOLS))
-def test_every_kept_row_is_on_one_side_and_in_one_fold(table: PairTable, seed: int, protocol: Protocol) -> None:
-    try:
-        split = with_folds(make_split(table, table.images, protocol=protocol, seed=seed), 2)
-    except DataError:  # too few rows of a score, or one hashtag
-        return
-    sides = [split.rows(side) for side in ("train", "val", "test")]
-    assert sorted(np.concatenate(sides)) == np.flatnonzero(split.kept).tolist()
-    assert set(split.fold[split.kept]) == {0, 1}
-    seen = fold_leakage(split, table.images, table.hashtags)
-    assert seen.n == split.kept.sum()
-    if protocol == "grouped":
-        assert (seen.image, seen.pair) == (0, 0)
-    if protocol == "hashtag":
-        assert (seen.hashtag, seen.pair) == (0, 0)
-    counted = 0
-    for row in np.flatnonzero(split.kept):  # the plain way
-        others = [i for i in np.flatnonzero(split.kept) if split.fold[i] != split.fold[row]]
-        counted += table.hashtags[row].strip(" #") in {table.hashtags[i].strip(" #") for i in others}
-    assert seen.hashtag == counted
 
 
 @settings(deadline=None, max_examples=60)
@@ -264,17 +205,6 @@ def test_tables_too_small_to_split_are_one_clear_line(
     with pytest.raises(DataError, match=message) as caught:
         make_split(table, table.images, **arguments)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
-
-
-def test_folds_need_enough_images_and_rows() -> None:
-    labels, groups = np.array([0, 1, 2]), np.array(["a", "b", "b"], dtype=object)
-    with pytest.raises(DataError, match="2 distinct images .* are too few for 3 folds"):
-        make_folds(labels, groups, folds=3)
-    with pytest.raises(DataError, match="no score has the 5 rows"):
-        make_folds(labels, None, folds=5)
-    with pytest.raises(InputError, match="at least 2"):
-        make_folds(labels, groups, folds=1)
-    assert set(make_folds(np.array([0, 0, 0, 1]), None, folds=3)) == {0, 1, 2}  # a rare score is no fault
 
 
 def test_options_out_of_range_are_refused() -> None:

@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from consistency.data.splits import make_folds
+from consistency.data.folds import make_folds
 from consistency.evaluation.controls import CONTROLS, STRENGTHS, control_predictions, text_embedding_predictions
 
 Columns = tuple[npt.NDArray[np.object_], npt.NDArray[np.object_], npt.NDArray[np.int64]]
