@@ -2,16 +2,16 @@
 
 from typing import TYPE_CHECKING
 
-from consistency.options import AuditOptions
 from koclip_consistency.screen.app import app, close
-from koclip_consistency.screen.options import command
+from koclip_consistency.screen.command import command
 
 if TYPE_CHECKING:
+    from consistency.options import AuditOptions
     from koclip_consistency.screen.console import Screen
 
 
-@command(app, "audit", AuditOptions, "--backbone koclip", "--backbone koclip --top 50 --json")
-def audit(options: AuditOptions, screen: "Screen") -> None:
+@command(app, "audit", "AuditOptions", "--backbone koclip", "--backbone koclip --top 50 --json")
+def audit(options: "AuditOptions", screen: "Screen") -> None:
     """Rank labels by doubt.
 
     Heads that have not seen the image of a row say how much better another score fits than the row's label. Writes

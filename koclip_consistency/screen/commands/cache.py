@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from consistency.options import CacheExportOptions, CacheGcOptions, CacheOptions
 from koclip_consistency.screen.app import FAILED, app, close
-from koclip_consistency.screen.options import command
+from koclip_consistency.screen.command import command
 
 if TYPE_CHECKING:
+    from consistency.options import CacheExportOptions, CacheGcOptions, CacheOptions
     from koclip_consistency.screen.console import Screen
 
 
@@ -19,8 +19,8 @@ def cache() -> None:
     """Look after the stored embeddings."""
 
 
-@command(cache, "info", CacheOptions, "", "--fingerprint 4f2a --json")
-def info(options: CacheOptions, screen: "Screen") -> None:
+@command(cache, "info", "CacheOptions", "", "--fingerprint 4f2a --json")
+def info(options: "CacheOptions", screen: "Screen") -> None:
     """List models, rows, bytes and age.
 
     With --fingerprint, also list everything that decides the vectors.
@@ -34,8 +34,8 @@ def info(options: CacheOptions, screen: "Screen") -> None:
         screen.note(line)
 
 
-@command(cache, "verify", CacheOptions, "--backbone koclip")
-def verify(options: CacheOptions, screen: "Screen") -> None:
+@command(cache, "verify", "CacheOptions", "--backbone koclip")
+def verify(options: "CacheOptions", screen: "Screen") -> None:
     """Check every byte against its digest.
 
     Damaged segments move to quarantine, and the command exits with 1. `extract` encodes their rows again.
@@ -52,8 +52,8 @@ def verify(options: CacheOptions, screen: "Screen") -> None:
         sys.exit(FAILED)
 
 
-@command(cache, "compact", CacheOptions, "--backbone koclip")
-def compact(options: CacheOptions, screen: "Screen") -> None:
+@command(cache, "compact", "CacheOptions", "--backbone koclip")
+def compact(options: "CacheOptions", screen: "Screen") -> None:
     """Merge small segments into larger ones.
 
     Other commands can read and write the cache at the same time.
@@ -64,8 +64,8 @@ def compact(options: CacheOptions, screen: "Screen") -> None:
     _show(options, screen, cache_compact(options.choice), compact_table)
 
 
-@command(cache, "gc", CacheGcOptions, "--backbone koclip")
-def gc(options: CacheGcOptions, screen: "Screen") -> None:
+@command(cache, "gc", "CacheGcOptions", "--backbone koclip")
+def gc(options: "CacheGcOptions", screen: "Screen") -> None:
     """Remove the embeddings of all models except the one named."""
     from koclip_consistency.screen.tables import info_table
     from koclip_consistency.workflows.cache import cache_gc, others
@@ -89,8 +89,8 @@ def gc(options: CacheGcOptions, screen: "Screen") -> None:
     screen.note(f"Removed {len(removed)} sets of embeddings")
 
 
-@command(cache, "export", CacheExportOptions, "embeddings.npz --backbone koclip")
-def export(options: CacheExportOptions, screen: "Screen") -> None:
+@command(cache, "export", "CacheExportOptions", "embeddings.npz --backbone koclip")
+def export(options: "CacheExportOptions", screen: "Screen") -> None:
     """Write the stored vectors of a data set to one plain file."""
     from consistency.data.inputs import skipped_beside
     from koclip_consistency.workflows.cache import cache_export
@@ -103,7 +103,7 @@ def export(options: CacheExportOptions, screen: "Screen") -> None:
     close(skipped, options.source.on_error, screen, skipped_beside(options.file))
 
 
-def _show(options: CacheOptions, screen: "Screen", entries: list[dict[str, Any]], table: Callable[..., Any]) -> None:
+def _show(options: "CacheOptions", screen: "Screen", entries: list[dict[str, Any]], table: Callable[..., Any]) -> None:
     """Show what was found in the cache; an empty cache is no error."""
     from koclip_consistency.workflows.cache import nothing_there
 

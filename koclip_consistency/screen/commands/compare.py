@@ -2,16 +2,16 @@
 
 from typing import TYPE_CHECKING
 
-from consistency.options import CompareOptions
 from koclip_consistency.screen.app import app
-from koclip_consistency.screen.options import command
+from koclip_consistency.screen.command import command
 
 if TYPE_CHECKING:
+    from consistency.options import CompareOptions
     from koclip_consistency.screen.console import Screen
 
 
-@command(app, "compare", CompareOptions, "runs/heads runs/finetune")
-def compare(options: CompareOptions, screen: "Screen") -> None:
+@command(app, "compare", "CompareOptions", "runs/heads runs/finetune")
+def compare(options: "CompareOptions", screen: "Screen") -> None:
     """Compare runs on the same test rows by paired differences.
 
     The first run is the reference. Intervals are over images, or over hashtags if whole hashtags were tested.

@@ -3,11 +3,11 @@
 import sys
 from typing import TYPE_CHECKING
 
-from consistency.options import DataCheckOptions, DataDemoOptions, DataSplitOptions
 from koclip_consistency.screen.app import SKIPPED_ROWS, app, close
-from koclip_consistency.screen.options import command
+from koclip_consistency.screen.command import command
 
 if TYPE_CHECKING:
+    from consistency.options import DataCheckOptions, DataDemoOptions, DataSplitOptions
     from koclip_consistency.screen.console import Screen
 
 
@@ -16,8 +16,8 @@ def data() -> None:
     """Check or split a data set, or draw the demo one."""
 
 
-@command(data, "check", DataCheckOptions, "--data pairs.csv --images images", "--controls --json")
-def check(options: DataCheckOptions, screen: "Screen") -> None:
+@command(data, "check", "DataCheckOptions", "--data pairs.csv --images images", "--controls --json")
+def check(options: "DataCheckOptions", screen: "Screen") -> None:
     """Report what is wrong with a data set, and what leaks.
 
     Lists rows and images that cannot be used, repeats, contradictory scores, spellings of hashtags, and how many test
@@ -34,8 +34,8 @@ def check(options: DataCheckOptions, screen: "Screen") -> None:
         sys.exit(SKIPPED_ROWS)
 
 
-@command(data, "split", DataSplitOptions, "-o split.csv", "--protocol hashtag --folds 5 -o split.csv")
-def split(options: DataSplitOptions, screen: "Screen") -> None:
+@command(data, "split", "DataSplitOptions", "-o split.csv", "--protocol hashtag --folds 5 -o split.csv")
+def split(options: "DataSplitOptions", screen: "Screen") -> None:
     """Write a split to a file, for --split of other commands.
 
     Works without the images.
@@ -51,8 +51,8 @@ def split(options: DataSplitOptions, screen: "Screen") -> None:
     close(written.skipped, options.source.on_error, screen, skipped_beside(written.path))
 
 
-@command(data, "demo", DataDemoOptions, "data")
-def demo(options: DataDemoOptions, screen: "Screen") -> None:
+@command(data, "demo", "DataDemoOptions", "data")
+def demo(options: "DataDemoOptions", screen: "Screen") -> None:
     """Draw the demo data set into OUT."""
     from koclip_consistency.workflows.data import draw_demo
 

@@ -2,16 +2,16 @@
 
 from typing import TYPE_CHECKING
 
-from consistency.options import DemoOptions
 from koclip_consistency.screen.app import app, show
-from koclip_consistency.screen.options import command
+from koclip_consistency.screen.command import command
 
 if TYPE_CHECKING:
+    from consistency.options import DemoOptions
     from koclip_consistency.screen.console import Screen
 
 
-@command(app, "demo", DemoOptions, "", "--quick --out runs/demo")
-def demo(options: DemoOptions, screen: "Screen") -> None:
+@command(app, "demo", "DemoOptions", "", "--quick --out runs/demo")
+def demo(options: "DemoOptions", screen: "Screen") -> None:
     """Run every system on a drawn data set and write a report.
 
     Uses the packaged backbone `tiny` and needs no network.

@@ -2,22 +2,22 @@
 
 from typing import TYPE_CHECKING
 
-from consistency.options import ExtractOptions
 from koclip_consistency.screen.app import app, close
-from koclip_consistency.screen.options import command
+from koclip_consistency.screen.command import command
 
 if TYPE_CHECKING:
+    from consistency.options import ExtractOptions
     from koclip_consistency.screen.console import Screen
 
 
 @command(
     app,
     "extract",
-    ExtractOptions,
+    "ExtractOptions",
     "--backbone koclip",
     "--backbone ./my-model --data pairs.csv --images images",
 )
-def extract(options: ExtractOptions, screen: "Screen") -> None:
+def extract(options: "ExtractOptions", screen: "Screen") -> None:
     """Encode every distinct image and hashtag once, into the cache.
 
     If it is killed, run it again: it continues with what is missing.

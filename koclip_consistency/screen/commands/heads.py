@@ -2,23 +2,23 @@
 
 from typing import TYPE_CHECKING
 
-from consistency.options import HeadsOptions
 from koclip_consistency.screen.app import app, show
-from koclip_consistency.screen.options import command
+from koclip_consistency.screen.command import command
 
 if TYPE_CHECKING:
+    from consistency.options import HeadsOptions
     from koclip_consistency.screen.console import Screen
 
 
 @command(
     app,
     "heads",
-    HeadsOptions,
+    "HeadsOptions",
     "--backbone koclip",
     "--grid --folds 5",
     "--grid --resume runs/my-grid",
 )
-def heads(options: HeadsOptions, screen: "Screen") -> None:
+def heads(options: "HeadsOptions", screen: "Screen") -> None:
     """Train heads on the stored embeddings of a frozen backbone.
 
     Trains one head, a grid of heads (--grid), or the published recipe (--preset paper). A grid takes the smallest head

@@ -2,16 +2,16 @@
 
 from typing import TYPE_CHECKING
 
-from consistency.options import PaperOptions
 from koclip_consistency.screen.app import app, show
-from koclip_consistency.screen.options import command
+from koclip_consistency.screen.command import command
 
 if TYPE_CHECKING:
+    from consistency.options import PaperOptions
     from koclip_consistency.screen.console import Screen
 
 
-@command(app, "paper", PaperOptions, "--backbone clip --backbone koclip", "--backbone tiny --quick --skip finetune")
-def paper(options: PaperOptions, screen: "Screen") -> None:
+@command(app, "paper", "PaperOptions", "--backbone clip --backbone koclip", "--backbone tiny --quick --skip finetune")
+def paper(options: "PaperOptions", screen: "Screen") -> None:
     """Compare the published systems and ours in one table.
 
     Runs the six published systems and ours under the protocols grouped and paper, for every backbone.

@@ -3,16 +3,16 @@
 import sys
 from typing import TYPE_CHECKING
 
-from consistency.options import RerunOptions
 from koclip_consistency.screen.app import FAILED, app
-from koclip_consistency.screen.options import command
+from koclip_consistency.screen.command import command
 
 if TYPE_CHECKING:
+    from consistency.options import RerunOptions
     from koclip_consistency.screen.console import Screen
 
 
-@command(app, "rerun", RerunOptions, "runs/my-run")
-def rerun(options: RerunOptions, screen: "Screen") -> None:
+@command(app, "rerun", "RerunOptions", "runs/my-run")
+def rerun(options: "RerunOptions", screen: "Screen") -> None:
     """Repeat a run and compare its files byte for byte.
 
     Repeats the run with the options in its run.json and compares predictions, metrics, split and weights. They are the

@@ -4,22 +4,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from consistency.options import ScoreOptions
 from koclip_consistency.screen.app import app, close
-from koclip_consistency.screen.options import command
+from koclip_consistency.screen.command import command
 
 if TYPE_CHECKING:
+    from consistency.options import ScoreOptions
     from koclip_consistency.screen.console import Screen
 
 
 @command(
     app,
     "score",
-    ScoreOptions,
+    "ScoreOptions",
     "--model runs/my-run --image photo.jpg --hashtag 바다 --hashtag 카페",
     "--model runs/my-run --data new.csv --images images -o scored.csv",
 )
-def score(options: ScoreOptions, screen: "Screen") -> None:
+def score(options: "ScoreOptions", screen: "Screen") -> None:
     """Score new images and hashtags with a trained run.
 
     Weight files of the published scripts work, too.

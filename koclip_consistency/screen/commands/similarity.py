@@ -2,22 +2,22 @@
 
 from typing import TYPE_CHECKING
 
-from consistency.options import SimilarityOptions
 from koclip_consistency.screen.app import app, show
-from koclip_consistency.screen.options import command
+from koclip_consistency.screen.command import command
 
 if TYPE_CHECKING:
+    from consistency.options import SimilarityOptions
     from koclip_consistency.screen.console import Screen
 
 
 @command(
     app,
     "similarity",
-    SimilarityOptions,
+    "SimilarityOptions",
     "--backbone koclip",
     "--preset paper --backbone clip",
 )
-def similarity(options: SimilarityOptions, screen: "Screen") -> None:
+def similarity(options: "SimilarityOptions", screen: "Screen") -> None:
     """Cut the cosine similarity of image and hashtag into scores.
 
     The thresholds are fixed, searched as in the published script, or optimal on the training rows.

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from consistency.options import Output, RerunOptions, SimilarityOptions, option, record
 from consistency.runs.read import read_info, read_options
-from koclip_consistency.screen.options import command
+from koclip_consistency.screen.command import command
 from koclip_consistency.workflows import rerun
 from koclip_consistency.workflows.similarity import run_similarity
 from tests.builders.commands import data_options

@@ -1,0 +1,109 @@
+"""Fields of an option record as parameters of click, with their types, bounds and help."""
+
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import click
+
+from consistency.options import Place, alternatives
+
+PATH = click.Path(path_type=Path)
+
+
+class NumberOrWord(click.ParamType):
+    """A whole number within bounds, or one of some words."""
+
+    name = "number or word"
+
+    def __init__(self, words: Sequence[str], low: float | None) -> None:
+        self.words, self.low = words, low or 0
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value in self.words or isinstance(value, int):
+            return value
+        if str(value).isdecimal() and int(value) >= self.low:
+            return int(value)
+        self.fail(f"{value!r} is neither {' nor '.join(self.words)} nor a whole number from {self.low:g}", param, ctx)
+
+
+class ScoreMap(click.ParamType):
+    """LABEL=SCORE,... as a mapping."""
+
+    name = "score map"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, Mapping):
+            return dict(value)
+        from consistency.data.scores import parse_score_map
+
+        return parse_score_map(str(value))
+
+
+def parameter_of(place: Place) -> click.Parameter:
+    option, (kind, many, nullable) = place.option, _kind(place.hint)
+    if option.argument:
+        nargs, required = (-1, option.required) if many else (1, True)
+        return click.Argument([place.name], type=_type(place, kind), metavar=option.metavar, nargs=nargs,
+                              required=required)  # fmt: skip
+    about: dict[str, Any] = {"envvar": option.env, "hidden": option.hidden, "required": option.required}
+    about["help"] = f"{option.help}{_defaults(place, many)}"
+    if kind is bool:
+        default = None if nullable else place.default
+        return click.Option([*place.flag.split(), place.name], is_flag=True, default=default, **about)
+    if option.bare is not None:
+        about |= {"is_flag": False, "flag_value": str(option.bare)}
+    return click.Option(
+        [*place.flag.split(), place.name],
+        type=_type(place, kind),
+        metavar=option.metavar,
+        multiple=many,
+        default=None if option.required else place.default,
+        **about,
+    )
+
+
+def _kind(hint: Any) -> tuple[Any, bool, bool]:
+    """The type of one value, whether there may be several, and whether there may be none."""
+    kinds = [kind for kind in alternatives(hint) if kind is not types.NoneType]
+    nullable = len(kinds) < len(alternatives(hint))
+    if get_origin(kinds[0]) is tuple:
+        return get_args(kinds[0])[0], True, nullable
+    if len(kinds) == 2 and kinds[0] is int:
+        return kinds[1], False, nullable
+    return kinds[0], False, nullable
+
+
+def _type(place: Place, kind: Any) -> Any:
+    option = place.option
+    bounds: dict[str, Any] = {"min_open": option.open_low, "max_open": option.open_high}
+    if get_origin(kind) is Literal:
+        words = get_args(kind)
+        return NumberOrWord(words, option.low) if int in alternatives(place.hint) else click.Choice(words)
+    if get_origin(kind) is not None:
+        return ScoreMap()
+    if kind is int and (option.low is not None or option.high is not None):
+        return click.IntRange(option.low, option.high, **bounds)  # type: ignore[arg-type]
+    if kind is float and (option.low is not None or option.high is not None):
+        return click.FloatRange(option.low, option.high, **bounds)
+    return PATH if kind is Path else kind
+
+
+def _defaults(place: Place, many: bool) -> str:
+    """What `--help` says about the default, in brackets."""
+    option, default = place.option, place.default
+    if option.default_text:
+        words = option.default_text
+    elif default in (None, (), False):
+        words = ""
+    elif default is True:
+        words = place.flag.split("/")[0].removeprefix("--")
+    else:
+        words = ", ".join(default) if many else str(default)
+    if option.paper is not ...:
+        published = ", ".join(option.paper) if many else option.paper
+        words = f"{words or 'none'}; {published} with --preset paper"
+    parts = [f"default: {words}"] if words else []
+    parts += [f"env: {option.env}"] if option.env else []
+    return f"  [{'; '.join(parts)}]" if parts else ""
