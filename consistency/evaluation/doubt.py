@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.data.distinct import number_distinct
-from consistency.evaluation.intervals import RESAMPLES, effective_clusters, interval, resampled
+from consistency.evaluation.intervals import BOOTSTRAP_SEED, RESAMPLES, effective_clusters, interval, resampled
 from consistency.scale import Floats, Ints
 
 
@@ -87,7 +87,7 @@ def precision_at_moved(
     images: npt.NDArray[np.object_],
     *,
     resamples: int = RESAMPLES,
-    seed: int = 42,
+    seed: int = BOOTSTRAP_SEED,
 ) -> Precision | None:
     """Measure a ranking against known labels.
 

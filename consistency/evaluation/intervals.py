@@ -42,6 +42,7 @@ from consistency.evaluation.metrics import METRICS, check_columns, counted_metri
 from consistency.scale import Floats, Ints
 
 RESAMPLES = 2000
+BOOTSTRAP_SEED = 42  # whatever --seed is: intervals of two runs share their resamples
 LEVEL = 0.95
 TIE = 1e-9  # values closer than this count as equal: they differ only by rounding
 UNCORRECTED = ("ece",)
@@ -59,7 +60,7 @@ def bootstrap_intervals(
     *,
     crossed: Clusters | None = None,
     resamples: int = RESAMPLES,
-    seed: int = 42,
+    seed: int = BOOTSTRAP_SEED,
     level: float = LEVEL,
     names: Collection[str] = METRICS,
 ) -> dict[str, tuple[float, float] | None]:

@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.data.distinct import number_distinct
-from consistency.evaluation.intervals import RESAMPLES, Clusters, effective_clusters, interval, resampled
+from consistency.evaluation.intervals import (
+    BOOTSTRAP_SEED,
+    RESAMPLES,
+    Clusters,
+    effective_clusters,
+    interval,
+    resampled,
+)
 from consistency.scale import Floats, Ints
 
 BINS = 10
@@ -42,7 +49,7 @@ class Bin:
 
 
 def reliability(
-    scores: Ints, probabilities: Floats, clusters: Clusters, *, resamples: int = RESAMPLES, seed: int = 42
+    scores: Ints, probabilities: Floats, clusters: Clusters, *, resamples: int = RESAMPLES, seed: int = BOOTSTRAP_SEED
 ) -> tuple[Bin, ...]:
     """Measure how often answers of each confidence are right.
 

@@ -128,15 +128,13 @@ class Audited:
     repeats: tuple[int, ...]
 
 
-def evaluate_predictions(predictions: Predictions, *, seed: int = 42, two_way: bool = False) -> Result:
+def evaluate_predictions(predictions: Predictions, *, two_way: bool = False) -> Result:
     """Compute the metrics of predictions, and 95 % intervals from a bootstrap over clusters.
 
     Parameters
     ----------
     predictions : Predictions
         The predictions.
-    seed : int
-        Random seed of the bootstrap.
     two_way : bool, default False
         Whether intervals are for new images and new hashtags at once. The clusters are then crossed with hashtags by
         identity, or with images if the clusters are hashtags.
@@ -157,4 +155,4 @@ def evaluate_predictions(predictions: Predictions, *, seed: int = 42, two_way: b
         hashtags = number_distinct(identities(p.hashtags))[1]
         by_hashtag = np.array_equal(hashtags, number_distinct(p.clusters.tolist())[1])
         crossed = number_distinct(p.images)[1] if by_hashtag else hashtags
-    return Result(p, evaluate(*columns), bootstrap_intervals(*columns, p.clusters, crossed=crossed, seed=seed))
+    return Result(p, evaluate(*columns), bootstrap_intervals(*columns, p.clusters, crossed=crossed))

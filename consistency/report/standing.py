@@ -13,14 +13,19 @@ import numpy.typing as npt
 
 from consistency.evaluation.compare import RESAMPLES
 from consistency.evaluation.controls import CONTROLS, competes
-from consistency.evaluation.intervals import UNCORRECTED, bootstrap_metrics, effective_clusters, interval
+from consistency.evaluation.intervals import (
+    BOOTSTRAP_SEED,
+    UNCORRECTED,
+    bootstrap_metrics,
+    effective_clusters,
+    interval,
+)
 from consistency.evaluation.results import NO_BACKBONE, Predictions, Result
 from consistency.scale import SCORES
 from consistency.text import LOWER_IS_BETTER, METRIC_TITLES
 
 OVERALL = "overall"
 COMPARED = (*METRIC_TITLES, "within_one")
-BOOTSTRAP_SEED = 42
 
 Verdict = Literal["better", "worse", "level", "other rows"]
 

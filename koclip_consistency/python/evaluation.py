@@ -9,14 +9,12 @@ import pandas as pd
 
 from consistency.data.splits import Split
 from consistency.errors import InputError
-from consistency.evaluation.controls import control_predictions
-from consistency.evaluation.results import NO_BACKBONE, Predictions, Result, evaluate_predictions
+from consistency.evaluation.results import NO_BACKBONE, Result
 from consistency.runs.folder import CHANCES
-from consistency.scale import SCORES, Floats, Ints
+from consistency.scale import SCORES
 from koclip_consistency.python.embeddings import Embeddings
 from koclip_consistency.python.pairs import Pairs
-from koclip_consistency.workflows.division import clusters
-from koclip_consistency.workflows.trial import BOOTSTRAP_SEED
+from koclip_consistency.workflows.answers import Answers, control_answers, evaluate_answers
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -119,12 +117,14 @@ def evaluate(model: Any, emb: Embeddings | None, pairs: Pairs, split: Split, *, 
         if emb is None:
             raise InputError("a head is evaluated on embeddings: give those of kc.embed in place of None")
         tested = emb[rows]
-        return _evaluated(system, emb.backbone, pairs, split, rows, model.predict_proba(tested), model.predict(tested))
+        answers = Answers(model.predict(tested), probabilities=model.predict_proba(tested))
+        return _evaluated(system, emb.backbone, pairs, split, rows, answers)
     said, backbone = np.asarray(model), NO_BACKBONE if emb is None else emb.backbone
     if said.shape == (len(rows), len(SCORES)) and np.allclose(said.sum(axis=1), 1, atol=1e-4) and said.min() >= 0:
-        return _evaluated(system, backbone, pairs, split, rows, said.astype(np.float64))
+        return _evaluated(system, backbone, pairs, split, rows, Answers(probabilities=said.astype(np.float64)))
     if said.shape == (len(rows),) and np.isin(said, SCORES).all():
-        return _evaluated(system, backbone, pairs, split, rows, None, said.astype(np.int64))
+        answers = Answers(said.astype(np.int64), said.astype(np.float64))
+        return _evaluated(system, backbone, pairs, split, rows, answers)
     raise InputError(
         f"the predictions are {said.shape} {said.dtype}, expected scores 1 to 5 of shape ({len(rows)},) or "
         f"probabilities of shape ({len(rows)}, {len(SCORES)}): one line for each test row that can be used"
@@ -154,40 +154,11 @@ def controls(pairs: Pairs, split: Split) -> dict[str, Evaluated]:
     >>> found["majority"].metrics["qwk"]
     0.0
     """
-    t, train, test = pairs.inputs.table, split.train, split.test
-    said = control_predictions(
-        t.images[train], t.hashtags[train], split.labels[train], t.images[test], t.hashtags[test]
-    )
-    return {name: _evaluated(name, NO_BACKBONE, pairs, split, test, chances) for name, chances in said.items()}
+    said = control_answers(pairs.inputs, split, split.train, split.test)
+    return {name: _evaluated(name, NO_BACKBONE, pairs, split, split.test, answers) for name, answers in said.items()}
 
 
 def _evaluated(
-    system: str,
-    backbone: str,
-    pairs: Pairs,
-    split: Split,
-    rows: npt.NDArray[np.int64],
-    probabilities: Floats | None,
-    predicted: Ints | None = None,
+    system: str, backbone: str, pairs: Pairs, split: Split, rows: npt.NDArray[np.int64], answers: Answers
 ) -> Evaluated:
-    """As `workflows.trial` evaluates: the most probable score where none is given, and the expected score."""
-    table = pairs.inputs.table
-    if probabilities is not None:
-        predicted = probabilities.argmax(axis=1) + 1 if predicted is None else predicted
-    assert predicted is not None
-    values = predicted.astype(np.float64) if probabilities is None else probabilities @ SCORES
-    predictions = Predictions(
-        system=system,
-        backbone=backbone,
-        protocol=split.protocol,
-        split="test",
-        rows=table.rows[rows],
-        images=table.images[rows],
-        hashtags=table.hashtags[rows],
-        scores=split.scores[rows],
-        predicted=predicted,
-        values=values,
-        probabilities=probabilities,
-        clusters=clusters(split, pairs.inputs)[rows],
-    )
-    return Evaluated(evaluate_predictions(predictions, seed=BOOTSTRAP_SEED))
+    return Evaluated(evaluate_answers(system, backbone, pairs.inputs, split, rows, answers))

@@ -19,9 +19,9 @@ from embedcache.extract import NOT_FINITE
 from embedcache.store import valid_rows
 from heads.familiarity import Familiarity
 from koclip_consistency.keywords import record_of
-from koclip_consistency.scoring.answers import ANSWERED, Answers, answers_frame
 from koclip_consistency.scoring.encoder import WarmEncoder
 from koclip_consistency.scoring.images import ImageInput, read_image, unusable
+from koclip_consistency.scoring.scored import ANSWERED, Scored, scored_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +72,7 @@ class Scorer:
         self._familiarity = familiarity
         self._lock = threading.Lock()
 
-    def answer(self, image: ImageInput, hashtags: Sequence[str], limits: ImageLimits | None = None) -> Answers:
+    def answer(self, image: ImageInput, hashtags: Sequence[str], limits: ImageLimits | None = None) -> Scored:
         """Score one image with some hashtags, in the order of the hashtags. Nothing is written to the disk.
 
         Parameters
@@ -110,7 +110,7 @@ class Scorer:
         index = np.arange(len(rows))
         return self._judged(rows, PairEmbeddings(image_vector, vectors[rows], 0 * index, index), skipped)
 
-    def answer_table(self, inputs: Inputs, source: Source) -> Answers:
+    def answer_table(self, inputs: Inputs, source: Source) -> Scored:
         """Score every row of a table that can be encoded, through the embedding cache where the system uses one."""
         with self._lock:
             rows, pairs, skipped = self._encode_table(inputs, source)
@@ -140,7 +140,7 @@ class Scorer:
             If the image or a hashtag cannot be used.
         """
         hashtags = list(hashtags)
-        frame = answers_frame(self.answer(image, hashtags, limits), len(hashtags))
+        frame = scored_frame(self.answer(image, hashtags, limits), len(hashtags))
         frame.insert(0, "hashtag", hashtags)
         return frame
 
@@ -200,13 +200,13 @@ class Scorer:
             answers = self.answer_table(inputs, source)
             reasons |= {skipped.row: skipped.reason for skipped in answers.skipped}
             found = replace(answers, rows=inputs.table.rows[answers.rows] - 1)
-        scored = answers_frame(found, len(frame))
+        scored = scored_frame(found, len(frame))
         scored["reason"] = pd.Series([reasons.get(row + 1) for row in range(len(frame))], dtype=object)
         return pd.concat([frame, scored.set_axis(new, axis=1).set_axis(frame.index, axis=0)], axis=1)
 
-    def _judged(self, rows: Rows, pairs: PairEmbeddings, skipped: tuple[Skipped, ...]) -> Answers:
+    def _judged(self, rows: Rows, pairs: PairEmbeddings, skipped: tuple[Skipped, ...]) -> Scored:
         predicted, values, probabilities = self._judge(pairs)
         familiar = None
         if self._familiarity is not None:
             familiar = self._familiarity.familiar(pairs.hashtags)[pairs.hashtag_index]
-        return Answers(rows, predicted, values, probabilities, pairs.cosine(), familiar, skipped)
+        return Scored(rows, predicted, values, probabilities, pairs.cosine(), familiar, skipped)

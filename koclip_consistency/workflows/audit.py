@@ -26,7 +26,8 @@ from consistency.text import number
 from heads.config import HeadConfig
 from heads.model import TrainedHead
 from heads.train import Job, train_heads
-from koclip_consistency.workflows.trial import Answers, Outcome, Trial
+from koclip_consistency.workflows.answers import Answers
+from koclip_consistency.workflows.trial import Outcome, Trial
 
 SYSTEM = "heads-audit"
 CLEAN_COLUMNS = ("row", "clean_score")

@@ -19,8 +19,9 @@ from finetune.train import FinetuneResult, Prepared, finetune, prepare
 from heads.familiarity import keep_familiarity
 from heads.model import load_head
 from koclip_consistency.scoring.encoder import WarmEncoder
+from koclip_consistency.workflows.answers import Answers
 from koclip_consistency.workflows.encode import set_threads
-from koclip_consistency.workflows.trial import Answers, Outcome, Trial
+from koclip_consistency.workflows.trial import Outcome, Trial
 
 Recipe = Literal["default", "paper"]
 SYSTEMS: dict[Recipe, str] = {"default": "finetune", "paper": "finetune-paper"}

@@ -24,8 +24,9 @@ from heads.grid import GridResult, default_grid, read_grid, run_grid
 from heads.model import HeadConfig, HeadEnsemble, TrainedHead
 from heads.published import export_published
 from heads.train import History, train_head
+from koclip_consistency.workflows.answers import Answers
 from koclip_consistency.workflows.encode import Encoded
-from koclip_consistency.workflows.trial import Answers, Outcome, Rows, Trial
+from koclip_consistency.workflows.trial import Outcome, Rows, Trial
 
 Recipe = Literal["default", "grid", "paper"]
 SYSTEMS: dict[Recipe, str] = {"default": "heads", "grid": "heads-grid", "paper": "heads-paper"}

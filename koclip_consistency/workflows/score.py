@@ -12,8 +12,8 @@ from consistency.durable import check_output, write_file
 from consistency.options import Source
 from consistency.runs.folder import CHANCES
 from consistency.text import to_csv
-from koclip_consistency.scoring.answers import Answers
 from koclip_consistency.scoring.loading import load_scorer as load_scorer
+from koclip_consistency.scoring.scored import Scored
 from koclip_consistency.scoring.scorer import Scorer
 
 COLUMNS = ("row", "image", "hashtag", "score", "predicted", "value", *CHANCES, "familiar")
@@ -56,7 +56,7 @@ def _cell(value: Any) -> Any:
     return "" if value is None else value
 
 
-def _records(pairs: Sequence[tuple[int, str, str, int | None]], answers: Answers) -> list[dict[str, Any]]:
+def _records(pairs: Sequence[tuple[int, str, str, int | None]], answers: Scored) -> list[dict[str, Any]]:
     """One record per answer. `pairs` has row, image, hashtag and score of every row of the table."""
     n = len(answers.rows)
     nothing = np.full(n, None)

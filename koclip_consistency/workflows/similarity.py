@@ -6,7 +6,8 @@ from consistency.options import SimilarityOptions
 from consistency.progress import QUIET, Reporter
 from heads.familiarity import keep_familiarity
 from heads.similarity import SimilarityModel, fit
-from koclip_consistency.workflows.trial import Answers, Outcome, Rows, Trial
+from koclip_consistency.workflows.answers import Answers
+from koclip_consistency.workflows.trial import Outcome, Rows, Trial
 
 
 def run_similarity(options: SimilarityOptions, reporter: Reporter = QUIET) -> Outcome:

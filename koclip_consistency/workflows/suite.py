@@ -8,10 +8,11 @@ from typing import Any
 
 from consistency.data.pairs import Skipped
 from consistency.errors import InputError
+from consistency.evaluation.intervals import BOOTSTRAP_SEED
 from consistency.options import Output
 from consistency.runs.folder import RunFolder
 from consistency.runs.read import Run, read_run
-from koclip_consistency.workflows.trial import BOOTSTRAP_SEED, Outcome, resumable
+from koclip_consistency.workflows.trial import Outcome, resumable
 
 PLAN = "plan.json"
 

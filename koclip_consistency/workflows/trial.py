@@ -15,36 +15,26 @@ import numpy.typing as npt
 
 from consistency.backbone.resolve import ResolvedBackbone
 from consistency.data.folds import with_folds
-from consistency.data.inputs import Inputs, read_inputs
+from consistency.data.inputs import read_inputs
 from consistency.data.pairs import Skipped
-from consistency.data.splits import Split
 from consistency.errors import DataError
-from consistency.evaluation.controls import (
-    ON_EMBEDDINGS,
-    TEXT_EMBEDDING,
-    TEXT_HEAD,
-    control_predictions,
-    text_embedding_predictions,
-)
-from consistency.evaluation.results import NO_BACKBONE, Predictions, Result, evaluate_predictions
+from consistency.evaluation.controls import ON_EMBEDDINGS
+from consistency.evaluation.intervals import BOOTSTRAP_SEED
+from consistency.evaluation.results import NO_BACKBONE, Result
 from consistency.evaluation.seeds import Trainings
 from consistency.options import Encoding, Evaluation, Output, Source, as_config
 from consistency.progress import Reporter
 from consistency.report.plots import result_figures
 from consistency.runs.folder import RunFolder
-from consistency.scale import SCORES
 from embedcache.fingerprint import fingerprint
-from heads.config import HeadConfig
 from heads.familiarity import Unfamiliar
-from heads.train import train_head
-from koclip_consistency.workflows.division import clusters, describe_division, seen_by, split_table
+from koclip_consistency.workflows.answers import Answers, control_answers, evaluate_answers
+from koclip_consistency.workflows.division import describe_division, seen_by, split_table
 from koclip_consistency.workflows.encode import Encoded, encode_pairs
 
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Number = TypeVar("Number", np.int64, np.float64)
-
-BOOTSTRAP_SEED = 42  # whatever --seed is: intervals of two runs share their resamples
 
 
 class Options(Protocol):
@@ -86,25 +76,6 @@ class Outcome:
     notes: tuple[str, ...] = ()
     seconds: tuple[float, ...] = ()
     trainings: Trainings | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """The predictions of a system for n rows.
-
-    Attributes
-    ----------
-    predicted
-        (n,) int64, 1 to 5; None: the most probable score.
-    values
-        (n,) float64, what ranks the rows; None: the expected score.
-    probabilities
-        (n, 5) float64, or None.
-    """
-
-    predicted: Rows | None = None
-    values: Floats | None = None
-    probabilities: Floats | None = None
 
 
 Answer = Callable[[Rows, Rows], Mapping[str, Answers]]
@@ -217,41 +188,13 @@ class Trial:
         if encoded and self.backbone is not None and self.backbone.trained_on:
             result = replace(result, trained_on=seen_by(self.backbone, self.inputs, rows))
         self.results.append(result)
-        return self.results[-1]
+        return result
 
     def add_controls(self, train: Rows, test: Rows) -> None:
         """Train the controls on `train` and evaluate them on `test`; every table has them."""
-        for system, answers in self.controls(train, test).items():
+        for system, answers in control_answers(self.inputs, self.split, train, test, self._encoded).items():
             self.add(system, test, answers, encoded=system in ON_EMBEDDINGS)
         self.clock.lap("controls")
-
-    def controls(self, train: Rows, test: Rows) -> dict[str, Answers]:
-        """Predictions that need no image.
-
-        The controls on embeddings of hashtags are included if there are embeddings, the balanced controls of the
-        published table if single rows are split, as published.
-        """
-        t, split = self.inputs.table, self.split
-        said = control_predictions(
-            t.images[train],
-            t.hashtags[train],
-            split.labels[train],
-            t.images[test],
-            t.hashtags[test],
-            balanced=split.groups is None,  # single rows were split, as published
-        )
-        if self._encoded is not None:
-            said[TEXT_EMBEDDING] = text_embedding_predictions(
-                self._encoded.at(train).hashtag_vectors(),
-                split.labels[train],
-                split.groups_of(train),
-                self._encoded.at(test).hashtag_vectors(),
-                seed=split.seed,
-            )
-            config = HeadConfig(features="text")  # the default head on other features
-            head, _ = train_head(config, self._encoded.at(train), split.labels[train], seed=split.seed)
-            said[TEXT_HEAD] = head.predict_proba(self._encoded.at(test))
-        return {system: Answers(probabilities=chances) for system, chances in said.items()}
 
     def cross_validate(self, folds: int, answer: Answer) -> None:
         """Evaluate pooled out-of-fold predictions for all rows with embeddings.
@@ -278,7 +221,7 @@ class Trial:
             if not (len(train) and len(held_out)):
                 raise DataError(f"fold {fold + 1} of {folds} has no image that can be used: ask for fewer folds")
             order.append(held_out)
-            blind = self.controls(train, held_out)
+            blind = control_answers(self.inputs, self.split, train, held_out, self.encoded)
             for system, said in {**blind, **answer(train, held_out)}.items():
                 pooled.setdefault(system, []).append(said)
         sequence = np.argsort(np.concatenate(order))
@@ -352,48 +295,6 @@ class Trial:
         return Outcome(
             folder.path, tuple(self.results), tuple(skipped), (*division.notes, *strange, *notes, *folder.notes)
         )
-
-
-def evaluate_answers(
-    system: str,
-    backbone: str,
-    inputs: Inputs,
-    split: Split,
-    rows: Rows,
-    answers: Answers,
-    *,
-    side: str = "test",
-    two_way: bool = False,
-) -> Result:
-    """Return the predictions of a system for `rows` of the table with metrics and intervals.
-
-    Raises
-    ------
-    ValueError
-        If there are neither probabilities nor both predicted scores and values.
-    """
-    chances, predicted, values = answers.probabilities, answers.predicted, answers.values
-    if chances is not None:
-        predicted = chances.argmax(axis=1) + 1 if predicted is None else predicted
-        values = chances @ SCORES if values is None else values
-    if predicted is None or values is None:
-        raise ValueError("without probabilities, predicted scores and values are needed")
-    table = inputs.table
-    predictions = Predictions(
-        system=system,
-        backbone=backbone,
-        protocol=split.protocol,
-        split=side,
-        rows=table.rows[rows],
-        images=table.images[rows],
-        hashtags=table.hashtags[rows],
-        scores=split.labels[rows] + 1,
-        predicted=predicted,
-        values=values,
-        probabilities=chances,
-        clusters=clusters(split, inputs)[rows],
-    )
-    return evaluate_predictions(predictions, seed=BOOTSTRAP_SEED, two_way=two_way)
 
 
 @contextmanager

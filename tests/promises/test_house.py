@@ -73,7 +73,7 @@ def test_the_measures_of_a_small_house(tmp_path: Path) -> None:
             "roof/two.py": "def f():\n    from roof import one\n    return one.g(level=2)\n",
             "roof/three.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from roof import four\n",
             "roof/four.py": "import roof.three\nOPTIONS = ['--level', 'levels', '--level/--no-level']\n",
-            "tests/roof/test_one.py": "assert True\n",
+            "tests/roof/test_one.py": "from roof import one\n",
         },
     )
     assert house.circles(at_load=False) == [["roof.four", "roof.three"], ["roof.one", "roof.two"]]

@@ -13,8 +13,8 @@ from consistency.errors import InputError
 from consistency.options import Source
 from consistency.runs.read import read_run
 from heads.familiarity import FILE
-from koclip_consistency.scoring.answers import Answers
 from koclip_consistency.scoring.loading import load_scorer
+from koclip_consistency.scoring.scored import Scored
 from tests.builders.commands import data_options, rows_of
 
 GRID = '[[grid]]\nfeatures = ["concat"]\nhidden = [[16]]\nloss = ["cross-entropy"]\nepochs = [3]\n'
@@ -67,7 +67,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     return found
 
 
-def agrees(answers: Answers, expected: Answers, rows: list[int]) -> None:
+def agrees(answers: Scored, expected: Scored, rows: list[int]) -> None:
     """`answers` of single images are those of their table's `rows`."""
     place = {row: at for at, row in enumerate(expected.rows.tolist())}
     at = np.array([place[row] for row in rows])

@@ -18,7 +18,7 @@ ANSWERED = ("score", *FIGURES, "familiar")
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Scored:
     """What a scorer says about the rows of a table, or about the hashtags of one image.
 
     Attributes
@@ -48,7 +48,7 @@ class Answers:
     skipped: tuple[Skipped, ...]
 
 
-def answers_frame(answers: Answers | None, n: int) -> "pd.DataFrame":
+def scored_frame(answers: Scored | None, n: int) -> "pd.DataFrame":
     """The n rows that were asked about: score, expected_score, similarity, p1..p5 and familiar; NA where unknown."""
     import pandas as pd  # only here: the command line needs none
 

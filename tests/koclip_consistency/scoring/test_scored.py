@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from koclip_consistency.scoring.answers import Answers, answers_frame
+from koclip_consistency.scoring.scored import Scored, scored_frame
 
 COLUMNS = ["score", "expected_score", "similarity", "p1", "p2", "p3", "p4", "p5", "familiar"]
 
 
-def answers(probabilities: bool, familiar: bool) -> Answers:
+def answers(probabilities: bool, familiar: bool) -> Scored:
     chances = np.array([[0.1, 0.2, 0.3, 0.3, 0.1], [0, 0, 0, 0.25, 0.75]])
-    return Answers(
+    return Scored(
         rows=np.array([0, 2]),
         predicted=np.array([3, 5]),
         values=np.array([3.1, 4.75]),
@@ -25,7 +25,7 @@ def answers(probabilities: bool, familiar: bool) -> Answers:
 @pytest.mark.parametrize("familiar", [True, False])
 @pytest.mark.parametrize("probabilities", [True, False])
 def test_rows_and_gaps(probabilities: bool, familiar: bool) -> None:
-    frame = answers_frame(answers(probabilities, familiar), 3)
+    frame = scored_frame(answers(probabilities, familiar), 3)
     assert frame.columns.tolist() == COLUMNS
     assert (str(frame["score"].dtype), str(frame["familiar"].dtype)) == ("Int64", "boolean")
     assert frame["score"].tolist() == [3, pd.NA, 5]
@@ -36,7 +36,7 @@ def test_rows_and_gaps(probabilities: bool, familiar: bool) -> None:
 
 
 def test_no_answer_at_all() -> None:
-    frame = answers_frame(None, 2)
+    frame = scored_frame(None, 2)
     assert frame.columns.tolist() == COLUMNS
     assert frame.isna().all(axis=None)
-    assert len(answers_frame(None, 0)) == 0
+    assert len(scored_frame(None, 0)) == 0

@@ -1,0 +1,116 @@
+"""What systems answer, controls included, and how answers become results with metrics and intervals."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from consistency.data.inputs import Inputs
+from consistency.data.splits import Split
+from consistency.evaluation.controls import (
+    TEXT_EMBEDDING,
+    TEXT_HEAD,
+    control_predictions,
+    text_embedding_predictions,
+)
+from consistency.evaluation.results import Predictions, Result, evaluate_predictions
+from consistency.scale import SCORES
+from heads.config import HeadConfig
+from heads.train import train_head
+from koclip_consistency.workflows.division import clusters
+from koclip_consistency.workflows.encode import Encoded
+
+Rows = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """The predictions of a system for n rows.
+
+    Attributes
+    ----------
+    predicted
+        (n,) int64, 1 to 5; None: the most probable score.
+    values
+        (n,) float64, what ranks the rows; None: the expected score.
+    probabilities
+        (n, 5) float64, or None.
+    """
+
+    predicted: Rows | None = None
+    values: Floats | None = None
+    probabilities: Floats | None = None
+
+
+def evaluate_answers(
+    system: str,
+    backbone: str,
+    inputs: Inputs,
+    split: Split,
+    rows: Rows,
+    answers: Answers,
+    *,
+    side: str = "test",
+    two_way: bool = False,
+) -> Result:
+    """Return the predictions of a system for `rows` of the table with metrics and intervals.
+
+    Raises
+    ------
+    ValueError
+        If there are neither probabilities nor both predicted scores and values.
+    """
+    chances, predicted, values = answers.probabilities, answers.predicted, answers.values
+    if chances is not None:
+        predicted = chances.argmax(axis=1) + 1 if predicted is None else predicted
+        values = chances @ SCORES if values is None else values
+    if predicted is None or values is None:
+        raise ValueError("without probabilities, predicted scores and values are needed")
+    table = inputs.table
+    predictions = Predictions(
+        system=system,
+        backbone=backbone,
+        protocol=split.protocol,
+        split=side,
+        rows=table.rows[rows],
+        images=table.images[rows],
+        hashtags=table.hashtags[rows],
+        scores=split.labels[rows] + 1,
+        predicted=predicted,
+        values=values,
+        probabilities=chances,
+        clusters=clusters(split, inputs)[rows],
+    )
+    return evaluate_predictions(predictions, two_way=two_way)
+
+
+def control_answers(
+    inputs: Inputs, split: Split, train: Rows, test: Rows, encoded: Encoded | None = None
+) -> dict[str, Answers]:
+    """Return what can be predicted for the rows `test` without an image, by system.
+
+    The controls on embeddings of hashtags are included if there are embeddings, the balanced controls of the published
+    table if single rows are split, as published.
+    """
+    t = inputs.table
+    said = control_predictions(
+        t.images[train],
+        t.hashtags[train],
+        split.labels[train],
+        t.images[test],
+        t.hashtags[test],
+        balanced=split.groups is None,  # single rows were split, as published
+    )
+    if encoded is not None:
+        said[TEXT_EMBEDDING] = text_embedding_predictions(
+            encoded.at(train).hashtag_vectors(),
+            split.labels[train],
+            split.groups_of(train),
+            encoded.at(test).hashtag_vectors(),
+            seed=split.seed,
+        )
+        config = HeadConfig(features="text")  # the default head on other features
+        head, _ = train_head(config, encoded.at(train), split.labels[train], seed=split.seed)
+        said[TEXT_HEAD] = head.predict_proba(encoded.at(test))
+    return {system: Answers(probabilities=chances) for system, chances in said.items()}
