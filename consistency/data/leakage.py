@@ -55,11 +55,11 @@ def leakage(
     ----------
     split : Split
         Sides, folds and kept rows of the n rows.
-    identity : ndarray of object, shape (n,)
+    identity : (n,) object
         Identity of each row's image.
-    hashtags : ndarray of object, shape (n,)
+    hashtags : (n,) object
         Hashtags as in the table.
-    scenes : ndarray of object, shape (n,), or None
+    scenes : (n,) object, optional
         Group of near-duplicate images of each row; None if near-duplicates were not searched for.
 
     Returns
@@ -76,24 +76,7 @@ def fold_leakage(
     hashtags: npt.NDArray[np.object_],
     scenes: npt.NDArray[np.object_] | None = None,
 ) -> Leakage:
-    """Count the rows of each fold that overlap with the other folds, summed over all folds.
-
-    Parameters
-    ----------
-    split : Split
-        Sides, folds and kept rows of the n rows.
-    identity : ndarray of object, shape (n,)
-        Identity of each row's image.
-    hashtags : ndarray of object, shape (n,)
-        Hashtags as in the table.
-    scenes : ndarray of object, shape (n,), or None
-        Group of near-duplicate images of each row; None if near-duplicates were not searched for.
-
-    Returns
-    -------
-    Leakage
-        Counts over the rows of all folds.
-    """
+    """Count the rows of each fold that overlap with the other folds, summed over all folds; see `leakage`."""
     tested = [split.kept & (split.fold == fold) for fold in range(int(split.fold.max()) + 1)]
     return _leakage_of(tested, split, identity, hashtags, scenes)
 
@@ -103,7 +86,7 @@ def seen_before(test: Pairs, rest: Pairs) -> Leakage:
 
     Parameters
     ----------
-    test, rest : tuple of two ndarrays of object, shape (n,)
+    test, rest : pair of (n,) object
         Image identities and hashtags.
 
     Returns

@@ -1,7 +1,7 @@
 """Finds near-duplicates: images that are copies of each other but were re-encoded, resized or slightly changed.
 
-LIMIT is the largest number of bits, of 64, in which the hashes of near-duplicates differ. It was chosen on images that
-`data demo` draws; the tests of this module repeat the measurement. Largest distance of 180 images to their copies:
+NEAR_DUPLICATES is the largest number of bits, of 64, in which the hashes of near-duplicates differ. It was chosen on
+images that `data demo` draws; the tests of this module repeat the measurement. Largest distance of 180 images to their copies:
 
     JPEG of quality 30      4        brightness x0.8   2        contrast x1.2    6
     half the size           2        brightness x1.2   8        cropped by 2 %   8
@@ -26,10 +26,9 @@ from scipy.sparse.csgraph import connected_components
 from consistency.data.files import ImageFile
 from consistency.data.reading import Decoding
 from consistency.errors import ImageError
-from consistency.options import ImageLimits
+from consistency.options import NEAR_DUPLICATES, ImageLimits
 from consistency.progress import Progress, silent
 
-LIMIT = 8
 _SIDE, _LOW = 32, 8
 COMPARED_AT_ONCE = 1 << 22  # pairs of hashes compared at a time, 32 MiB
 KEPT_AT_ONCE = 1 << 20  # similar pairs to collect before they are merged into groups
@@ -64,7 +63,7 @@ def find_near_duplicates(
     identity: npt.NDArray[np.object_],
     files: Mapping[str, ImageFile],
     *,
-    limit: int = LIMIT,
+    limit: int = NEAR_DUPLICATES,
     limits: ImageLimits | None = None,
     progress: Progress = silent,
 ) -> NearDuplicates:
