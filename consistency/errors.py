@@ -90,6 +90,11 @@ def os_reason(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
+def one_line(error: BaseException) -> str:
+    """The message of any error on one line; its type if it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that the machine or a device has too little memory, in Python's words or in torch's."""
     # By name, since torch need not be installed; on a CPU it raises a RuntimeError whose text says so.

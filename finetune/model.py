@@ -21,7 +21,7 @@ from consistency.data.files import ImageFile
 from consistency.data.pairs import PairTable, Skipped
 from consistency.data.trained_on import RECORD, TrainedOn
 from consistency.durable import make_folder, write_file, write_with_digest
-from consistency.errors import InputError
+from consistency.errors import InputError, one_line
 from consistency.options import ImageLimits
 from consistency.progress import Progress, silent
 from finetune.classifier import embed
@@ -234,10 +234,9 @@ def load_published(path: Path, backbone: Backbone) -> Finetuned:
         frozen = all(name in encoders and torch.equal(encoders[name], own[name].to(encoders[name])) for name in own)
         backbone.model.load_state_dict(encoders)
     except (KeyError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{path} is no published fine-tuning of {backbone.resolved.name} (clip_model.* or base_model.*, and "
-            f"classifier.0.* and classifier.3.*): {reason}"
+            f"classifier.0.* and classifier.3.*): {one_line(error)[:200]}"
         ) from error
     if frozen:
         raise InputError(

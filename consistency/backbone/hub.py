@@ -19,9 +19,9 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils import httpx, tqdm, validate_repo_id  # type: ignore[attr-defined]  # lazy names
 
-from consistency.backbone.model_folder import check_configuration, is_small_file, one_line, weight_names, weight_paths
+from consistency.backbone.model_folder import check_configuration, is_small_file, weight_names, weight_paths
 from consistency.backbone.quiet import quiet
-from consistency.errors import BackboneError, ConsistencyError, StorageError
+from consistency.errors import BackboneError, ConsistencyError, StorageError, one_line, os_reason
 
 PATIENCE = 2.5  # seconds for the hub's first answer; with start-up, an unreachable hub is reported within 5 s
 
@@ -136,7 +136,7 @@ def _explain(error: Exception, model_id: str, revision: str | None, *, begun: bo
     if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError | TimeoutError):
         cure = "free some space and run the command again" if error.errno == errno.ENOSPC else "make it writable"
         return StorageError(
-            f"{model_id} cannot be stored in {constants.HF_HUB_CACHE}: {error.strerror}; {cure}, "
+            f"{model_id} cannot be stored in {constants.HF_HUB_CACHE}: {os_reason(error)}; {cure}, "
             "or set HF_HOME to another folder"
         )
     if begun and not isinstance(error, RepositoryNotFoundError):

@@ -8,11 +8,10 @@ import torch
 from transformers import MODEL_MAPPING, AutoConfig, AutoImageProcessor, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from consistency.backbone.model_folder import one_line
 from consistency.backbone.quiet import quiet
 from consistency.backbone.resolve import ResolvedBackbone
 from consistency.backbone.state_dict import read_state_dict
-from consistency.errors import BackboneError, is_out_of_memory
+from consistency.errors import BackboneError, is_out_of_memory, one_line
 
 T = TypeVar("T")
 

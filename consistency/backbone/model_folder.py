@@ -8,7 +8,7 @@ from typing import Any
 
 from consistency.data.trained_on import RECORD
 from consistency.durable import check_digest
-from consistency.errors import BackboneError, StorageError
+from consistency.errors import BackboneError, StorageError, one_line
 
 # Dual encoders whose embeddings are tested to equal those of transformers. The text towers of `TRIMMED` are causal or
 # mask their padding, so padding to the longest text of a batch gives the same as padding to the model's length.
@@ -156,7 +156,3 @@ def digest(folder: Path, weights: tuple[Path, ...]) -> str:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         whole.update(f"{len(path.name.encode())}:{path.name}:{found}\n".encode())
     return whole.hexdigest()
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

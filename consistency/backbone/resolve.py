@@ -18,7 +18,7 @@ from consistency.backbone.model_folder import (
     weight_paths,
 )
 from consistency.data.trained_on import NOTHING, UNKNOWN, TrainedOn
-from consistency.errors import BackboneError
+from consistency.errors import BackboneError, os_reason
 
 PUBLISHED = {"clip": "openai/clip-vit-base-patch32", "koclip": "Bingsu/clip-vit-large-patch14-ko"}
 ALIASES = (*PUBLISHED, "tiny")
@@ -86,7 +86,7 @@ def resolve_backbone(name: str, *, revision: str | None = None) -> ResolvedBackb
     StorageError
         If the hub's cache cannot be written.
     """
-    folder = _packaged(name) if name == "tiny" else Path(os.path.expanduser(name))
+    folder = _packaged() if name == "tiny" else Path(os.path.expanduser(name))
     if name not in PUBLISHED and os.path.exists(folder):
         if revision is not None:
             raise BackboneError(f"{name} is local and has no revision {revision!r}; leave the revision out")
@@ -194,11 +194,11 @@ def _libraries() -> str:
     return ", ".join(f"{name} {'.'.join(parts[: 2 if parts[0] == '0' else 1])}" for name, parts in numbers)
 
 
-def _packaged(name: str) -> Path:
+def _packaged() -> Path:
     spec = importlib.util.find_spec("demo")  # finds the package without importing it
     for root in (spec and spec.submodule_search_locations) or ():
-        if (folder := Path(root) / name / "config.json").is_file():
-            return folder.parent
+        if (config := Path(root) / "tiny" / "config.json").is_file():
+            return config.parent
     raise BackboneError(
         "the tiny backbone is not in this installation; make it with 'python -m demo.train_backbone --out demo/tiny'"
     )
@@ -206,7 +206,7 @@ def _packaged(name: str) -> Path:
 
 def _is_packaged(folder: Path) -> bool:
     try:
-        return folder.samefile(_packaged("tiny"))
+        return folder.samefile(_packaged())
     except BackboneError:  # an installation without it
         return False
 
@@ -233,7 +233,7 @@ def _local(name: str, path: Path) -> ResolvedBackbone:
         trained_on = TrainedOn.read(folder) or (NOTHING if _is_packaged(folder) else UNKNOWN)
         return ResolvedBackbone(name, "local", revision, folder, weights, trained_on)
     except OSError as error:
-        raise BackboneError(f"{error.filename or path} cannot be read: {error.strerror}; check the folder") from error
+        raise BackboneError(f"{error.filename or path} cannot be read: {os_reason(error)}; check the folder") from error
 
 
 def _refuse_impossible(name: str) -> None:

@@ -8,8 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from consistency.backbone.model_folder import one_line
-from consistency.errors import BackboneError, InputError, is_out_of_memory
+from consistency.errors import BackboneError, InputError, is_out_of_memory, one_line
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from consistency.errors import ImageError
+from consistency.errors import ImageError, one_line
 from consistency.options import Decode, ImageLimits
 
 # Other formats are left out: EPS would start Ghostscript, and a file in a rare format is mostly a mistake.
@@ -152,8 +152,7 @@ def count_pixels(stream: BinaryIO, *, decode: Decode = "ours", target: int | Non
 
 
 def _broken(error: Exception) -> ImageError:
-    detail = " ".join(str(error).split()) or type(error).__name__
-    return ImageError(f"broken or truncated: {detail[:200]}")
+    return ImageError(f"broken or truncated: {one_line(error)[:200]}")
 
 
 def _converted(image: Image.Image, decode: Decode) -> Image.Image:

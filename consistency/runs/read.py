@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from consistency.data.pairs import Skipped
+from consistency.data.pairs import SKIPPED_COLUMNS, Skipped
 from consistency.data.trained_on import SeenByBackbone
-from consistency.errors import InputError, os_errors_as
+from consistency.errors import InputError, one_line, os_errors_as
 from consistency.evaluation.results import Audited, Predictions, Result
 from consistency.options import from_config
 from consistency.runs.folder import AUDIT_COLUMNS, CHANCES, PREDICTION_COLUMNS, UNFINISHED, read_unfinished
@@ -147,7 +147,7 @@ def read_run(path: Path) -> Run:
         with _refusing_damage(path / "skipped.csv"):
             skipped = tuple(
                 Skipped(int(line["row"]) if line["row"] else None, line["image"], line["hashtag"], line["reason"])
-                for line in _lines(path, "skipped.csv", ("row", "image", "hashtag", "reason"))
+                for line in _lines(path, "skipped.csv", SKIPPED_COLUMNS)
             )
     return Run(path, info, results, skipped)
 
@@ -203,8 +203,7 @@ def _refusing_damage(path: Path) -> Iterator[None]:
     except KeyError as error:
         raise InputError(f"{path} is damaged: {error} is missing; run the command of its run again") from error
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, csv.Error) as error:
-        found = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path} is damaged: {found}; run the command of its run again") from error
+        raise InputError(f"{path} is damaged: {one_line(error)}; run the command of its run again") from error
 
 
 def _json(folder: Path, name: str) -> Any:

@@ -14,6 +14,7 @@ from consistency.errors import (
     RunError,
     StorageError,
     is_out_of_memory,
+    one_line,
     os_errors_as,
     os_reason,
 )
@@ -67,3 +68,8 @@ def test_what_is_a_lack_of_memory() -> None:
     assert is_out_of_memory(RuntimeError("MPS backend out of memory"))
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
     assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_an_error_becomes_one_line() -> None:
+    assert one_line(ValueError("two\n  lines")) == "two lines"
+    assert one_line(KeyError()) == "KeyError"

@@ -13,7 +13,6 @@ from consistency.backbone.model_folder import (
     digest,
     is_small_file,
     model_type,
-    one_line,
     processor_config,
     read_json,
     weight_names,
@@ -121,8 +120,3 @@ def test_small_files_are_configurations_and_tokenizers_at_the_top(name: str, sma
 def test_a_file_that_is_missing_is_named_with_its_folder(tmp_path: Path) -> None:
     with pytest.raises(BackboneError, match="has no config.json; expected a Hugging Face model folder"):
         read_json(tmp_path / "config.json")
-
-
-def test_an_error_becomes_one_line() -> None:
-    assert one_line(ValueError("two\n  lines")) == "two lines"
-    assert one_line(KeyError()) == "KeyError"
