@@ -58,6 +58,12 @@ def visible(value: object) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], str(value))
 
 
+def listed(items: Iterable[object], most: int) -> str:
+    """The first `most` items, separated by commas; `...` stands for the others."""
+    texts = list(map(str, items))
+    return ", ".join(texts[:most]) + (", ..." if len(texts) > most else "")
+
+
 def slug(name: str) -> str:
     """A file name, valid on every system, that resembles `name`."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"

@@ -4,7 +4,6 @@ It has the shape of the published data set: about 11 rows per image, 43 % of sco
 repeats with the same score.
 """
 
-import csv
 import io
 import random
 import re
@@ -15,6 +14,7 @@ from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
 from consistency.data.hashtags import hashtag_identity
 from consistency.durable import TEMP_PREFIX, make_folder, sweep_temp, write_file
+from consistency.text import to_csv
 from demo.scenes import draw
 from demo.vocabulary import CONCEPTS, Content, clean_score, sample_content, sample_hashtag
 
@@ -83,9 +83,9 @@ def write_demo(out: Path, *, seed: int = 42, images: int = 180) -> None:
     rows += rng.sample(rows, round(len(rows) * REPEATED / (1 - REPEATED)))
     rng.shuffle(rows)
     clean = [(number, row.clean) for number, row in enumerate(rows, start=1)]
-    write_file(out / "clean_labels.csv", _csv(("row", "clean_score"), clean))
+    write_file(out / "clean_labels.csv", to_csv(("row", "clean_score"), clean))
     table = [(row.image, row.hashtag, row.score) for row in rows]
-    write_file(out / "combined_data.csv", _csv(("Image Filename", "Hashtag", "Score"), table))
+    write_file(out / "combined_data.csv", to_csv(("Image Filename", "Hashtag", "Score"), table))
 
 
 def is_drawing(folder: Path) -> bool:
@@ -163,11 +163,3 @@ def _encoded(image: Image.Image, name: str) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG" if name.endswith(".jpg") else "PNG", quality=90)
     return buffer.getvalue()
-
-
-def _csv(columns: tuple[str, ...], rows: list[tuple[int, int]] | list[tuple[str, str, int]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue().encode()

@@ -5,7 +5,6 @@ The same seed gives the same weights on one machine with one version of torch.
 """
 
 import argparse
-import json
 import math
 import random
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel
 
 from consistency.durable import make_folder, write_file, write_with_digest
+from consistency.text import to_json
 from demo.retrieval import Retrieval, measure
 from demo.scenes import draw
 from demo.tokenizer import END, PAD, START, train_tokenizer
@@ -195,27 +195,23 @@ def save_backbone(out: Path, model: CLIPModel, tokenizer: Tokenizer) -> None:
     tokenizer.no_truncation()
     write_file(out / "tokenizer.json", tokenizer.to_str().encode())
     specials = {"bos_token": START, "eos_token": END, "pad_token": PAD, "unk_token": END}
-    _write_json(
-        out / "tokenizer_config.json",
-        specials | {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": POSITIONS},
-    )
-    _write_json(
-        out / "preprocessor_config.json",
-        {
-            "image_processor_type": "CLIPImageProcessor",
-            "do_convert_rgb": True,
-            "do_resize": True,
-            "size": {"shortest_edge": IMAGE_SIZE},
-            "resample": Image.Resampling.BICUBIC,
-            "do_center_crop": True,
-            "crop_size": {"height": IMAGE_SIZE, "width": IMAGE_SIZE},
-            "do_rescale": True,
-            "rescale_factor": 1 / 255,
-            "do_normalize": True,
-            "image_mean": MEAN,
-            "image_std": STD,
-        },
-    )
+    settings = specials | {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": POSITIONS}
+    write_file(out / "tokenizer_config.json", to_json(settings).encode())
+    processor = {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": IMAGE_SIZE},
+        "resample": Image.Resampling.BICUBIC,
+        "do_center_crop": True,
+        "crop_size": {"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": MEAN,
+        "image_std": STD,
+    }
+    write_file(out / "preprocessor_config.json", to_json(processor).encode())
 
 
 def model_card(recipe: Recipe, plain: Retrieval, filtered: Retrieval) -> str:
@@ -237,10 +233,6 @@ Found by cosine on {HELD_OUT} fresh draws, among {sum(map(len, CONCEPTS.values()
 | drawn as in training | {plain.auc:.3f} | {plain.precision_at_1:.3f} |
 | with the demo data set's filters | {filtered.auc:.3f} | {filtered.precision_at_1:.3f} |
 """
-
-
-def _write_json(path: Path, value: object) -> None:
-    write_file(path, (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode())
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from consistency.durable import make_folder, write_file
 from consistency.errors import InputError
+from consistency.text import to_json
 from embedcache.fingerprint import SCHEMA_VERSION, difference, fingerprint, shorten
 
 
@@ -20,8 +21,7 @@ def temp_folder(path: Path) -> Path:
 
 def write_fields(path: Path, fields: Mapping[str, str]) -> None:
     content = {"format": "embedding cache", "schema": SCHEMA_VERSION, "fields": dict(fields)}
-    text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
-    write_file(path / "format.json", text.encode(), temp=temp_folder(path))
+    write_file(path / "format.json", to_json(content).encode(), temp=temp_folder(path))
 
 
 def read_fields(path: Path) -> dict[str, str] | None:

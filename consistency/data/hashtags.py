@@ -1,15 +1,17 @@
-"""What a hashtag is: when two spellings are one hashtag, what is none, and what holds several."""
+"""Defines when two spellings are the same hashtag, and finds cells that hold no hashtag, several, or a long one."""
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-# Unicode's Default_Ignorable_Code_Point, of which a reader sees nothing: zero-width spaces and joiners, marks of
-# direction, soft hyphens, variation selectors, Hangul fillers. Its tag characters are left out: they tell flags apart.
-_UNSEEN = re.compile(
+from consistency.text import listed
+
+# The invisible characters of Unicode's Default_Ignorable_Code_Point: zero-width spaces and joiners, direction marks,
+# soft hyphens, variation selectors, Hangul fillers. Its tag characters are left out: they distinguish flags.
+_INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
     "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U000e0100-\U000e01ef]"
 )
@@ -21,10 +23,10 @@ SURELY_WHOLE = 75  # bytes of UTF-8, which is 25 Hangul syllables
 
 
 def hashtag_identity(hashtag: str) -> str:
-    """What makes two spellings the same hashtag: `#카페`, `카페` and `＃카페` are one, and so are `#Cafe` and `#cafe`.
+    """Reduce a hashtag to what its spellings share: `#카페` and `카페` are one hashtag, and so are `#Cafe` and `#cafe`.
 
-    NFKC, no number signs at the beginning, case folded, without characters that nobody sees (zero-width characters,
-    variation selectors, Hangul fillers), without surrounding space. Models are given the hashtag as it is written.
+    The text is NFKC-normalised and case-folded; leading number signs, invisible characters (zero-width characters,
+    variation selectors, Hangul fillers) and surrounding space are removed. Models get the hashtag as it is written.
 
     Parameters
     ----------
@@ -34,14 +36,14 @@ def hashtag_identity(hashtag: str) -> str:
     Returns
     -------
     str
-        The identity, which is its own identity; empty where `hashtag` is no hashtag.
+        The identity, which is its own identity; empty if `hashtag` is no hashtag.
 
     References
     ----------
     The Unicode Standard, section 3.13, toNFKC_Casefold; Unicode Standard Annex #15.
     """
-    while True:  # one pass may bring forth what the next one removes: a compatibility form may begin with a space
-        folded = _UNSEEN.sub("", unicodedata.normalize("NFKC", _UNSEEN.sub("", hashtag)).casefold())
+    while True:  # one pass can uncover what the next removes: a compatibility form may start with a space
+        folded = _INVISIBLE.sub("", unicodedata.normalize("NFKC", _INVISIBLE.sub("", hashtag)).casefold())
         found = unicodedata.normalize("NFKC", folded)
         found = found[match.end() :] if (match := _LEADING.match(found)) else found
         if (found := found.rstrip()) == hashtag:
@@ -50,7 +52,7 @@ def hashtag_identity(hashtag: str) -> str:
 
 
 def identities(hashtags: Iterable[str]) -> npt.NDArray[np.object_]:
-    """(n,) object str: the identity of each hashtag."""
+    """The identity of each of n hashtags, (n,) object."""
     known: dict[str, str] = {}
     found = [known.get(tag) or known.setdefault(tag, hashtag_identity(tag)) for tag in hashtags]
     identity = np.empty(len(found), dtype=object)
@@ -59,10 +61,10 @@ def identities(hashtags: Iterable[str]) -> npt.NDArray[np.object_]:
 
 
 def hashtag_fault(hashtag: str) -> str | None:
-    """Why `hashtag` is none, or None where it is one."""
+    """Why a text cannot be used as a hashtag; None if it can."""
     if "\0" in hashtag:
         return "the hashtag has a NUL character"
-    if any("\ud800" <= letter <= "\udfff" for letter in hashtag):  # of bytes on a command line
+    if any("\ud800" <= letter <= "\udfff" for letter in hashtag):  # from undecodable bytes on a command line
         return "the hashtag is not UTF-8"
     return None if hashtag_identity(hashtag) else "the hashtag is empty"
 
@@ -78,30 +80,32 @@ def may_be_truncated(hashtag: str) -> bool:
 
 
 def describe_several(rows: Sequence[int], hashtags: Sequence[str]) -> str | None:
-    """The rows whose cell holds several hashtags, in one line; None where there are none."""
-    found = [(row, tag) for row, tag in zip(rows, hashtags, strict=True) if holds_several(tag)]
-    return found and _named(found, "hold several hashtags in one cell, and are taken for one: split them") or None
-
-
-def describe_truncated(hashtags: Sequence[str], length: int) -> str | None:
-    """The hashtags of which a model reads the first `length` tokens only, in one line; None where there are none."""
-    if not hashtags:
-        return None
-    return f"{len(hashtags)} hashtags are cut to the model's {length} tokens: {_shown(hashtags)}"
+    """One line about the rows whose cell holds several hashtags; None if there are none."""
+    what = "hold several hashtags in one cell, and are taken for one: split them"
+    return _describe_rows(rows, hashtags, holds_several, what)
 
 
 def describe_long(rows: Sequence[int], hashtags: Sequence[str]) -> str | None:
-    """The rows whose hashtag a model may cut, in one line; None where there are none."""
-    found = [(row, tag) for row, tag in zip(rows, hashtags, strict=True) if may_be_truncated(tag)]
+    """One line about the rows whose hashtag a model may truncate; None if there are none."""
     what = f"have a hashtag of more than {SURELY_WHOLE} bytes, of which a model may read the beginning only"
-    return found and _named(found, what) or None
+    return _describe_rows(rows, hashtags, may_be_truncated, what)
 
 
-def _named(found: Sequence[tuple[int, str]], what: str) -> str:
-    rows = ", ".join(str(row) for row, _ in found[:5]) + (", ..." if len(found) > 5 else "")
-    return f"{len(found)} rows {what} (row {rows}: {_shown([tag for _, tag in found])})"
+def describe_truncated(hashtags: Sequence[str], length: int) -> str | None:
+    """One line about the hashtags of which a model reads the first `length` tokens only; None if there are none."""
+    if not hashtags:
+        return None
+    return f"{len(hashtags)} hashtags are cut to the model's {length} tokens: {_some(hashtags)}"
 
 
-def _shown(hashtags: Sequence[str], most: int = 3, width: int = 30) -> str:
-    some = [tag if len(tag) <= width else f"{tag[:width]}..." for tag in dict.fromkeys(hashtags)]
-    return ", ".join(some[:most]) + (", ..." if len(some) > most else "")
+def _describe_rows(
+    rows: Sequence[int], hashtags: Sequence[str], chosen: Callable[[str], bool], what: str
+) -> str | None:
+    found = [(row, tag) for row, tag in zip(rows, hashtags, strict=True) if chosen(tag)]
+    if not found:
+        return None
+    return f"{len(found)} rows {what} (row {listed((row for row, _ in found), 5)}: {_some(tag for _, tag in found)})"
+
+
+def _some(hashtags: Iterable[str], width: int = 30) -> str:
+    return listed((tag if len(tag) <= width else f"{tag[:width]}..." for tag in dict.fromkeys(hashtags)), 3)

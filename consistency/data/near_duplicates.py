@@ -1,7 +1,8 @@
 """Finds near-duplicates: images that are copies of each other but were re-encoded, resized or slightly changed.
 
 NEAR_DUPLICATES is the largest number of bits, of 64, in which the hashes of near-duplicates differ. It was chosen on
-images that `data demo` draws; the tests of this module repeat the measurement. Largest distance of 180 images to their copies:
+images that `data demo` draws; the tests of this module repeat the measurement. Largest distance of 180 images to
+their copies:
 
     JPEG of quality 30      4        brightness x0.8   2        contrast x1.2    6
     half the size           2        brightness x1.2   8        cropped by 2 %   8

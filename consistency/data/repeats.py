@@ -10,6 +10,7 @@ from consistency.data.hashtags import identities
 from consistency.data.pairs import PairTable
 from consistency.errors import DataError
 from consistency.options import OnConflict
+from consistency.text import listed
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +66,8 @@ def merge_repeats(table: PairTable, identity: npt.NDArray[np.object_], on_confli
         pair = int(conflicting.argmax())
         same = first == pair
         raise DataError(
-            f"{table.path}: rows {_listed(table.rows[same])} have the same image and hashtag ({table.images[pair]}, "
-            f"{table.hashtags[pair]}) but scores {_listed(scores[same])}; pairs with conflicting scores: "
+            f"{table.path}: rows {listed(table.rows[same], 10)} have the same image and hashtag ({table.images[pair]}, "
+            f"{table.hashtags[pair]}) but scores {listed(scores[same], 10)}; pairs with conflicting scores: "
             f"{conflicting.sum()}. Correct the table, or choose --on-conflict mean, first or drop"
         )
     if on_conflict == "drop":
@@ -76,7 +77,3 @@ def merge_repeats(table: PairTable, identity: npt.NDArray[np.object_], on_confli
         np.add.at(total, first, scores)
         scores = (2 * total + count) // np.maximum(2 * count, 1)  # indexed by first row; halves round up
     return Merged(first, kept, scores[first])
-
-
-def _listed(numbers: npt.NDArray[np.int64]) -> str:
-    return ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from consistency.errors import DataError, InputError
+from consistency.text import listed
 
 ALLOWED_SHARE = 0.05  # of the rows that may be left out for their label before the table is refused
 SHOWN = 8
@@ -94,7 +95,7 @@ def describe_scale(unused: Mapping[str, int], used: Sequence[int]) -> str | None
         return f"scores run {low} to {high}, expected 1 to 5: map them with --score-map {_example(levels)}"
     labels = [label for text in unused if (label := text.strip())]
     if labels and not any(used):
-        found = ", ".join(dict.fromkeys(map(reprlib.repr, labels[:SHOWN]))) + (", ..." if len(labels) > SHOWN else "")
+        found = listed(dict.fromkeys(map(reprlib.repr, labels)), SHOWN)
         return f"scores are {found}, expected 1 to 5: map them with --score-map {plain_label(labels[0])}=1,..."
     return None
 
@@ -124,10 +125,9 @@ def check_scores(
         raise DataError(f"{path}: {scale}")
     lost, rows = sum(unused.values()), sum(used) + sum(unused.values())
     if lost > ALLOWED_SHARE * rows and not allow:
-        found = ", ".join(map(reprlib.repr, list(unused)[:SHOWN])) + (", ..." if len(unused) > SHOWN else "")
         raise DataError(
-            f"{path}: {lost} of {rows} rows have no score from 1 to 5 ({found}): correct them, map them with "
-            "--score-map LABEL=SCORE,..., or leave them out with --on-error allow"
+            f"{path}: {lost} of {rows} rows have no score from 1 to 5 ({listed(map(reprlib.repr, unused), SHOWN)}): "
+            "correct them, map them with --score-map LABEL=SCORE,..., or leave them out with --on-error allow"
         )
     if len(scores := [score for score, count in enumerate(used, 1) if count]) < 2:
         raise DataError(f"{path}: every score is {scores[0]}, and nothing can be learned from one score: add others")

@@ -16,6 +16,7 @@ from consistency.text import (
     FURTHER_TITLES,
     METRIC_TITLES,
     interval_text,
+    listed,
     number,
     percent,
     signed,
@@ -64,6 +65,12 @@ def test_visible_text_is_one_line_without_control_characters(text: str) -> None:
     assert not [char for char in shown if ord(char) < 32 or 127 <= ord(char) < 160]
     assert visible("여행 #a") == "여행 #a"
     assert visible("a\nb\x1b[2J") == r"a\nb\x1b[2J"
+
+
+def test_a_list_shows_its_first_items() -> None:
+    assert listed(iter([3, 1, 2]), 3) == "3, 1, 2"
+    assert listed(["b", "a", "c"], 2) == "b, a, ..."
+    assert listed([], 2) == ""
 
 
 @given(st.text())
