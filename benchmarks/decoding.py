@@ -4,14 +4,13 @@ It prints how many of the folder's JPEGs pass CLIP's preprocessing per second, c
 separate module because each process imports the program that started it.
 """
 
-import os
 import sys
 import time
 from pathlib import Path
 
 from consistency.backbone.preprocess import PreprocessSpec
 from consistency.data.files import find_images
-from consistency.data.reading import Decoding
+from consistency.data.reading import Decoding, cores
 from consistency.options import ImageLimits
 from embedcache.engines.local import process_batches
 
@@ -21,8 +20,7 @@ SPEC = PreprocessSpec(("shortest", 224), 3, (224, 224), 1 / 255, (0.48, 0.46, 0.
 def main() -> None:
     folder = Path(sys.argv[1])
     files = list(find_images(sorted(path.name for path in folder.glob("*.jpg")), folder).values())
-    workers = len(os.sched_getaffinity(0))
-    batches = process_batches(Decoding("ours", ImageLimits()), SPEC, files, {}, size=256, workers=workers)
+    batches = process_batches(Decoding("ours", ImageLimits()), SPEC, files, {}, size=256, workers=cores())
     next(batches)
     started = time.perf_counter()
     decoded = sum(len(some) for some, _ in batches)

@@ -53,7 +53,7 @@ from tests.builders.models import Tower, make_clip_folder
 PAIRS, IMAGES, HASHTAGS = 2022, 172, 1375  # of the published table
 SIZE = 1080, 1350
 PEERS = {"sentence-transformers": "sentence_transformers", "open_clip": "open_clip"}
-# What PERFORMANCE asks for: how many times as fast as each.
+# How many times as fast as each we want to be.
 TARGETS = {
     ("one pass", "published loop"): 10.0,
     ("hashtags", "sentence-transformers"): 1.2,
@@ -293,14 +293,14 @@ def run_on_gpu(name: str, shape: Shape, given: argparse.Namespace, root: Path) -
 
 
 def extracted(model: Path, data: Data, root: Path) -> dict[str, Any]:
-    """What `cli.py extract` notes in its run folder of the images, into a fresh cache."""
+    """What `cli.py extract` records in its run folder about an extraction into a fresh cache."""
     table, place = root / "table.csv", Path(tempfile.mkdtemp(dir=root))
     lines = [f"{name},#바다,{number % 5 + 1}\n" for number, name in enumerate(data.names)]
     table.write_text("Image Filename,Hashtag,Score\n" + "".join(lines), encoding="utf-8")
     command = [sys.executable, "cli.py", "extract", "--backbone", model, "--data", table, "--images", data.folder]
     places = ["--cache", place / "cache", "--out", place / "run", "--quiet"]
     subprocess.run([*map(str, [*command, *places])], cwd=ROOT, check=True)
-    return json.loads((place / "run" / "run.json").read_text())["config"]["extraction"]
+    return json.loads((place / "run" / "run.json").read_text())["details"]["extraction"]
 
 
 def matrix_rate(backbone: Backbone, side: int = 8192, repeats: int = 50) -> float:

@@ -97,8 +97,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     leakage = {"n": 60, "image": 5, "pair": 0, "hashtag": 30, "images that trained the backbone": 30}
     division = {"leakage": {"test": leakage}, "notes": ["only 12 images are tested: intervals are wide"]}
     precision = {"n": 60, "moved": 9, "found": 5, "precision": 0.56, "low": 0.2, "high": 0.8, "chance": 0.15}
-    config = {"division": division, "top": 4, "precision": precision}
-    run = write_run(folder / "run", results, config=config)
+    details = {"division": division, "precision": precision}
+    run = write_run(folder / "run", results, config={"top": 4}, details=details)
     writer = RunFolder.at(run, command="heads", backbone="tiny", config={})
     writer.write_file("training_results.png", training_png([{"epoch": 1, "train_loss": 0.5, "accuracy": 0.4}]))
     writer.write_skipped([Skipped(7, "e.png", "#z", "not found")])
@@ -111,6 +111,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_script_runs_under_the_policy_of_the_page(report: Path) -> None:
     """Its hash is right, and it counts and orders what it shows."""
     page = report.read_text(encoding="utf-8")
+    assert "Only 12 images are tested" in page  # the notes of the run
     assert '<output id="shown"></output>' in page
     assert re.search(r'id="filters" hidden', page)
     after = shown(report)
