@@ -62,10 +62,10 @@ def audit_draw(folder: Path, seed: int, images: int) -> dict[str, Precision]:
     merged = merge_repeats(inputs.table, inputs.identity)
     encoded = encode_pairs(inputs, Encoding(backbone="tiny", cache=folder / "cache", device="cpu"), source)
     rows = np.flatnonzero(merged.kept)
-    labels, images = merged.scores[rows] - 1, inputs.identity[rows]
-    p, _ = out_of_fold(encoded.at(rows), labels, images, folds=FOLDS, repeats=REPEATS, seed=seed)
+    labels, groups = merged.scores[rows] - 1, inputs.identity[rows]
+    p, _ = out_of_fold(encoded.at(rows), labels, groups, folds=FOLDS, repeats=REPEATS, seed=seed)
     moved = truth[rows] != merged.scores[rows]
-    found = {name: precision_at_moved(doubt, moved, images) for name, doubt in rules(p, labels).items()}
+    found = {name: precision_at_moved(doubt, moved, groups) for name, doubt in rules(p, labels).items()}
     return {name: precision for name, precision in found.items() if precision is not None}
 
 

@@ -30,7 +30,7 @@ from consistency.data.pairs import PairTable, read_pairs
 from finetune.checkpoint import Cadence, Checkpoints
 from finetune.classifier import PairClassifier, embed
 from finetune.config import FinetuneConfig
-from finetune.dataset import Ints, epoch_steps, with_pictures
+from finetune.dataset import Ints, epoch_steps, with_images
 from finetune.loop import Training
 from finetune.train import Prepared, prepare
 from heads.model import Head
@@ -104,8 +104,8 @@ def trainer(given: Prepared, out: Path, steps: int) -> tuple[Callable[[], None],
     first = epoch_steps(given.config, given.data, given.rows.train, weights, seed=0, epoch=1)[:steps]
 
     def train() -> None:
-        for step, numbers, pictures in with_pictures(given.data, first):
-            training.update(step, numbers, pictures)
+        for step, numbers, images in with_images(given.data, first):
+            training.update(step, numbers, images)
 
     return train, sum(len(step.rows) for step in first)
 

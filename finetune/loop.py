@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,9 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from consistency.backbone.resolve import choose_precision
 from consistency.durable import write_file
-from consistency.errors import DivergenceError, InputError, OutOfMemory, is_out_of_memory
+from consistency.errors import DivergenceError, InputError
 from consistency.evaluation.metrics import METRICS, evaluate
 from consistency.progress import Progress
 from consistency.scale import SCORES
@@ -29,17 +28,17 @@ from finetune.checkpoint import Checkpoints, Parts
 from finetune.classifier import (
     PairClassifier,
     choose_weights,
-    draw_views,
     embed,
     holding,
     parameter_groups,
-    seen,
     top_rate,
 )
 from finetune.config import FinetuneConfig
 from finetune.dataset import Floats, Ints, PairData, Step, epoch_steps, with_images
+from finetune.gradient import Gradient
+from finetune.state import Chosen, LabelledRows, Position
 from heads.config import rate_share
-from heads.losses import row_losses, row_masses
+from heads.losses import row_masses
 from heads.model import TrainedHead
 
 # From epoch to epoch, QWK and macro-F1 on n images vary by about SCATTER / sqrt(n). Among epochs that differ by less,
@@ -47,85 +46,7 @@ from heads.model import TrainedHead
 SCATTER = 0.25
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)  # fractions of the way from the initial to the kept weights
 
-History = list[dict[str, Any]]
 SHOWN = ("epoch", "step", "seconds", "lr", "train_loss", "val_loss", *METRICS, "measured_on")
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Labels and split of the rows.
-
-    Attributes
-    ----------
-    labels : ndarray of int64, shape (n,)
-        Classes from 0 to 4 of all rows of the table.
-    train, val, test : ndarray of int64, shape (k,)
-        Usable rows of each side; `val` is None if nothing is validated.
-    class_weights : ndarray of float64, shape (5,)
-        Weight of each class in the loss.
-    """
-
-    labels: Ints
-    train: Ints
-    val: Ints | None
-    test: Ints
-    class_weights: Floats
-
-    @property
-    def watched(self) -> tuple[str, Ints]:
-        return ("test", self.test) if self.val is None else ("val", self.val)
-
-
-@dataclass(frozen=True, eq=False)
-class Chosen:
-    """Outcome of a training, before an optional refit on all training rows.
-
-    Attributes
-    ----------
-    epochs, best_epoch : int
-        Epoch of the kept weights, and epoch with the highest score.
-    share : float
-        Fraction of the way from the initial to the kept weights (see `Training.keep`).
-    temperature : float
-        Temperature of the head.
-    history : list of dict
-        One record per epoch.
-    probabilities : ndarray of float64, shape (n_val, 5), or None
-        Class probabilities of the validation rows; None if nothing is validated.
-    """
-
-    epochs: int
-    share: float
-    best_epoch: int
-    temperature: float
-    history: History
-    probabilities: Floats | None
-
-    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Plain values and tensors for a checkpoint."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return values, {"probabilities": torch.from_numpy(values.pop("probabilities"))}
-
-    @classmethod
-    def of(cls, values: dict[str, Any], tensors: dict[str, Tensor]) -> "Chosen":
-        return cls(**values, probabilities=tensors["probabilities"].numpy())
-
-
-@dataclass
-class Position:
-    """Progress of a training. `done` counts the steps of the current epoch; `losses` is the sum of their losses."""
-
-    epoch: int = 0
-    step: int = 0
-    done: int = 0
-    losses: float = 0.0
-    lr: float | None = None
-    seconds: float = 0.0
-    micro_batch: int | None = None
-    kept_epoch: int = 0
-    best_epoch: int = 0
-    best_score: float = -math.inf
-    history: History = field(default_factory=list)
 
 
 class Training:
@@ -138,7 +59,7 @@ class Training:
         self,
         classifier: PairClassifier,
         data: PairData,
-        rows: Rows,
+        rows: LabelledRows,
         config: FinetuneConfig,
         *,
         seed: int,
@@ -153,8 +74,8 @@ class Training:
         self.learning = choose_weights(classifier, config)
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
         self.optimizer = kind(parameter_groups(classifier, self.learning, config), fused=True)
-        self.autocast = autocast_dtype(config, classifier.backbone.device)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.autocast == torch.float16)
+        self.gradient = Gradient(classifier, data, rows.labels, config, self.optimizer)
+        self.scaler = self.gradient.scaler
         self.average = self._copy(self.device) if config.average == "ema" else None
         self.start = self._copy("cpu") if config.average == "interpolate" else {}
         self.kept: dict[str, Tensor] = {}
@@ -169,7 +90,6 @@ class Training:
         self.planned = self.total if chosen is None else min(self.total, chosen.epochs * steps)
         if not self.total:
             raise InputError(f"{len(rows.train)} train rows make no step of {config.accumulation} batches: add rows")
-        self.labels = labels.to(self.device)
         watched = np.unique(data.image_index[rows.watched[1]])
         self.scatter = SCATTER / len(watched) ** 0.5
         self.warmup = int(config.warmup * self.total)
@@ -294,7 +214,8 @@ class Training:
         self.at.lr = top_rate(self.classifier.model, self.config, "image") * factor
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
-        loss = self._gradient(step, numbers, images)
+        seed = int(np.random.SeedSequence([self.seed, 2, self.at.step]).generate_state(1)[0])
+        loss = self.gradient.accumulate(step, numbers, images, at=self.at, seed=seed)
         if not math.isfinite(loss):
             self._diverged(f"the loss is {loss}")
         if self.config.clip_norm is not None:
@@ -309,51 +230,6 @@ class Training:
             weights = [self.learning[name].data for name in self.average]
             torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
         return loss
-
-    def _gradient(self, step: Step, numbers: Ints, images: npt.NDArray[Any]) -> float:
-        """Accumulate the gradient of a step in parts that fit in memory, and return the loss."""
-        while True:
-            self.optimizer.zero_grad()
-            torch.manual_seed(int(np.random.SeedSequence([self.seed, 2, self.at.step]).generate_state(1)[0]))
-            views = draw_views(len(numbers), crop=self.config.crop, flip=self.config.flip)
-            try:
-                parts = step.parts(self.data, self.at.micro_batch)
-                return float(sum(self._backward(part, numbers, images, views) for part in parts))
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-            self._shrink(len(numbers))  # outside the handler: its error keeps the step's tensors alive
-
-    def _backward(self, part: Step, numbers: Ints, images: npt.NDArray[Any], views: Tensor | None) -> Tensor:
-        """Backpropagate one part. `numbers`, `images` and `views` describe the distinct images of the whole step."""
-        classifier, backbone = self.classifier.train(), self.classifier.backbone
-        distinct, image_index = np.unique(self.data.image_index[part.rows], return_inverse=True)
-        hashtags, hashtag_index = np.unique(self.data.hashtag_index[part.rows], return_inverse=True)
-        shown = np.searchsorted(numbers, distinct)
-        pixels = backbone.pixels(images[shown])
-        if views is not None:
-            pixels = seen(pixels, views[shown])
-        with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
-            outputs = classifier(
-                pixels,
-                torch.from_numpy(image_index).to(self.device),
-                *backbone.text_batch([self.data.tokens[number] for number in hashtags]),
-                torch.from_numpy(hashtag_index).to(self.device),
-            )
-        losses = row_losses(self.config.head.loss, outputs.float(), self.labels[part.rows])
-        loss = (losses * torch.from_numpy(part.weights).to(losses)).sum()
-        self.scaler.scale(loss).backward()
-        return loss.detach()
-
-    def _shrink(self, images: int) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        now = min(self.at.micro_batch or images, images)
-        if now == 1 or self.config.micro_batch != "auto":
-            smaller = f"--batch-size auto (the same batches in smaller parts) or --micro-batch {now // 2}, or "
-            advice = f"try {smaller if now > 1 else ''}--gradient-checkpointing"
-            raise OutOfMemory(f"{self.device} has too little memory for {now} images at once: {advice}")
-        self.at.micro_batch = -(-now // 2)
 
     def _end_epoch(self, on_epoch: Callable[[dict[str, Any]], None]) -> None:
         """Evaluate and record the epoch, and keep its weights if its score qualifies."""
@@ -409,12 +285,3 @@ class Training:
             f"training diverged at step {self.at.step + 1}, epoch {self.at.epoch} ({what}) with learning rates from "
             f"{rates[0]:.1e} to {rates[-1]:.1e}: lower --lr and --head-lr"
         )
-
-
-def autocast_dtype(config: FinetuneConfig, device: str) -> torch.dtype | None:
-    """Autocast dtype: None on a CPU, and for bf16 on a GPU that does not support it."""
-    if config.autocast == "none" or not device.startswith("cuda"):
-        return None
-    if config.autocast == "fp16":
-        return torch.float16
-    return torch.bfloat16 if choose_precision("auto", device) == "bf16" else None

@@ -25,8 +25,9 @@ from finetune.checkpoint import Cadence, Checkpoints, Parts
 from finetune.classifier import PairClassifier, check_choice, embed, merge_adapters
 from finetune.config import ONLY_MEMORY, FinetuneConfig
 from finetune.dataset import Floats, Ints, PairData, read_pair_data
-from finetune.loop import Chosen, History, Rows, Training
+from finetune.loop import Training
 from finetune.model import Finetuned, save_finetuned
+from finetune.state import Chosen, History, LabelledRows
 from heads.losses import balanced_weights
 from heads.model import Head
 from heads.train import train_head
@@ -79,9 +80,9 @@ class Prepared:
         Encoders, tuned in place.
     data : PairData
         Images and hashtags; `data.skipped` lists the rows without a usable image.
-    rows : Rows
+    rows : LabelledRows
         The usable rows.
-    refit : Rows or None
+    refit : LabelledRows or None
         The same with the validation rows among the training rows; None without a refit.
     config : FinetuneConfig
         How to train.
@@ -95,15 +96,15 @@ class Prepared:
 
     backbone: Backbone
     data: PairData
-    rows: Rows
-    refit: Rows | None
+    rows: LabelledRows
+    refit: LabelledRows | None
     config: FinetuneConfig
     seed: int
     identity: Mapping[str, Any]
     images: Objects
     hashtags: Objects
 
-    def trained_on(self, rows: Rows) -> TrainedOn:
+    def trained_on(self, rows: LabelledRows) -> TrainedOn:
         """Record what the backbone has seen after training on `rows`, including earlier trainings.
 
         In a refit the validation rows count as well: they determined its number of epochs.
@@ -187,9 +188,9 @@ def prepare(
         if not len(there):
             raise InputError(f"none of the {len(sides[side])} {side} rows has an image that can be used")
 
-    def rows_of(train: Ints, val: Ints | None) -> Rows:
+    def rows_of(train: Ints, val: Ints | None) -> LabelledRows:
         counted = labels[train] if class_weights_from is None else class_weights_from
-        return Rows(labels, train, val, usable["test"], class_weights(config, counted))
+        return LabelledRows(labels, train, val, usable["test"], class_weights(config, counted))
 
     rows, refit = rows_of(usable["train"], usable.get("val")), None
     if config.refit and rows.val is not None:
@@ -249,7 +250,10 @@ def finetune(
     make_folder(out)
 
     def trained(
-        backbone: Backbone, rows: Rows, started: tuple[dict[str, Any], Parts] | None, chosen: Chosen | None = None
+        backbone: Backbone,
+        rows: LabelledRows,
+        started: tuple[dict[str, Any], Parts] | None,
+        chosen: Chosen | None = None,
     ) -> Training:
         torch.manual_seed(prepared.seed)
         first = _first_head(prepared, backbone, rows, probe=started is None)
@@ -319,7 +323,7 @@ def _load_again(backbone: Backbone) -> None:
     backbone.model.load_state_dict(load_model(backbone.resolved, torch.float32).state_dict())
 
 
-def _first_head(prepared: Prepared, backbone: Backbone, rows: Rows, *, probe: bool) -> Head:
+def _first_head(prepared: Prepared, backbone: Backbone, rows: LabelledRows, *, probe: bool) -> Head:
     """Return the head that training starts from.
 
     With `config.warm_start` and `probe`, it is first trained on the embeddings of the original encoders: linear probing
@@ -343,7 +347,7 @@ def _finish(training: Training, prepared: Prepared) -> Finetuned:
     return Finetuned(backbone, training.answer(), training.config, prepared.trained_on(training.rows))
 
 
-def _calibrated(model: Finetuned, data: PairData, rows: Rows) -> Finetuned:
+def _calibrated(model: Finetuned, data: PairData, rows: LabelledRows) -> Finetuned:
     """Fit a temperature on the validation rows, if there are any; a regression has no temperature."""
     if rows.val is None or model.head.config.loss == "regression":
         return model

@@ -174,3 +174,11 @@ class PublishedLoop:
         pixels = self.processor(images, return_tensors="pt")["pixel_values"].to(self.device)
         output = self.model(pixel_values=pixels, **text.to(self.device))
         return self.classifier(torch.cat([output.image_embeds, output.text_embeds], dim=1))
+
+
+def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def equal_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)

@@ -27,21 +27,13 @@ from finetune.loop import Training
 from finetune.model import load_finetuned, save_finetuned
 from heads.model import Head, HeadConfig
 from heads.train import train_head
-from tests.builders.finetuning import Case, make_case, quick
+from tests.builders.finetuning import Case, equal_weights, make_case, quick, weights_of
 from tests.builders.models import Tower, make_clip_folder
 
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     return make_case(tmp_path_factory.mktemp("train"))
-
-
-def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_it_learns(case: Case, tmp_path: Path) -> None:
@@ -125,9 +117,9 @@ def test_same_seed_same_weights_and_the_callers_chance_is_untouched(case: Case, 
     assert torch.equal(torch.rand(3), expected)
     other = case.run(quick(), tmp_path)
     third = case.run(quick(), tmp_path, seed=4)
-    assert same(weights_of(one.model.backbone.model), weights_of(other.model.backbone.model))
-    assert same(weights_of(one.model.head.head), weights_of(other.model.head.head))
-    assert not same(weights_of(one.model.head.head), weights_of(third.model.head.head))
+    assert equal_weights(weights_of(one.model.backbone.model), weights_of(other.model.backbone.model))
+    assert equal_weights(weights_of(one.model.head.head), weights_of(other.model.head.head))
+    assert not equal_weights(weights_of(one.model.head.head), weights_of(third.model.head.head))
 
 
 def everything(case: Case) -> Case:
@@ -189,9 +181,9 @@ def test_a_refit_trains_as_long_on_all_rows_and_measures_nothing(case: Case, tmp
     assert refit.model.backbone is backbone  # no second model in memory
     assert 0 < refit.kept_epoch == chosen.kept_epoch
     plain = everything(case).run(replace(config, epochs=chosen.kept_epoch), tmp_path / "plain", validate=False)
-    assert same(weights_of(refit.model.backbone.model), weights_of(plain.model.backbone.model))
-    assert same(weights_of(refit.model.head.head), weights_of(plain.model.head.head))
-    assert not same(weights_of(refit.model.head.head), weights_of(chosen.model.head.head))
+    assert equal_weights(weights_of(refit.model.backbone.model), weights_of(plain.model.backbone.model))
+    assert equal_weights(weights_of(refit.model.head.head), weights_of(plain.model.head.head))
+    assert not equal_weights(weights_of(refit.model.head.head), weights_of(chosen.model.head.head))
     assert refit.model.head.temperature == chosen.model.head.temperature != 1
     assert [{**record, "seconds": 0} for record in refit.history] == [{**r, "seconds": 0} for r in chosen.history]
     np.testing.assert_array_equal(refit.probabilities["val"], chosen.probabilities["val"])
@@ -224,7 +216,7 @@ def test_where_no_epoch_is_better_a_refit_trains_the_head_alone(case: Case, tmp_
     config = replace(config, head=HeadConfig(hidden=(), epochs=300, lr=0.05, batch_size=16))
     result = replace(case, val=case.train).run(config, tmp_path)
     assert result.kept_epoch == 0
-    assert same(weights_of(result.model.backbone.model), weights_of(case.backbone().model))
+    assert equal_weights(weights_of(result.model.backbone.model), weights_of(case.backbone().model))
 
 
 @pytest.mark.parametrize(
