@@ -24,7 +24,8 @@ from benchmarks.timing import alternate, machine
 from embedcache.index import SegmentIndex
 from embedcache.maintenance import compact
 from embedcache.segments import Keys, Vectors
-from embedcache.store import STORES, EmbeddingCache
+from embedcache.store import EmbeddingCache
+from embedcache.view import STORES
 
 ROOT = Path(__file__).parents[1]
 COMMIT_BYTES = 4 << 20  # what one commit of an extraction writes

@@ -13,7 +13,8 @@ from consistency.data.files import ImageFile
 from consistency.data.pairs import PairTable
 from consistency.durable import write_file
 from consistency.errors import InputError
-from embedcache.store import EmbeddingCache, distinct, hashtag_keys, image_keys
+from embedcache.keys import hashtag_keys, image_keys
+from embedcache.store import EmbeddingCache
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -49,8 +50,8 @@ def export(cache: EmbeddingCache, table: PairTable, files: Mapping[str, ImageFil
     """
     if out.suffix not in (".npz", ".h5"):
         raise InputError(f"{out} has the extension {out.suffix!r}; expected .npz or .h5")
-    names = [name for name in distinct(table.images)[0] if files[name].digest is not None]
-    texts = distinct(table.hashtags)[0]
+    names = [name for name in dict.fromkeys(table.images) if files[name].digest is not None]
+    texts = list(dict.fromkeys(table.hashtags))
     images, image_rows = cache.present("image", image_keys([files[name] for name in names]))
     hashtags, hashtag_rows = cache.present("hashtag", hashtag_keys(texts))
     arrays = {

@@ -17,9 +17,10 @@ from consistency.errors import CacheError, ImageError, InputError, is_out_of_mem
 from consistency.options import Decode, ImageLimits
 from consistency.progress import Progress, silent
 from embedcache.engines.local import Problems, one_ahead, process_batches, thread_batches
+from embedcache.keys import hashtag_keys, image_keys
 from embedcache.pipeline import Encoder, Writer
 from embedcache.segments import Vectors
-from embedcache.store import EmbeddingCache, distinct, hashtag_keys, image_keys, valid_rows
+from embedcache.store import EmbeddingCache, valid_rows
 
 if TYPE_CHECKING:
     from consistency.backbone.model import Backbone
@@ -141,8 +142,8 @@ def extract(
     if batch_size != "auto" and batch_size < 1:
         raise InputError(f"the batch size is {batch_size}, expected auto or at least 1")
     started = time.perf_counter()
-    images = _by_content(files[name] for name in distinct(table.images)[0])
-    hashtags = distinct(table.hashtags)[0]
+    images = _by_content(files[name] for name in dict.fromkeys(table.images))
+    hashtags = list(dict.fromkeys(table.hashtags))
     image_missing = cache.missing("image", image_keys(images))
     hashtag_missing = cache.missing("hashtag", hashtag_keys(hashtags))
 

@@ -13,9 +13,10 @@ from consistency.data.reading import Decoding
 from consistency.errors import CacheError, ImageError
 from consistency.options import Decode, ImageLimits
 from embedcache.extract import NOT_FINITE
+from embedcache.keys import hashtag_keys
 from embedcache.pipeline import Encoder
 from embedcache.segments import Kind
-from embedcache.store import EmbeddingCache, hashtag_keys, valid_rows
+from embedcache.store import EmbeddingCache, valid_rows
 from koclip_consistency.scoring.images import OneImage
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from consistency.progress import Progress, silent
 from consistency.runs.read import Run, read_options, read_run
 from consistency.scale import SCORES
 from embedcache.fingerprint import difference, fingerprint
-from embedcache.store import STORES, EmbeddingCache
+from embedcache.store import EmbeddingCache
+from embedcache.view import STORES
 from heads.familiarity import load_familiarity
 from heads.model import HeadEnsemble, TrainedHead, load_head
 from heads.published import import_published

@@ -14,8 +14,9 @@ from consistency.options import CacheChoice, Source
 from embedcache.catalog import list_fields
 from embedcache.export import export
 from embedcache.fingerprint import explain
+from embedcache.keys import hashtag_keys, image_keys
 from embedcache.maintenance import compact, gc, info, verify
-from embedcache.store import EmbeddingCache, distinct, hashtag_keys, image_keys, list_caches
+from embedcache.store import EmbeddingCache, list_caches
 
 NOT_STORED = "the cache lacks its image or its hashtag: run extract"
 
@@ -122,7 +123,7 @@ def _not_stored(cache: EmbeddingCache, table: PairTable, files: Mapping[str, Ima
     lacking = cache.missing("image", image_keys(readable))
     bad = {file.name: file.problem or NOT_STORED for file in files.values() if file.digest is None}
     bad |= {file.name: NOT_STORED for file, lacks in zip(readable, lacking, strict=True) if lacks}
-    texts = distinct(table.hashtags)[0]
+    texts = list(dict.fromkeys(table.hashtags))
     unknown = {text for text, lacks in zip(texts, cache.missing("hashtag", hashtag_keys(texts)), strict=True) if lacks}
     return tuple(
         Skipped(int(row), image, hashtag, bad.get(image, NOT_STORED))

@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from consistency.data.files import ImageFile
 from embedcache import index
+from embedcache.keys import hashtag_keys
 from embedcache.segments import Keys, Vectors, build, name_of
-from embedcache.store import EmbeddingCache, hashtag_keys
+from embedcache.store import EmbeddingCache
 
 FIELDS = {"model": "openai/clip-vit-base-patch32", "revision": "3d74acf", "precision": "fp32"}
 

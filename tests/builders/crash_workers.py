@@ -31,9 +31,10 @@ from consistency.data.pairs import PairTable
 from consistency.errors import CacheError, StorageError
 from embedcache import pipeline
 from embedcache.extract import extract
+from embedcache.keys import hashtag_keys
 from embedcache.maintenance import compact, info, verify
 from embedcache.segments import Keys, Kind, Vectors
-from embedcache.store import EmbeddingCache, hashtag_keys
+from embedcache.store import EmbeddingCache
 from tests.builders.faults import Faulty
 
 FIELDS = {"model": "made/up", "revision": "1"}

@@ -7,7 +7,8 @@ import pytest
 
 from consistency.data.files import ImageFile
 from consistency.data.pairs import PairTable
-from embedcache.store import EmbeddingCache, hashtag_keys, image_key
+from embedcache.keys import hashtag_keys, image_key
+from embedcache.store import EmbeddingCache
 from tests.builders.caches import FIELDS, image_files, vectors_of
 from tests.builders.crash_workers import pair_table
 

@@ -22,9 +22,10 @@ from consistency.errors import CacheError, InputError, OutOfMemory
 from consistency.options import ImageLimits
 from consistency.progress import Advance
 from embedcache.extract import ExtractReport, extract
+from embedcache.keys import hashtag_keys, image_keys
 from embedcache.maintenance import verify
 from embedcache.segments import Vectors
-from embedcache.store import EmbeddingCache, hashtag_keys, image_keys
+from embedcache.store import EmbeddingCache
 from tests.builders.at_once import AtOnce
 from tests.builders.crash_workers import Toy, pair_table
 from tests.builders.models import make_clip_folder, make_siglip_folder

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from embedcache import pipeline
+from embedcache.keys import hashtag_keys
 from embedcache.pipeline import Encoder, Writer
 from embedcache.segments import Vectors
-from embedcache.store import EmbeddingCache, hashtag_keys
+from embedcache.store import EmbeddingCache
 from tests.builders.caches import FIELDS
 
 

@@ -15,7 +15,8 @@ from consistency.backbone.resolve import resolve_backbone
 from consistency.data.files import ImageFile, find_images
 from consistency.data.pairs import PairTable
 from embedcache.extract import ExtractReport, extract
-from embedcache.store import EmbeddingCache, hashtag_keys, image_keys
+from embedcache.keys import hashtag_keys, image_keys
+from embedcache.store import EmbeddingCache
 from finetune.train import finetune
 from heads.config import HeadConfig
 from heads.grid import default_grid, run_grid

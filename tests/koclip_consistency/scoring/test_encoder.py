@@ -9,7 +9,8 @@ from consistency.backbone.model import Backbone, load_backbone
 from consistency.backbone.resolve import resolve_backbone
 from consistency.errors import BackboneError, ImageError
 from consistency.options import ImageLimits
-from embedcache.store import EmbeddingCache, hashtag_keys
+from embedcache.keys import hashtag_keys
+from embedcache.store import EmbeddingCache
 from koclip_consistency.scoring import encoder as module
 from koclip_consistency.scoring.encoder import Recent, WarmEncoder
 from koclip_consistency.scoring.images import OneImage, read_image
