@@ -102,6 +102,7 @@ def merit(counts: Ints | Floats) -> Floats:
     """Compute the mean of `five_class_kappa` and `macro_f1`, which every choice maximises, from counts (..., 5, 5).
 
     Kappa rewards predictions in the right order, macro-F1 predictions that cover all scores. Epochs, heads, decision
-    rules and controls are chosen by it on training or validation rows, and reports rank systems by it.
+    rules and controls are chosen by it on training or validation rows. Reports rank systems by the mean of the reported
+    metrics, which differs where a class is absent.
     """
     return (five_class_kappa(counts) + macro_f1(counts)) / 2

@@ -211,9 +211,8 @@ def run_grid(
     ]
     record = Record(state, _digest(configs, embeddings, labels, held_out, seed))
     pairs = Pairs.of(embeddings, labels, dtype=torch.float32, device=device)
-    together = stacks(
-        jobs, embeddings.dim, device=device
-    )  # depends on the device, and a resumed run may use another one
+    # Stacks depend on the device, and a resumed run may use another one: the record is by job.
+    together = stacks(jobs, embeddings.dim, device=device)
     waiting = [numbers for numbers in together if not all(number in record.curves for number in numbers)]
     with progress("Training heads", len(jobs)) as advance:
         advance(len(record.curves))
@@ -233,7 +232,7 @@ def run_grid(
         among = [entries[index] for index in left]
         number = left.pop(choose(among) if ensemble == 1 else ranking(among)[0])
         config = entries[number].config
-        repeated = [  # as long as the other folds choose: the rows held out stop nothing early, so they may calibrate
+        repeated = [  # for as long as the other folds choose: rows that stopped a head early could not calibrate it
             replace(job, validation=None, stop=entries[number].epochs_without(fold, folds))
             for fold, job in enumerate(job for job in jobs if job.config == config)
         ]

@@ -188,9 +188,7 @@ class Stack:
             means = self.moments[0].cpu()
             for (part, _), own_parameters in zip(wanted, found.values(), strict=True):
                 shift = own_parameters[0] @ means[part, 0]
-                own_parameters[1][: len(shift)] -= (
-                    shift  # the further ones of cumulative-link are steps and do not shift
-                )
+                own_parameters[1][: len(shift)] -= shift  # the other biases of cumulative-link are steps: no shift
         return [Head.of(self.configs[place], self.embed_dim, found[n]) for n, (_, place) in enumerate(wanted)]
 
     def keep(self, places: Sequence[int]) -> None:

@@ -113,13 +113,11 @@ def bootstrap_intervals(
 
 def _two_way(one: Floats, other: Floats, both: Floats) -> tuple[Floats, float]:
     """Return the draws with the larger variance, and the factor by which both ways together widen their interval."""
-    variances = [float(np.var(part[~np.isnan(part)])) if (~np.isnan(part)).any() else 0.0 for part in (one, other)]
-    wider = int(variances[1] > variances[0])
-    defined = both[~np.isnan(both)]
-    shared = float(np.var(defined)) if len(defined) else 0.0
-    together = max(sum(variances) - shared, variances[wider])
-    stretch = float(np.sqrt(together / variances[wider])) if variances[wider] else 1.0
-    return (one, other)[wider], stretch
+    defined = [draws[~np.isnan(draws)] for draws in (one, other, both)]
+    variances = [float(np.var(draws)) if len(draws) else 0.0 for draws in defined]
+    wider, largest = (one, variances[0]) if variances[0] >= variances[1] else (other, variances[1])
+    together = max(variances[0] + variances[1] - variances[2], largest)
+    return wider, float(np.sqrt(together / largest)) if largest else 1.0
 
 
 def effective_clusters(clusters: Clusters) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from consistency.data.distinct import number_distinct
 from consistency.data.hashtags import identities
 from consistency.data.trained_on import SeenByBackbone
 
@@ -144,7 +145,7 @@ def evaluate_predictions(predictions: Predictions, *, two_way: bool = False) -> 
     Result
         The predictions with metrics and intervals.
     """
-    from consistency.data.distinct import number_distinct
+    # Here, so that reading results does not load scipy.
     from consistency.evaluation.intervals import bootstrap_intervals
     from consistency.evaluation.metrics import evaluate
 

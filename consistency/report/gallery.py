@@ -96,19 +96,19 @@ def make_gallery(
         return dict(zip(keys, p.predicted.tolist(), strict=True))
 
     rows = keyed(main)
-    systems = [main, *(result for result in results if result is not main and keyed(result).keys() & rows.keys())]
-    answers = [keyed(result) for result in systems]
+    others = [(result, keyed(result)) for result in results if result is not main]
+    systems = [(main, rows), *((result, answer) for result, answer in others if answer.keys() & rows.keys())]
     tags: dict[str, list[Tag]] = {}
     for key in rows:
         _, image, hashtag, label = key
-        predicted = tuple(answer.get(key) for answer in answers)
+        predicted = tuple(answer.get(key) for _, answer in systems)
         tag = Tag(str(hashtag), int(str(label)), predicted, hashtag in unfamiliar)
         tags.setdefault(str(image), []).append(tag)
     worst = sorted(tags, key=lambda image: [-tag.off for tag in _worst_first(tags[image])])
     shown = worst[:MAX_POSTS]
     sources = thumbnails(shown, images) if images else {}
     posts = tuple(Post(image, sources.get(image), tuple(_worst_first(tags[image]))) for image in shown)
-    return Gallery(tuple(name_of(result) for result in systems), posts, len(worst) - len(shown))
+    return Gallery(tuple(name_of(result) for result, _ in systems), posts, len(worst) - len(shown))
 
 
 def _worst_first(tags: Sequence[Tag]) -> list[Tag]:

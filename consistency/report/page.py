@@ -66,7 +66,7 @@ class Panel:
     scores : tuple
         Precision, recall, F1 and number of rows of each score.
     bins : tuple of Bin
-        The bins of the reliability diagram; empty without probabilities.
+        The bins of the reliability diagram; empty for controls and without probabilities.
     """
 
     title: str
@@ -124,7 +124,7 @@ def write_report(runs: Sequence[Run], out: Path, *, images: Path | None = None) 
         further={name: heading(title) for name, title in FURTHER_TITLES.items()},
         lower=LOWER_IS_BETTER,
         panels=panels,
-        calibrated=[panel for panel in panels if panel.bins and not panel.control],
+        calibrated=[panel for panel in panels if panel.bins],
         trainings=[(run.path.name, source) for run in runs if (source := _training(run))],
         gallery=make_gallery(comparisons[0].results, shown, images or _images(main), _unfamiliar(main)),
         doubtful=[row for run in runs for row in _doubtful(run, images or _images(run))],
@@ -225,10 +225,11 @@ def _panel(result: Result) -> Panel:
         for counts, shares in zip(matrix, matrix / total, strict=True)
     )
     scores = tuple((number(a), number(b), number(f1), n) for a, b, f1, n in per_score(p.scores, p.predicted))
-    bins = () if p.probabilities is None else reliability(p.scores, p.probabilities, p.clusters)
+    control = p.system in CONTROLS
+    bins = () if control or p.probabilities is None else reliability(p.scores, p.probabilities, p.clusters)
     about = [name for name in (p.backbone, p.protocol, SPLITS[p.split]) if name != NO_BACKBONE]
     ece = number(result.metrics["ece"])
-    return Panel(p.system, ", ".join(about), p.system in CONTROLS, cells, scores, bins, ece)
+    return Panel(p.system, ", ".join(about), control, cells, scores, bins, ece)
 
 
 def _unfamiliar(run: Run) -> frozenset[str]:
