@@ -49,6 +49,11 @@ class Inputs:
         return image_identity(self.table.images, self.files)
 
     @property
+    def posts(self) -> npt.NDArray[np.object_]:
+        """(n,) object, equal for rows of the same post; by default a post is all rows whose images are identical."""
+        return self.identity
+
+    @property
     def scenes(self) -> npt.NDArray[np.object_] | None:
         """(n,) object, equal for rows whose images are near-duplicates; None if they were not searched for."""
         return None if self.near is None else self.near.scenes

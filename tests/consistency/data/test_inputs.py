@@ -49,6 +49,7 @@ def test_images_are_told_by_their_content(source: Source) -> None:
     assert len(inputs.table) == 4
     assert inputs.identity[0] == inputs.identity[1] != inputs.identity[2]
     assert inputs.identity[3] == "name:gone.png"
+    assert inputs.posts.tolist() == inputs.identity.tolist()
     assert inputs.files["gone.png"].problem == f"not found in {source.images}"
     assert inputs.pictures_digest == sha256("\n".join(inputs.identity).encode()).hexdigest()
     assert (inputs.none_found, inputs.scenes, inputs.near) == (False, None, None)
