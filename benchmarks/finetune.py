@@ -32,7 +32,7 @@ from finetune.classifier import PairClassifier, embed
 from finetune.config import FinetuneConfig
 from finetune.dataset import Ints, epoch_steps, with_images
 from finetune.loop import Training
-from finetune.train import Prepared, prepare
+from finetune.prepare import Prepared, prepare
 from heads.model import Head
 from tests.builders.finetuning import PublishedLoop
 from tests.builders.models import Tower, make_clip_folder

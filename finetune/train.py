@@ -1,38 +1,25 @@
 """Fine-tunes both encoders and a head on pairs, from the warm start to the kept weights."""
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from consistency.backbone.loading import load_model
 from consistency.backbone.model import Backbone
-from consistency.backbone.preprocess import squash
-from consistency.data.files import ImageFile, image_identity
-from consistency.data.pairs import PairTable
-from consistency.data.trained_on import Digests, TrainedOn
 from consistency.durable import make_folder
-from consistency.errors import BackboneError, DivergenceError, InputError
-from consistency.options import ImageLimits
+from consistency.errors import DivergenceError
 from consistency.progress import Progress, silent
-from consistency.scale import CLASSES
 from finetune.checkpoint import Cadence, Checkpoints, Parts
-from finetune.classifier import PairClassifier, check_choice, embed, merge_adapters
-from finetune.config import ONLY_MEMORY, FinetuneConfig
-from finetune.dataset import Floats, Ints, PairData, read_pair_data
+from finetune.classifier import PairClassifier, embed, merge_adapters
+from finetune.dataset import Floats, Ints, PairData
 from finetune.loop import Training
 from finetune.model import Finetuned, save_finetuned
+from finetune.prepare import Prepared, load_again
 from finetune.state import Chosen, History, LabelledRows
-from heads.losses import balanced_weights
 from heads.model import Head
 from heads.train import train_head
-
-Objects = npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,136 +55,6 @@ class FinetuneResult:
     share: float
     best_epoch: int
     best_test: Floats | None
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """Validated inputs of a training, prepared before anything is trained or written.
-
-    Attributes
-    ----------
-    backbone : Backbone
-        Encoders, tuned in place.
-    data : PairData
-        Images and hashtags; `data.skipped` lists the rows without a usable image.
-    rows : LabelledRows
-        The usable rows.
-    refit : LabelledRows or None
-        The same with the validation rows among the training rows; None without a refit.
-    config : FinetuneConfig
-        How to train.
-    seed : int
-        Random seed.
-    identity : mapping
-        Values that a checkpoint must share with the training that resumes from it.
-    images, hashtags : ndarray of object, shape (n,)
-        Digest of the image and original hashtag of every row of the table.
-    """
-
-    backbone: Backbone
-    data: PairData
-    rows: LabelledRows
-    refit: LabelledRows | None
-    config: FinetuneConfig
-    seed: int
-    identity: Mapping[str, Any]
-    images: Objects
-    hashtags: Objects
-
-    def trained_on(self, rows: LabelledRows) -> TrainedOn:
-        """Record what the backbone has seen after training on `rows`, including earlier trainings.
-
-        In a refit the validation rows count as well: they determined its number of epochs.
-        """
-        val = np.empty(0, dtype=np.int64) if self.rows.val is None else self.rows.val
-        train, val_digests = (Digests.of(self.images[part], self.hashtags[part]) for part in (rows.train, val))
-        return self.backbone.resolved.trained_on | TrainedOn(train, val_digests)
-
-
-def prepare(
-    backbone: Backbone,
-    table: PairTable,
-    files: Mapping[str, ImageFile],
-    labels: Ints,
-    train: Ints,
-    val: Ints | None,
-    test: Ints,
-    config: FinetuneConfig,
-    *,
-    seed: int,
-    class_weights_from: Ints | None = None,
-    limits: ImageLimits | None = None,
-    workers: int | None = None,
-    progress: Progress = silent,
-) -> Prepared:
-    """Decode all images and validate the inputs of a training.
-
-    With `config.squash`, the preprocessing of `backbone` is changed in place to squash images.
-
-    Parameters
-    ----------
-    backbone : Backbone
-        Encoders with fp32 weights.
-    table : PairTable
-        The n pairs.
-    files : mapping of str to ImageFile
-        Image files by name.
-    labels : ndarray of int64, shape (n,)
-        Classes from 0 to 4.
-    train, test : ndarray of int64, shape (k,)
-        Rows of each side.
-    val : ndarray of int64, shape (k,), or None
-        Validation rows. If None, the last weights are kept and the history is measured on the test rows.
-    config : FinetuneConfig
-        How to train.
-    seed : int
-        Random seed.
-    class_weights_from : ndarray of int64, optional
-        Labels that balanced class weights are computed from, by default those of the training rows.
-    limits, workers
-        See `read_pair_data`.
-    progress : Progress
-        Shows the decoding.
-
-    Returns
-    -------
-    Prepared
-        Input of `finetune`.
-
-    Raises
-    ------
-    InputError
-        If a side has no usable image, or the model does not support the configuration.
-    BackboneError
-        If the weights are not fp32, or the preprocessing cannot be changed to squash images.
-    """
-    if backbone.precision != "fp32":
-        raise BackboneError(f"fine-tuning needs weights in fp32, not {backbone.precision}: load the backbone so")
-    if config.squash:
-        if backbone.spec is None:
-            raise BackboneError(
-                f"{backbone.resolved.name} prepares images in a way that cannot be told to squash them: "
-                "use the default preset"
-            )
-        backbone.spec = squash(backbone.spec)
-    check_choice(backbone.model, config)
-    data = read_pair_data(backbone, table, files, config, limits=limits, workers=workers, progress=progress)
-    sides = {"train": train, "test": test} | ({} if val is None else {"val": val})
-    usable = {side: data.usable(rows) for side, rows in sides.items()}
-    for side, there in usable.items():
-        if not len(there):
-            raise InputError(f"none of the {len(sides[side])} {side} rows has an image that can be used")
-
-    def rows_of(train: Ints, val: Ints | None) -> LabelledRows:
-        counted = labels[train] if class_weights_from is None else class_weights_from
-        return LabelledRows(labels, train, val, usable["test"], class_weights(config, counted))
-
-    rows, refit = rows_of(usable["train"], usable.get("val")), None
-    if config.refit and rows.val is not None:
-        refit = rows_of(np.sort(np.concatenate([rows.train, rows.val])), None)
-    identity = _identity(backbone, table, files, labels, usable, rows.class_weights, config, seed)
-    images = image_identity(table.images, files)
-    return Prepared(backbone, data, rows, refit, config, seed, identity, images, table.hashtags)
 
 
 def finetune(
@@ -298,7 +155,7 @@ def finetune(
             if prepared.refit is not None:
                 save_finetuned(out, model)
                 del training, model  # frees their memory
-                _load_again(prepared.backbone)
+                load_again(prepared.backbone)
         if prepared.refit is not None:
             training = trained(prepared.backbone, prepared.refit, started, chosen)
             model = _finish(training, prepared)
@@ -316,11 +173,6 @@ def finetune(
         best_epoch=chosen.best_epoch,
         best_test=best_test,
     )
-
-
-def _load_again(backbone: Backbone) -> None:
-    """Restore the weights from before training."""
-    backbone.model.load_state_dict(load_model(backbone.resolved, torch.float32).state_dict())
 
 
 def _first_head(prepared: Prepared, backbone: Backbone, rows: LabelledRows, *, probe: bool) -> Head:
@@ -353,48 +205,6 @@ def _calibrated(model: Finetuned, data: PairData, rows: LabelledRows) -> Finetun
         return model
     outputs = model.head.outputs(embed(model.backbone, data, rows.val))
     return replace(model, head=model.head.calibrated(outputs, rows.labels[rows.val]))
-
-
-def class_weights(config: FinetuneConfig, labels: Ints) -> Floats:
-    """Class weights for the loss.
-
-    Parameters
-    ----------
-    config : FinetuneConfig
-        Its head asks for balanced or equal weights.
-    labels : ndarray of int64, shape (m,)
-        Labels that balanced weights are computed from.
-
-    Returns
-    -------
-    ndarray of float64, shape (5,)
-        One weight per class.
-    """
-    return balanced_weights(labels) if config.head.class_weights == "balanced" else np.ones(CLASSES)
-
-
-def _identity(
-    backbone: Backbone,
-    table: PairTable,
-    files: Mapping[str, ImageFile],
-    labels: Ints,
-    usable: Mapping[str, Ints],
-    weights: Floats,
-    config: FinetuneConfig,
-    seed: int,
-) -> dict[str, Any]:
-    split = hashlib.sha256(labels.tobytes())
-    for side, rows in sorted(usable.items()):
-        split.update(side.encode() + rows.tobytes())
-    return {
-        "backbone": backbone.resolved.revision,
-        "data": table.digest,
-        "images": hashlib.sha256("\n".join(image_identity(table.images, files)).encode()).hexdigest(),
-        "split": split.hexdigest(),
-        "class weights": weights.tolist(),
-        "seed": seed,
-        **{f"config.{name}": value for name, value in config.as_dict().items() if name not in ONLY_MEMORY},
-    }
 
 
 def _cuda(device: str) -> list[int]:

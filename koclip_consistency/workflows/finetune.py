@@ -15,7 +15,8 @@ from consistency.report.plots import training_png
 from finetune.checkpoint import Cadence, discard
 from finetune.config import FinetuneConfig
 from finetune.model import save_finetuned
-from finetune.train import FinetuneResult, Prepared, finetune, prepare
+from finetune.prepare import Prepared, prepare
+from finetune.train import FinetuneResult, finetune
 from heads.familiarity import keep_familiarity
 from heads.model import load_head
 from koclip_consistency.scoring.encoder import WarmEncoder

@@ -19,7 +19,8 @@ from consistency.backbone.resolve import resolve_backbone
 from consistency.data.files import ImageFile, find_images
 from consistency.data.pairs import PairTable, read_pairs
 from finetune.config import FinetuneConfig
-from finetune.train import FinetuneResult, Prepared, finetune, prepare
+from finetune.prepare import Prepared, prepare
+from finetune.train import FinetuneResult, finetune
 from heads.model import HeadConfig
 from tests.builders.models import make_clip_folder
 

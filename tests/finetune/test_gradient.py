@@ -14,7 +14,7 @@ from finetune.classifier import (
     embed,
 )
 from finetune.dataset import read_pair_data
-from finetune.train import class_weights
+from finetune.prepare import class_weights
 from heads.losses import OUTPUTS, loss
 from heads.model import Head, HeadConfig, TrainedHead
 from tests.builders.finetuning import Case, equal_weights, make_case, quick, weights_of

@@ -11,7 +11,7 @@ from consistency.backbone.model import load_backbone
 from consistency.backbone.resolve import resolve_backbone
 from consistency.data.files import find_images, image_identity
 from consistency.data.trained_on import Digests
-from consistency.errors import BackboneError, DivergenceError, InputError
+from consistency.errors import DivergenceError, InputError
 from finetune.classifier import (
     PairClassifier,
     choose_weights,
@@ -329,19 +329,3 @@ def test_lora_of_a_real_shape_trains_under_two_percent(tmp_path: Path) -> None:
     adapters = {name: parameter for name, parameter in learning.items() if not name.startswith("head.")}
     assert len(adapters) == 2 * 4 * (12 + 12)
     assert sum(parameter.numel() for parameter in adapters.values()) < 0.02 * everything
-
-
-def test_a_backbone_in_half_precision_is_refused(case: Case, tmp_path: Path) -> None:
-    half = load_backbone(resolve_backbone(str(case.model)), device="cpu", precision="bf16")
-    with pytest.raises(BackboneError, match="fine-tuning needs weights in fp32, not bf16"):
-        case.run(quick(), tmp_path, backbone=half)
-
-
-def test_no_usable_picture(case: Case, tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(case.folder / "image", folder)
-    for name in set(case.table.images[case.val]):
-        (folder / name).unlink()
-    gone = replace(case, files=find_images(case.table.images, folder))
-    with pytest.raises(InputError, match=f"none of the {len(case.val)} val rows has an image that can be used"):
-        gone.run(quick(), tmp_path)
