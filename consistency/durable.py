@@ -8,8 +8,8 @@ import hashlib
 import os
 import secrets
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from consistency.errors import InputError, StorageError, os_errors_as, os_reason
@@ -71,20 +71,43 @@ def write_file(path: Path, data: bytes, *, temp: Path | None = None) -> None:
     StorageError
         If writing fails. `path` then holds its earlier content or all of `data`, which a loss of power may still undo.
     """
-    writing: Path | None = None
+    with writing(path, temp=temp) as write:
+        write(data)
+
+
+@contextmanager
+def writing(path: Path, *, temp: Path | None = None) -> Iterator[Callable[[bytes], None]]:
+    """Write a file part by part, as `write_file` does: `path` appears when the block ends, and never if it raises.
+
+    Parameters
+    ----------
+    path, temp
+        As for `write_file`.
+
+    Yields
+    ------
+    callable
+        Appends bytes to the file.
+
+    Raises
+    ------
+    StorageError
+        If writing fails.
+    """
+    unfinished: Path | None = None
     try:
-        fd, writing = _create(temp or path.parent)
+        fd, unfinished = _create(temp or path.parent)
         try:
-            _write_all(fd, data)
+            yield lambda data: _write_all(fd, data)
             system.fsync(fd)
-            system.replace(writing, path)
+            system.replace(unfinished, path)
             sync_folder(path.parent)
         finally:
             system.close(fd)
     except BaseException as error:
-        if writing is not None:
+        if unfinished is not None:
             with suppress(OSError):  # already renamed, or the disk is failing
-                system.unlink(writing)
+                system.unlink(unfinished)
         if isinstance(error, OSError):
             raise _storage_error(path, error) from error
         raise

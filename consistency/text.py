@@ -23,6 +23,7 @@ FURTHER_TITLES = {
 }
 LOWER_IS_BETTER = ("mae", "ece")
 UNDEFINED = "–"
+_QUOTED = re.compile('[,"\r\n]')
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -84,15 +85,19 @@ def to_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     bytes
         Cells are quoted wherever a reader could stumble. (Python's csv module leaves a lone CR bare.)
     """
+    return csv_lines([columns]) + csv_lines(rows)
+
+
+def csv_lines(rows: Iterable[Sequence[object]]) -> bytes:
+    """Some lines of a CSV file, as `to_csv` writes them."""
 
     def cell(value: object) -> str:
         if isinstance(value, float):
             return repr(float(value)) if math.isfinite(value) else ""
         text = str(value)
-        return '"' + text.replace('"', '""') + '"' if re.search('[,"\r\n]', text) else text
+        return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
-    lines = [",".join(columns), *(",".join(map(cell, row)) for row in rows)]
-    return ("\n".join(lines) + "\n").encode()
+    return "".join(",".join(map(cell, row)) + "\n" for row in rows).encode()
 
 
 def to_json(value: object) -> str:

@@ -267,11 +267,17 @@ class ScoreOptions:
         None, "Model that FILE.pth was trained with; a run records its own.", metavar=BACKBONES
     )
     system: str | None = option(None, "System to score with, if the run has several.")
-    image: Path | None = option(None, "Image to score; needs --hashtag.", metavar="FILE")
+    image_files: tuple[Path, ...] = option(
+        (), "Image to score; needs --hashtag; repeatable.", flag="--image", metavar="FILE"
+    )
     hashtags: tuple[str, ...] = option((), "Hashtag to score with --image; repeatable.", flag="--hashtag")
     file: Path | None = option(
-        None, "Score every row of --data and write the scores to this file.", flag="-o --output", metavar="OUT.csv"
+        None,
+        "Score every row of --data, and write the table with the scores to this file.",
+        flag="-o --output",
+        metavar="OUT.csv|OUT.parquet",
     )
+    prefix: str = option("", "Put this before the names of the columns that are added to the table.")
     source: Source = record(Source)
     encoding: Encoding = record(Encoding, only=("cache", "device", "threads"))
 

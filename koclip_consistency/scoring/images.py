@@ -53,8 +53,10 @@ def read_image(given: ImageInput) -> OneImage:
 
     Raises
     ------
+    ImageError
+        If the file cannot be read.
     InputError
-        If `given` is none of these, or the file cannot be read.
+        If `given` is none of these.
     """
     if isinstance(given, bytes | bytearray | memoryview):
         data = bytes(given)
@@ -63,7 +65,7 @@ def read_image(given: ImageInput) -> OneImage:
         path = Path(given)
         file = find_images([path.name], path.parent)[path.name]
         if file.problem or file.digest is None:
-            raise InputError(f"{path} cannot be scored: {file.problem}")
+            raise ImageError(f"{path} cannot be scored: {file.problem}")
         return OneImage(str(path), file.digest, True, lambda d: d.read(file))
     image = _from_array(given) if isinstance(given, np.ndarray) else given
     if not isinstance(image, Image.Image):
@@ -73,7 +75,7 @@ def read_image(given: ImageInput) -> OneImage:
     try:
         key = sha256(f"{image.mode} {image.size} {image.getexif().tobytes()!r}".encode() + image.tobytes()).digest()
     except Exception as error:  # a PIL image reads its file only now, and Pillow raises about anything
-        raise InputError(f"the image cannot be scored: broken or truncated: {error}") from error
+        raise ImageError(f"the image cannot be scored: broken or truncated: {error}") from error
     return OneImage("the image", key, False, lambda d: convert_image(image, decode=d.decode, limits=d.limits))
 
 
@@ -87,6 +89,6 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
     return Image.fromarray(array)
 
 
-def unusable(image: OneImage, error: ImageError) -> InputError:
+def unusable(image: OneImage, error: ImageError) -> ImageError:
     """The error that says why an image cannot be scored."""
-    return InputError(f"{image.name} cannot be scored: {error}")
+    return ImageError(f"{image.name} cannot be scored: {error}")

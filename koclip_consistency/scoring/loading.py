@@ -16,7 +16,7 @@ from consistency.errors import CacheError, InputError
 from consistency.evaluation.controls import competes
 from consistency.options import Device, Encoding, Source
 from consistency.progress import Progress, silent
-from consistency.runs.read import Run, read_options, read_run
+from consistency.runs.read import UNANSWERED, Run, read_info, read_options, read_run
 from consistency.scale import SCORES
 from embedcache.fingerprint import difference, fingerprint
 from embedcache.store import EmbeddingCache
@@ -52,9 +52,10 @@ def load_scorer(
     Parameters
     ----------
     model : Path
-        A run folder, or a published weight file (.pth): a `classifier`, or a fine_tuned_*.pth.
+        A run folder, a folder of several runs (as `demo` and `paper` write it), or a published weight file (.pth): a
+        `classifier`, or a fine_tuned_*.pth.
     system : str, optional
-        Which system, where the run holds several.
+        Which system, where there are several.
     backbone : str, optional
         The backbone that a weight file belongs to; a run knows its own.
     cache : Path
@@ -80,15 +81,8 @@ def load_scorer(
         return _published(model, encoding, progress)
     if backbone is not None:
         raise InputError(f"{model} is no .pth file: a run folder knows its backbone, leave --backbone out")
-    run = read_run(model)
-    trained = _trained_systems(run)
-    if not trained:
-        raise InputError(f"{model} holds nothing that can score: name a run of similarity, heads or finetune")
-    if system is None and len(trained) > 1:
-        raise InputError(f"{model} holds {', '.join(trained)}: choose one with --system")
-    system = system or trained[0]
-    if system not in trained:
-        raise InputError(f"{model} has no system {system}: it holds {', '.join(trained)}")
+    run, system = _choose(model, system)
+    model = run.path
     if (model / "model").is_dir():
         from finetune.model import load_finetuned
 
@@ -100,6 +94,32 @@ def load_scorer(
         judge = _by_head(load_head(model))
     encoding = _encoding(run, cache=cache, device=device, threads=threads)
     return _on_embeddings(system, judge, encoding, progress, run)
+
+
+def _choose(model: Path, system: str | None) -> tuple[Run, str]:
+    """The run and the system in `model`, a run folder or a folder of several runs as `demo` and `paper` write it.
+
+    Raises
+    ------
+    InputError
+        If there is none, or several; the message lists them.
+    """
+    inside = sorted(path.parent for path in model.glob("**/run.json") if path.parent != model)
+    runs = [read_run(path) for path in inside if read_info(path)["command"] not in UNANSWERED] or [read_run(model)]
+    trained = {run.path: _trained_systems(run) for run in runs}
+    if not any(trained.values()):
+        raise InputError(f"{model} holds nothing that can score: name a run of similarity, heads or finetune")
+    chosen = [(run, each) for run in runs for each in trained[run.path] if system in (None, each)]
+    if len(chosen) == 1:
+        return chosen[0]
+    held = "; ".join(f"{path} ({', '.join(systems)})" for path, systems in trained.items() if systems)
+    several = [path for path, systems in trained.items() if systems] != [model]
+    if not chosen:
+        found = held if several else ", ".join(trained[model])
+        raise InputError(f"{model} has no system {system}: it holds {found}")
+    if not several:
+        raise InputError(f"{model} holds {', '.join(trained[model])}: choose one with --system")
+    raise InputError(f"{model} holds several runs that can score, name one with --model: {held}")
 
 
 def _trained_systems(run: Run) -> list[str]:

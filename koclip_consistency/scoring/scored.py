@@ -1,5 +1,6 @@
-"""What a scorer says, as arrays and as a table."""
+"""What a scorer says about pairs: as arrays, and as the columns that it adds to a table."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,10 @@ from consistency.scale import Floats, Ints
 if TYPE_CHECKING:
     import pandas as pd
 
-FIGURES = ("expected_score", "similarity", *CHANCES)
-ANSWERED = ("score", *FIGURES, "familiar")
+# The columns that the command line and `score_frame` add to a table; docs/command-line.md describes them.
+ANSWER = ("predicted", "expected_score", "similarity", *CHANCES, "familiar")
+WHY_NOT = "why_not"
+_TYPES = {"predicted": "Int64", "familiar": "boolean", WHY_NOT: "object"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,21 +51,40 @@ class Scored:
     skipped: tuple[Skipped, ...]
 
 
-def scored_frame(answers: Scored | None, n: int) -> "pd.DataFrame":
-    """The n rows that were asked about: score, expected_score, similarity, p1..p5 and familiar; NA where unknown."""
+def answer_columns(answers: Scored | None, n: int, reasons: Mapping[int, str] | None = None) -> dict[str, list[Any]]:
+    """The answers for all n rows that were asked about.
+
+    Parameters
+    ----------
+    answers : Scored or None
+        None if no row has an answer.
+    n : int
+        Number of rows.
+    reasons : mapping of int to str, optional
+        Why a row has no answer, by its index.
+
+    Returns
+    -------
+    dict of str to list of length n
+        The columns `value`, those of `ANSWER`, and `why_not`; None where there is no answer.
+    """
+    columns = {name: np.full(n, None, dtype=object) for name in ("value", *ANSWER, WHY_NOT)}
+    if answers is not None:
+        said: dict[str, Any] = {"value": answers.values, "similarity": answers.similarity}
+        said |= {"predicted": answers.predicted, "familiar": answers.familiar}
+        if answers.probabilities is not None:
+            said |= {"expected_score": answers.values, **dict(zip(CHANCES, answers.probabilities.T, strict=True))}
+        for name, values in said.items():
+            columns[name][answers.rows] = values
+    for row, reason in (reasons or {}).items():
+        columns[WHY_NOT][row] = reason
+    return {name: values.tolist() for name, values in columns.items()}
+
+
+def scored_frame(answers: Scored | None, n: int, reasons: Mapping[int, str] | None = None) -> "pd.DataFrame":
+    """The columns of `ANSWER` and `why_not` for n rows, as a DataFrame with missing values where nothing is known."""
     import pandas as pd  # only here: the command line needs none
 
-    figures = np.full((n, len(FIGURES)), np.nan)
-    score = pd.array([pd.NA] * n, dtype="Int64")
-    familiar = pd.array([pd.NA] * n, dtype="boolean")
-    if answers is not None:
-        figures[answers.rows, 1] = answers.similarity
-        if answers.probabilities is not None:
-            figures[answers.rows, 0] = answers.values
-            figures[answers.rows, 2:] = answers.probabilities
-        score[answers.rows] = answers.predicted
-        if answers.familiar is not None:
-            familiar[answers.rows] = answers.familiar
-    columns: dict[str, Any] = {"score": score}
-    columns |= {name: figures[:, at] for at, name in enumerate(FIGURES)}
-    return pd.DataFrame({**columns, "familiar": familiar}, index=pd.RangeIndex(n))
+    columns = answer_columns(answers, n, reasons)
+    named = {name: pd.Series(columns[name], dtype=_TYPES.get(name, "float64")) for name in (*ANSWER, WHY_NOT)}
+    return pd.DataFrame(named, index=pd.RangeIndex(n))

@@ -21,7 +21,7 @@ from heads.familiarity import Familiarity
 from koclip_consistency.keywords import record_of
 from koclip_consistency.scoring.encoder import WarmEncoder
 from koclip_consistency.scoring.images import ImageInput, read_image, unusable
-from koclip_consistency.scoring.scored import ANSWERED, Scored, scored_frame
+from koclip_consistency.scoring.scored import ANSWER, WHY_NOT, Scored, scored_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +56,7 @@ class Scorer:
     >>> scorer = kc.load("runs/heads")
     >>> scores = scorer.score("image/demo_001.png", ["#바다", "카페"])
     >>> scores.columns.tolist()
-    ['hashtag', 'score', 'expected_score', 'similarity', 'p1', 'p2', 'p3', 'p4', 'p5', 'familiar']
+    ['hashtag', 'predicted', 'expected_score', 'similarity', 'p1', 'p2', 'p3', 'p4', 'p5', 'familiar', 'why_not']
     """
 
     def __init__(
@@ -130,9 +130,10 @@ class Scorer:
         Returns
         -------
         DataFrame
-            One row for each hashtag, in their order: hashtag, score (1 to 5), expected_score (1 to 5), similarity
-            (cosine, -1 to 1), p1 to p5 (the probability of each score) and familiar. expected_score and p1 to p5 are
-            NaN for systems of `similarity`, familiar is NA for runs without a record of their hashtags.
+            One row for each hashtag, in their order: hashtag, predicted (the score, 1 to 5), expected_score (1 to 5),
+            similarity (cosine, -1 to 1), p1 to p5 (the probability of each score), familiar, and why_not (why there
+            is no answer). expected_score and p1 to p5 are NaN for systems of `similarity`, familiar is NA for runs
+            without a record of their hashtags.
 
         Raises
         ------
@@ -140,7 +141,8 @@ class Scorer:
             If the image or a hashtag cannot be used.
         """
         hashtags = list(hashtags)
-        frame = scored_frame(self.answer(image, hashtags, limits), len(hashtags))
+        answers = self.answer(image, hashtags, limits)
+        frame = scored_frame(answers, len(hashtags), reasons_by_row(answers.skipped))
         frame.insert(0, "hashtag", hashtags)
         return frame
 
@@ -168,7 +170,7 @@ class Scorer:
         Returns
         -------
         DataFrame
-            The caller's columns, rows and index; and the columns of `score`, and reason: why a row has no answer.
+            The caller's columns, rows and index, and the columns that `score` adds to a hashtag.
 
         Raises
         ------
@@ -181,27 +183,26 @@ class Scorer:
         >>> import koclip_consistency as kc
         >>> frame = pd.DataFrame({"Image Filename": ["demo_001.png", "lost.png"], "Hashtag": ["바다", "바다"]})
         >>> scored = kc.load("runs/heads").score_frame(frame, images="image")
-        >>> scored["score"].isna().tolist()
+        >>> scored["predicted"].isna().tolist()
         [False, True]
-        >>> scored["reason"].str.startswith("not found").tolist()
+        >>> scored["why_not"].str.startswith("not found").tolist()
         [None, True]
         """
         import pandas as pd
 
         from koclip_consistency.scoring.frames import frame_inputs
 
-        new = [f"{prefix}{name}" for name in (*ANSWERED, "reason")]
+        new = [f"{prefix}{name}" for name in (*ANSWER, WHY_NOT)]
         if there := [name for name in new if name in frame.columns]:
             raise InputError(f"the table already has the column {there[0]!r}: give a prefix, such as prefix='model_'")
         source = record_of(Source, {"images": images, "on_error": "allow", **options})
         inputs = frame_inputs(frame, source)
-        found, reasons = None, {skipped.row: skipped.reason for skipped in inputs.skipped}
+        found, reasons = None, reasons_by_row(inputs.skipped)
         if len(inputs.table):
             answers = self.answer_table(inputs, source)
-            reasons |= {skipped.row: skipped.reason for skipped in answers.skipped}
+            reasons |= reasons_by_row(answers.skipped)
             found = replace(answers, rows=inputs.table.rows[answers.rows] - 1)
-        scored = scored_frame(found, len(frame))
-        scored["reason"] = pd.Series([reasons.get(row + 1) for row in range(len(frame))], dtype=object)
+        scored = scored_frame(found, len(frame), reasons)
         return pd.concat([frame, scored.set_axis(new, axis=1).set_axis(frame.index, axis=0)], axis=1)
 
     def _judged(self, rows: Rows, pairs: PairEmbeddings, skipped: tuple[Skipped, ...]) -> Scored:
@@ -210,3 +211,8 @@ class Scorer:
         if self._familiarity is not None:
             familiar = self._familiarity.familiar(pairs.hashtags)[pairs.hashtag_index]
         return Scored(rows, predicted, values, probabilities, pairs.cosine(), familiar, skipped)
+
+
+def reasons_by_row(skipped: Sequence[Skipped]) -> dict[int, str]:
+    """Why rows have no answer, by their index."""
+    return {each.row - 1: each.reason for each in skipped if each.row is not None}

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,13 +213,18 @@ def files_table(found: "Rerun") -> Table:
     return Table("Files of the two runs", ("file", "now"), rows, left=2)
 
 
-def scores_table(system: str, records: Sequence[Mapping[str, Any]]) -> Table:
-    rows: list[list[object]] = [[r["hashtag"], r["predicted"], f"{r['value']:.3f}"] for r in records]
+def scores_tables(system: str, records: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """The scores of each image, a table for each."""
     columns: tuple[str, ...] = ("hashtag", "score", "value")
-    if any(record["familiar"] is not None for record in records):  # otherwise the run does not record its hashtags
-        columns = (*columns, "familiar")
-        rows = [[*row, "yes" if record["familiar"] else "no"] for row, record in zip(rows, records, strict=True)]
-    return Table(f"{records[0]['image']}, scored by {system}", columns, rows)
+    familiar = any(record["familiar"] is not None for record in records)  # else the run does not record its hashtags
+    tables = []
+    for image, group in groupby(records, key=lambda record: record["image"]):
+        rows: list[list[object]] = []
+        for r in group:
+            row = [r["hashtag"], r["predicted"], f"{r['value']:.3f}"]
+            rows.append([*row, "yes" if r["familiar"] else "no"] if familiar else row)
+        tables.append(Table(f"{image}, scored by {system}", (*columns, "familiar") if familiar else columns, rows))
+    return tables
 
 
 def audit_table(audit: "Audit", top: int) -> Table:

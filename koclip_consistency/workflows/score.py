@@ -1,75 +1,177 @@
 """`score`: scores new images and hashtags with a trained run, or with weights of the published scripts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from consistency.data.inputs import list_skipped, read_inputs
+from consistency.data.inputs import list_skipped
 from consistency.data.pairs import Skipped
-from consistency.durable import check_output, write_file
+from consistency.data.table_writer import Type, check_table_output, table_writer
+from consistency.errors import ImageError, InputError
 from consistency.options import Source
 from consistency.runs.folder import CHANCES
-from consistency.text import to_csv
+from koclip_consistency.scoring.batches import TableBatch, open_batches
 from koclip_consistency.scoring.loading import load_scorer as load_scorer
-from koclip_consistency.scoring.scored import Scored
+from koclip_consistency.scoring.scored import ANSWER, WHY_NOT, answer_columns
 from koclip_consistency.scoring.scorer import Scorer
 
-COLUMNS = ("row", "image", "hashtag", "score", "predicted", "value", *CHANCES, "familiar")
+# What an answer repeats of the pair that was asked about, and what it adds.
+ASKED: dict[str, Type] = {"row": "integer", "image": "text", "hashtag": "text", "score": "integer"}
+ADDED: dict[str, Type] = {
+    "predicted": "integer",
+    "value": "number",
+    **dict.fromkeys(ANSWER[1:-1], "number"),
+    "familiar": "truth",
+    WHY_NOT: "text",
+}
 
 
-def score_image(
-    scorer: Scorer, image: Path, hashtags: Sequence[str], source: Source
+@dataclass(frozen=True, eq=False)
+class ScoredTable:
+    """What was done to a table.
+
+    Attributes
+    ----------
+    answered : int
+        Number of rows with an answer.
+    hashtags : tuple of (rows, hashtags)
+        Row and hashtag of each of them.
+    skipped : tuple of Skipped
+        The rows without one.
+    records : list of dict
+        The rows as `--json` prints them.
+    """
+
+    answered: int
+    hashtags: tuple[list[int], list[str]]
+    skipped: tuple[Skipped, ...]
+    records: list[dict[str, Any]]
+
+
+def score_images(
+    scorer: Scorer, images: Sequence[Path], hashtags: Sequence[str], source: Source
 ) -> tuple[list[dict[str, Any]], tuple[Skipped, ...]]:
-    """Score the hashtags of one image; the result is sorted, best first, as `score --json` prints it.
+    """Score the same hashtags with each of several images.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        The trained system.
+    images : sequence of Path
+        At least one. Their names stand for them in the answers, or their paths where a name occurs twice.
+    hashtags : sequence of str
+        At least one.
+    source : Source
+        Which images are refused, and what to do then.
+
+    Returns
+    -------
+    records : list of dict
+        As `score --json` prints them: image by image in the given order, for each image the best hashtag first.
+    skipped : tuple of Skipped
+        Hashtags and images without an answer.
 
     Raises
     ------
     InputError
-        If the image or a hashtag cannot be used.
+        If a hashtag cannot be used, or an image cannot and either no image can or `--on-error abort` is given.
     """
-    answers = scorer.answer(image, hashtags, source.limits)
-    pairs = [(row + 1, image.name, hashtag, None) for row, hashtag in enumerate(hashtags)]
-    return sorted(_records(pairs, answers), key=lambda record: -record["value"]), answers.skipped
+    records: list[dict[str, Any]] = []
+    skipped: list[Skipped] = []
+    names = [path.name for path in images]
+    for number, path in enumerate(images):
+        name = path.name if names.count(path.name) == 1 else str(path)
+        try:
+            answers = scorer.answer(path, hashtags, source.limits)
+        except ImageError as error:
+            if source.on_error == "abort" or (number == len(images) - 1 and not records):
+                raise
+            skipped.append(Skipped(None, name, "", str(error).removeprefix(f"{path} cannot be scored: ")))
+            continue
+        skipped += [replace(each, image=name) for each in answers.skipped]
+        columns = answer_columns(answers, len(hashtags))
+        rows = range(number * len(hashtags) + 1, (number + 1) * len(hashtags) + 1)
+        nothing, names_again = [None] * len(hashtags), [name] * len(hashtags)
+        found = _records({**_asked(rows, names_again, hashtags, nothing), **columns})
+        found = [found[row] for row in answers.rows.tolist()]
+        records += sorted(found, key=lambda record: -record["value"])
+    return records, tuple(skipped)
 
 
-def score_table(scorer: Scorer, source: Source, out: Path) -> tuple[list[dict[str, Any]], tuple[Skipped, ...]]:
-    """Score every row of a CSV and write the scores to `out`; the CSV needs no score column.
+def score_table(scorer: Scorer, source: Source, out: Path, *, prefix: str = "", keep: bool = False) -> ScoredTable:
+    """Score every row of a table, which needs no score column, and write all of its rows and columns to `out`.
 
-    Rows that cannot be scored are listed in a file beside `out`.
+    Rows that cannot be scored say why in `why_not`, and are listed in a file beside `out`.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        The trained system.
+    source : Source
+        The table and its images.
+    out : Path
+        A CSV, or Parquet if it ends with .parquet.
+    prefix : str
+        Put before the name of each column of the answer.
+    keep : bool
+        Whether to return the records.
+
+    Raises
+    ------
+    InputError
+        If `out` cannot be written, or the table cannot be read or has a column of the answer's name already.
     """
-    check_output(out)
-    inputs = read_inputs(source, require_scores=False)
-    table = inputs.table
-    answers = scorer.answer_table(inputs, source)
-    scores = [score or None for score in table.scores.tolist()]
-    records = _records(list(zip(table.rows.tolist(), table.images, table.hashtags, scores, strict=True)), answers)
-    write_file(out, to_csv(COLUMNS, ([_cell(record.get(name)) for name in COLUMNS] for record in records)))
-    list_skipped(out, answers.skipped)
-    return records, answers.skipped
+    check_table_output(out)
+    batches = open_batches(source)
+    asked = [name for name in ASKED if name not in batches.columns]
+    added = {prefix + name: kind for name, kind in ADDED.items()}
+    if there := [name for name in added if name in batches.columns]:
+        raise InputError(
+            f"{source.data} already has the column {there[0]!r}: rename it, or give the new columns other names with "
+            "--prefix, for example --prefix new_"
+        )
+    types = [*((name, "text") for name in batches.columns), *((name, ASKED[name]) for name in asked), *added.items()]
+    skipped: list[Skipped] = []
+    records: list[dict[str, Any]] = []
+    rows: list[int] = []
+    hashtags: list[str] = []
+    with table_writer(out, types) as write:
+        for batch in batches:
+            columns, lost = _answers(scorer, batch, source)
+            write([*batch.cells, *(columns[name] for name in (*asked, *ADDED))])
+            skipped += lost
+            answered = [at for at, reason in enumerate(columns[WHY_NOT]) if reason is None]
+            rows += [batch.rows[at] for at in answered]
+            hashtags += [batch.hashtags[at] for at in answered]
+            if keep:
+                records += _records(columns)
+    list_skipped(out, skipped)
+    return ScoredTable(len(rows), (rows, hashtags), tuple(skipped), records)
 
 
-def _cell(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else value
+def _answers(scorer: Scorer, batch: TableBatch, source: Source) -> tuple[dict[str, Sequence[Any]], tuple[Skipped, ...]]:
+    """The columns of `ASKED` and `ADDED` of a batch, and its rows without an answer."""
+    found, skipped = None, batch.inputs.skipped
+    if len(batch.inputs.table):
+        answers = scorer.answer_table(batch.inputs, source)
+        found, skipped = replace(answers, rows=batch.at[answers.rows]), answers.skipped
+    why = {(each.row, each.hashtag): each.reason for each in skipped}
+    reasons = {at: why[pair] for at, pair in enumerate(zip(batch.rows, batch.hashtags, strict=True)) if pair in why}
+    asked = _asked(batch.rows, batch.images, batch.hashtags, batch.scores)
+    return {**asked, **answer_columns(found, len(batch.rows), reasons)}, skipped
 
 
-def _records(pairs: Sequence[tuple[int, str, str, int | None]], answers: Scored) -> list[dict[str, Any]]:
-    """One record per answer. `pairs` has row, image, hashtag and score of every row of the table."""
-    n = len(answers.rows)
-    nothing = np.full(n, None)
-    chances = nothing if answers.probabilities is None else answers.probabilities.tolist()
-    familiar = nothing if answers.familiar is None else answers.familiar.tolist()
-    columns = (answers.rows.tolist(), answers.predicted.tolist(), answers.values.tolist(), chances, familiar)
-    return [
-        {
-            **dict(zip(COLUMNS[:4], pairs[at], strict=True)),
-            "predicted": predicted,
-            "value": value,
-            **dict(zip(CHANCES, given or (), strict=False)),
-            "familiar": known,
-        }
-        for at, predicted, value, given, known in zip(*columns, strict=True)
-    ]
+def _asked(*columns: Sequence[Any]) -> dict[str, Sequence[Any]]:
+    return dict(zip(ASKED, columns, strict=True))
+
+
+def _records(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """The rows of some columns as `--json` prints them: without p1 to p5 where there are no probabilities."""
+    named = {name: columns[name] for name in (*ASKED, *ADDED)}
+    records = [dict(zip(named, cells, strict=True)) for cells in zip(*named.values(), strict=True)]
+    for record in records:
+        if record["p1"] is None:
+            for name in CHANCES:
+                del record[name]
+    return records

@@ -13,7 +13,8 @@ from consistency.backbone.resolve import resolve_backbone
 from heads.familiarity import Familiarity, load_familiarity
 from tests.builders.commands import Ran, Run, data_options, rows_of
 
-COLUMNS = "row,image,hashtag,score,predicted,value,p1,p2,p3,p4,p5,familiar"
+ADDED = "row,image,hashtag,score,predicted,value,expected_score,similarity,p1,p2,p3,p4,p5,familiar,why_not"
+CONTRACT = "row,image,hashtag,score,predicted,value,p1,p2,p3,p4,p5,familiar"  # whatever else is added
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,8 @@ def test_score_one_picture(run: Run, finished: Path, small_demo: Path) -> None:
     assert {record["hashtag"] for record in scored} == {"#바다", "카페"}
     assert all(record["predicted"] in range(1, 6) for record in scored)
     assert scored[0]["value"] >= scored[1]["value"]
-    assert list(scored[0]) == COLUMNS.split(",")
+    assert list(scored[0]) == ADDED.split(",")
+    assert set(CONTRACT.split(",")) <= set(scored[0])
     shown = run(*words, "--hashtag", "#바다", "--hashtag", "카페")
     assert f"{picture.name}, scored by heads" in shown.stdout + shown.stderr
 
@@ -99,7 +101,7 @@ def test_one_image_is_scored_as_in_its_table_and_writes_nothing(run: Run, finish
     table = finished / "table.csv"
     words = ["score", "--model", finished / "heads"]
     assert run(*words, *data_options(small_demo, finished), "-o", table).code == 0
-    assert table.read_text(encoding="utf-8").splitlines()[0] == COLUMNS
+    assert table.read_text(encoding="utf-8").splitlines()[0] == f"Image Filename,Hashtag,Score,{ADDED}"
     rows = rows_of(table)
     image = rows[0]["image"]
     mine = [row for row in rows if row["image"] == image]
@@ -199,3 +201,58 @@ def test_cells_of_several_hashtags_and_long_ones_are_named(run: Run, finished: P
         "of which a model may read the beginning only" in score(run, finished / "run", small_demo, "바다" * 60).stderr
     )
     assert "hashtags" not in score(run, finished / "run", small_demo).stderr
+
+
+def test_several_images_at_once(run: Run, finished: Path, small_demo: Path, tmp_path: Path) -> None:
+    """Each as it is scored alone, the best hashtag first; one that cannot be used does not stop the others."""
+    first, second = sorted((small_demo / "image").iterdir())[:2]
+    (tmp_path / "page.png").write_text("<html></html>")
+    words = ["score", "--model", finished / "heads", "--cache", finished / "cache", "--json"]
+    tags = ["--hashtag", "#바다", "--hashtag", "카페"]
+    alone = [run(*words, "--image", image, *tags).json() for image in (second, first)]
+    ran = run(*words, "--image", second, "--image", tmp_path / "page.png", "--image", first, *tags)
+    assert ran.code == 3
+    assert "Left out 1: page.png (page.png): looks like HTML" in ran.stderr
+    answers = ran.json()
+    assert [record["image"] for record in answers] == [second.name] * 2 + [first.name] * 2
+    assert sorted(record["row"] for record in answers) == [1, 2, 5, 6]
+    for record, expected in zip(answers, [*alone[0], *alone[1]], strict=True):
+        assert record["value"] == pytest.approx(expected["value"], abs=1e-5)
+        assert record["hashtag"] == expected["hashtag"]
+    assert [record["value"] for record in answers[:2]] == sorted((r["value"] for r in answers[:2]), reverse=True)
+    none = run(*words, "--image", tmp_path / "page.png", "--image", tmp_path / "lost.png", *tags)
+    assert none.code == 2
+    assert "lost.png cannot be scored: not found" in none.stderr
+    abort = run(*words, "--image", tmp_path / "page.png", "--image", first, *tags, "--on-error", "abort")
+    assert (abort.code, abort.stderr.count("\n")) == (2, 1)
+
+
+def test_images_of_one_name_are_told_apart_by_their_paths(
+    run: Run, finished: Path, small_demo: Path, tmp_path: Path
+) -> None:
+    first, second = sorted((small_demo / "image").iterdir())[:2]
+    (tmp_path / first.name).write_bytes(second.read_bytes())
+    words = ["score", "--model", finished / "heads", "--cache", finished / "cache", "--hashtag", "바다", "--json"]
+    answers = run(*words, "--image", first, "--image", tmp_path / first.name).json()
+    assert [record["image"] for record in answers] == [str(first), str(tmp_path / first.name)]
+    assert answers[0]["value"] != answers[1]["value"]
+
+
+def test_a_folder_of_runs_is_searched(run: Run, finished: Path, small_demo: Path, tmp_path: Path) -> None:
+    """As `demo` and `paper` write it; `finished` has a run of heads and one of similarity beside its cache."""
+    ran = score(run, finished, small_demo)
+    assert ran.code == 0, ran.stderr  # only one of the runs has the system
+    asked = ["--cache", finished / "cache", "--image", sorted((small_demo / "image").iterdir())[0], "--hashtag", "바다"]
+    ran = run("score", "--model", finished, *asked)
+    assert (ran.code, ran.stderr.count("\n")) == (2, 1)
+    similarity = "similarity-simple, similarity-search, similarity-exact"
+    choices = f"{finished / 'heads'} (heads); {finished / 'run'} ({similarity})"
+    assert f"holds several runs that can score, name one with --model: {choices}" in ran.stderr
+    ran = run("score", "--model", finished, "--system", "finetune", *asked)
+    assert ran.code == 2
+    assert f"has no system finetune: it holds {choices}" in ran.stderr
+    shutil.copytree(finished / "heads", tmp_path / "suite" / "grouped" / "heads")
+    (tmp_path / "suite" / "run.json").write_text('{"command": "paper"}')
+    ran = run("score", "--model", tmp_path / "suite", *asked, "--json")
+    assert ran.code == 0, ran.stderr
+    assert ran.json() == run("score", "--model", finished / "heads", *asked, "--json").json()

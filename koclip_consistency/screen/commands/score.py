@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     "score",
     "ScoreOptions",
     "--model runs/my-run --image photo.jpg --hashtag 바다 --hashtag 카페",
+    "--model runs/my-run --image 1.jpg --image 2.jpg --hashtag 바다 --json",
     "--model runs/my-run --data new.csv --images images -o scored.csv",
 )
 def score(options: "ScoreOptions", screen: "Screen") -> None:
@@ -26,13 +27,12 @@ def score(options: "ScoreOptions", screen: "Screen") -> None:
     """
     from consistency.data.hashtags import describe_long, describe_several
     from consistency.data.inputs import skipped_beside
-    from koclip_consistency.screen.tables import scores_table
-    from koclip_consistency.workflows.score import load_scorer, score_image, score_table
+    from koclip_consistency.screen.tables import scores_tables
+    from koclip_consistency.workflows.score import load_scorer, score_images, score_table
 
-    one = options.image is not None
-    if one != bool(options.hashtags):
+    if bool(options.image_files) != bool(options.hashtags):
         raise click.UsageError("--image and --hashtag go together")
-    if one == (options.file is not None):
+    if bool(options.image_files) == (options.file is not None):
         raise click.UsageError("give either --image with --hashtag, or --data, --images and -o OUT.csv")
     scorer = load_scorer(
         options.model,
@@ -43,17 +43,19 @@ def score(options: "ScoreOptions", screen: "Screen") -> None:
         threads=options.encoding.threads,
         progress=screen.progress,
     )
-    if options.image is not None:
-        scored, skipped = score_image(scorer, options.image, options.hashtags, options.source)
+    if options.file is None:
+        scored, skipped = score_images(scorer, options.image_files, options.hashtags, options.source)
+        cells = [*range(1, len(options.hashtags) + 1)], [*options.hashtags]
+        beside = None
     else:
-        assert options.file is not None
-        scored, skipped = score_table(scorer, options.source, options.file)
-        screen.note(f"Scored {len(scored)} rows with {scorer.system}: {options.file}")
-    cells = [record["row"] for record in scored], [record["hashtag"] for record in scored]
+        table = score_table(scorer, options.source, options.file, prefix=options.prefix, keep=screen.display.as_json)
+        scored, skipped, cells = table.records, table.skipped, table.hashtags
+        screen.note(f"Scored {table.answered} rows with {scorer.system}: {options.file}")
+        beside = skipped_beside(options.file)
     for note in filter(None, (describe_several(*cells), describe_long(*cells))):
         screen.note(note)
     screen.json(scored)
-    if one:
-        screen.table(scores_table(scorer.system, scored))
-    beside = None if options.file is None else skipped_beside(options.file)
+    if options.file is None:
+        for shown in scores_tables(scorer.system, scored):
+            screen.table(shown)
     close(skipped, options.source.on_error, screen, beside)

@@ -14,7 +14,7 @@ from koclip_consistency.screen.tables import (
     differences_table,
     info_table,
     leaders_table,
-    scores_table,
+    scores_tables,
     verify_table,
 )
 from tests.builders.results import make_result
@@ -44,7 +44,8 @@ def test_what_was_verified_and_compacted() -> None:
 @pytest.mark.parametrize("familiar", [None, True, False])
 def test_scores_show_familiarity_where_it_is_known(familiar: bool | None) -> None:
     record = {"image": "a.png", "hashtag": "#a", "predicted": 4, "value": 3.98765, "familiar": familiar}
-    table = scores_table("heads", [record])
+    table, other = scores_tables("heads", [record, {**record, "image": "b.png"}])
+    assert (other.title, other.rows) == ("b.png, scored by heads", table.rows)
     assert table.title == "a.png, scored by heads"
     expected = ["#a", 4, "3.988"] if familiar is None else ["#a", 4, "3.988", "yes" if familiar else "no"]
     assert list(table.rows[0]) == expected

@@ -1,34 +1,52 @@
-"""Scores as records and as a CSV: one line for each row that has an answer, the others listed beside."""
+"""Scores as records and in a table: every row and column of the caller's, with an answer or the reason for none."""
 
+import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.data.inputs import Inputs
 from consistency.data.pairs import Skipped
-from consistency.errors import InputError
+from consistency.errors import DataError, InputError
 from consistency.options import Source
 from heads.familiarity import Familiarity
 from koclip_consistency.scoring.encoder import WarmEncoder
 from koclip_consistency.scoring.scorer import EncodedTable, Judgement, Scorer
-from koclip_consistency.workflows.score import COLUMNS, score_table
+from koclip_consistency.workflows.score import score_table
 from tests.builders.commands import rows_of
 
 CHANCES = np.array([[0.1, 0.2, 0.3, 0.3, 0.1], [0, 0, 0, 0.25, 0.75]])
+ANSWERED = {"바다": 0, "카페": 1}  # and nothing else
+TABLE = """likes,Image Filename,Hashtag,Score
+7,a.png,바다,4
+8,b.png,나무,1
+"9,5",c.png,카페,
+,a.png,,3
+1,a.png
+"""
+ADDED = ["row", "image", "hashtag", "score", "predicted", "value", "expected_score", "similarity"]
+ADDED += ["p1", "p2", "p3", "p4", "p5", "familiar", "why_not"]
 
 
 def scorer(probabilities: bool, familiarity: Familiarity | None = None) -> Scorer:
-    """Answers for the rows 0 and 2 of any table, with fixed figures."""
+    """Answers for two hashtags, with fixed figures; another one is broken."""
     vectors = np.eye(2, 4, dtype=np.float32)
 
     def judge(pairs: PairEmbeddings) -> Judgement:
-        return np.array([3, 5]), np.array([3.1, 4.75]), CHANCES if probabilities else None
+        which = pairs.hashtag_index
+        return np.array([3, 5])[which], np.array([3.1, 4.75])[which], CHANCES[which] if probabilities else None
 
     def encode(inputs: Inputs, source: Source) -> EncodedTable:
-        pairs = PairEmbeddings(vectors, vectors, np.array([0, 0]), np.array([0, 1]))
-        return np.array([0, 2]), pairs, (*inputs.skipped, Skipped(2, "b.png", "나무", "broken"))
+        found = [ANSWERED.get(hashtag, -1) for hashtag in inputs.table.hashtags]
+        rows = np.flatnonzero(np.array(found) >= 0)
+        index = np.array(found)[rows]
+        lost = zip(inputs.table.rows, inputs.table.images, inputs.table.hashtags, found, strict=True)
+        broken = tuple(Skipped(int(row), image, tag, "broken") for row, image, tag, at in lost if at < 0)
+        return rows, PairEmbeddings(vectors, vectors, 0 * index, index), (*inputs.skipped, *broken)
 
     return Scorer("s", judge, WarmEncoder(lambda: pytest.fail("loaded")), encode, familiarity)
 
@@ -37,35 +55,91 @@ def scorer(probabilities: bool, familiarity: Familiarity | None = None) -> Score
 def source(tmp_path: Path) -> Source:
     for name in ("a.png", "b.png", "c.png"):
         (tmp_path / name).touch()
-    table = tmp_path / "pairs.csv"
-    table.write_text(
-        "Image Filename,Hashtag,Score\na.png,바다,4\nb.png,나무,1\nc.png,카페,\na.png,,3\n", encoding="utf-8"
-    )
-    return Source(data=table, images=tmp_path)
+    (tmp_path / "pairs.csv").write_text(TABLE, encoding="utf-8")
+    return Source(data=tmp_path / "pairs.csv", images=tmp_path)
+
+
+def expected(probabilities: bool) -> list[dict[str, Any]]:
+    """The lines of the answer, written out by hand."""
+    nothing = dict.fromkeys(ADDED[4:-1], "")
+
+    def said(which: int, predicted: str, value: str, cosine: str, familiar: str) -> dict[str, Any]:
+        chances = CHANCES[which].tolist() if probabilities else [""] * 5
+        answer = [predicted, value, value if probabilities else "", cosine, *map(str, chances), familiar, ""]
+        return dict(zip(ADDED[4:], answer, strict=True))
+
+    own = list(csv.DictReader(TABLE.splitlines()))
+    pairs = [("1", "a.png", "바다", "4"), ("2", "b.png", "나무", "1"), ("3", "c.png", "카페", "")]
+    pairs += [("4", "a.png", "", ""), ("5", "a.png", "", "")]
+    answers = [
+        said(0, "3", "3.1", "1.0", "true"),
+        {**nothing, "why_not": "broken"},
+        said(1, "5", "4.75", "0.0", "false"),
+        {**nothing, "why_not": "the hashtag is empty"},
+        {**nothing, "why_not": "2 cells, the header has 4"},
+    ]
+    return [
+        {**{name: cell or "" for name, cell in mine.items()}, **dict(zip(ADDED, pair, strict=False)), **answer}
+        for mine, pair, answer in zip(own, pairs, answers, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("probabilities", [True, False])
-def test_a_table_and_what_it_leaves_out(source: Source, tmp_path: Path, probabilities: bool) -> None:
+def test_a_table_keeps_its_rows_and_columns(source: Source, tmp_path: Path, probabilities: bool) -> None:
     record = Familiarity(np.eye(1, 4, dtype=np.float32), 0.5)
-    records, skipped = score_table(scorer(probabilities, record), source, tmp_path / "out.csv")
-    assert [(s.row, s.reason) for s in skipped] == [(4, "the hashtag is empty"), (2, "broken")]
-    assert [row["row"] for row in rows_of(tmp_path / "out.skipped.csv")] == ["4", "2"]
+    done = score_table(scorer(probabilities, record), source, tmp_path / "out.csv", keep=True)
     rows = rows_of(tmp_path / "out.csv")
-    assert list(rows[0]) == list(COLUMNS)
-    chances = [[str(p) for p in row] for row in CHANCES.tolist()] if probabilities else [[""] * 5] * 2
-    assert [list(row.values()) for row in rows] == [
-        ["1", "a.png", "바다", "4", "3", "3.1", *chances[0], "true"],
-        ["3", "c.png", "카페", "", "5", "4.75", *chances[1], "false"],
-    ]
-    assert [record["score"] for record in records] == [4, None]
-    assert ("p1" in records[0]) == probabilities
-    assert [record["familiar"] for record in records] == [True, False]
+    assert list(rows[0]) == ["likes", "Image Filename", "Hashtag", "Score", *ADDED]
+    assert rows == expected(probabilities)
+    assert done.answered == 2
+    assert done.hashtags == ([1, 3], ["바다", "카페"])
+    why = [(4, "the hashtag is empty"), (5, "2 cells, the header has 4"), (2, "broken")]
+    assert [(s.row, s.reason) for s in done.skipped] == why
+    assert [row["row"] for row in rows_of(tmp_path / "out.skipped.csv")] == ["4", "5", "2"]
+    assert [each["score"] for each in done.records] == [4, 1, None, None, None]
+    assert [each["predicted"] for each in done.records] == [3, None, 5, None, None]
+    assert [each["familiar"] for each in done.records] == [True, None, False, None, None]
+    assert ["p1" in each for each in done.records] == [probabilities, False, probabilities, False, False]
+
+
+def test_a_parquet_table_equals_the_csv(source: Source, tmp_path: Path) -> None:
+    record = Familiarity(np.eye(1, 4, dtype=np.float32), 0.5)
+    for name in ("out.csv", "out.parquet"):
+        score_table(scorer(True, record), source, tmp_path / name)
+    text = pd.read_csv(tmp_path / "out.csv", keep_default_na=False, na_values=[""])
+    binary = pd.read_parquet(tmp_path / "out.parquet")
+    assert list(binary.columns) == list(text.columns)
+    assert binary["predicted"].tolist()[:3:2] == [3, 5]
+    assert binary["familiar"].tolist() == [True, None, False, None, None]
+    assert binary["likes"].tolist() == ["7", "8", "9,5", "", "1"]
+    for name in ("value", "expected_score", "similarity", "p1", "p5"):
+        np.testing.assert_array_equal(binary[name], text[name])
+    for name in ("image", "why_not"):
+        assert binary[name].fillna("").tolist() == text[name].fillna("").tolist()
 
 
 def test_without_a_record_the_familiar_column_is_empty(source: Source, tmp_path: Path) -> None:
-    records, _ = score_table(scorer(True), source, tmp_path / "out.csv")
-    assert [record["familiar"] for record in records] == [None, None]
-    assert [row["familiar"] for row in rows_of(tmp_path / "out.csv")] == ["", ""]
+    done = score_table(scorer(True), source, tmp_path / "out.csv")
+    assert done.records == []
+    assert [row["familiar"] for row in rows_of(tmp_path / "out.csv")] == [""] * 5
+
+
+def test_columns_that_the_table_has_already(source: Source, tmp_path: Path) -> None:
+    """Those about the pair stay the caller's; those of the answer need another name."""
+    source.data.write_text("image,Image Filename,Hashtag,familiar\nmine,a.png,바다,x\n", encoding="utf-8")
+    with pytest.raises(InputError, match="pairs.csv already has the column 'familiar': rename it, or .* --prefix new_"):
+        score_table(scorer(True), source, tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
+    score_table(scorer(True), source, tmp_path / "out.csv", prefix="new_")
+    (row,) = rows_of(tmp_path / "out.csv")
+    assert (row["image"], row["familiar"], row["hashtag"], row["new_predicted"]) == ("mine", "x", "바다", "3")
+    assert list(row)[4:] == ["row", "hashtag", "score", *(f"new_{name}" for name in ADDED[4:])]
+
+
+def test_a_table_whose_images_are_all_missing_is_refused(source: Source, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="none of the 3 images named in .* is in "):
+        score_table(scorer(True), Source(data=source.data, images=tmp_path / "none"), tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_a_place_that_cannot_be_written_is_refused_first(source: Source, tmp_path: Path) -> None:

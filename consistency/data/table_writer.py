@@ -1,0 +1,105 @@
+"""Writes a table of any number of rows batch by batch, as CSV or Parquet, completely or not at all."""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from consistency.durable import check_output, writing
+from consistency.errors import InputError
+from consistency.text import csv_lines
+
+Type = Literal["text", "integer", "number", "truth"]
+# The cells of one batch, by column: each sequence has one cell per row, None where it is empty.
+Cells = Sequence[Sequence[Any]]
+
+PARQUET = ".parquet"
+
+
+def check_table_output(path: Path) -> None:
+    """Check that a table can be written to `path`, before the work whose result it will hold.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written to, or the library for the file's type is not installed.
+    """
+    check_output(path)
+    if path.suffix.lower() == PARQUET:
+        try:
+            import pyarrow.parquet  # noqa: F401  (whether it is there)
+        except ImportError as error:
+            raise InputError(
+                f"{path} needs the package pyarrow: pip install 'koclip-consistency[parquet]', or name a .csv file"
+            ) from error
+
+
+@contextmanager
+def table_writer(path: Path, columns: Sequence[tuple[str, Type]]) -> Iterator[Callable[[Cells], None]]:
+    """Write a table to `path`, which appears when the block ends.
+
+    Parameters
+    ----------
+    path : Path
+        The file: Parquet if it ends with .parquet, otherwise CSV (UTF-8).
+    columns : sequence of (str, Type)
+        Name and type of each column.
+
+    Yields
+    ------
+    callable
+        Appends a batch: one sequence of cells for each column.
+
+    Raises
+    ------
+    StorageError
+        If writing fails.
+    """
+    with ExitStack() as stack:
+        write = stack.enter_context(writing(path))
+        if path.suffix.lower() == PARQUET:
+            yield stack.enter_context(_parquet(write, columns))
+        else:
+            write(csv_lines([[name for name, _ in columns]]))
+            yield lambda cells: write(csv_lines(zip(*map(_as_text, cells), strict=True)))
+
+
+def _as_text(cells: Sequence[Any]) -> list[Any]:
+    words = {None: "", True: "true", False: "false"}
+    return [words[cell] if cell is None or cell is True or cell is False else cell for cell in cells]
+
+
+@contextmanager
+def _parquet(write: Callable[[bytes], None], columns: Sequence[tuple[str, Type]]) -> Iterator[Callable[[Cells], None]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "truth": pa.bool_()}
+    schema = pa.schema([(name, types[kind]) for name, kind in columns])
+    with pq.ParquetWriter(_Sink(write), schema) as file:
+
+        def append(cells: Cells) -> None:
+            arrays = [pa.array(list(column), each.type) for column, each in zip(cells, schema, strict=True)]
+            file.write_batch(pa.record_batch(arrays, schema=schema))
+
+        yield append
+
+
+class _Sink(io.RawIOBase):
+    """A file that can only be appended to, for a library that writes to files."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self._write, self._at = write, 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def write(self, data: Any) -> int:
+        part = bytes(data)
+        self._write(part)
+        self._at += len(part)
+        return len(part)
