@@ -23,7 +23,7 @@ from heads.config import HeadConfig, parameter_count
 from heads.model import HeadEnsemble, TrainedHead
 from heads.pairs import Pairs
 from heads.record import Curves, Record
-from heads.select import MEASURED, Entry, best_power, choose, leaderboard, ranking
+from heads.select import MEASURED, Entry, best_power, choose, leaderboard, ranking, survivors
 from heads.thresholds import exact_thresholds
 from heads.train import Job, Trained, stacks, train_heads, train_stacks
 
@@ -147,13 +147,17 @@ def run_grid(
     repeats: int = 3,
     seed: int = 42,
     ensemble: int = 1,
+    race: bool = True,
     fingerprint: str | None = None,
     state: Path | None = None,
     device: str = "cpu",
     progress: Progress = silent,
     watch: Callable[[Sequence[Entry]], None] = lambda leaders: None,
 ) -> GridResult:
-    """Train every configuration on every fold, choose one, retrain it on all rows and calibrate it.
+    """Train configurations on the folds, choose one, retrain it on all rows and calibrate it.
+
+    In a race every configuration trains on the folds of the first division. Those that have fallen behind then drop out
+    after each division (`heads.select.survivors`), and only those that trained on every fold can be chosen.
 
     The score of a configuration is the mean over the folds of (QWK + macro-F1) / 2 on the rows held out, after the
     number of epochs at which that mean is highest. The winner (`heads.select.choose`) is retrained on all rows for that
@@ -177,6 +181,8 @@ def run_grid(
         Random seed of the divisions and of the training.
     ensemble : int, default 1
         With more than 1, so many of the best configurations are trained and their mean probabilities decide.
+    race : bool, default True
+        Whether configurations drop out after each division; otherwise all train on every fold.
     fingerprint : str, optional
         Fingerprint of the embeddings, for the trained head.
     state : Path, optional
@@ -184,7 +190,7 @@ def run_grid(
     device : str
         Where to train.
     progress, watch
-        Receive the progress and, after each stack, the five best entries so far.
+        Receive the progress and, after each stack, the five best entries that have not dropped out.
 
     Returns
     -------
@@ -194,7 +200,7 @@ def run_grid(
     Raises
     ------
     DivergenceError
-        If every configuration diverged.
+        If every configuration that could be chosen diverged.
     InputError
         If `state` belongs to another grid or to other data.
     """
@@ -211,23 +217,33 @@ def run_grid(
     ]
     record = Record(state, _digest(configs, embeddings, labels, held_out, seed))
     pairs = Pairs.of(embeddings, labels, dtype=torch.float32, device=device)
-    # Stacks depend on the device, and a resumed run may use another one: the record is by job.
-    together = stacks(jobs, embeddings.dim, device=device)
-    waiting = [numbers for numbers in together if not all(number in record.curves for number in numbers)]
-    with progress("Training heads", len(jobs)) as advance:
-        advance(len(record.curves))
-        for numbers, outcomes in train_stacks(waiting, jobs, pairs):
-            record.add({number: _curves(outcome) for number, outcome in zip(numbers, outcomes, strict=True)})
-            entries = _entries(configs, record.curves, embeddings.dim)
-            leaders = [entries[index] for index in ranking(entries)[:5]]
-            watch(leaders)
-            advance(len(numbers), best=f"{leaders[0].mean:.3f}" if leaders else "none")
-    entries = _entries(configs, record.curves, embeddings.dim)
+    training = list(range(len(configs)))  # configurations that have not dropped out
+    step = folds if race else len(parts)
+    for start in range(0, len(parts), step):
+        if start:
+            found = _entries(configs, record.curves, embeddings.dim, training)
+            staying = survivors(found, len(configs), start // folds, least=ensemble)
+            training = [number for number, config in enumerate(configs) if config in staying]
+        due = [fold * len(configs) + number for fold in range(start, start + step) for number in training]
+        description = f"Training heads, {start // folds + 1} of {repeats}" if race else "Training heads"
+        with progress(description, len(due)) as advance:
+            advance(sum(number in record.curves for number in due))
+            # Stacks depend on the device, and a resumed run may use another one: the record is by job.
+            together = stacks([jobs[number] for number in due], embeddings.dim, device=device)
+            waiting = [[due[place] for place in places] for places in together]
+            waiting = [numbers for numbers in waiting if not all(number in record.curves for number in numbers)]
+            for numbers, outcomes in train_stacks(waiting, jobs, pairs):
+                record.add({number: _curves(outcome) for number, outcome in zip(numbers, outcomes, strict=True)})
+                found = _entries(configs, record.curves, embeddings.dim, training)
+                leaders = sorted(found, key=lambda entry: -entry.mean)[:5]
+                watch(leaders)
+                advance(len(numbers), best=f"{leaders[0].mean:.3f}" if leaders else "none")
+    entries = _entries(configs, record.curves, embeddings.dim, range(len(configs)))
     diverged = len(configs) - len(entries)
     chosen: list[int] = []
     members: list[TrainedHead] = []
     answers: list[Floats] = []
-    left = list(range(len(entries)))
+    left = [number for number, entry in enumerate(entries) if entry.n_folds == len(parts)]
     while left and len(members) < ensemble:
         among = [entries[index] for index in left]
         number = left.pop(choose(among) if ensemble == 1 else ranking(among)[0])
@@ -252,7 +268,10 @@ def run_grid(
         members.append(calibrated(trained, held_out_outputs, held_out_labels))
         answers.append(members[-1].decide(held_out_outputs).probabilities)
     if not members:
-        raise DivergenceError(f"all {len(configs)} configurations diverged: give the grid file a lower lr")
+        raise DivergenceError(
+            f"{diverged} of {len(configs)} configurations diverged, and none was left to choose: "
+            "give the grid file a lower lr"
+        )
     power = best_power(np.mean(answers, axis=0), held_out_labels)
     answering = replace(members[0], power=power) if ensemble == 1 else HeadEnsemble(tuple(members), power)
     return GridResult(tuple(entries), chosen[0], answering, diverged, leaderboard(entries, chosen, folds))
@@ -276,13 +295,16 @@ def calibrated(trained: TrainedHead, outputs: Tensor, labels: Ints) -> TrainedHe
     return replace(trained, thresholds=tuple(exact_thresholds(values, labels, "macro-f1").tolist()))
 
 
-def _entries(configs: Sequence[HeadConfig], curves: dict[int, Curves], embed_dim: int) -> list[Entry]:
-    """Return an entry for each configuration that has finished a fold and diverged in none.
+def _entries(
+    configs: Sequence[HeadConfig], curves: dict[int, Curves], embed_dim: int, numbers: Sequence[int]
+) -> list[Entry]:
+    """Return an entry for each of the configurations `numbers` that has finished a fold and diverged in none.
 
     `curves` are by job number, as `run_grid` numbers them.
     """
     entries = []
-    for number, config in enumerate(configs):
+    for number in numbers:
+        config = configs[number]
         done = [curves[job] for job in sorted(curves) if job % len(configs) == number]
         if done and all(curve["merit"] for curve in done):
             held = {metric: np.array([_held(curve[metric], config.epochs) for curve in done]) for metric in MEASURED}

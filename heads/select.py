@@ -8,6 +8,7 @@ row is used here.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from heads.model import Decision
 
 MEASURED = ("merit", "qwk", "macro_f1", "accuracy")  # after every epoch; the leaderboard calls the merit "score"
 POWERS = (0.0, 0.5, 1.0, 1.5, 2.0)
+RACE = (0.25, 0.15)  # share of the entries that stays after the first division, and after each later one
+LEAST = 8  # entries that stay at least
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +42,15 @@ class Entry:
     parameters: int
     curves: Mapping[str, Floats]
 
+    @property
+    def n_folds(self) -> int:
+        """Number of folds on which the configuration was trained."""
+        return len(self.curves["merit"])
+
     @cached_property
     def epochs(self) -> int:
         """The smallest number of epochs with the highest mean merit over the folds; the refit runs as long."""
-        return self.epochs_of(range(len(self.curves["merit"])))
+        return self.epochs_of(range(self.n_folds))
 
     def epochs_of(self, folds: Sequence[int]) -> int:
         """Return the smallest number of epochs with the highest mean merit over some of the folds."""
@@ -114,12 +122,36 @@ def best_power(probabilities: Floats, labels: Ints) -> float:
 
 
 def ranking(entries: Sequence[Entry]) -> list[int]:
-    """Return the indices of the entries, the highest mean merit first."""
-    return sorted(range(len(entries)), key=lambda index: (-entries[index].mean, index))
+    """Return the indices of the entries: those with the most folds first, then the highest mean merit."""
+    return sorted(range(len(entries)), key=lambda index: (-entries[index].n_folds, -entries[index].mean, index))
+
+
+def survivors(entries: Sequence[Entry], total: int, divisions: int, *, least: int = LEAST) -> list[HeadConfig]:
+    """Return the configurations that stay in the race: the leading share of the grid, and all linear heads.
+
+    Linear heads are often chosen, since they are small, and cost little. On the recorded grids of RESULTS.md the choice
+    is that of the whole grid in whichever order the divisions come; without this exception it is not.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        The configurations still in the race, on the same folds.
+    total : int
+        Number of configurations in the whole grid, of which `RACE` has the shares.
+    divisions : int
+        Number of divisions they were trained on, at least 1.
+    least : int
+        At least so many stay.
+    """
+    count = max(ceil(RACE[min(divisions, len(RACE)) - 1] * total), LEAST, least)
+    order = ranking(entries)
+    leading, behind = order[:count], order[count:]
+    stay = {*leading, *(index for index in behind if not entries[index].config.hidden)}
+    return [entry.config for index, entry in enumerate(entries) if index in stay]
 
 
 def choose(entries: Sequence[Entry]) -> int:
-    """Choose the smallest entry within one standard error of the leader, by paired differences over the folds.
+    """Choose the smallest entry within one standard error of the leader, by paired differences over the same folds.
 
     Entries are compared by number of parameters, then epochs, then rank. The folds count as independent here: the
     corrected standard error is about twice as large and would give up several points for a smaller head.
@@ -137,12 +169,12 @@ def choose(entries: Sequence[Entry]) -> int:
 
 
 def leaderboard(entries: Sequence[Entry], chosen: Sequence[int], folds: int) -> list[dict[str, Any]]:
-    """Make the rows of leaderboard.csv, one for each configuration that did not diverge, the highest mean score first.
+    """Make the rows of leaderboard.csv, one for each configuration that did not diverge, in the order of `ranking`.
 
     Parameters
     ----------
     entries : sequence of Entry
-        The configurations, with `repeats * folds` folds each.
+        The configurations, each with the first so many of the `repeats * folds` folds.
     chosen : sequence of int
         Indices of those that make up the trained head.
     folds : int
@@ -153,11 +185,12 @@ def leaderboard(entries: Sequence[Entry], chosen: Sequence[int], folds: int) -> 
     list of dict
         Rows with these columns:
 
-        - rank: place by score_mean.
+        - rank: place by folds, then by score_mean.
         - chosen: whether the run's head, or a member of its ensemble, has this configuration.
         - refit_epochs: the number of epochs with the highest mean score over the folds. All figures of the row are
           those after this number of epochs, and the refit on all training rows runs as long.
         - parameters: trained numbers of the head.
+        - folds: number of folds on which the configuration was trained, fewer if it dropped out of the race.
         - score_*, qwk_*, macro_f1_*, accuracy_*: mean and standard deviation over the folds, on the rows held out. The
           score is the mean of QWK and macro-F1.
         - behind_mean, behind_se, behind_low, behind_high: the paired difference by which the leader's score is higher
@@ -165,24 +198,25 @@ def leaderboard(entries: Sequence[Entry], chosen: Sequence[int], folds: int) -> 
           its 95 % interval by Student's t. The leader is the best of many on these same folds, so its lead is
           overestimated.
         - features ... patience: the settings of `HeadConfig`; hidden is "linear", "64" or "128x64".
-        - fold_1 ...: the score on each fold.
+        - fold_1 ...: the score on each fold, None where the configuration was not trained.
     """
     order = ranking(entries)
     leader = entries[order[0]].folds()
-    reach = float(t.ppf(0.975, len(leader) - 1))
     rows = []
     for rank, index in enumerate(order, start=1):
         entry = entries[index]
-        behind = leader - entry.folds()
+        behind = leader[: entry.n_folds] - entry.folds()
         row: dict[str, Any] = {"rank": rank, "chosen": index in chosen, "refit_epochs": entry.epochs}
-        row |= {"parameters": entry.parameters}
+        row |= {"parameters": entry.parameters, "folds": entry.n_folds}
         for metric in MEASURED:
             name = "score" if metric == "merit" else metric
             row |= {f"{name}_mean": float(entry.folds(metric).mean()), f"{name}_std": entry.spread(metric)}
         lead, error = float(behind.mean()), standard_error(behind, overlap=1 / (folds - 1))
+        reach = float(t.ppf(0.975, entry.n_folds - 1))
         row |= {"behind_mean": lead, "behind_se": error}
         row |= {"behind_low": lead - reach * error, "behind_high": lead + reach * error}
         row |= entry.config.as_dict() | {"hidden": entry.config.shape}
-        row |= {f"fold_{number}": float(value) for number, value in enumerate(entry.folds(), start=1)}
+        scores = [*entry.folds().tolist(), *[None] * (len(leader) - entry.n_folds)]
+        row |= {f"fold_{number}": score for number, score in enumerate(scores, start=1)}
         rows.append(row)
     return rows

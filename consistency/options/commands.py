@@ -102,6 +102,13 @@ class HeadsOptions:
     ensemble: int = option(
         1, "Average the probabilities of the grid's best K heads.", group=TRAINING, metavar="K", low=1, needs="grid"
     )
+    racing: bool = option(
+        True,
+        "Let heads of the grid that have fallen behind drop out, or train all on every fold.",
+        group=TRAINING,
+        flag="--racing/--no-racing",
+        needs="grid",
+    )
     seeds: int = option(
         1,
         "Train N times on the same split, with seeds drawn from --seed, and report mean and spread of the metrics.",

@@ -100,7 +100,7 @@ def _options(kind: type[Any], ctx: click.Context) -> tuple[Any, Path | None]:
     given = {name for name in values if ctx.get_parameter_source(name) in GIVEN}
     for name in given:
         place = found[name]
-        if values[name] in (None, False):
+        if values[name] is None or (values[name] is False and place.default is not True):
             continue
         for other in place.option.excludes:
             if other in given and values[other] not in (None, False):

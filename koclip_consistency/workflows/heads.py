@@ -79,6 +79,7 @@ class Trainer:
                 folds=self.options.inner_folds,
                 seed=seed,
                 ensemble=self.options.ensemble,
+                race=self.options.racing,
                 fingerprint=self.encoded.fingerprint,
                 state=state,
                 device=self.device,
@@ -240,9 +241,11 @@ def _notes(grid: GridResult | None) -> tuple[str, ...]:
     ridge = config.optimizer == "ridge"
     training = f"ridge {config.weight_decay:g}" if ridge else f"rate {config.lr:g}, {chosen.epochs} epochs"
     diverged = f"; {grid.diverged} more diverged" if grid.diverged else ""
+    raced = sum(entry.n_folds == chosen.n_folds for entry in grid.entries)
+    dropped = f", {raced} of which trained on all of them" if raced < len(grid.entries) else ""
     return (
-        f"chosen of {len(grid.entries)} configurations by inner folds of train: {config.features} features, "
-        f"{config.shape}, {config.loss}, {training} (all in leaderboard.csv){diverged}",
+        f"chosen of {len(grid.entries)} configurations by {chosen.n_folds} inner folds of train{dropped}: "
+        f"{config.features} features, {config.shape}, {config.loss}, {training} (all in leaderboard.csv){diverged}",
     )
 
 

@@ -53,6 +53,32 @@ def test_a_grid_lists_its_leaders(run: Run, small_demo: Path, folder: Path) -> N
     assert head["config"]["weight_decay"] == float(chosen["weight_decay"])
 
 
+RACED = """
+[[grid]]
+features = ["product"]
+hidden = [[2]]
+lr = [0.0001, 0.001, 0.01, 0.1]
+dropout = [0.0, 0.2, 0.4]
+epochs = 2
+"""
+
+
+def test_heads_that_fall_behind_drop_out_of_the_race(run: Run, small_demo: Path, folder: Path) -> None:
+    """Of 12 configurations the best 8 go on; with --no-racing all are trained on 3 divisions into 2 folds."""
+    (folder / "raced.toml").write_text(RACED)
+    options = ["--backbone", "tiny", *data_options(small_demo, folder), "--inner-folds", 2]
+    options += ["--grid", "--grid-file", folder / "raced.toml", "--out", folder / "raced"]
+    notes, folds = {}, {}
+    for switch in ("--racing", "--no-racing"):
+        ran = run("heads", *options, switch)
+        assert ran.code == 0, ran.stderr
+        notes[switch] = ran.stderr
+        folds[switch] = [int(row["folds"]) for row in rows_of(folder / "raced" / "leaderboard.csv")]
+    assert folds == {"--racing": [6] * 8 + [2] * 4, "--no-racing": [6] * 12}
+    assert "chosen of 12 configurations by 6 inner folds of train, 8 of which trained on all" in notes["--racing"]
+    assert "chosen of 12 configurations by 6 inner folds of train: product features" in notes["--no-racing"]
+
+
 def test_the_published_recipe_tests_on_its_split_and_out_of_fold(run: Run, small_demo: Path, folder: Path) -> None:
     options = ["--backbone", "tiny", *data_options(small_demo, folder), "--preset", "paper"]
     ran = run("heads", *options, "--out", folder / "paper", "--json")

@@ -44,7 +44,7 @@ def test_heads_that_diverge_take_no_part(data):
     assert (found.chosen, found.diverged, len(found.rows)) == (0, 1, 1)
     assert found.trained.config == calm
     assert np.isfinite(found.trained.predict_proba(data[0])).all()
-    with pytest.raises(DivergenceError, match="all 1 configurations diverged"):
+    with pytest.raises(DivergenceError, match="1 of 1 configurations diverged, and none was left to choose: give"):
         run_grid([wild], *data, repeats=1, seed=3)
 
 
@@ -168,6 +168,78 @@ def test_the_lead_is_paired_and_its_interval_corrected(result):
         low, high = t.interval(0.95, df=9, loc=behind.mean(), scale=error)
         found = [row[f"behind_{name}"] for name in ("mean", "se", "low", "high")]
         assert found == pytest.approx([behind.mean(), error, low, high])
+
+
+MANY = [
+    HeadConfig(features="product", hidden=hidden, dropout=dropout, loss=loss, lr=lr, epochs=4, batch_size=64)
+    for hidden, dropout in (((), 0), ((8,), 0.1), ((8,), 0.3), ((16,), 0.1), ((16,), 0.3))
+    for loss in ("cross-entropy", "corn")
+    for lr in (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+]
+
+
+@pytest.fixture(scope="module")
+def raced(data):
+    return run_grid(MANY, *data, folds=3, seed=3)
+
+
+@pytest.fixture(scope="module")
+def whole(data):
+    return run_grid(MANY, *data, folds=3, seed=3, race=False)
+
+
+def test_those_that_fall_behind_train_on_fewer_folds(raced, whole):
+    """50 configurations: the best 13 after 3 folds, the best 8 of the rest after 6, and always the 10 linear ones."""
+    assert len(raced.rows) == len(MANY)
+    assert [row["folds"] for row in raced.rows] == sorted((row["folds"] for row in raced.rows), reverse=True)
+    for row in raced.rows:
+        scores = [row[f"fold_{number}"] for number in range(1, 10)]
+        assert scores[row["folds"] :] == [None] * (9 - row["folds"])
+        assert row["score_mean"] == pytest.approx(np.mean(scores[: row["folds"]]))
+        assert row["folds"] == 9 or not (row["chosen"] or row["hidden"] == "linear")
+
+    def best(entries, folds, count):
+        """The configurations with the highest mean score on the first folds, each at its best number of epochs."""
+        reached = {entry.config: entry.curves["merit"][:folds].mean(axis=0).max() for entry in entries}
+        return set(sorted(reached, key=lambda config: -reached[config])[:count])
+
+    linear = {config for config in MANY if not config.hidden}
+    after_3 = best(whole.entries, 3, 13) | linear
+    after_6 = best([entry for entry in whole.entries if entry.config in after_3], 6, 8) | linear
+    assert {entry.config for entry in raced.entries if entry.n_folds > 3} == after_3
+    assert {entry.config for entry in raced.entries if entry.n_folds > 6} == after_6
+    assert linear < after_6 < after_3 < set(MANY)
+
+
+def test_a_race_chooses_what_the_whole_grid_chooses_here(raced, whole):
+    assert {row["folds"] for row in whole.rows} == {9}
+    assert raced.trained.config == whole.trained.config
+    assert raced.entries[raced.chosen].epochs == whole.entries[whole.chosen].epochs
+
+
+def test_an_ensemble_keeps_as_many_in_the_race(data):
+    together = run_grid(MANY[10:], *data, folds=3, repeats=2, seed=3, ensemble=12)
+    assert sum(row["folds"] == 6 for row in together.rows) == 12
+    assert sum(row["chosen"] for row in together.rows) == 12
+
+
+@pytest.mark.parametrize("stop", [1, 6, 12])
+def test_an_interrupted_race_continues_and_ends_the_same(data, raced, tmp_path, monkeypatch, stop):
+    real, trained = train_module.train_stack, []
+
+    def stops(jobs, pairs, **choices):
+        if len(trained) == stop:
+            raise KeyboardInterrupt
+        trained.append(len(jobs))
+        return real(jobs, pairs, **choices)
+
+    monkeypatch.setattr(train_module, "train_stack", stops)
+    with pytest.raises(KeyboardInterrupt):
+        run_grid(MANY, *data, folds=3, seed=3, state=tmp_path / "state.jsonl")
+    monkeypatch.setattr(train_module, "train_stack", real)
+    again = run_grid(MANY, *data, folds=3, seed=3, state=tmp_path / "state.jsonl")
+    assert again.rows == raced.rows
+    assert again.trained.temperature == raced.trained.temperature
 
 
 def test_an_interrupted_grid_continues_and_ends_the_same(data, result, tmp_path, monkeypatch):

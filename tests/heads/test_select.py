@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 from heads.model import Decision, HeadConfig
-from heads.select import POWERS, Entry, best_power, choose, leaderboard, standard_error
+from heads.select import LEAST, POWERS, Entry, best_power, choose, leaderboard, ranking, standard_error, survivors
 
 
 def entry(*folds, parameters=10, epochs=1, **settings):
@@ -54,3 +54,24 @@ def test_the_standard_error_may_count_that_folds_overlap():
     assert standard_error(differences) == pytest.approx(naive)
     assert standard_error(differences, overlap=1 / 4) == pytest.approx(naive * np.sqrt(1 + 4 / 4))
     assert standard_error(np.array([0.3])) == 0
+
+
+def test_the_leading_share_and_every_linear_head_stay():
+    """Of a grid of 100: the best 25 after the first division and the best 15 after the next, and linear heads."""
+    entries = [entry(1 - place / 100, 1 - place / 100, lr=1 + place) for place in range(60)]
+    linear = [entry(-place, -place, hidden=(), lr=1 + place) for place in range(1, 4)]
+    for divisions, count in ((1, 25), (2, 15), (3, 15)):
+        stay = survivors(entries + linear, 100, divisions)
+        assert stay == [one.config for one in (*entries[:count], *linear)]
+    assert len(survivors(entries, 100, 2, least=40)) == 40
+    assert len(survivors(entries, 20, 2)) == LEAST
+    assert survivors([], 20, 1) == []
+
+
+def test_entries_with_more_folds_rank_first_and_are_compared_on_the_same_folds():
+    whole, better, dropped = entry(0.4, 0.6, 0.8), entry(0.5, 0.6, 0.8), entry(0.9, 0.8)
+    assert ranking([dropped, whole, better]) == [2, 1, 0]
+    rows = leaderboard([dropped, whole, better], [2], 2)
+    assert [row["folds"] for row in rows] == [3, 3, 2]
+    assert rows[2]["behind_mean"] == pytest.approx(((0.5 - 0.9) + (0.6 - 0.8)) / 2)
+    assert (rows[2]["fold_2"], rows[2]["fold_3"]) == (0.8, None)

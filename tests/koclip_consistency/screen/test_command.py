@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[3]
         (["heads", "--split", "s.csv", "--protocol", "paper"], "--split and --protocol exclude each other"),
         (["heads", "--resume", "r", "--out", "o"], "--resume and --out exclude each other"),
         (["heads", "--ensemble", "3"], "--ensemble needs --grid"),
+        (["heads", "--no-racing"], "--racing/--no-racing needs --grid"),
         (["finetune", "--freeze", "all"], "is neither image nor text nor a whole number from 0"),
         (["heads", "--score-map", "low"], "expected LABEL=SCORE pairs"),
     ],
