@@ -1,4 +1,4 @@
-"""Numbers the distinct values of a sequence in the order in which they first appear."""
+"""Numbers the distinct values of a sequence, and joins two divisions of the same rows into groups."""
 
 from collections.abc import Hashable, Iterable
 
@@ -32,3 +32,31 @@ def number_distinct(values: Iterable[Hashable]) -> tuple[Ints, Ints]:
             firsts.append(position)
         index.append(number)
     return np.array(firsts, dtype=np.int64), np.array(index, dtype=np.int64)
+
+
+def join_groups(one: npt.NDArray[np.object_], other: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+    """The finest groups that divide neither the groups of `one` nor those of `other`.
+
+    Parameters
+    ----------
+    one, other : (n,) object
+        The group of each row.
+
+    Returns
+    -------
+    (n,) object
+        For each row the value in `one` at the first row that a chain of shared groups links it to.
+    """
+    from scipy.sparse import coo_array  # slow to import, and needed for tables with posts only
+    from scipy.sparse.csgraph import connected_components
+
+    (firsts, left), (_, right) = number_distinct(one), number_distinct(other)
+    nodes = len(firsts) + int(right.max(initial=-1)) + 1
+    links = coo_array((np.ones(len(one), dtype=np.int8), (left, right + len(firsts))), shape=(nodes, nodes))
+    component = connected_components(links, directed=False)[1]
+    names: dict[int, object] = {}
+    for first, of in zip(firsts, component, strict=False):
+        names.setdefault(int(of), one[first])
+    joined = np.empty(len(one), dtype=object)
+    joined[:] = [names[of] for of in component[left].tolist()]
+    return joined

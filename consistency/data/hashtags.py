@@ -17,6 +17,9 @@ _INVISIBLE = re.compile(
 )
 _LEADING = re.compile(r"[\s#\u20e3]+")  # U+20E3 makes a keycap of the number sign before it
 _BEGINNING = re.compile(r"#+\s*[^#\s]")
+# Between hashtags of one cell: space, commas, and before a number sign that begins a hashtag. A keycap of the number
+# sign (U+20E3) is an emoji, and the sign of `C#` begins nothing.
+_BETWEEN = re.compile(r"[\s,\uff0c\u3001]+|(?<=[^#\uff03])(?=[#\uff03](?!\ufe0f?\u20e3)[^\s#\uff03,\uff0c\u3001])")
 
 # CLIP's tokenizers read at most 77 tokens, of which two are special, and each of the others takes a byte or more.
 SURELY_WHOLE = 75  # bytes of UTF-8, which is 25 Hangul syllables
@@ -74,6 +77,14 @@ def holds_several(hashtag: str) -> bool:
     return len(_BEGINNING.findall(unicodedata.normalize("NFKC", hashtag))) > 1
 
 
+def split_hashtags(cell: str) -> list[str]:
+    """The hashtags of a cell such as `#바다 #여행`, `바다,여행` or `#바다#여행`, each as it is written.
+
+    A cell is divided at spaces, at commas, and before number signs that begin a hashtag; emoji stay whole.
+    """
+    return [tag for tag in _BETWEEN.split(cell) if hashtag_identity(tag)]
+
+
 def may_be_truncated(hashtag: str) -> bool:
     """Whether a CLIP model might not read all of a hashtag; False is certain, True depends on its tokenizer."""
     return len(hashtag.encode("utf-8", "surrogatepass")) > SURELY_WHOLE
@@ -81,7 +92,7 @@ def may_be_truncated(hashtag: str) -> bool:
 
 def describe_several(rows: Sequence[int], hashtags: Sequence[str]) -> str | None:
     """One line about the rows whose cell holds several hashtags; None if there are none."""
-    what = "hold several hashtags in one cell, and are taken for one: split them"
+    what = "hold several hashtags in one cell, and are taken for one: split them with --split-hashtags"
     return _describe_rows(rows, hashtags, holds_several, what)
 
 

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from consistency.data.distinct import join_groups
 from consistency.data.files import ImageFile, find_images, image_identity
+from consistency.data.hashtags import describe_several
 from consistency.data.pairs import PairTable, Skipped, read_pairs, skipped_csv
 from consistency.data.scores import check_scores
+from consistency.data.tables import TableFile
 from consistency.durable import write_file
 from consistency.errors import DataError
 from consistency.options import OnError, Source
@@ -33,7 +36,7 @@ class Inputs:
     files : dict of str to ImageFile
         Image file by name.
     skipped : tuple of Skipped
-        Rows of the CSV that cannot be used.
+        Rows of the table that cannot be used.
     near : NearDuplicates or None
         Near-duplicate images; None if they were not searched for.
     """
@@ -48,20 +51,34 @@ class Inputs:
         """(n,) object, equal for rows whose images have the same content."""
         return image_identity(self.table.images, self.files)
 
-    @property
+    @cached_property
     def posts(self) -> npt.NDArray[np.object_]:
-        """(n,) object, equal for rows of the same post; by default a post is all rows whose images are identical."""
-        return self.identity
+        """(n,) object, equal for rows of the same post, as `--post-column` says; else rows of identical images."""
+        if self.table.posts is None:
+            return self.identity
+        posts = np.empty(len(self.table), dtype=object)
+        posts[:] = [f"post:{post}" if post else own for post, own in zip(self.table.posts, self.identity, strict=True)]
+        return posts
 
     @property
     def scenes(self) -> npt.NDArray[np.object_] | None:
         """(n,) object, equal for rows whose images are near-duplicates; None if they were not searched for."""
         return None if self.near is None else self.near.scenes
 
-    @property
+    @cached_property
     def alike(self) -> npt.NDArray[np.object_]:
-        """(n,) object, equal for rows that count as the same image: `scenes` if known, else `identity`."""
-        return self.identity if self.scenes is None else self.scenes
+        """(n,) object, equal for rows that a split keeps together.
+
+        These are rows of the same image, of near-duplicates if they were searched for, and of the same post if the
+        table has a column of posts; and all rows that a chain of these links.
+        """
+        same = self.identity if self.scenes is None else self.scenes
+        return same if self.table.posts is None else join_groups(same, self.posts)
+
+    @cached_property
+    def several(self) -> str | None:
+        """One line about rows whose cell holds several hashtags; None if there are none."""
+        return describe_several(self.table.rows.tolist(), self.table.hashtags.tolist())
 
     @property
     def none_found(self) -> bool:
@@ -73,14 +90,17 @@ class Inputs:
         return sha256("\n".join(self.identity).encode()).hexdigest()
 
 
-def read_table(source: Source, *, require_scores: bool = True) -> PairTable:
+def read_table(source: Source, *, require_scores: bool = True, table: TableFile | None = None) -> PairTable:
     """Read the pair table of `source` with `pairs.read_pairs`; unlike `read_inputs`, without checking its scale."""
     return read_pairs(
-        source.data,
+        table or source.data,
         image_column=source.image_column,
         hashtag_column=source.hashtag_column,
         score_column=source.score_column,
+        post_column=source.post_column,
         encoding=source.encoding,
+        separator=source.separator,
+        split=source.split_hashtags,
         require_scores=require_scores,
         score_map=source.score_map,
     )
@@ -92,6 +112,7 @@ def read_inputs(
     require_scores: bool = True,
     near_duplicates: int | None = None,
     images_needed: bool = True,
+    table: TableFile | None = None,
     progress: Progress = silent,
 ) -> Inputs:
     """Read the pair table and find its images.
@@ -106,6 +127,8 @@ def read_inputs(
         Largest number of bits in which the hashes of near-duplicates differ; None does not search for them.
     images_needed : bool
         Whether it is an error if none of the images exists.
+    table : TableFile, optional
+        The table, opened; None opens the one of `source`.
     progress : Progress
         Progress of hashing images.
 
@@ -119,24 +142,24 @@ def read_inputs(
         If the table cannot be read or is labelled on another scale, if none of the images exists, or, with
         `--on-error abort`, if a row cannot be used.
     """
-    table = read_table(source, require_scores=require_scores)
+    pairs = read_table(source, require_scores=require_scores, table=table)
     if require_scores:
         allow = source.on_error == "allow"
-        check_scores(table.unscored, table.score_counts, path=table.path, allow=allow, mapped=table.mapped)
-    files = find_images(table.images, source.images)
-    inputs = Inputs(table, files, table.skipped)
+        check_scores(pairs.unscored, pairs.score_counts, path=pairs.path, allow=allow, mapped=pairs.mapped)
+    files = find_images(pairs.images, source.images)
+    inputs = Inputs(pairs, files, pairs.skipped)
     if inputs.none_found and (images_needed or near_duplicates is not None):
         raise DataError(
             f"none of the {len(files)} images named in {source.data} is in {source.images}: "
             "put them there, or name their folder with --images"
         )
-    refuse_skipped(table.skipped, source.on_error)
+    refuse_skipped(pairs.skipped, source.on_error)
     if near_duplicates is None:
         return inputs
     from consistency.data.near_duplicates import find_near_duplicates
 
     near = find_near_duplicates(
-        table.images, inputs.identity, files, limit=near_duplicates, limits=source.limits, progress=progress
+        pairs.images, inputs.identity, files, limit=near_duplicates, limits=source.limits, progress=progress
     )
     return replace(inputs, near=near)
 

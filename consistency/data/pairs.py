@@ -1,12 +1,9 @@
-"""The pair table: a CSV of images, hashtags and scores. Every row that cannot be used is listed with the reason."""
+"""The pair table: images, hashtags and scores. Every row that cannot be used is listed with the reason."""
 
-import csv
-import hashlib
-import io
 import re
-import reprlib
+from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -14,13 +11,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from consistency.data.hashtags import hashtag_fault
+from consistency.data.formats import Cell
+from consistency.data.hashtags import hashtag_fault, split_hashtags
 from consistency.data.scores import describe_scale, score_fault, score_of
-from consistency.errors import DataError, os_reason
+from consistency.data.tables import TableFile, open_table
+from consistency.errors import DataError
 from consistency.text import to_csv
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
-_LINE_BREAK = re.compile(r"\r\n|\r|\n")
+_BETWEEN_LABELS = re.compile(r"[\s,;/|]+")
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,9 @@ class Skipped:
     Attributes
     ----------
     row : int or None
-        Data row of the CSV, numbered from 1; None for an image.
+        As `PairTable.rows`; None for an image.
     image, hashtag : str
-        Text as in the CSV.
+        Text as in the table.
     reason : str
         Why it is left out.
     """
@@ -50,21 +49,27 @@ class PairTable:
     Attributes
     ----------
     rows : (n,) int64
-        Data row of the CSV, numbered from 1.
+        Data row of the file, numbered from 1; where cells with several hashtags were split, number of the pair.
     images, hashtags : (n,) object
-        Text exactly as in the CSV.
+        Text exactly as in the file.
     scores : (n,) int64
         1 to 5; 0 for rows without a score.
     path : Path
-        The CSV.
+        The file.
     digest : str
-        SHA-256 of the CSV in hexadecimal.
+        SHA-256 of the file in hexadecimal.
     skipped : tuple of Skipped
         Rows that cannot be used, in order.
     unscored : mapping of str to int
         Number of those rows per label that is not a score.
     mapped : bool
         Whether the labels were mapped to scores.
+    posts : (n,) object or None
+        The post of each row as in the file, empty where it has none; None without a column of posts.
+    file_rows : (n,) int64 or None
+        Data row of the file if cells were split; None where these are `rows`.
+    format, encoding : str
+        As `tables.TableFile` has them.
     """
 
     rows: npt.NDArray[np.int64]
@@ -76,6 +81,10 @@ class PairTable:
     skipped: tuple[Skipped, ...]
     unscored: Mapping[str, int] = field(default_factory=dict)
     mapped: bool = False
+    posts: npt.NDArray[np.object_] | None = None
+    file_rows: npt.NDArray[np.int64] | None = None
+    format: str = "CSV"
+    encoding: str = ""
 
     def __post_init__(self) -> None:
         shapes = {column.shape for column in (self.rows, self.images, self.hashtags, self.scores)}
@@ -98,30 +107,47 @@ class PairTable:
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "PairTable":
         """Select rows by index or boolean mask."""
         return replace(
-            self, rows=self.rows[rows], images=self.images[rows], hashtags=self.hashtags[rows], scores=self.scores[rows]
+            self,
+            rows=self.rows[rows],
+            images=self.images[rows],
+            hashtags=self.hashtags[rows],
+            scores=self.scores[rows],
+            posts=None if self.posts is None else self.posts[rows],
+            file_rows=None if self.file_rows is None else self.file_rows[rows],
         )
 
 
 def read_pairs(
-    path: Path | str,
+    data: TableFile | Path | str,
     *,
     image_column: str = "Image Filename",
     hashtag_column: str = "Hashtag",
     score_column: str = "Score",
+    post_column: str | None = None,
     encoding: str = "utf-8-sig",
+    separator: str | None = None,
+    split: bool = False,
     require_scores: bool = True,
     score_map: Mapping[str, int] | None = None,
 ) -> PairTable:
-    """Read a pair table; other columns and empty lines are ignored.
+    """Read a pair table; other columns and empty rows are ignored.
 
     Parameters
     ----------
-    path : Path or str
-        The CSV.
+    data : Path, str or TableFile
+        A delimited text file, JSON Lines, Parquet or XLSX; or an opened table, with which `encoding` and `separator`
+        have no effect.
     image_column, hashtag_column, score_column : str
         Names of the columns.
+    post_column : str, optional
+        Name of the column that says which post a row belongs to.
     encoding : str
-        Text encoding.
+        Text encoding, of text formats.
+    separator : str, optional
+        Character between the cells of a delimited file; None finds it in the header.
+    split : bool
+        Whether a cell holds the hashtags of a post, which become a row each. Its score is the score of each of them, or
+        there are as many scores in the cell as hashtags.
     require_scores : bool
         Whether rows without a score are skipped; otherwise their score is 0, and the column may be missing.
     score_map : mapping of str to int, optional
@@ -137,143 +163,109 @@ def read_pairs(
     DataError
         If the file is not a table with these columns, or has no usable row.
     """
-    path = Path(path)
-    data = _read_bytes(path)
-    text = _decode(path, data, encoding)
-    _check_separator(path, text)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows: list[int] = []
+    wanted = [image_column, hashtag_column, score_column, *([post_column] if post_column else [])]
+    table = data
+    if not isinstance(table, TableFile):
+        table = open_table(Path(table), encoding=encoding, separator=separator, wanted=wanted)
+    image_at = table.place(image_column, "--image-column")
+    hashtag_at = table.place(hashtag_column, "--hashtag-column")
+    scored = require_scores or score_column in table.columns
+    score_at = table.place(score_column, "--score-column") if scored else None
+    post_at = table.place(post_column, "--post-column") if post_column else None
+    image_fault = cache(_image_fault)  # cells repeat
+    score = cache(lambda text: score_of(text, score_map))
+    known: dict[str, str] = {}  # one object for equal cells
+    rows, file_rows, scores = array("q"), array("q"), array("q")
     images: list[str] = []
     hashtags: list[str] = []
-    scores: list[int] = []
+    posts: list[str] = []
     skipped: list[Skipped] = []
     unscored: Counter[str] = Counter()
-    image_fault, score = cache(_image_fault), cache(lambda text: score_of(text, score_map))  # cells repeat
-    line = 0  # line on which the last row ended
-    try:
-        header = next(filter(None, reader), [])
-        image_at, hashtag_at = (_place(path, header, column) for column in (image_column, hashtag_column))
-        scored = require_scores or score_column in header
-        score_at = _place(path, header, score_column) if scored else None
-        line = reader.line_num
-        for row, cells in enumerate(filter(None, reader), 1):
-            if reader.line_num > line + 1 and _swallows_rows(cells, len(header), score_at, score_map):
-                raise csv.Error("a quote is not closed before the next row")
-            line = reader.line_num
-            if len(cells) != len(header):
-                image, hashtag = ("".join(cells[at : at + 1]) for at in (image_at, hashtag_at))
-                skipped.append(Skipped(row, image, hashtag, f"{len(cells)} cells, the header has {len(header)}"))
-                continue
-            image, hashtag = cells[image_at], cells[hashtag_at]
-            given = cells[score_at] if score_at is not None else ""
-            reason = image_fault(image) or hashtag_fault(hashtag)
+
+    def is_row(cells: Sequence[str]) -> bool:
+        return score_at is None or score(cells[score_at]) > 0
+
+    row = 0
+    for number, cells in enumerate(table.rows(wanted, is_row), 1):
+        where = f" (row {number} of the file)" if split else ""
+        if len(cells) != len(table.columns):
+            row += 1
+            image, hashtag = ("".join(map(_plain, cells[at : at + 1])) for at in (image_at, hashtag_at))
+            wrong = f"{len(cells)} cells, the header has {len(table.columns)}"
+            skipped.append(Skipped(row, image, hashtag, wrong + where))
+            continue
+        image, label = _plain(cells[image_at]), "" if score_at is None else cells[score_at]
+        image = known.setdefault(image, image)
+        for hashtag, given, fault in _pairs_of(cells[hashtag_at], label, split, score):
+            row += 1
+            reason = image_fault(image) or fault or hashtag_fault(hashtag)
             if not score(given) and (require_scores or given.strip()):
                 unscored[given] += 1
                 reason = reason or score_fault(given, score_map)
             if reason:
-                skipped.append(Skipped(row, image, hashtag, reason))
+                skipped.append(Skipped(row, image, hashtag, reason + where))
                 continue
             rows.append(row)
+            file_rows.append(number)
             images.append(image)
-            hashtags.append(hashtag)
+            hashtags.append(known.setdefault(hashtag, hashtag))
             scores.append(score(given))
-    except csv.Error as error:
-        raise DataError(
-            f"{path}, from line {line + 1}: {error}; expected comma-separated cells: "
-            'close the quote, or write a quote inside a quoted cell as ""'
-        ) from error
+            if post_at is not None:
+                post = _plain(cells[post_at]).strip()
+                posts.append(known.setdefault(post, post))
     if not rows:
-        found = f"row {skipped[0].row}: {skipped[0].reason}" if skipped else "there is only a header"
-        every_label = score_map is None and unscored.total() == len(skipped)
-        if every_label and (scale := describe_scale(unscored, [0] * 5)):
-            raise DataError(f"{path} has no usable row: {scale}")
-        raise DataError(f"{path} has no usable row ({found}): correct it, or name another file with --data")
+        raise _no_row(table, skipped, unscored, mapped=score_map is not None)
     return PairTable(
         rows=np.array(rows, dtype=np.int64),
         images=np.array(images, dtype=object),
         hashtags=np.array(hashtags, dtype=object),
         scores=np.array(scores, dtype=np.int64),
-        path=path,
-        digest=hashlib.sha256(data).hexdigest(),
+        path=table.path,
+        digest=table.digest,
         skipped=tuple(skipped),
         unscored=unscored,
         mapped=score_map is not None,
+        posts=np.array(posts, dtype=object) if post_column else None,
+        file_rows=np.array(file_rows, dtype=np.int64) if split else None,
+        format=table.format,
+        encoding=table.encoding,
     )
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        if not (path.is_file() or path.is_dir()) and path.exists():  # reading a FIFO would wait forever
-            raise DataError(f"{path} is not a regular file, expected a CSV file: name the file with --data")
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(
-            f"there is no file {path}: name the pair table with --data, or draw one with `data demo`"
-        ) from error
-    except IsADirectoryError as error:
-        raise DataError(f"{path} is a folder, expected a CSV file: name the file with --data") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {os_reason(error)}") from error
-    if not data.strip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n"):
-        raise DataError(f"{path} is empty, expected a CSV with a header and rows")
-    return data
+def _plain(cell: Cell) -> str:
+    return cell if isinstance(cell, str) else " ".join(cell)
 
 
-def _decode(path: Path, data: bytes, encoding: str) -> str:
-    try:
-        text = data.decode(encoding).removeprefix("\ufeff")
-    except LookupError as error:
-        raise DataError(f"there is no encoding {encoding!r}: use for example utf-8-sig, cp949 or utf-16") from error
-    except UnicodeError as error:
-        # error.object, not `data`: positions count from after the byte-order mark.
-        line = error.object.count(b"\n", 0, error.start) + 1 if isinstance(error, UnicodeDecodeError) else 1
-        other = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "cp949"
-        raise DataError(
-            f"{path}, line {line}: not {encoding}; save the file as UTF-8, or name its encoding: --encoding {other}"
-        ) from error
-    if "\0" in text[:2]:
-        other = "utf-16-be" if text.startswith("\0") else "utf-16-le"
-        raise DataError(f"{path} is not {encoding} but looks like UTF-16: --encoding {other}")
-    return text
+def _pairs_of(
+    cell: Cell, label: Cell, split: bool, score: Callable[[str], int]
+) -> Iterator[tuple[str, str, str | None]]:
+    """The hashtag, the label and the fault (None if there is none) of each pair that a row of a table holds."""
+    if isinstance(cell, str) and not split:
+        yield cell, _plain(label), None
+        return
+    tags = split_hashtags(cell) if isinstance(cell, str) else [tag for tag in cell if tag.strip()]
+    if not split:
+        yield (
+            " ".join(tags),
+            _plain(label),
+            f"the cell is a list of {len(tags)} hashtags: split it with --split-hashtags",
+        )
+        return
+    labels = list(label) if isinstance(label, tuple) else [label]
+    if isinstance(label, str) and not score(label) and len(several := _BETWEEN_LABELS.split(label.strip())) > 1:
+        labels = several
+    if len(labels) > 1 and len(labels) != len(tags):
+        yield _plain(cell), _plain(label), f"the row has {len(labels)} scores for {len(tags)} hashtags"
+        return
+    for tag, given in zip(tags or [""], labels if len(labels) > 1 else labels * max(1, len(tags)), strict=True):
+        yield tag, given, None
 
 
-def _check_separator(path: Path, text: str) -> None:
-    line = _LINE_BREAK.split(text.lstrip()[:2000], maxsplit=1)[0]
-    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
-        if separator in line and "," not in line:
-            found = ", ".join(map(reprlib.repr, line.split(separator)[:20]))
-            raise DataError(f"{path} is separated by {name}, expected commas (found {found})")
-
-
-def _place(path: Path, header: list[str], column: str) -> int:
-    """Index of the only column with that name."""
-    if header.count(column) == 1:
-        return header.index(column)
-    found = ", ".join(map(reprlib.repr, header[:20])) + (f" and {len(header) - 20} more" if len(header) > 20 else "")
-    if column in header:
-        raise DataError(f"{path} has {header.count(column)} columns {column!r}, expected one (found {found})")
-    raise DataError(
-        f"{path} has no column {column!r} (found {found}): "
-        "name the columns with --image-column, --hashtag-column and --score-column"
-    )
-
-
-def _swallows_rows(cells: list[str], width: int, score_at: int | None, score_map: Mapping[str, int] | None) -> bool:
-    """Whether a quoted cell contains line breaks that look like ends of rows, because a quote was left open.
-
-    Such a file is valid CSV if a later row has another stray quote, but all rows between the two would be lost.
-    """
-
-    def is_row(cells: list[str]) -> bool:
-        return len(cells) == width and (score_at is None or score_of(cells[score_at], score_map) > 0)
-
-    for at, cell in enumerate(cells):
-        lines = _LINE_BREAK.split(cell)
-        if len(lines) > 1:
-            before, after = cells[:at] + lines[0].split(","), lines[-1].split(",") + cells[at + 1 :]
-            if width > 1 and is_row(before) and is_row(after):
-                return True
-    return False
+def _no_row(table: TableFile, skipped: Sequence[Skipped], unscored: Counter[str], *, mapped: bool) -> DataError:
+    found = f"row {skipped[0].row}: {skipped[0].reason}" if skipped else "there is only a header"
+    if not mapped and unscored.total() == len(skipped) and (scale := describe_scale(unscored, [0] * 5)):
+        return DataError(f"{table.path} has no usable row: {scale}")
+    return DataError(f"{table.path} has no usable row ({found}): correct it, or name another file with --data")
 
 
 def _image_fault(name: str) -> str | None:

@@ -122,7 +122,8 @@ def make_split(
     on_conflict : {"abort", "mean", "first", "drop"}
         What to do with repeats that have different scores; see `repeats.merge_repeats`.
     scenes : (n,) object, optional
-        Like `identity`, but also equal for near-duplicates; "grouped" then keeps these on one side.
+        Like `identity`, but also equal for near-duplicates, or for images of one post; "grouped" then keeps these on
+        one side.
 
     Returns
     -------

@@ -30,7 +30,6 @@ from consistency.scale import SCORES
 
 CONTROL_METRICS = ("accuracy", "macro_f1", "mae", "qwk")
 GROUP_SHUFFLES = 10
-_BOMS = ((b"\xef\xbb\xbf", "UTF-8 with BOM"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
 
 
 @dataclass(frozen=True)
@@ -69,14 +68,16 @@ class Health:
 
     Attributes
     ----------
-    path, digest, encoding
-        The CSV, the SHA-256 of its bytes in hexadecimal, and the name of its text encoding.
+    path, digest
+        The table, and the SHA-256 of its bytes in hexadecimal.
+    format, encoding : str
+        The format for people, and the text encoding; empty for a binary format.
     rows : int
         Usable rows.
     rows_with_image : int
         Rows whose image is usable too, which other commands work with; `rows_with_picture` in JSON.
     skipped : tuple of Skipped
-        Rows of the CSV that cannot be used.
+        Rows of the table that cannot be used.
     images : int
         Number of distinct image names.
     hashtags : int
@@ -107,6 +108,7 @@ class Health:
 
     path: Path
     digest: str
+    format: str
     encoding: str
     rows: int
     rows_with_image: int
@@ -175,7 +177,8 @@ def check(
     return Health(
         path=table.path,
         digest=table.digest,
-        encoding=_encoding(table.path),
+        format=table.format,
+        encoding=table.encoding,
         rows=len(table),
         rows_with_image=sum(image not in without for image in table.images),
         skipped=table.skipped,
@@ -314,18 +317,6 @@ def _problem(file: ImageFile, limits: ImageLimits) -> str | None:
     except ImageError as error:
         return str(error)
     return None
-
-
-def _encoding(path: Path) -> str:
-    data = path.read_bytes()
-    for mark, name in _BOMS:
-        if data.startswith(mark):
-            return name
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return "not UTF-8"
-    return "UTF-8"
 
 
 def _mean(figures: list[float | None]) -> float | None:

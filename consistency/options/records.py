@@ -43,13 +43,33 @@ class Source:
     """The pair table and its images."""
 
     data: Path = option(
-        Path("data/combined_data.csv"), "CSV of images, hashtags and scores.", group=DATA, env="KOCLIP_DATA"
+        Path("data/combined_data.csv"),
+        "Table of images, hashtags and scores: CSV, TSV, JSON Lines, Parquet or XLSX.",
+        group=DATA,
+        env="KOCLIP_DATA",
     )
     images: Path = option(Path("data/image"), "Folder of the images.", group=DATA, env="KOCLIP_IMAGES")
     image_column: str = option("Image Filename", "Column of the image file names.", group=DATA)
     hashtag_column: str = option("Hashtag", "Column of the hashtags.", group=DATA)
     score_column: str = option("Score", "Column of the scores, 1 to 5.", group=DATA)
-    encoding: str = option("utf-8-sig", "Text encoding of the CSV, for example cp949.", group=DATA)
+    post_column: str | None = option(
+        None,
+        "Column that says which post a row belongs to; splits keep posts whole.",
+        group=DATA,
+        metavar="TEXT",
+        default_text="a post is all rows of an image",
+    )
+    split_hashtags: bool = option(
+        False, "Make a row of each hashtag in a cell such as `#a #b`; the cell's score counts for each.", group=DATA
+    )
+    encoding: str = option("utf-8-sig", "Text encoding of the table, for example cp949.", group=DATA)
+    separator: str | None = option(
+        None,
+        "Character between the cells of a text file.",
+        group=DATA,
+        metavar="CHAR",
+        default_text="found in the header",
+    )
     score_map: Mapping[str, int] | None = option(
         None,
         "Scores of the labels, if these are not 1 to 5, for example 0=1,1=2,2=3 or low=1,high=5.",

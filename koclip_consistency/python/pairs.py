@@ -1,9 +1,8 @@
 """Pair tables and splits for notebooks."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import pandas as pd
 from consistency.data.folds import with_folds
 from consistency.data.inputs import Inputs, read_inputs
 from consistency.data.splits import Split
-from consistency.errors import ConsistencyError
+from consistency.data.tables import frame_table
 from consistency.options import Evaluation, Source
 from koclip_consistency.keywords import record_of
 from koclip_consistency.workflows.division import split_table
@@ -89,7 +88,7 @@ def read_pairs(
     Parameters
     ----------
     data : path or DataFrame
-        A CSV file, or a table with the same columns.
+        A CSV, TSV, JSON Lines, Parquet or XLSX file, or a table with the same columns.
     images : path, optional
         Folder of the images; the command line's default if None.
     require_scores : bool
@@ -98,7 +97,8 @@ def read_pairs(
         Images whose 64-bit hashes differ in at most so many bits stay together in a split; None compares none.
     **options
         Other options of the command line about the data: `image_column`, `hashtag_column`, `score_column`,
-        `encoding`, `on_error` ("skip", "allow" or "abort"), `on_conflict` ("abort", "mean", "first" or "drop").
+        `post_column`, `split_hashtags`, `separator`, `encoding`, `on_error` ("skip", "allow" or "abort"), `on_conflict`
+        ("abort", "mean", "first" or "drop").
 
     Returns
     -------
@@ -123,19 +123,8 @@ def read_pairs(
     if not isinstance(data, pd.DataFrame):
         source = record_of(Source, {**found, "data": Path(data)})
         return Pairs(read_inputs(source, **settings), source)
-    with TemporaryDirectory() as folder:  # one reader for both: the rules of the CSV hold for DataFrames too
-        path = Path(folder) / "pairs.csv"
-        source = record_of(Source, {**found, "data": path, "encoding": "utf-8"})
-        columns = [source.image_column, source.hashtag_column, source.score_column]
-        used = [column for column in columns if column in data.columns]
-        complete = len(used) == 3 or (len(used) == 2 and not require_scores)
-        frame = data[used] if complete else data  # else the error names the columns there are
-        path.write_bytes(frame.to_csv(index=False).encode("utf-8", "surrogatepass"))
-        try:
-            inputs = read_inputs(source, **settings)
-        except ConsistencyError as error:
-            raise type(error)(str(error).replace(str(path), FRAME)) from error
-    return Pairs(replace(inputs, table=replace(inputs.table, path=Path(FRAME))), replace(source, data=Path(FRAME)))
+    source = record_of(Source, {**found, "data": Path(FRAME)})
+    return Pairs(read_inputs(source, table=frame_table(data, source.data), **settings), source)
 
 
 def make_split(pairs: Pairs, *, validation: bool = False, folds: int | None = None, **options: Any) -> Split:

@@ -89,14 +89,14 @@ def health_tables(health: "Health") -> list[Table]:
     """What `data check` shows: counts, the leakage of each protocol, and the controls if they were asked for."""
     files = health.image_files
     if files.none_found:
-        seen, lost = "not found: all figures come from the CSV alone", ""
+        seen, lost = "not found: all figures come from the table alone", ""
     else:
         lacking = health.rows - health.rows_with_image
         lost = f"; {lacking} of them without a usable image" if lacking else ""
         seen = f"{files.usable} usable, {len(files.missing)} missing, {len(files.broken)} broken"
     counts: list[list[object]] = [
         ["rows", f"{health.rows} usable, {len(health.skipped)} not{lost}"],
-        ["encoding", health.encoding],
+        ["format", ", ".join(filter(None, (health.format, health.encoding)))],
         ["images", health.images],
         ["image files", seen],
         ["same image under several names", len(files.duplicates)],

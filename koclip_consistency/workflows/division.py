@@ -48,7 +48,7 @@ def split_table(inputs: Inputs, source: Source, evaluation: Evaluation, *, valid
     DataError
         If the table is too small to divide, its repeated pairs have different scores, or the file does not fit it.
     """
-    seed, on_conflict, scenes = evaluation.seed, source.on_conflict, inputs.scenes
+    seed, on_conflict, scenes = evaluation.seed, source.on_conflict, inputs.alike
     if evaluation.split is not None:
         split = import_split(
             evaluation.split, inputs.table, inputs.identity, seed=seed, on_conflict=on_conflict, scenes=scenes
@@ -95,7 +95,8 @@ class Division:
     trained_on_known : bool
         False if it is unknown what the backbone was trained on.
     notes : tuple of str
-        The same in words, whether few are tested, and which images are near-duplicates.
+        The same in words, whether few are tested, which images are near-duplicates, and which cells hold several
+        hashtags.
     """
 
     leakage: dict[str, Leakage]
@@ -133,7 +134,7 @@ def describe_division(
     shared = " (images may be on both sides; intervals are over hashtags)" if split.whole == "hashtags" else ""
     tested = {"test": split.rows("test"), "cv": np.flatnonzero(split.kept & (split.fold >= 0))}
     tested = {side: rows for side, rows in tested.items() if len(rows)}
-    found, notes = {}, []
+    found, notes = {}, [inputs.several] if inputs.several else []
     if "test" in tested:
         found["test"] = leakage(*columns)
         leaks = ": this split leaks" if split.protocol == "file" and found["test"].image and not shared else ""

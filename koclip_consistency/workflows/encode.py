@@ -15,7 +15,6 @@ from consistency.backbone.resolve import (
     fingerprint_fields,
     resolve_backbone,
 )
-from consistency.data.hashtags import describe_several
 from consistency.data.inputs import Inputs, refuse_skipped
 from consistency.data.pairs import Skipped
 from consistency.data.splits import Side, Split
@@ -65,7 +64,7 @@ class Extracted:
         return (
             f"embeddings: {r.images_encoded} of {r.images} images and {r.hashtags_encoded} of {r.hashtags} hashtags "
             f"encoded now, {r.images_cached} and {r.hashtags_cached} were in the cache"
-        ) + "".join(f"; {note}" for note in (self.precision_note, r.truncation, self.several) if note)
+        ) + "".join(f"; {note}" for note in (self.precision_note, r.truncation) if note)
 
     @property
     def speed_note(self) -> str | None:
@@ -179,8 +178,7 @@ def fill_cache(
         progress=progress,
     )
     refuse_skipped(report.skipped, source.on_error)
-    several = describe_several(inputs.table.rows.tolist(), inputs.table.hashtags.tolist())
-    return Extracted(resolved, cache, report, inputs.skipped + report.skipped, several)
+    return Extracted(resolved, cache, report, inputs.skipped + report.skipped, inputs.several)
 
 
 def load_encoder(resolved: ResolvedBackbone, encoding: Encoding) -> "Backbone":

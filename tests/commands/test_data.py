@@ -1,9 +1,10 @@
 """`data`: drawing the demo and checking a pair table."""
 
+import json
 import shutil
 from pathlib import Path
 
-from tests.builders.commands import Run
+from tests.builders.commands import Run, rows_of
 
 
 def test_the_demo_is_drawn_over_a_drawing_alone(run: Run, small_demo: Path, tmp_path: Path) -> None:
@@ -35,3 +36,41 @@ def test_data_check_without_pictures(run: Run, small_demo: Path, tmp_path: Path)
     assert ran.code == 3
     assert ran.json()["pictures"]["none_found"]
     assert run("data", "check", "--data", small_demo / "combined_data.csv", "--images", small_demo / "image").code == 0
+
+
+def test_cells_of_several_hashtags_are_named_or_split(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    """An export with a row per post: every command warns, until `--split-hashtags` makes pairs of it."""
+    posts: dict[str, list[str]] = {}
+    for row in rows_of(small_demo / "combined_data.csv"):
+        posts.setdefault(row["Image Filename"], []).append("#" + row["Hashtag"].lstrip("#").replace(" ", ""))
+    export = tmp_path / "posts.jsonl"
+    export.write_text(
+        "".join(
+            json.dumps({"file": name, "tags": " ".join(tags), "label": number % 5 + 1}, ensure_ascii=False) + "\n"
+            for number, (name, tags) in enumerate(posts.items())
+        )
+    )
+    columns = ("--image-column", "file", "--hashtag-column", "tags", "--score-column", "label")
+    data = ("--data", export, "--images", small_demo / "image", *columns, "--on-conflict", "first")
+    encoding = ("--backbone", "tiny", "--cache", tmp_path / "cache")
+    split = tmp_path / "split.csv"
+    for words in (
+        ("data", "split", *data, "-o", split),
+        ("extract", *data, *encoding, "--out", tmp_path / "extract"),
+        ("similarity", *data, *encoding, "--method", "simple", "--out", tmp_path / "similarity"),
+        ("finetune", *data, "--backbone", "tiny", "--max-steps", 1, "--out", tmp_path / "finetune"),
+    ):
+        ran = run(*words)
+        assert ran.code == 0, ran.stderr
+        assert ran.stderr.count("hold several hashtags in one cell, and are taken for one: split them with") == 1
+    checked = run("data", "check", *data, "--json").json()
+    assert checked["several_hashtags"].startswith(f"{sum(len(tags) > 1 for tags in posts.values())} rows hold several")
+    assert (checked["format"], checked["rows"]) == ("JSON Lines", len(posts))
+    ran = run("data", "split", *data, "--split-hashtags", "-o", split)
+    assert "several hashtags" not in ran.stderr
+    assert [row["hashtag"] for row in rows_of(split)] == [tag for tags in posts.values() for tag in tags]
+    again = run("data", "split", *data, "--split-hashtags", "-o", tmp_path / "again.csv")
+    assert again.code == 0
+    ran = run("similarity", *data, *encoding, "--split-hashtags", "--split", split, "--out", tmp_path / "pairs")
+    assert ran.code == 0, ran.stderr
+    assert run("data", "check", *data, "--split-hashtags", "--json").json()["several_hashtags"] is None

@@ -196,7 +196,10 @@ def test_images_over_the_limits_are_refused(run: Run, finished: Path, small_demo
 def test_cells_of_several_hashtags_and_long_ones_are_named(run: Run, finished: Path, small_demo: Path) -> None:
     several = score(run, finished / "run", small_demo, "#바다 #카페")
     assert several.code == 0
-    assert "1 rows hold several hashtags in one cell, and are taken for one: split them (row 1:" in several.stderr
+    assert (
+        "1 rows hold several hashtags in one cell, and are taken for one: split them with --split-hashtags (row 1:"
+        in several.stderr
+    )
     assert (
         "of which a model may read the beginning only" in score(run, finished / "run", small_demo, "바다" * 60).stderr
     )

@@ -18,6 +18,7 @@ from consistency.data.hashtags import (
     holds_several,
     identities,
     may_be_truncated,
+    split_hashtags,
 )
 
 UNSEEN = "\u200b\u200c\u200d\u200e\u2060\ufeff\u00ad\ufe0e\ufe0f\u3164\U000e0100"
@@ -135,6 +136,30 @@ def test_cells_of_one_hashtag(text: str) -> None:
     assert not holds_several(text)
 
 
+@pytest.mark.parametrize(
+    ("cell", "tags"),
+    [
+        ("#바다 #여행#산, 강", ["#바다", "#여행", "#산", "강"]),
+        ("＃바다＃여행", ["＃바다", "＃여행"]),
+        ("바다,여행，산、강", ["바다", "여행", "산", "강"]),
+        ("#바다\n\u3000#여행", ["#바다", "#여행"]),
+        ("C# #D", ["C#", "#D"]),
+        ("#🏳️‍🌈#👨‍👩‍👧 ❤️#️⃣", ["#🏳️‍🌈", "#👨‍👩‍👧", "❤️#️⃣"]),
+        ("##x # ,", ["##x"]),
+        ("#a\0 #b", ["#a\0", "#b"]),
+        (" ", []),
+    ],
+)
+def test_a_cell_is_split_into_hashtags(cell: str, tags: list[str]) -> None:
+    assert split_hashtags(cell) == tags
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=("Z", "C")), min_size=1, max_size=6), max_size=5))
+def test_hashtags_joined_by_spaces_are_found_again(words: list[str]) -> None:
+    tags = ["#" + word for word in words if not set(word) & set("#＃,，、\u20e3") and hashtag_identity(word)]
+    assert split_hashtags(" ".join(tags)) == split_hashtags("".join(tags)) == tags
+
+
 def test_hashtags_that_no_clip_model_cuts() -> None:
     assert not may_be_truncated("가" * 25)
     assert may_be_truncated("가" * 25 + "a")
@@ -144,7 +169,7 @@ def test_hashtags_that_no_clip_model_cuts() -> None:
 def test_rows_are_named_in_one_line() -> None:
     tags = ["#바다", "#바다 #여행", "#카페#맛집", "가" * 30]
     assert describe_several([1, 2, 4, 5], tags) == (
-        "2 rows hold several hashtags in one cell, and are taken for one: split them "
+        "2 rows hold several hashtags in one cell, and are taken for one: split them with --split-hashtags "
         "(row 2, 4: #바다 #여행, #카페#맛집)"
     )
     assert describe_long([1, 2, 4, 5], tags) == (

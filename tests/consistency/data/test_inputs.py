@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from consistency.data.folds import with_folds
 from consistency.data.inputs import list_skipped, read_inputs, read_table, refuse_skipped, skipped_beside
 from consistency.data.pairs import Skipped
 from consistency.errors import DataError
-from consistency.options import Source
+from consistency.options import Evaluation, Source
+from koclip_consistency.workflows.division import split_table
 
 HEADER = "Image Filename,Hashtag,Score\n"
 
@@ -115,3 +117,32 @@ def test_what_is_left_out_is_listed_beside_the_result(tmp_path: Path) -> None:
     assert skipped_beside(out).read_text() == "row,image,hashtag,reason\n3,a.png,#x,is broken\n"
     list_skipped(out, [])
     assert not skipped_beside(out).exists()
+
+
+def test_posts_are_kept_whole_with_their_images(source: Source) -> None:
+    rows = ["0.png,a,1,p", "1.png,b,2,p", "copy.png,c,3,", "gone.png,d,4,q", "2.png,e,5,", "3.png,f,1,q", "4.png,g,2,r"]
+    (source.data).write_text("Image Filename,Hashtag,Score,post\n" + "\n".join(rows))
+    inputs = read_inputs(replace(source, post_column="post"))
+    one, *rest = inputs.posts.tolist()
+    assert one == rest[0] == "post:p"
+    assert rest[1] == inputs.identity[0]  # no post of its own: the rows of its image
+    assert rest[2] == rest[4] == "post:q"
+    groups = inputs.alike.tolist()
+    assert groups[0] == groups[1] == groups[2]  # a post, and a copy of one of its images
+    assert groups[3] == groups[5]
+    assert len(set(groups)) == 4
+    assert (source.post_column, read_inputs(source).alike.tolist()) == (None, inputs.identity.tolist())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_grouped_split_never_divides_a_post(source: Source, seed: int) -> None:
+    rows = [f"{row}.png,tag{row},{row % 5 + 1},{row % 17}" for row in range(120)]
+    (source.data).write_text("Image Filename,Hashtag,Score,post\n" + "\n".join(rows))
+    source = replace(source, post_column="post")
+    inputs = read_inputs(source, images_needed=False)
+    split = split_table(inputs, source, Evaluation(seed=seed), validation=True)
+    sides = {(post, side) for post, side in zip(inputs.posts, split.side, strict=True)}
+    assert len(sides) == 17
+    assert {side for _, side in sides} == {"train", "val", "test"}
+    fold = with_folds(split, 3).fold
+    assert len(set(zip(inputs.posts, fold, strict=True))) == 17
