@@ -1,21 +1,23 @@
 """Reads the inputs of every command: the pair table, its images, and the identity of each image."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from consistency.data.distinct import join_groups
 from consistency.data.files import ImageFile, find_images, image_identity
+from consistency.data.formats import Cell
 from consistency.data.hashtags import describe_several
-from consistency.data.pairs import PairTable, Skipped, read_pairs, skipped_csv
+from consistency.data.pairs import PairRows, PairTable, Skipped, read_pairs, skipped_csv
 from consistency.data.scores import check_scores
-from consistency.data.tables import TableFile
+from consistency.data.tables import TableFile, open_table
 from consistency.durable import write_file
 from consistency.errors import DataError
 from consistency.options import OnError, Source
@@ -90,20 +92,57 @@ class Inputs:
         return sha256("\n".join(self.identity).encode()).hexdigest()
 
 
+def open_source(source: Source) -> TableFile:
+    """Open the table of `source`; raises DataError as `tables.open_table` does."""
+    wanted = [name for name in _columns(source).values() if name]
+    return open_table(source.data, encoding=source.encoding, separator=source.separator, wanted=wanted)
+
+
 def read_table(source: Source, *, require_scores: bool = True, table: TableFile | None = None) -> PairTable:
     """Read the pair table of `source` with `pairs.read_pairs`; unlike `read_inputs`, without checking its scale."""
     return read_pairs(
-        table or source.data,
-        image_column=source.image_column,
-        hashtag_column=source.hashtag_column,
-        score_column=source.score_column,
-        post_column=source.post_column,
-        encoding=source.encoding,
-        separator=source.separator,
+        table or open_source(source),
+        **_columns(source),
         split=source.split_hashtags,
         require_scores=require_scores,
         score_map=source.score_map,
     )
+
+
+def read_batches(
+    source: Source, size: int, *, table: TableFile | None = None
+) -> Iterator[tuple[list[list[Cell]], PairTable]]:
+    """Read a table whose rows need no score, `size` rows at a time.
+
+    Yields
+    ------
+    cells : list of lists
+        The rows of the file, with all their cells.
+    pairs : PairTable
+        Their pairs, perhaps none; `skipped` lists those that cannot be used.
+    """
+    opened = table or open_source(source)
+    rows = PairRows(
+        opened,
+        **_columns(source),
+        split=source.split_hashtags,
+        require_scores=False,
+        score_map=source.score_map,
+    )
+    every = rows.cells(every=True)
+    while batch := list(islice(every, size)):
+        for cells in batch:
+            rows.add(cells)
+        yield batch, rows.take()
+
+
+def _columns(source: Source) -> dict[str, Any]:
+    return {
+        "image_column": source.image_column,
+        "hashtag_column": source.hashtag_column,
+        "score_column": source.score_column,
+        "post_column": source.post_column,
+    }
 
 
 def read_inputs(

@@ -163,73 +163,132 @@ def read_pairs(
     DataError
         If the file is not a table with these columns, or has no usable row.
     """
-    wanted = [image_column, hashtag_column, score_column, *([post_column] if post_column else [])]
     table = data
     if not isinstance(table, TableFile):
+        wanted = [image_column, hashtag_column, score_column, *([post_column] if post_column else [])]
         table = open_table(Path(table), encoding=encoding, separator=separator, wanted=wanted)
-    image_at = table.place(image_column, "--image-column")
-    hashtag_at = table.place(hashtag_column, "--hashtag-column")
-    scored = require_scores or score_column in table.columns
-    score_at = table.place(score_column, "--score-column") if scored else None
-    post_at = table.place(post_column, "--post-column") if post_column else None
-    image_fault = cache(_image_fault)  # cells repeat
-    score = cache(lambda text: score_of(text, score_map))
-    known: dict[str, str] = {}  # one object for equal cells
-    rows, file_rows, scores = array("q"), array("q"), array("q")
-    images: list[str] = []
-    hashtags: list[str] = []
-    posts: list[str] = []
-    skipped: list[Skipped] = []
-    unscored: Counter[str] = Counter()
-
-    def is_row(cells: Sequence[str]) -> bool:
-        return score_at is None or score(cells[score_at]) > 0
-
-    row = 0
-    for number, cells in enumerate(table.rows(wanted, is_row), 1):
-        where = f" (row {number} of the file)" if split else ""
-        if len(cells) != len(table.columns):
-            row += 1
-            image, hashtag = ("".join(map(_plain, cells[at : at + 1])) for at in (image_at, hashtag_at))
-            wrong = f"{len(cells)} cells, the header has {len(table.columns)}"
-            skipped.append(Skipped(row, image, hashtag, wrong + where))
-            continue
-        image, label = _plain(cells[image_at]), "" if score_at is None else cells[score_at]
-        image = known.setdefault(image, image)
-        for hashtag, given, fault in _pairs_of(cells[hashtag_at], label, split, score):
-            row += 1
-            reason = image_fault(image) or fault or hashtag_fault(hashtag)
-            if not score(given) and (require_scores or given.strip()):
-                unscored[given] += 1
-                reason = reason or score_fault(given, score_map)
-            if reason:
-                skipped.append(Skipped(row, image, hashtag, reason + where))
-                continue
-            rows.append(row)
-            file_rows.append(number)
-            images.append(image)
-            hashtags.append(known.setdefault(hashtag, hashtag))
-            scores.append(score(given))
-            if post_at is not None:
-                post = _plain(cells[post_at]).strip()
-                posts.append(known.setdefault(post, post))
-    if not rows:
-        raise _no_row(table, skipped, unscored, mapped=score_map is not None)
-    return PairTable(
-        rows=np.array(rows, dtype=np.int64),
-        images=np.array(images, dtype=object),
-        hashtags=np.array(hashtags, dtype=object),
-        scores=np.array(scores, dtype=np.int64),
-        path=table.path,
-        digest=table.digest,
-        skipped=tuple(skipped),
-        unscored=unscored,
-        mapped=score_map is not None,
-        posts=np.array(posts, dtype=object) if post_column else None,
-        file_rows=np.array(file_rows, dtype=np.int64) if split else None,
-        format=table.format,
-        encoding=table.encoding,
+    rows = PairRows(
+        table,
+        image_column=image_column,
+        hashtag_column=hashtag_column,
+        score_column=score_column,
+        post_column=post_column,
+        split=split,
+        require_scores=require_scores,
+        score_map=score_map,
     )
+    for cells in rows.cells():
+        rows.add(cells)
+    pairs = rows.take()
+    if not len(pairs):
+        raise _no_row(pairs)
+    return pairs
+
+
+class PairRows:
+    """Turns the rows of a table into pairs, as many at a time as the caller adds before it takes them.
+
+    Parameters
+    ----------
+    table : TableFile
+        The table; parameters beside it are those of `read_pairs`.
+
+    Raises
+    ------
+    DataError
+        If the table lacks a column.
+    """
+
+    def __init__(
+        self,
+        table: TableFile,
+        *,
+        image_column: str,
+        hashtag_column: str,
+        score_column: str,
+        post_column: str | None = None,
+        split: bool = False,
+        require_scores: bool = True,
+        score_map: Mapping[str, int] | None = None,
+    ) -> None:
+        self._table, self._split, self._require, self._map = table, split, require_scores, score_map
+        self._image_at = table.place(image_column, "--image-column")
+        self._hashtag_at = table.place(hashtag_column, "--hashtag-column")
+        scored = require_scores or score_column in table.columns
+        self._score_at = table.place(score_column, "--score-column") if scored else None
+        self._post_at = table.place(post_column, "--post-column") if post_column else None
+        self._needed = [name for name in (image_column, hashtag_column, score_column, post_column) if name]
+        self._fault = cache(_image_fault)  # cells repeat
+        self._score = cache(lambda text: score_of(text, score_map))
+        self._known: dict[str, str] = {}  # one object for equal cells
+        self._number = self._row = 0
+        self._clear()
+
+    def cells(self, *, every: bool = False) -> Iterator[list[Cell]]:
+        """The rows of the table, for `add`; cells of columns that are not needed may be empty unless `every` is set."""
+        return self._table.rows(() if every else self._needed, self._is_row)
+
+    def add(self, cells: Sequence[Cell]) -> None:
+        """Add the pairs of the next row."""
+        self._number += 1
+        where = f" (row {self._number} of the file)" if self._split else ""
+        if len(cells) != len(self._table.columns):
+            self._row += 1
+            image, hashtag = ("".join(map(_plain, cells[at : at + 1])) for at in (self._image_at, self._hashtag_at))
+            wrong = f"{len(cells)} cells, the header has {len(self._table.columns)}"
+            self._skipped.append(Skipped(self._row, image, hashtag, wrong + where))
+            return
+        image, label = _plain(cells[self._image_at]), "" if self._score_at is None else cells[self._score_at]
+        image = self._known.setdefault(image, image)
+        for hashtag, given, fault in _pairs_of(cells[self._hashtag_at], label, self._split, self._score):
+            self._row += 1
+            score = self._score(given)
+            reason = self._fault(image) or fault or hashtag_fault(hashtag)
+            if not score and (self._require or given.strip()):
+                self._unscored[given] += 1
+                reason = reason or score_fault(given, self._map)
+            if reason:
+                self._skipped.append(Skipped(self._row, image, hashtag, reason + where))
+                continue
+            self._rows.append(self._row)
+            self._file_rows.append(self._number)
+            self._images.append(image)
+            self._hashtags.append(self._known.setdefault(hashtag, hashtag))
+            self._scores.append(score)
+            if self._post_at is not None:
+                post = _plain(cells[self._post_at]).strip()
+                self._posts.append(self._known.setdefault(post, post))
+
+    def take(self) -> PairTable:
+        """The pairs of all rows that were added since the last call; there may be none."""
+        pairs = PairTable(
+            rows=np.array(self._rows, dtype=np.int64),
+            images=np.array(self._images, dtype=object),
+            hashtags=np.array(self._hashtags, dtype=object),
+            scores=np.array(self._scores, dtype=np.int64),
+            path=self._table.path,
+            digest=self._table.digest,
+            skipped=tuple(self._skipped),
+            unscored=self._unscored,
+            mapped=self._map is not None,
+            posts=None if self._post_at is None else np.array(self._posts, dtype=object),
+            file_rows=np.array(self._file_rows, dtype=np.int64) if self._split else None,
+            format=self._table.format,
+            encoding=self._table.encoding,
+        )
+        self._clear()
+        return pairs
+
+    def _clear(self) -> None:
+        self._rows, self._file_rows, self._scores = array("q"), array("q"), array("q")
+        self._images: list[str] = []
+        self._hashtags: list[str] = []
+        self._posts: list[str] = []
+        self._skipped: list[Skipped] = []
+        self._unscored: Counter[str] = Counter()
+
+    def _is_row(self, cells: Sequence[str]) -> bool:
+        return self._score_at is None or self._score(cells[self._score_at]) > 0
 
 
 def _plain(cell: Cell) -> str:
@@ -261,11 +320,14 @@ def _pairs_of(
         yield tag, given, None
 
 
-def _no_row(table: TableFile, skipped: Sequence[Skipped], unscored: Counter[str], *, mapped: bool) -> DataError:
-    found = f"row {skipped[0].row}: {skipped[0].reason}" if skipped else "there is only a header"
-    if not mapped and unscored.total() == len(skipped) and (scale := describe_scale(unscored, [0] * 5)):
-        return DataError(f"{table.path} has no usable row: {scale}")
-    return DataError(f"{table.path} has no usable row ({found}): correct it, or name another file with --data")
+def _no_row(pairs: PairTable) -> DataError:
+    """The error for a table without a usable row, of which `pairs` has the faults."""
+    faults = pairs.skipped
+    found = f"row {faults[0].row}: {faults[0].reason}" if faults else "there is only a header"
+    every_label = not pairs.mapped and sum(pairs.unscored.values()) == len(faults)
+    if every_label and (scale := describe_scale(pairs.unscored, [0] * 5)):
+        return DataError(f"{pairs.path} has no usable row: {scale}")
+    return DataError(f"{pairs.path} has no usable row ({found}): correct it, or name another file with --data")
 
 
 def _image_fault(name: str) -> str | None:

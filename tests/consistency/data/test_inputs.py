@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from consistency.data.folds import with_folds
-from consistency.data.inputs import list_skipped, read_inputs, read_table, refuse_skipped, skipped_beside
+from consistency.data.inputs import list_skipped, read_batches, read_inputs, read_table, refuse_skipped, skipped_beside
 from consistency.data.pairs import Skipped
 from consistency.errors import DataError
 from consistency.options import Evaluation, Source
@@ -146,3 +146,20 @@ def test_a_grouped_split_never_divides_a_post(source: Source, seed: int) -> None
     assert {side for _, side in sides} == {"train", "val", "test"}
     fold = with_folds(split, 3).fold
     assert len(set(zip(inputs.posts, fold, strict=True))) == 17
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_batches_hold_what_the_whole_table_holds(source: Source, size: int) -> None:
+    rows = ["0.png,#a #b,1,x", "1.png,#,2,y", "copy.png,c,,z", "gone.png", "2.png,#d #e#f,9,", "3.png,g,5,w"]
+    (source.data).write_text("Image Filename,Hashtag,Score,note\n" + "\n".join(rows))
+    for each in (source, replace(source, split_hashtags=True)):
+        whole = read_table(each, require_scores=False)
+        batches = list(read_batches(each, size))
+        assert [cells for batch, _ in batches for cells in batch] == [row.split(",") for row in rows]
+        assert [len(batch) for batch, _ in batches][:-1] == [size] * (len(batches) - 1)
+        tables = [pairs for _, pairs in batches]
+        for name in ("rows", "images", "hashtags", "scores"):
+            assert [value for table in tables for value in getattr(table, name)] == getattr(whole, name).tolist()
+        assert tuple(skipped for table in tables for skipped in table.skipped) == whole.skipped
+    assert whole.file_rows is not None
+    assert whole.file_rows.tolist() == [1, 1, 3, 6]
