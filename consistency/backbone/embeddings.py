@@ -18,18 +18,23 @@ class PairEmbeddings:
         Hashtag embeddings of unit norm.
     image_index, hashtag_index : (n,) int64
         Rows of `images` and `hashtags` that make up each pair.
+    context : (n, k) float64 or None
+        What the other hashtags of each pair's post say about it: see `heads.post`. None if nothing reads it.
     """
 
     images: npt.NDArray[np.float32]
     hashtags: npt.NDArray[np.float32]
     image_index: npt.NDArray[np.int64]
     hashtag_index: npt.NDArray[np.int64]
+    context: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if self.images.ndim != 2 or self.hashtags.ndim != 2 or self.images.shape[1] != self.hashtags.shape[1]:
             raise ValueError(f"embedding tables {self.images.shape} and {self.hashtags.shape} do not match")
         if self.image_index.shape != self.hashtag_index.shape or self.image_index.ndim != 1:
             raise ValueError(f"indices {self.image_index.shape} and {self.hashtag_index.shape} do not match")
+        if self.context is not None and len(self.context) != len(self):
+            raise ValueError(f"the context has {len(self.context)} rows for {len(self)} pairs")
 
     def __len__(self) -> int:
         return len(self.image_index)
@@ -40,7 +45,8 @@ class PairEmbeddings:
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "PairEmbeddings":
         """Select pairs by index or boolean mask; the two tables are shared, not copied."""
-        return PairEmbeddings(self.images, self.hashtags, self.image_index[rows], self.hashtag_index[rows])
+        context = None if self.context is None else self.context[rows]
+        return PairEmbeddings(self.images, self.hashtags, self.image_index[rows], self.hashtag_index[rows], context)
 
     def hashtag_vectors(self) -> npt.NDArray[np.float32]:
         """Copy the hashtag embedding of every pair, (n, d) float32."""
