@@ -36,7 +36,8 @@ from consistency.text import number
 from demo.dataset import write_demo
 from heads.config import HeadConfig
 from heads.grid import Objects, calibrated, default_grid, run_grid
-from heads.model import TrainedHead, load_head
+from heads.load import load_head
+from heads.model import TrainedHead
 from heads.train import Job, train_head, train_heads
 from koclip_consistency.screen.console import Screen
 from koclip_consistency.workflows.demo import IMAGES, QUICK_IMAGES

@@ -27,7 +27,8 @@ from consistency.progress import Progress, silent
 from finetune.classifier import embed
 from finetune.config import FinetuneConfig
 from finetune.dataset import Floats, Ints, PairData, read_pair_data
-from heads.model import Head, TrainedHead, load_head
+from heads.load import load_head
+from heads.model import Head, TrainedHead
 
 FORMAT = 1
 NOT_COPIED = (

@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
 from consistency.backbone.embeddings import PairEmbeddings
-from consistency.durable import check_digest, make_folder, write_file, write_with_digest
+from consistency.durable import make_folder, write_file, write_with_digest
 from consistency.errors import InputError
 from consistency.scale import DISTANCE, SCORES, Floats, Ints
 from heads.config import PARTS, feature_dim
@@ -345,46 +343,3 @@ class HeadEnsemble:
             member.save(folder / name)
         description = {"format": FORMAT, "members": names, "power": self.power}
         write_file(folder / "head.json", (json.dumps(description, indent=2) + "\n").encode())
-
-
-def load_head(folder: Path) -> TrainedHead | HeadEnsemble:
-    """Read what `TrainedHead.save` or `HeadEnsemble.save` wrote into a folder.
-
-    Raises
-    ------
-    InputError
-        If the folder has no trained head, or one that this version cannot read.
-    StorageError
-        If the weights do not match their digest.
-    """
-    try:
-        description = json.loads((folder / "head.json").read_bytes())
-        if description["format"] != FORMAT:
-            raise InputError(f"{folder / 'head.json'} has format {description['format']}, expected {FORMAT}")
-        if "members" in description:
-            members = tuple(_load_member(folder / Path(name).name) for name in description["members"])
-            return HeadEnsemble(members, description["power"])
-        return _load_member(folder)
-    except FileNotFoundError as error:
-        raise InputError(f"{folder} has no trained head: {error.filename} is missing") from error
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise InputError(f"{folder} has no head that this version can read ({error}): run its command again") from error
-
-
-def _load_member(folder: Path) -> TrainedHead:
-    description = json.loads((folder / "head.json").read_bytes())
-    config = HeadConfig.from_dict(description["config"])
-    head = Head(config, description["embed_dim"], seed=None)
-    check_digest(folder / "head.safetensors")
-    head.load_state_dict(load_tensors((folder / "head.safetensors").read_bytes()))
-    thresholds = description["thresholds"]
-    return TrainedHead(
-        config=config,
-        head=head.eval(),
-        embed_dim=description["embed_dim"],
-        seed=description["seed"],
-        power=description["power"],
-        thresholds=None if thresholds is None else tuple(thresholds),
-        temperature=description["temperature"],
-        fingerprint=description["fingerprint"],
-    )

@@ -15,7 +15,12 @@ from consistency.data.folds import make_folds
 from consistency.scale import CLASSES, Floats, Ints, confusion, merit
 
 TEXT_EMBEDDING, TEXT_HEAD = "text-embedding", "text-head"
-ON_EMBEDDINGS = (TEXT_EMBEDDING, TEXT_HEAD)  # controls that read the backbone's embedding of the hashtag
+TEXT_AND_POST_HEAD = "text-and-post-head"
+ON_EMBEDDINGS = (
+    TEXT_EMBEDDING,
+    TEXT_HEAD,
+    TEXT_AND_POST_HEAD,
+)  # read the backbone's vectors of hashtags
 TEXT_ONLY, NAME_AND_TEXT = "text-only", "name-and-text"
 BALANCED = "-balanced"  # suffix of the controls of the published table, in which all scores have equal weight
 CONTROLS = (

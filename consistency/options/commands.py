@@ -20,6 +20,7 @@ from consistency.options.records import (
 
 Method = Literal["simple", "search", "exact"]
 Objective = Literal["macro-f1", "accuracy", "mae"]
+Context = Literal["pair", "post"]
 METHODS: tuple[Method, ...] = ("simple", "search", "exact")
 TRAINING = "Training"
 
@@ -90,6 +91,12 @@ class SimilarityOptions:
 
 @dataclass(frozen=True)
 class HeadsOptions:
+    context: Context = option(
+        "pair",
+        "What a head reads: the image and the hashtag (pair), or also the other hashtags of the same image (post).",
+        group=TRAINING,
+        excludes=("preset", "grid", "export_pth"),
+    )
     grid: bool = option(
         False, "Choose the best of many heads by folds inside train.", group=TRAINING, excludes=("preset",)
     )

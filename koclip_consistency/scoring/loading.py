@@ -22,7 +22,9 @@ from embedcache.fingerprint import difference, fingerprint
 from embedcache.store import EmbeddingCache
 from embedcache.view import STORES
 from heads.familiarity import load_familiarity
-from heads.model import HeadEnsemble, TrainedHead, load_head
+from heads.load import AnyHead, load_head
+from heads.model import TrainedHead
+from heads.post_head import PostHead
 from heads.published import import_published
 from heads.similarity import SimilarityModel
 from koclip_consistency.scoring.encoder import WarmEncoder
@@ -90,10 +92,12 @@ def load_scorer(
         return _finetuned(system, load_finetuned(model, device=device), progress, model)
     if (model / "thresholds.json").is_file():
         judge = _by_thresholds(_thresholds(run)[system])
+        reads_post = False
     else:
-        judge = _by_head(load_head(model))
+        head = load_head(model)
+        judge, reads_post = _by_head(head), isinstance(head, PostHead)
     encoding = _encoding(run, cache=cache, device=device, threads=threads)
-    return _on_embeddings(system, judge, encoding, progress, run)
+    return _on_embeddings(system, judge, encoding, progress, run, reads_post=reads_post)
 
 
 def _choose(model: Path, system: str | None) -> tuple[Run, str]:
@@ -155,7 +159,15 @@ def _encoding(run: Run, *, cache: Path, device: Device, threads: int | None) -> 
         ) from error
 
 
-def _on_embeddings(system: str, judge: Judge, encoding: Encoding, progress: Progress, run: Run | None = None) -> Scorer:
+def _on_embeddings(
+    system: str,
+    judge: Judge,
+    encoding: Encoding,
+    progress: Progress,
+    run: Run | None = None,
+    *,
+    reads_post: bool = False,
+) -> Scorer:
     """A scorer on embeddings of a frozen backbone. run: whose embeddings these must be; None asks for none."""
     resolved, fields = resolve(encoding)
     if run is not None and fingerprint(fields) != run.info["fingerprint"]:
@@ -176,7 +188,8 @@ def _on_embeddings(system: str, judge: Judge, encoding: Encoding, progress: Prog
         pairs, usable = filled.cache.features(inputs.table, inputs.files)
         return np.flatnonzero(usable), pairs, filled.skipped
 
-    return Scorer(system, judge, encoder, encode_table, None if run is None else load_familiarity(run.path))
+    familiarity = None if run is None else load_familiarity(run.path)
+    return Scorer(system, judge, encoder, encode_table, familiarity, reads_post=reads_post)
 
 
 def _finetuned(system: str, tuned: "Finetuned", progress: Progress, run: Path | None = None) -> Scorer:
@@ -216,7 +229,7 @@ def _by_thresholds(model: SimilarityModel) -> Judge:
     return judge
 
 
-def _by_head(head: TrainedHead | HeadEnsemble) -> Judge:
+def _by_head(head: AnyHead) -> Judge:
     def judge(pairs: PairEmbeddings) -> Judgement:
         said = head.predict(pairs)
         return said.predicted + 1, said.values, said.probabilities

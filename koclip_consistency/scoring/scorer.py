@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.backbone.embeddings import PairEmbeddings
-from consistency.data.hashtags import hashtag_fault
+from consistency.data.hashtags import hashtag_fault, identities
 from consistency.data.inputs import Inputs
 from consistency.data.pairs import Skipped
 from consistency.errors import ImageError, InputError
@@ -18,6 +18,7 @@ from consistency.options import ImageLimits, Source
 from embedcache.extract import NOT_FINITE
 from embedcache.store import valid_rows
 from heads.familiarity import Familiarity
+from heads.post import with_context
 from koclip_consistency.keywords import record_of
 from koclip_consistency.scoring.encoder import WarmEncoder
 from koclip_consistency.scoring.images import ImageInput, read_image, unusable
@@ -49,6 +50,8 @@ class Scorer:
         Gives the embeddings of a pair table.
     familiarity : Familiarity or None
         The training hashtags, where the run recorded them.
+    reads_post : bool
+        Whether pairs need the context of their post.
 
     Examples
     --------
@@ -66,8 +69,11 @@ class Scorer:
         encoder: WarmEncoder,
         encode_table: Callable[[Inputs, Source], EncodedTable],
         familiarity: Familiarity | None = None,
+        *,
+        reads_post: bool = False,
     ) -> None:
         self.system = system
+        self.reads_post = reads_post
         self._judge, self._encoder, self._encode_table = judge, encoder, encode_table
         self._familiarity = familiarity
         self._lock = threading.Lock()
@@ -108,13 +114,16 @@ class Scorer:
         if not len(rows):
             raise InputError(f"{given.name} cannot be scored: {NOT_FINITE}")
         index = np.arange(len(rows))
-        return self._judged(rows, PairEmbeddings(image_vector, vectors[rows], 0 * index, index), skipped)
+        pairs = PairEmbeddings(image_vector, vectors[rows], 0 * index, index)
+        return self._judged(
+            rows, pairs, skipped, np.full(len(rows), given.name, object), [hashtags[row] for row in rows.tolist()]
+        )
 
     def answer_table(self, inputs: Inputs, source: Source) -> Scored:
         """Score every row of a table that can be encoded, through the embedding cache where the system uses one."""
         with self._lock:
             rows, pairs, skipped = self._encode_table(inputs, source)
-        return self._judged(rows, pairs, skipped)
+        return self._judged(rows, pairs, skipped, inputs.posts[rows], inputs.table.hashtags[rows])
 
     def score(self, image: ImageInput, hashtags: Sequence[str], limits: ImageLimits | None = None) -> "pd.DataFrame":
         """Score one image with some hashtags.
@@ -205,7 +214,16 @@ class Scorer:
         scored = scored_frame(found, len(frame), reasons)
         return pd.concat([frame, scored.set_axis(new, axis=1).set_axis(frame.index, axis=0)], axis=1)
 
-    def _judged(self, rows: Rows, pairs: PairEmbeddings, skipped: tuple[Skipped, ...]) -> Scored:
+    def _judged(
+        self,
+        rows: Rows,
+        pairs: PairEmbeddings,
+        skipped: tuple[Skipped, ...],
+        posts: npt.NDArray[np.object_],
+        hashtags: Iterable[str],
+    ) -> Scored:
+        if self.reads_post:
+            pairs = with_context(pairs, posts, identities(hashtags))
         predicted, values, probabilities = self._judge(pairs)
         familiar = None
         if self._familiarity is not None:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from consistency.data.inputs import Inputs
 from consistency.data.splits import Split
 from consistency.evaluation.controls import (
+    TEXT_AND_POST_HEAD,
     TEXT_EMBEDDING,
     TEXT_HEAD,
     control_predictions,
@@ -16,6 +17,7 @@ from consistency.evaluation.controls import (
 from consistency.evaluation.results import Predictions, Result, evaluate_predictions
 from consistency.scale import SCORES
 from heads.config import HeadConfig
+from heads.post_head import PostConfig, PostHead
 from heads.train import train_head
 from koclip_consistency.workflows.division import clusters
 from koclip_consistency.workflows.encode import Encoded
@@ -90,7 +92,8 @@ def control_answers(
 ) -> dict[str, Answers]:
     """Return what can be predicted for the rows `test` without an image, by system.
 
-    The controls on embeddings of hashtags are included if there are embeddings, the balanced controls of the published
+    The controls on embeddings of hashtags are included if there are embeddings, the one that reads the post if these
+    have a context, the balanced controls of the published
     table if single rows are split, as published.
     """
     t = inputs.table
@@ -113,4 +116,7 @@ def control_answers(
         config = HeadConfig(features="text")  # the default head on other features
         head, _ = train_head(config, encoded.at(train), split.labels[train], seed=split.seed)
         said[TEXT_HEAD] = head.predict_proba(encoded.at(test))
+        if encoded.pairs.context is not None:
+            blind = PostHead.fit(encoded.at(train), split.labels[train], seed=split.seed, config=PostConfig(False))
+            said[TEXT_AND_POST_HEAD] = blind.predict_proba(encoded.at(test))
     return {system: Answers(probabilities=chances) for system, chances in said.items()}

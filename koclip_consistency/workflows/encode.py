@@ -1,7 +1,7 @@
 """From a pair table to embeddings: resolves the backbone, extracts what the cache lacks, returns the pairs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from consistency.backbone.resolve import (
     fingerprint_fields,
     resolve_backbone,
 )
+from consistency.data.hashtags import identities
 from consistency.data.inputs import Inputs, refuse_skipped
 from consistency.data.pairs import Skipped
 from consistency.data.splits import Side, Split
@@ -24,6 +25,7 @@ from consistency.progress import Progress, silent
 from embedcache.engines.local import decoding_context
 from embedcache.extract import ExtractReport, extract
 from embedcache.store import EmbeddingCache
+from heads.post import with_context
 
 if TYPE_CHECKING:
     from consistency.backbone.model import Backbone
@@ -113,6 +115,13 @@ class Encoded(Extracted):
         if not len(usable):
             raise DataError(f"none of the {len(rows)} {side} rows has an image that can be used")
         return usable
+
+
+def with_posts(encoded: Encoded, inputs: Inputs) -> Encoded:
+    """Add to every pair the context of its post, which is all rows that have embeddings, with or without a label."""
+    rows = np.flatnonzero(encoded.position >= 0)
+    pairs = with_context(encoded.pairs, inputs.posts[rows], identities(inputs.table.hashtags[rows]))
+    return replace(encoded, pairs=pairs)
 
 
 def set_threads(threads: int | None) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from consistency.backbone.model import load_backbone
 from consistency.backbone.resolve import fingerprint_fields, resolve_backbone
 from consistency.data.inputs import refuse_skipped
+from consistency.errors import InputError
 from consistency.evaluation.controls import PEEKED
 from consistency.options import FinetuneOptions
 from consistency.progress import QUIET, Reporter
@@ -18,7 +19,8 @@ from finetune.model import save_finetuned
 from finetune.prepare import Prepared, prepare
 from finetune.train import FinetuneResult, finetune
 from heads.familiarity import keep_familiarity
-from heads.model import load_head
+from heads.load import load_head
+from heads.post_head import PostHead
 from koclip_consistency.scoring.encoder import WarmEncoder
 from koclip_consistency.workflows.answers import Answers
 from koclip_consistency.workflows.encode import set_threads
@@ -139,7 +141,10 @@ def config_of(options: FinetuneOptions) -> FinetuneConfig:
     if options.encoding.precision != "auto":
         chosen["autocast"] = AUTOCAST[options.encoding.precision]
     if options.like is not None:
-        chosen |= {"head": load_head(options.like).config, "warm_start": True}
+        head = load_head(options.like)
+        if isinstance(head, PostHead):
+            raise InputError(f"--like {options.like}: its head reads the whole post, name a run of `heads` without it")
+        chosen |= {"head": head.config, "warm_start": True}
     config = replace(config, **chosen)
     of_head = {name: value for name in HEAD_SETTINGS if (value := getattr(options, name)) is not None}
     return replace(config, head=replace(config.head, **of_head))

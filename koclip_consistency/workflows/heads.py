@@ -21,15 +21,22 @@ from consistency.report.plots import training_png
 from consistency.text import to_csv
 from heads.familiarity import keep_familiarity
 from heads.grid import GridResult, default_grid, read_grid, run_grid
-from heads.model import HeadConfig, HeadEnsemble, TrainedHead
+from heads.load import AnyHead
+from heads.model import HeadConfig, TrainedHead
+from heads.post_head import PostHead
 from heads.published import export_published
 from heads.train import History, train_head
 from koclip_consistency.workflows.answers import Answers
 from koclip_consistency.workflows.encode import Encoded
 from koclip_consistency.workflows.trial import Outcome, Rows, Trial
 
-Recipe = Literal["default", "grid", "paper"]
-SYSTEMS: dict[Recipe, str] = {"default": "heads", "grid": "heads-grid", "paper": "heads-paper"}
+Recipe = Literal["default", "post", "grid", "paper"]
+SYSTEMS: dict[Recipe, str] = {
+    "default": "heads",
+    "post": "heads-post",
+    "grid": "heads-grid",
+    "paper": "heads-paper",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +48,12 @@ class Fitted:
     head
         The head, or the heads of an ensemble.
     history
-        The epochs of a single training, empty for a grid.
+        The epochs of a single training, empty for a grid and for a head that reads the post.
     grid
         The grid it was chosen from, None without.
     """
 
-    head: TrainedHead | HeadEnsemble
+    head: AnyHead
     history: History
     grid: GridResult | None
 
@@ -70,6 +77,8 @@ class Trainer:
     def fit(self, rows: Rows, held_out: Rows, *, seed: int, state: Path | None = None) -> Fitted:
         """Train on `rows` of the table. The published recipe also measures on `held_out`, but chooses nothing by it."""
         pairs, labels = self.encoded.at(rows), self.split.labels[rows]
+        if self.recipe == "post":
+            return Fitted(PostHead.fit(pairs, labels, seed=seed, fingerprint=self.encoded.fingerprint), [], None)
         if self.recipe == "grid":
             grid = run_grid(
                 self.configs,
@@ -102,7 +111,9 @@ class Trainer:
 
 
 def recipe_of(options: HeadsOptions) -> Recipe:
-    """The recipe that the options ask for: published, grid or default."""
+    """The recipe that the options ask for: published, grid, post or default."""
+    if options.context == "post":
+        return "post"
     return options.preset or ("grid" if options.grid else "default")
 
 
@@ -119,7 +130,7 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET) -> Outcome:
     if options.export_pth:
         _check_export(configs, options.ensemble)
     trial = Trial("heads", options, reporter)
-    encoded = trial.encode()
+    encoded = trial.encode(posts=options.context == "post")
     # A grid is wide enough for a GPU. A single head is as fast on a CPU, and repeats bit for bit there.
     device = choose_device(options.encoding.device) if recipe == "grid" else "cpu"
     device = device if device.startswith("cuda") else "cpu"

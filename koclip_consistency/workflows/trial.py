@@ -30,7 +30,7 @@ from embedcache.fingerprint import fingerprint
 from heads.familiarity import Unfamiliar
 from koclip_consistency.workflows.answers import Answers, control_answers, evaluate_answers
 from koclip_consistency.workflows.division import describe_division, seen_by, split_table
-from koclip_consistency.workflows.encode import Encoded, encode_pairs
+from koclip_consistency.workflows.encode import Encoded, encode_pairs, with_posts
 
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -129,10 +129,14 @@ class Trial:
         self._encoded: Encoded | None = None
         self.clock.lap("read")
 
-    def encode(self) -> Encoded:
-        """Return the embeddings of every pair; the backbone encodes those that the cache lacks."""
+    def encode(self, *, posts: bool = False) -> Encoded:
+        """Return the embeddings of every pair, with the context of its post if `posts` is set.
+
+        The backbone encodes what the cache lacks.
+        """
         o = self.options
-        self._encoded = encode_pairs(self.inputs, o.encoding, o.source, progress=self.reporter.progress)
+        encoded = encode_pairs(self.inputs, o.encoding, o.source, progress=self.reporter.progress)
+        self._encoded = with_posts(encoded, self.inputs) if posts else encoded
         self.backbone = self._encoded.resolved
         self.clock.lap("encode")
         return self._encoded

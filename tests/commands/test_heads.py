@@ -1,5 +1,6 @@
 """`heads`: one head, a grid and the published recipe; what they leave in the run folder."""
 
+import csv
 import json
 import statistics
 from pathlib import Path
@@ -94,6 +95,56 @@ def test_a_grid_file_that_cannot_be_read_is_one_line(run: Run, small_demo: Path,
     assert (ran.code, ran.stderr.count("\n")) == (2, 1)
     assert "broken.toml" in ran.stderr
     assert not (folder / "broken").exists()
+
+
+@pytest.fixture(scope="module")
+def post_run(small_demo: Path, folder: Path) -> Path:
+    from cli import main
+
+    out = folder / "post"
+    command = ["heads", "--context", "post", "--backbone", "tiny", *data_options(small_demo, folder), "--out", out]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["cli.py", *map(str, command)])
+        main()
+    return out
+
+
+def test_a_head_that_reads_the_post_stands_beside_its_blind_control(post_run: Path) -> None:
+    found = {entry["system"]: entry["metrics"] for entry in json.loads((post_run / "metrics.json").read_text())}
+    assert {"heads-post", "text-and-post-head", "text-head"} <= found.keys()
+    assert found["heads-post"]["qwk"] > found["text-and-post-head"]["qwk"] > found["text-head"]["qwk"]
+    details = json.loads((post_run / "run.json").read_text())["details"]
+    assert details["head"]["context"] == ["mean", "maximum", "weighted", "cosine"]
+
+
+def test_no_label_of_a_test_post_changes_an_answer(run: Run, small_demo: Path, folder: Path, post_run: Path) -> None:
+    """All labels of the test rows are moved; the predictions stay, bit for bit."""
+    tested = {row["row"] for row in rows_of(post_run / "split.csv") if row["side"] == "test"}
+    rows = rows_of(small_demo / "combined_data.csv")
+    for number, row in enumerate(rows, start=1):
+        if str(number) in tested:
+            row["Score"] = str(6 - int(row["Score"]))
+    with (folder / "moved.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    options = [*data_options(small_demo, folder), "--data", folder / "moved.csv", "--split", post_run / "split.csv"]
+    ran = run("heads", "--context", "post", "--backbone", "tiny", *options, "--out", folder / "moved")
+    assert ran.code == 0, ran.stderr
+
+    def answers(path: Path) -> list[tuple[str, ...]]:
+        names = ("row", "predicted", "value", "p1", "p2", "p3", "p4", "p5")
+        rows = rows_of(path / "predictions.csv")
+        return [tuple(row[name] for name in names) for row in rows if row["system"] == "heads-post"]
+
+    assert answers(folder / "moved") == answers(post_run)
+
+
+@pytest.mark.parametrize("other", [["--preset", "paper"], ["--grid"], ["--export-pth"]])
+def test_what_does_not_go_with_a_post_is_one_line(run: Run, small_demo: Path, folder: Path, other: list[str]) -> None:
+    ran = run("heads", "--context", "post", "--backbone", "tiny", *data_options(small_demo, folder), *other)
+    assert (ran.code, ran.stderr.count("\n")) == (2, 1)
+    assert "--context" in ran.stderr
 
 
 RECIPES = {"default": [], "paper": ["--preset", "paper"], "grid": ["--grid", "--inner-folds", 2]}

@@ -1,8 +1,5 @@
 """Heads: features, weights, decisions, and what is stored."""
 
-import hashlib
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -10,6 +7,7 @@ from torch import nn
 
 from consistency.errors import InputError, StorageError
 from heads.config import FEATURES, feature_dim, parameter_count
+from heads.load import load_head
 from heads.losses import OUTPUTS
 from heads.model import (
     Decision,
@@ -17,7 +15,6 @@ from heads.model import (
     HeadConfig,
     HeadEnsemble,
     TrainedHead,
-    load_head,
     pair_features,
 )
 from tests.builders.head_data import make_pairs
@@ -141,23 +138,3 @@ def test_an_ensemble_answers_with_the_mean_and_survives_saving(embeddings, tmp_p
 def test_embeddings_of_another_size_are_refused():
     with pytest.raises(InputError, match="trained on embeddings of 12 numbers, got 8"):
         trained().predict(make_pairs(dim=8)[0])
-
-
-def test_a_folder_without_a_readable_head_is_explained(tmp_path):
-    with pytest.raises(InputError, match=r"has no trained head: .*head.json is missing"):
-        load_head(tmp_path)
-    trained().save(tmp_path)
-    weights = tmp_path / "head.safetensors"
-    assert hashlib.sha256(weights.read_bytes()).hexdigest() in (tmp_path / "head.safetensors.sha256").read_text()
-    description = json.loads((tmp_path / "head.json").read_text())
-    weights.write_bytes(weights.read_bytes()[:-1])
-    with pytest.raises(StorageError, match="damaged"):
-        load_head(tmp_path)
-    trained().save(tmp_path)
-    (tmp_path / "head.json").write_text(json.dumps(description | {"format": 2}))
-    with pytest.raises(InputError, match="has format 2, expected 1"):
-        load_head(tmp_path)
-    other = description | {"embed_dim": 13}
-    (tmp_path / "head.json").write_text(json.dumps(other))
-    with pytest.raises(InputError, match="has no head that this version can read"):
-        load_head(tmp_path)
