@@ -119,7 +119,7 @@ def test_a_head_that_reads_the_post_stands_beside_its_blind_control(post_run: Pa
 
 def test_no_label_of_a_test_post_changes_an_answer(run: Run, small_demo: Path, folder: Path, post_run: Path) -> None:
     """All labels of the test rows are moved; the predictions stay, bit for bit."""
-    tested = {row["row"] for row in rows_of(post_run / "split.csv") if row["side"] == "test"}
+    tested = {row["row"] for row in rows_of(post_run / "split.csv") if row["split"] == "test"}
     rows = rows_of(small_demo / "combined_data.csv")
     for number, row in enumerate(rows, start=1):
         if str(number) in tested:
