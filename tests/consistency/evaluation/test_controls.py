@@ -34,7 +34,7 @@ def test_controls_are_plain_regressions_and_the_balanced_ones_the_published_reci
     train, test = np.arange(180), np.arange(180, 240)
     columns = images[train], hashtags[train], labels[train], images[test], hashtags[test]
     found = control_predictions(*columns, balanced=True)
-    assert (*found, "text-embedding", "text-head") == CONTROLS
+    assert (*found, "text-embedding", "text-head", "text-and-post-head") == CONTROLS
     plain = control_predictions(*columns)
     assert list(plain) == ["majority", "median", "text-only", "name-and-text"]
     assert all(np.array_equal(chances, found[system]) for system, chances in plain.items())
