@@ -3,7 +3,7 @@
 Both systems are measured on the same resampled images (or hashtags). `consistency.evaluation.intervals` computes the
 interval and the p-value of their difference in the same way as the interval of a metric. They tell how large a
 difference the choice of test images can make by chance. They do not cover that training again with another seed gives
-another model: `heads --seeds` and runs with several seeds show that.
+another model: `--seeds` shows that.
 """
 
 from collections.abc import Sequence

@@ -34,6 +34,15 @@ def _folds() -> int | None:
     return option(None, help, group=SPLIT, metavar="K", low=2, paper=5)
 
 
+def _seeds() -> int:
+    help = "Train N times, with seeds drawn from --seed, and report mean and spread of the metrics."
+    return option(1, help, group=TRAINING, metavar="N", low=1)
+
+
+def _redraw_split() -> bool:
+    return option(False, "Draw another split for each of the --seeds instead of keeping one.", group=TRAINING)
+
+
 @dataclass(frozen=True)
 class DemoOptions:
     quick: bool = option(False, "Draw fewer images and train for fewer epochs, for a first look.", group=TRAINING)
@@ -116,13 +125,8 @@ class HeadsOptions:
         flag="--racing/--no-racing",
         needs="grid",
     )
-    seeds: int = option(
-        1,
-        "Train N times on the same split, with seeds drawn from --seed, and report mean and spread of the metrics.",
-        group=TRAINING,
-        metavar="N",
-        low=1,
-    )
+    seeds: int = _seeds()
+    redraw_split: bool = _redraw_split()
     export_pth: bool = option(
         False,
         "Also write classifier.pth in the published layout (concat features, one hidden layer, five logits).",
@@ -227,6 +231,8 @@ class FinetuneOptions:
         flag="--gradient-checkpointing",
         default_text="off",
     )
+    seeds: int = _seeds()
+    redraw_split: bool = _redraw_split()
     checkpoint_steps: int | None = option(
         None, "Also save the state for --resume every N steps.", group=TRAINING, metavar="N", low=1, default_text="off"
     )

@@ -181,7 +181,8 @@ def trainings_table(trainings: "Trainings", results: "Sequence[Result]") -> Tabl
         )
         rows.append([title, with_interval(first.metrics[key], first.ci95[key]), *beside])
     columns = ("metric", f"seed {trainings.seeds[0]} (95 % as above)", f"mean of {n} (95 %)", "standard deviation")
-    return Table(f"{trainings.system} trained with {n} seeds on one split", columns, rows)
+    where = f"{n} splits" if trainings.redrawn else "one split"
+    return Table(f"{trainings.system} trained with {n} seeds on {where}", columns, rows)
 
 
 def differences_table(differences: "Sequence[Difference]") -> Table:

@@ -44,6 +44,22 @@ class Answers:
     values: Floats | None = None
     probabilities: Floats | None = None
 
+    def columns(self) -> tuple[Rows, Floats, Floats | None]:
+        """Predicted scores, values and probabilities, the first two filled in.
+
+        Raises
+        ------
+        ValueError
+            If there are neither probabilities nor both predicted scores and values.
+        """
+        chances, predicted, values = self.probabilities, self.predicted, self.values
+        if chances is not None:
+            predicted = chances.argmax(axis=1) + 1 if predicted is None else predicted
+            values = chances @ SCORES if values is None else values
+        if predicted is None or values is None:
+            raise ValueError("without probabilities, predicted scores and values are needed")
+        return predicted, values, chances
+
 
 def evaluate_answers(
     system: str,
@@ -63,12 +79,7 @@ def evaluate_answers(
     ValueError
         If there are neither probabilities nor both predicted scores and values.
     """
-    chances, predicted, values = answers.probabilities, answers.predicted, answers.values
-    if chances is not None:
-        predicted = chances.argmax(axis=1) + 1 if predicted is None else predicted
-        values = chances @ SCORES if values is None else values
-    if predicted is None or values is None:
-        raise ValueError("without probabilities, predicted scores and values are needed")
+    predicted, values, chances = answers.columns()
     table = inputs.table
     predictions = Predictions(
         system=system,

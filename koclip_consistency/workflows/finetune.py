@@ -1,5 +1,6 @@
 """`finetune`: train the encoders and a head end to end, straight from images and without the embedding cache."""
 
+import shutil
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ import numpy as np
 from consistency.backbone.model import load_backbone
 from consistency.backbone.resolve import fingerprint_fields, resolve_backbone
 from consistency.data.inputs import refuse_skipped
+from consistency.data.splits import Split
 from consistency.errors import InputError
 from consistency.evaluation.controls import PEEKED
 from consistency.options import FinetuneOptions
@@ -24,7 +26,8 @@ from heads.post_head import PostHead
 from koclip_consistency.scoring.encoder import WarmEncoder
 from koclip_consistency.workflows.answers import Answers
 from koclip_consistency.workflows.encode import set_threads
-from koclip_consistency.workflows.trial import Outcome, Trial
+from koclip_consistency.workflows.repeat import check_repeats, repeat_training
+from koclip_consistency.workflows.trial import Outcome, Rows, Trial
 
 Recipe = Literal["default", "paper"]
 SYSTEMS: dict[Recipe, str] = {"default": "finetune", "paper": "finetune-paper"}
@@ -62,6 +65,7 @@ def run_finetune(options: FinetuneOptions, reporter: Reporter = QUIET) -> Outcom
     """
     recipe: Recipe = options.preset or "default"
     config = config_of(options)
+    check_repeats(options.seeds, options.evaluation, redraw=options.redraw_split)
     trial = Trial("finetune", options, reporter, validation=recipe == "default")
     encoding, split, inputs = options.encoding, trial.split, trial.inputs
     resolved = resolve_backbone(encoding.backbone, revision=encoding.revision)
@@ -74,13 +78,10 @@ def run_finetune(options: FinetuneOptions, reporter: Reporter = QUIET) -> Outcom
         backbone,
         inputs.table,
         inputs.files,
-        split.labels,
-        split.rows("train"),
-        split.rows("val") if recipe == "default" else None,
-        split.rows("test"),
+        *_sides(split, recipe),
         config,
         seed=options.evaluation.seed,
-        class_weights_from=split.labels[split.kept] if recipe == "paper" else None,
+        class_weights_from=_weighted(split, recipe),
         limits=options.source.limits,
         workers=encoding.workers,
         progress=reporter.progress,
@@ -89,14 +90,9 @@ def run_finetune(options: FinetuneOptions, reporter: Reporter = QUIET) -> Outcom
     refuse_skipped(unusable, options.source.on_error)
     trial.clock.lap("decode")
     folder = trial.open()
+    resume, cadence = options.output.resume is not None, Cadence(options.checkpoint_steps, options.checkpoint_minutes)
     with trial.resumable():
-        tuned = finetune(
-            prepared,
-            out=folder.path,
-            resume=options.output.resume is not None,
-            cadence=Cadence(options.checkpoint_steps, options.checkpoint_minutes),
-            progress=reporter.progress,
-        )
+        tuned = finetune(prepared, out=folder.path, resume=resume, cadence=cadence, progress=reporter.progress)
     trial.clock.lap("train")
     test = tuned.rows["test"]
     # Controls validate nothing, so they learn from the validation rows too: the same controls as beside heads.
@@ -114,6 +110,20 @@ def run_finetune(options: FinetuneOptions, reporter: Reporter = QUIET) -> Outcom
     encoder, tested = WarmEncoder(lambda: tuned.model.backbone), inputs.table.hashtags[test].tolist()
     unfamiliar = keep_familiarity(folder.path, encoder.hashtags(hashtags), hashtags, encoder.hashtags(tested), tested)
     folder.write_file("training_results.png", training_png(tuned.history, final=kept.metrics))
+    trainings = None
+    if options.seeds > 1:
+
+        def again(number: int, seed: int, split: Split) -> tuple[Rows, Answers]:
+            out = folder.path / f"training-{number}"
+            other = prepared.again(*_sides(split, recipe), seed=seed, class_weights_from=_weighted(split, recipe))
+            found = finetune(other, out=out, resume=resume, cadence=cadence, progress=reporter.progress)
+            shutil.rmtree(out)  # only its metrics are kept
+            return found.rows["test"], Answers(probabilities=found.probabilities["test"])
+
+        with trial.resumable():
+            trainings = repeat_training(
+                trial, kept, again, seeds=options.seeds, redraw=options.redraw_split, validation=recipe == "default"
+            )
     outcome = trial.finish(
         usable=prepared.data.image_index >= 0,
         unfamiliar=unfamiliar,
@@ -124,11 +134,23 @@ def run_finetune(options: FinetuneOptions, reporter: Reporter = QUIET) -> Outcom
             "kept_epoch": tuned.kept_epoch,
             "share": tuned.share,
             "best_epoch": tuned.best_epoch,
+            **({"trainings": trainings.as_dict()} if trainings else {}),
         },
-        notes=(*_notes(prepared, tuned), *peeked),
+        notes=(*_notes(prepared, tuned), *peeked, *((trainings.note,) if trainings else ())),
     )
     discard(folder.path)  # only a finished run needs its checkpoint no more
-    return outcome
+    return replace(outcome, trainings=trainings)
+
+
+def _sides(split: Split, recipe: Recipe) -> tuple[Rows, Rows, Rows | None, Rows]:
+    """Labels of all rows, and the rows of train, val and test; the published recipe validates nothing."""
+    val = split.rows("val") if recipe == "default" else None
+    return split.labels, split.rows("train"), val, split.rows("test")
+
+
+def _weighted(split: Split, recipe: Recipe) -> Rows | None:
+    """The labels that balanced class weights are computed from: all of them, as published, or those of train."""
+    return split.labels[split.kept] if recipe == "paper" else None
 
 
 def config_of(options: FinetuneOptions) -> FinetuneConfig:

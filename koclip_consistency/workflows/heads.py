@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +13,6 @@ import numpy as np
 from consistency.backbone.resolve import choose_device
 from consistency.data.splits import Split
 from consistency.errors import InputError
-from consistency.evaluation.metrics import METRICS, evaluate
-from consistency.evaluation.results import Result
-from consistency.evaluation.seeds import Trainings, training_seeds
 from consistency.options import HeadsOptions
 from consistency.progress import QUIET, Reporter
 from consistency.report.plots import training_png
@@ -28,6 +26,7 @@ from heads.published import export_published
 from heads.train import History, train_head
 from koclip_consistency.workflows.answers import Answers
 from koclip_consistency.workflows.encode import Encoded
+from koclip_consistency.workflows.repeat import check_repeats, repeat_training
 from koclip_consistency.workflows.trial import Outcome, Rows, Trial
 
 Recipe = Literal["default", "post", "grid", "paper"]
@@ -129,6 +128,7 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET) -> Outcome:
     configs = _configs(recipe, options.grid_file)
     if options.export_pth:
         _check_export(configs, options.ensemble)
+    check_repeats(options.seeds, options.evaluation, redraw=options.redraw_split)
     trial = Trial("heads", options, reporter)
     encoded = trial.encode(posts=options.context == "post")
     # A grid is wide enough for a GPU. A single head is as fast on a CPU, and repeats bit for bit there.
@@ -151,7 +151,8 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET) -> Outcome:
     trainings = None
     if options.seeds > 1:
         with resumable():
-            trainings = _repeat(trial, trainer, first, train, test)
+            again = partial(_train_again, trial, trainer)
+            trainings = repeat_training(trial, first, again, seeds=options.seeds, redraw=options.redraw_split)
     if options.folds:
         with resumable():
             curves += _cross_validate(trial, trainer, options.folds)
@@ -185,7 +186,7 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET) -> Outcome:
             "extraction": encoded.report,
             **({"trainings": trainings.as_dict()} if trainings else {}),
         },
-        notes=(*_notes(fitted.grid), *_notes_on(trainings), encoded.note),
+        notes=(*_notes(fitted.grid), *((trainings.note,) if trainings else ()), encoded.note),
     )
     return replace(outcome, trainings=trainings)
 
@@ -215,19 +216,13 @@ def _cross_validate(trial: Trial, trainer: Trainer, folds: int) -> list[Mapping[
     return curves
 
 
-def _repeat(trial: Trial, trainer: Trainer, first: Result, train: Rows, test: Rows) -> Trainings:
-    """Train again on the same rows with further seeds, and write the metrics of every training to `seeds.csv`."""
-    system, folder, n = first.predictions.system, trial.folder, trainer.options.seeds
-    seeds = training_seeds(trainer.options.evaluation.seed, n)
-    metrics = [first.metrics]
-    for number, seed in enumerate(seeds[1:], start=2):
-        state = folder.path / f"grid_state-{number}.json" if trainer.recipe == "grid" else None
-        said = trainer.fit(train, test, seed=seed, state=state).head.predict(trainer.encoded.at(test))
-        metrics.append(evaluate(first.predictions.scores, said.predicted + 1, said.values, said.probabilities))
-        trial.clock.lap("repeat")
-    rows = ([system, seed, *(found[name] for name in METRICS)] for seed, found in zip(seeds, metrics, strict=True))
-    folder.write_file("seeds.csv", to_csv(["system", "seed", *METRICS], rows))
-    return Trainings(system, seeds, tuple(metrics))
+def _train_again(trial: Trial, trainer: Trainer, number: int, seed: int, split: Split) -> tuple[Rows, Answers]:
+    """Train on the training rows of `split` with another seed, and predict its test rows."""
+    encoded = trainer.encoded
+    train, test = encoded.side(split, "train"), encoded.side(split, "test")
+    state = trial.folder.path / f"grid_state-{number}.json" if trainer.recipe == "grid" else None
+    fitted = replace(trainer, split=split).fit(train, test, seed=seed, state=state)
+    return test, _answers(fitted, encoded, test)
 
 
 def _check_export(configs: Sequence[HeadConfig], ensemble: int) -> None:
@@ -257,13 +252,4 @@ def _notes(grid: GridResult | None) -> tuple[str, ...]:
     return (
         f"chosen of {len(grid.entries)} configurations by {chosen.n_folds} inner folds of train{dropped}: "
         f"{config.features} features, {config.shape}, {config.loss}, {training} (all in leaderboard.csv){diverged}",
-    )
-
-
-def _notes_on(trainings: Trainings | None) -> tuple[str, ...]:
-    if trainings is None:
-        return ()
-    return (
-        f"trained {len(trainings.seeds)} times on the same split (seeds.csv); the other results and the weights are "
-        f"those of seed {trainings.seeds[0]}, and no figure says what another split would change",
     )

@@ -39,6 +39,7 @@ COMPARED = (
     "split.csv",
     "audit.csv",
     "leaderboard.csv",
+    "seeds.csv",
     "thresholds.json",
     "head.json",
     "*.safetensors",

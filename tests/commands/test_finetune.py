@@ -86,6 +86,36 @@ def test_the_head_that_a_grid_chose(run: Run, small_demo: Path, folder: Path) ->
     assert not (folder / "none").exists()
 
 
+@pytest.mark.parametrize("redraw", [False, True])
+def test_seeds_repeat_the_training(run: Run, small_demo: Path, tmp_path: Path, redraw: bool) -> None:
+    """Each line of seeds.csv is what a run with that seed says, on the same split or on its own."""
+    command = ["finetune", "--backbone", "tiny", *of(small_demo), "--max-steps", 3]
+    assert run(*command, "--out", tmp_path / "once").code == 0
+    ran = run(*command, "--seeds", 2, *(["--redraw-split"] if redraw else []), "--out", tmp_path / "two")
+    assert ran.code == 0, ran.stderr
+    said = "trained 2 times, each on its own split" if redraw else "trained 2 times on the same split"
+    assert said in " ".join(ran.stderr.split())
+    assert f"finetune trained with 2 seeds on {'2 splits' if redraw else 'one split'}" in ran.stdout
+    # The first training is the run without --seeds, weights and all; nothing of the others stays but their metrics.
+    once, two = tmp_path / "once", tmp_path / "two"
+    a, b = ({p.relative_to(place): p.read_bytes() for p in place.rglob("*") if p.is_file()} for place in (once, two))
+    assert b.keys() - a.keys() == {Path("seeds.csv")}
+    assert {str(name) for name in a if a[name] != b[name]} == {"run.json", "history.csv"}  # both hold seconds
+    assert [path for path in two.iterdir() if path.is_dir()] == [two / "model"]
+
+    first, second = rows_of(tmp_path / "two" / "seeds.csv")
+    split = [] if redraw else ["--split", tmp_path / "once" / "split.csv"]
+    assert run(*command, *split, "--seed", second["seed"], "--out", tmp_path / "alone").code == 0
+    for row, where in ((first, "once"), (second, "alone")):
+        (entry,) = [e for e in json.loads((tmp_path / where / "metrics.json").read_text()) if e["system"] == "finetune"]
+        assert {name: float(row[name]) for name in entry["metrics"]} == entry["metrics"]
+    trainings = config_of(tmp_path / "two")["trainings"]
+    assert trainings["seeds"] == [42, int(second["seed"])]
+    assert trainings["redrawn_split"] is redraw
+    for name, spread in trainings["metrics"].items():
+        assert spread["mean"] == pytest.approx((float(first[name]) + float(second[name])) / 2), name
+
+
 def test_a_tuned_backbone_serves_every_command(run: Run, small_demo: Path, folder: Path) -> None:
     tuned = ["finetune", "--backbone", "tiny", *of(small_demo), "--max-steps", 2, "--batch-size", "auto"]
     ran = run(*tuned, "--lora", 4, "--out", folder / "tuned")

@@ -3,11 +3,13 @@
 import csv
 import json
 import statistics
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
 
+from consistency.data.hashtags import identities
 from tests.builders.commands import Run, data_options, rows_of
 
 GRID = """
@@ -189,6 +191,34 @@ def test_seeds_repeat_the_training_on_one_split(
         values = [float(row[name]) for row in repeated]
         assert spread["mean"] == pytest.approx(statistics.fmean(values)), name
         assert spread["deviation"] == pytest.approx(statistics.stdev(values)), name
+
+
+def test_each_seed_draws_its_own_split_on_request(run: Run, small_demo: Path, folder: Path, tmp_path: Path) -> None:
+    """Each line of seeds.csv is what a run with that seed alone says, split and training."""
+    command = ["heads", "--backbone", "tiny", *data_options(small_demo, folder)]
+    ran = run(*command, "--seeds", 3, "--redraw-split", "--out", tmp_path / "three")
+    assert ran.code == 0, ran.stderr
+    assert "trained 3 times, each on its own split" in " ".join(ran.stderr.split())
+    assert "heads trained with 3 seeds on 3 splits" in ran.stdout
+    repeated, tested = rows_of(tmp_path / "three" / "seeds.csv"), list[set[str]]()
+    for row in repeated:
+        alone = tmp_path / row["seed"]
+        assert run(*command, "--seed", row["seed"], "--out", alone).code == 0
+        (entry,) = [e for e in json.loads((alone / "metrics.json").read_text()) if e["system"] == row["system"]]
+        assert {name: float(row[name]) for name in entry["metrics"]} == entry["metrics"]
+        tested.append({line["row"] for line in rows_of(alone / "split.csv") if line["split"] == "test"})
+    assert tested[0] != tested[1] != tested[2] != tested[0]
+
+    # The interval of the mean by Nadeau and Bengio: (1 / n + test / train) times the variance of the three values.
+    lines = rows_of(tmp_path / "three" / "split.csv")
+    pairs = zip((line["image"] for line in lines), identities(line["hashtag"] for line in lines), strict=True)
+    counts = Counter(dict(zip(pairs, (line["split"] for line in lines), strict=True)).values())  # repeats once
+    trainings = json.loads((tmp_path / "three" / "run.json").read_text())["details"]["trainings"]
+    assert trainings["redrawn_split"] is True
+    values = [float(row["qwk"]) for row in repeated]
+    error = (statistics.variance(values) * (1 / 3 + counts["test"] / counts["train"])) ** 0.5
+    spread = trainings["metrics"]["qwk"]
+    assert spread["high"] - spread["mean"] == pytest.approx(4.302653 * error, rel=1e-5)  # t with 2 degrees
 
 
 def test_one_seed_is_none(run: Run, small_demo: Path, folder: Path, tmp_path: Path) -> None:

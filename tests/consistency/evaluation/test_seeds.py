@@ -17,6 +17,33 @@ def test_the_spread_is_that_of_statistics_and_its_interval_that_of_a_t_test() ->
     assert (spread.low, spread.high) == pytest.approx((interval.low, interval.high))
 
 
+def test_redrawn_splits_share_rows_so_the_interval_of_the_mean_is_wider() -> None:
+    """Nadeau and Bengio's corrected variance, as the corrected resampled t-test has it."""
+    values = [0.61, 0.64, 0.58, 0.66, 0.60]
+    plain, corrected = Spread.of(values), Spread.of(values, overlap=0.25)
+    assert (corrected.mean, corrected.deviation) == (plain.mean, plain.deviation)
+    variance = statistics.variance(values) * (1 / 5 + 1 / 4)
+    assert corrected.high - corrected.mean == pytest.approx(2.776445 * variance**0.5, rel=1e-5)  # t with 4 degrees
+    assert corrected.high - corrected.low == pytest.approx(1.5 * (plain.high - plain.low))  # 1.5 = sqrt(0.45 / 0.2)
+
+    metrics = tuple({"mae": value} for value in values)
+    trainings = Trainings("heads", (1, 2, 3, 4, 5), metrics, overlap=0.25)
+    assert trainings.spread("mae") == corrected
+    assert trainings.as_dict()["redrawn_split"] is True
+
+
+def test_the_note_says_whether_splits_were_redrawn() -> None:
+    metrics = ({"mae": 1.0}, {"mae": 2.0})
+    assert Trainings("heads", (42, 7), metrics).note == (
+        "trained 2 times on the same split (seeds.csv); the other results and the weights are those of seed 42, "
+        "and no figure says what another split would change"
+    )
+    assert Trainings("heads", (42, 7), metrics, overlap=0.25).note == (
+        "trained 2 times, each on its own split (seeds.csv): the interval of the mean allows for the rows that the "
+        "splits share; the other results and the weights are those of seed 42"
+    )
+
+
 def test_the_first_seed_is_the_one_given_and_fewer_seeds_are_the_beginning_of_more() -> None:
     seeds = training_seeds(42, 8)
     assert seeds[0] == 42
@@ -34,6 +61,7 @@ def test_a_metric_undefined_for_one_training_has_no_spread() -> None:
     assert trainings.as_dict() == {
         "system": "heads",
         "seeds": [42, 7],
+        "redrawn_split": False,
         "metrics": {
             "qwk": None,
             "mae": {
