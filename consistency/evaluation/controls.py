@@ -12,6 +12,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from consistency.data.folds import make_folds
+from consistency.evaluation.post_texts import PostTexts
+from consistency.evaluation.text_and_post import text_and_post_predictions
 from consistency.scale import CLASSES, Floats, Ints, confusion, merit
 
 TEXT_EMBEDDING, TEXT_HEAD = "text-embedding", "text-head"
@@ -22,6 +24,7 @@ ON_EMBEDDINGS = (
     TEXT_AND_POST_HEAD,
 )  # read the backbone's vectors of hashtags
 TEXT_ONLY, NAME_AND_TEXT = "text-only", "name-and-text"
+TEXT_AND_POST, IN_ORDER = "text-and-post", "text-and-post-ordered"
 BALANCED = "-balanced"  # suffix of the controls of the published table, in which all scores have equal weight
 CONTROLS = (
     "majority",
@@ -30,6 +33,8 @@ CONTROLS = (
     NAME_AND_TEXT,
     TEXT_ONLY + BALANCED,
     NAME_AND_TEXT + BALANCED,
+    TEXT_AND_POST,
+    IN_ORDER,
     *ON_EMBEDDINGS,
 )
 PEEKED = "-best"  # suffix of systems whose epoch was picked on the test rows, as published; their weights are not kept
@@ -45,13 +50,27 @@ def competes(system: str) -> bool:
     return system not in CONTROLS and not system.endswith(PEEKED)
 
 
+def decide(system: str, probabilities: Floats) -> Ints:
+    """Return the classes, (n,) int64 from 0 to 4, that a control predicts from probabilities (n, 5).
+
+    text-and-post predicts the median of its probabilities, which has a better QWK and macro-F1 than the most probable
+    class, which the others predict.
+    """
+    if system in (TEXT_AND_POST, IN_ORDER):
+        return (np.cumsum(probabilities[:, :-1], axis=1) < 0.5).sum(axis=1)
+    return probabilities.argmax(axis=1)
+
+
 def control_predictions(
-    train_images: Objects,
-    train_hashtags: Objects,
-    train_labels: Ints,
-    test_images: Objects,
-    test_hashtags: Objects,
+    images: Objects,
+    hashtags: Objects,
+    labels: Ints,
+    train: Ints,
+    test: Ints,
     *,
+    posts: Objects | None = None,
+    groups: Objects | None = None,
+    order: Ints | None = None,
     balanced: bool = False,
 ) -> dict[str, Floats]:
     """Train the controls that need no backbone on the train rows, and predict the test rows.
@@ -62,18 +81,27 @@ def control_predictions(
     - text-only: logistic regression on character 1- to 4-grams of the raw hashtag.
     - name-and-text: the same features and the one-hot file name of the image. Under a split by rows this is pure
       leakage.
+    - text-and-post: kernel ridge regression on the hashtag and the other hashtags of its post (without their labels);
+      see `consistency.evaluation.text_and_post`. `decide` says what it predicts.
+    - text-and-post-ordered: the same with the position of the hashtag in its post.
     - text-only-balanced, name-and-text-balanced: these two with balanced class weights, as in the published table. The
       systems train without class weights, which would cost a control accuracy and MAE, so these are not a fair
       comparison.
 
     Parameters
     ----------
-    train_images, train_hashtags : (n,) object str
-        File names and raw hashtags.
-    train_labels : (n,) int64
-        Classes 0 to 4.
-    test_images, test_hashtags : (n_test,) object str
-        The rows to predict.
+    images, hashtags : (n,) object str
+        File names and raw hashtags of a table.
+    labels : (n,) int64
+        Classes 0 to 4; those of test rows are not read.
+    train, test : (n_train,) and (n_test,) int64
+        The rows to learn from and the rows to predict. The posts consist of both.
+    posts : (n,) object, optional
+        Equal for rows of one post; by default a post is the rows of one file name.
+    groups : (n,) object, optional
+        Rows of one group are held out together when text-and-post is calibrated; single rows by default.
+    order : (n,) int64, optional
+        Numbers that ascend in the order in which a post has its hashtags; adds text-and-post-ordered.
     balanced : bool, default False
         Whether to add the balanced controls.
 
@@ -82,22 +110,31 @@ def control_predictions(
     dict
         Probabilities (n_test, 5) float64 by system.
     """
-    n = len(test_images)
-    frequencies = np.bincount(train_labels, minlength=CLASSES) / len(train_labels)
-    median = np.eye(CLASSES)[np.sort(train_labels)[(len(train_labels) - 1) // 2]]
+    learned, n = labels[train], len(test)
+    frequencies = np.bincount(learned, minlength=CLASSES) / len(train)
+    median = np.eye(CLASSES)[np.sort(learned)[(len(train) - 1) // 2]]
     answers = {"majority": np.tile(frequencies, (n, 1)), "median": np.tile(median, (n, 1))}
     weights = {"": None} | ({BALANCED: "balanced"} if balanced else {})
+    orders = {TEXT_AND_POST: None} | ({} if order is None else {IN_ORDER: order})
     if np.count_nonzero(frequencies) < 2:  # a regression needs two classes
         names = [f"{name}{ending}" for ending in weights for name in (TEXT_ONLY, NAME_AND_TEXT)]
-        return answers | {name: answers["majority"].copy() for name in names}
+        return answers | {name: answers["majority"].copy() for name in (*names, *orders)}
     text = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4))
     name = OneHotEncoder(handle_unknown="ignore")
-    train_text, test_text = text.fit_transform(train_hashtags), text.transform(test_hashtags)
-    train_name, test_name = name.fit_transform(train_images[:, None]), name.transform(test_images[:, None])
+    train_text, test_text = text.fit_transform(hashtags[train]), text.transform(hashtags[test])
+    train_name, test_name = name.fit_transform(images[train, None]), name.transform(images[test, None])
     both = hstack([train_text, train_name]).tocsr(), hstack([test_text, test_name]).tocsr()
     for ending, class_weight in weights.items():
         for system, (seen, unseen) in ((TEXT_ONLY, (train_text, test_text)), (NAME_AND_TEXT, both)):
-            answers[system + ending] = _answer(_regression(TEXT_STRENGTH, class_weight), seen, train_labels, unseen)
+            answers[system + ending] = _answer(_regression(TEXT_STRENGTH, class_weight), seen, learned, unseen)
+    rows = np.concatenate([train, test])
+    for system, numbers in orders.items():
+        texts = PostTexts.of(
+            hashtags[rows], (images if posts is None else posts)[rows], order=None if numbers is None else numbers[rows]
+        )
+        sides = texts.take(np.arange(len(train))), texts.take(np.arange(len(train), len(rows)))
+        held_out = None if groups is None else groups[train]
+        answers[system] = text_and_post_predictions(sides[0], learned, held_out, sides[1])
     return answers
 
 

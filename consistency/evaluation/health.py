@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import GroupShuffleSplit
 
-from consistency.data.distinct import number_distinct
 from consistency.data.files import ImageFile, image_identity
 from consistency.data.hashtags import describe_long, describe_several, identities
 from consistency.data.leakage import Leakage, leakage
@@ -22,14 +20,10 @@ from consistency.data.repeats import merge_repeats
 from consistency.data.scores import check_scores
 from consistency.data.splits import PROTOCOLS, make_split
 from consistency.errors import DataError, ImageError
-from consistency.evaluation.controls import control_predictions
-from consistency.evaluation.metrics import evaluate
+from consistency.evaluation.control_figures import ControlChoice, ControlFigures, control_figures
 from consistency.options import ImageLimits, Protocol
 from consistency.progress import Progress, silent
 from consistency.scale import SCORES
-
-CONTROL_METRICS = ("accuracy", "macro_f1", "mae", "qwk")
-GROUP_SHUFFLES = 10
 
 
 @dataclass(frozen=True)
@@ -104,6 +98,11 @@ class Health:
     controls : dict or None
         `{"paper": ..., "grouped": ...}` without splits that cannot be drawn, each `{system: {metric: value}}`. The
         grouped values are means over 10 divisions of the images. None if not requested.
+    controls_out_of_fold : dict or None
+        `{system: {"metrics": {metric: value}, "ci95": {metric: (low, high)}}}` of out-of-fold predictions of all
+        distinct pairs. None if not requested.
+    order_gamma : float or None
+        How the scores run along the posts, see `post_texts.order_gamma`. None if positions are not used.
     """
 
     path: Path
@@ -131,6 +130,8 @@ class Health:
     hashtag_leakage: Leakage | None
     not_drawn: tuple[tuple[str, str], ...]
     controls: dict[str, dict[str, dict[str, float | None]]] | None
+    controls_out_of_fold: dict[str, dict[str, Any]] | None = None
+    order_gamma: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values, under the keys that `data check --json` has always had."""
@@ -145,7 +146,7 @@ def check(
     files: Mapping[str, ImageFile],
     *,
     limits: ImageLimits | None = None,
-    controls: bool = False,
+    controls: ControlChoice | None = None,
     progress: Progress = silent,
 ) -> Health:
     """Examine every row and decode every image.
@@ -158,8 +159,8 @@ def check(
         The image files by name.
     limits : ImageLimits, optional
         Largest images that are decoded.
-    controls : bool, default False
-        Whether to train the controls that use no image, too.
+    controls : ControlChoice, optional
+        How to train and evaluate the controls that use no image; None does not.
     progress : Progress
         Receives the progress.
 
@@ -172,6 +173,7 @@ def check(
     merged = merge_repeats(table, identity, "first")
     disagrees = table.scores != table.scores[merged.first]
     leaks, not_drawn = leakage_by_protocol(table, identity)
+    blind = ControlFigures() if controls is None else control_figures(table, identity, controls, progress)
     image_files = check_images(files, limits or ImageLimits(), progress)
     without = {name for name, _ in image_files.missing + image_files.broken}
     return Health(
@@ -199,7 +201,9 @@ def check(
         grouped_leakage=leaks.get("grouped"),
         hashtag_leakage=leaks.get("hashtag"),
         not_drawn=not_drawn,
-        controls=control_figures(table, identity, progress) if controls else None,
+        controls=blind.by_protocol,
+        controls_out_of_fold=blind.out_of_fold,
+        order_gamma=blind.order_gamma,
     )
 
 
@@ -249,76 +253,9 @@ def check_images(files: Mapping[str, ImageFile], limits: ImageLimits, progress: 
     return ImageFiles(len(files), missing, tuple(broken), duplicates)
 
 
-def control_figures(
-    table: PairTable, identity: npt.NDArray[np.object_], progress: Progress = silent
-) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Evaluate the controls under the published split by rows, and under 10 divisions of the merged images.
-
-    Returns
-    -------
-    dict
-        `{"paper": ..., "grouped": ...}`, each `{system: {metric: value}}`, without splits that cannot be drawn. The
-        grouped values are means over 10 `GroupShuffleSplit`s.
-    """
-    merged = merge_repeats(table, identity, "first")
-    kept = np.flatnonzero(merged.kept)
-    groups = _first_names(identity, table.images)[kept]
-    figures = {}
-    with progress("Training controls", GROUP_SHUFFLES + 1) as advance:
-        try:
-            paper = make_split(table, identity, protocol="paper")
-        except DataError:  # `check` reports it
-            pass
-        else:
-            figures["paper"] = _evaluate_controls(table, paper.rows("train"), paper.rows("test"))
-        advance(1)
-        if len(set(groups)) < 2:
-            return figures
-        shuffled = []
-        for seed in range(GROUP_SHUFFLES):
-            shuffle = GroupShuffleSplit(1, test_size=0.2, random_state=seed)
-            train, test = next(shuffle.split(kept, groups=groups))
-            shuffled.append(_evaluate_controls(table, kept[train], kept[test]))
-            advance(1)
-    figures["grouped"] = {
-        system: {metric: _mean([one[system][metric] for one in shuffled]) for metric in CONTROL_METRICS}
-        for system in shuffled[0]
-    }
-    return figures
-
-
-def _evaluate_controls(
-    table: PairTable, train: npt.NDArray[np.int64], test: npt.NDArray[np.int64]
-) -> dict[str, dict[str, float | None]]:
-    answers = control_predictions(
-        table.images[train],
-        table.hashtags[train],
-        table.labels[train],
-        table.images[test],
-        table.hashtags[test],
-        balanced=True,
-    )
-    figures = {}
-    for system, chances in answers.items():
-        metrics = evaluate(table.scores[test], chances.argmax(axis=1) + 1, chances @ SCORES, chances)
-        figures[system] = {name: metrics[name] for name in CONTROL_METRICS}
-    return figures
-
-
-def _first_names(identity: npt.NDArray[np.object_], images: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
-    """Return a name for each image, (n,) object, so that images sort alike whether or not they are found."""
-    firsts, index = number_distinct(identity)
-    return images[firsts][index]
-
-
 def _problem(file: ImageFile, limits: ImageLimits) -> str | None:
     try:
         Decoding("ours", limits).read(file)
     except ImageError as error:
         return str(error)
     return None
-
-
-def _mean(figures: list[float | None]) -> float | None:
-    defined = [figure for figure in figures if figure is not None]
-    return float(np.mean(defined)) if defined else None

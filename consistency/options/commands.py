@@ -23,6 +23,7 @@ Objective = Literal["macro-f1", "accuracy", "mae"]
 Context = Literal["pair", "post"]
 METHODS: tuple[Method, ...] = ("simple", "search", "exact")
 TRAINING = "Training"
+CONTROLS = "Controls"
 
 
 def _preset() -> Preset | None:
@@ -54,7 +55,12 @@ class DemoOptions:
 @dataclass(frozen=True)
 class DataCheckOptions:
     source: Source = record(Source)
-    controls: bool = option(False, "Also score the controls that see no image.")
+    controls: bool = option(False, "Also score the controls that see no image.", group=CONTROLS)
+    folds: int | None = option(
+        None, "Also score the controls out of fold, in K folds by image.", group=CONTROLS, metavar="K", low=2
+    )
+    ordered: bool = option(False, "Add a control that reads the order of the rows of a post.", group=CONTROLS)
+    seed: int = option(42, "Random seed of the folds.", group=CONTROLS, low=0)
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ def controls(pairs: Pairs, split: Split) -> dict[str, Evaluated]:
     Returns
     -------
     dict of str to Evaluated
-        By the control's name: "majority", "median", "text-only", "name-and-text".
+        By the control's name: "majority", "median", "text-only", "name-and-text", "text-and-post".
 
     Examples
     --------

@@ -113,6 +113,8 @@ def health_tables(health: "Health") -> list[Table]:
         ("several hashtags", health.several_hashtags),
         ("long hashtags", health.long_hashtags),
     )
+    if health.order_gamma is not None:
+        counts.append(["position in a post and score", f"gamma {signed(health.order_gamma)}"])
     counts += [[name, warning] for name, warning in warnings if warning]
     tables = [Table(f"{health.path}", ("", "found"), counts, left=2)]
     leaks = (
@@ -138,22 +140,35 @@ def health_tables(health: "Health") -> list[Table]:
         tables.append(
             Table("Splits that cannot be drawn", ("protocol", "why"), list(map(list, health.not_drawn)), left=2)
         )
-    if health.controls:
-        rows = [
-            [protocol, system, *(number(figures[key]) for key in METRIC_TITLES)]
-            for protocol, systems in health.controls.items()
-            for system, figures in systems.items()
-        ]
-        headings = ("protocol", "control", *(METRIC_TITLES[key] for key in METRIC_TITLES))
-        tables.append(
-            Table("Image-blind controls (grouped: mean of 10 divisions of the images)", headings, rows, left=2)
-        )
+    tables += control_tables(health)
     faults = [[f"row {s.row}" if s.row else s.image, s.reason] for s in health.skipped] + [
         [name, reason] for name, reason in (*files.missing * (not files.none_found), *files.broken)
     ]
     if faults:
         more = f" (the first {SHOWN_FAULTS} of {len(faults)})" if len(faults) > SHOWN_FAULTS else ""
         tables.append(Table(f"Cannot be used{more}", ("where", "why"), faults[:SHOWN_FAULTS], left=2))
+    return tables
+
+
+def control_tables(health: "Health") -> list[Table]:
+    """What the controls reach in each protocol and, if they were asked for, in folds by image."""
+    tables = []
+    titles = METRIC_TITLES.values()
+    if health.controls:
+        rows: list[list[object]] = [
+            [protocol, system, *(number(figures[key]) for key in METRIC_TITLES)]
+            for protocol, systems in health.controls.items()
+            for system, figures in systems.items()
+        ]
+        title = "Image-blind controls (grouped: mean of 10 divisions of the images)"
+        tables.append(Table(title, ("protocol", "control", *titles), rows, left=2))
+    if health.controls_out_of_fold:
+        rows = [
+            [system, *(with_interval(found["metrics"][key], found["ci95"][key]) for key in METRIC_TITLES)]
+            for system, found in health.controls_out_of_fold.items()
+        ]
+        title = "Image-blind controls out of fold, with 95 % intervals over images"
+        tables.append(Table(title, ("control", *titles), rows))
     return tables
 
 

@@ -12,6 +12,7 @@ from consistency.evaluation.controls import (
     TEXT_EMBEDDING,
     TEXT_HEAD,
     control_predictions,
+    decide,
     text_embedding_predictions,
 )
 from consistency.evaluation.results import Predictions, Result, evaluate_predictions
@@ -109,11 +110,13 @@ def control_answers(
     """
     t = inputs.table
     said = control_predictions(
-        t.images[train],
-        t.hashtags[train],
-        split.labels[train],
-        t.images[test],
-        t.hashtags[test],
+        t.images,
+        t.hashtags,
+        split.labels,
+        train,
+        test,
+        posts=inputs.posts,
+        groups=split.groups,
         balanced=split.groups is None,  # single rows were split, as published
     )
     if encoded is not None:
@@ -130,4 +133,4 @@ def control_answers(
         if encoded.pairs.context is not None:
             blind = PostHead.fit(encoded.at(train), split.labels[train], seed=split.seed, config=PostConfig(False))
             said[TEXT_AND_POST_HEAD] = blind.predict_proba(encoded.at(test))
-    return {system: Answers(probabilities=chances) for system, chances in said.items()}
+    return {system: Answers(decide(system, chances) + 1, probabilities=chances) for system, chances in said.items()}

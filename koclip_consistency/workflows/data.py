@@ -11,8 +11,9 @@ from consistency.data.leakage import Leakage, leakage
 from consistency.data.pairs import Skipped
 from consistency.durable import check_folder, check_output, write_file
 from consistency.errors import InputError
+from consistency.evaluation.control_figures import ControlChoice
 from consistency.evaluation.health import Health, check
-from consistency.options import DataSplitOptions, Source
+from consistency.options import DataCheckOptions, DataSplitOptions, Source
 from consistency.progress import QUIET, Progress, Reporter, silent
 from consistency.runs.folder import split_csv
 from demo.dataset import is_drawing, write_demo
@@ -53,11 +54,21 @@ class WrittenSplit:
         return {**asdict(self), "path": str(self.path)}
 
 
-def check_data(source: Source, *, controls: bool = False, progress: Progress = silent) -> Health:
-    """Check a data set. Without images, the result describes the CSV alone."""
+def check_data(options: DataCheckOptions, *, progress: Progress = silent) -> Health:
+    """Check a data set. Without images, the result describes the CSV alone.
+
+    Raises
+    ------
+    InputError
+        If there are options of the controls without `controls`.
+    """
+    if not options.controls and (options.folds or options.ordered):
+        raise InputError("--folds and --ordered are about the controls: add --controls")
+    source = options.source
     table = read_table(source)
     refuse_skipped(table.skipped, source.on_error)
     files = find_images(table.images, source.images)
+    controls = ControlChoice(options.folds, options.ordered, options.seed) if options.controls else None
     return check(table, files, limits=source.limits, controls=controls, progress=progress)
 
 

@@ -74,3 +74,23 @@ def test_cells_of_several_hashtags_are_named_or_split(run: Run, small_demo: Path
     ran = run("similarity", *data, *encoding, "--split-hashtags", "--split", split, "--out", tmp_path / "pairs")
     assert ran.code == 0, ran.stderr
     assert run("data", "check", *data, "--split-hashtags", "--json").json()["several_hashtags"] is None
+
+
+def test_data_check_trains_controls_in_folds(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    table = small_demo / "combined_data.csv"
+    columns = ("--data", table, "--images", small_demo / "image")
+    ran = run("data", "check", *columns, "--controls", "--folds", 3, "--ordered", "--seed", 5, "--json")
+    assert ran.code == 0, ran.stderr
+    found = ran.json()
+    low, high = found["controls_out_of_fold"]["text-and-post-ordered"]["ci95"]["qwk"]
+    assert low < found["controls_out_of_fold"]["text-and-post-ordered"]["metrics"]["qwk"] < high
+    assert abs(found["order_gamma"]) < 0.3  # the demo is shuffled
+    alone = run("data", "check", *columns, "--folds", 3)
+    assert (alone.code, alone.stdout) == (2, "")
+    assert "add --controls" in alone.stderr
+    header, *lines = table.read_text(encoding="utf-8").splitlines()
+    ranked = tmp_path / "sorted.csv"
+    ranked.write_text("\n".join([header, *sorted(lines, key=lambda line: line[-1])]), encoding="utf-8")
+    ran = run("data", "check", "--data", ranked, "--images", small_demo / "image", "--controls", "--ordered")
+    assert ran.code == 2
+    assert "sorted by score (gamma 1.00" in ran.stderr

@@ -12,7 +12,7 @@ def test_similarity_cold_and_warm(run: Run, small_demo: Path, tmp_path: Path) ->
     assert first.code == 0, first.stderr
     systems = [entry["system"] for entry in first.json()]
     assert systems == [
-        "majority", "median", "text-only", "name-and-text", "text-embedding", "text-head",
+        "majority", "median", "text-only", "name-and-text", "text-and-post", "text-embedding", "text-head",
         "similarity-simple", "similarity-search", "similarity-exact",
     ]  # fmt: skip
     assert first.json() == json.loads((tmp_path / "a" / "metrics.json").read_text())

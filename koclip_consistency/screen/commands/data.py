@@ -16,7 +16,7 @@ def data() -> None:
     """Check or split a data set, or draw the demo one."""
 
 
-@command(data, "check", "DataCheckOptions", "--data pairs.csv --images images", "--controls --json")
+@command(data, "check", "DataCheckOptions", "--data pairs.csv --images images", "--controls --folds 5 --ordered")
 def check(options: "DataCheckOptions", screen: "Screen") -> None:
     """Report what is wrong with a data set, and what leaks.
 
@@ -26,7 +26,7 @@ def check(options: "DataCheckOptions", screen: "Screen") -> None:
     from koclip_consistency.screen.tables import health_tables
     from koclip_consistency.workflows.data import check_data, is_complete
 
-    health = check_data(options.source, controls=options.controls, progress=screen.progress)
+    health = check_data(options, progress=screen.progress)
     screen.json(health.as_dict())
     for table in health_tables(health):
         screen.table(table)

@@ -11,7 +11,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from consistency.data.folds import make_folds
-from consistency.evaluation.controls import CONTROLS, STRENGTHS, control_predictions, text_embedding_predictions
+from consistency.evaluation.controls import (
+    CONTROLS,
+    STRENGTHS,
+    control_predictions,
+    decide,
+    text_embedding_predictions,
+)
 
 Columns = tuple[npt.NDArray[np.object_], npt.NDArray[np.object_], npt.NDArray[np.int64]]
 
@@ -32,11 +38,11 @@ def leaking_rows(seed: int = 0, n: int = 240) -> Columns:
 def test_controls_are_plain_regressions_and_the_balanced_ones_the_published_recipe() -> None:
     images, hashtags, labels = leaking_rows()
     train, test = np.arange(180), np.arange(180, 240)
-    columns = images[train], hashtags[train], labels[train], images[test], hashtags[test]
-    found = control_predictions(*columns, balanced=True)
+    columns = images, hashtags, labels, train, test
+    found = control_predictions(*columns, order=np.arange(240), balanced=True)
     assert (*found, "text-embedding", "text-head", "text-and-post-head") == CONTROLS
     plain = control_predictions(*columns)
-    assert list(plain) == ["majority", "median", "text-only", "name-and-text"]
+    assert list(plain) == ["majority", "median", "text-only", "name-and-text", "text-and-post"]
     assert all(np.array_equal(chances, found[system]) for system, chances in plain.items())
 
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4))
@@ -54,7 +60,7 @@ def test_controls_are_plain_regressions_and_the_balanced_ones_the_published_reci
 def test_majority_predicts_the_most_frequent_class_with_its_frequency() -> None:
     images, hashtags, _ = leaking_rows(n=10)
     labels = np.array([4, 4, 4, 4, 3, 3, 1, 1, 1, 0])
-    majority = control_predictions(images, hashtags, labels, images[:2], hashtags[:2])["majority"]
+    majority = control_predictions(images, hashtags, labels, np.arange(10), np.arange(2))["majority"]
     assert majority.tolist() == [[0.1, 0.3, 0, 0.2, 0.4]] * 2
 
 
@@ -63,7 +69,7 @@ def test_median_is_the_best_constant_for_mae() -> None:
     for labels in ([4, 4, 4, 4, 3, 3, 3, 1, 1, 0], [4, 4, 3, 0, 0], [0, 0, 2, 2], [1, 1, 1]):
         classes = np.array(labels)
         k = len(labels)
-        median = control_predictions(images[:k], hashtags[:k], classes, images[:2], hashtags[:2])["median"]
+        median = control_predictions(images[:k], hashtags[:k], classes, np.arange(k), np.arange(2))["median"]
         errors = [np.abs(classes - constant).mean() for constant in range(5)]
         assert set(np.unique(median)) == {0, 1}
         assert median.argmax(axis=1).tolist() == [int(np.argmin(errors))] * 2
@@ -119,8 +125,7 @@ def test_names_help_exactly_where_rows_leak() -> None:
     whole = np.array([int(name[:-4]) % 4 == 0 for name in images])  # images on one side
     gains = []
     for test in (rows, whole):
-        train = ~test
-        found = control_predictions(images[train], hashtags[train], labels[train], images[test], hashtags[test])
+        found = control_predictions(images, hashtags, labels, np.flatnonzero(~test), np.flatnonzero(test))
         accuracy = {name: accuracy_score(labels[test], p.argmax(axis=1)) for name, p in found.items()}
         gains.append(accuracy["name-and-text"] - accuracy["text-only"])
     assert gains[0] > 0.3
@@ -130,7 +135,7 @@ def test_names_help_exactly_where_rows_leak() -> None:
 def test_a_class_that_train_lacks_has_probability_zero() -> None:
     images, hashtags, labels = leaking_rows()
     labels = np.where(labels == 2, 3, labels)
-    for probabilities in control_predictions(images, hashtags, labels, images[:5], hashtags[:5]).values():
+    for probabilities in control_predictions(images, hashtags, labels, np.arange(240), np.arange(5)).values():
         assert probabilities.shape == (5, 5)
         assert probabilities[:, 2].tolist() == [0] * 5
         np.testing.assert_allclose(probabilities.sum(axis=1), 1)
@@ -138,5 +143,22 @@ def test_a_class_that_train_lacks_has_probability_zero() -> None:
 
 def test_one_class_leaves_nothing_to_learn() -> None:
     images, hashtags, _ = leaking_rows(n=6)
-    found = control_predictions(images, hashtags, np.full(6, 4), images, hashtags)
+    found = control_predictions(images, hashtags, np.full(6, 4), np.arange(6), np.arange(6), order=np.arange(6))
+    assert list(found)[-2:] == ["text-and-post", "text-and-post-ordered"]
     assert all((probabilities == [0, 0, 0, 0, 1]).all() for probabilities in found.values())
+
+
+def test_text_and_post_predicts_the_median_and_other_controls_the_most_probable_class() -> None:
+    chances = np.array([[0.4, 0.15, 0.3, 0.1, 0.05], [0.1, 0.1, 0.1, 0.1, 0.6], [1, 0, 0, 0, 0]])
+    assert decide("text-only", chances).tolist() == [0, 4, 0]
+    assert decide("text-and-post", chances).tolist() == decide("text-and-post-ordered", chances).tolist() == [1, 4, 0]
+
+
+def test_labels_of_test_rows_change_nothing() -> None:
+    images, hashtags, labels = leaking_rows()
+    test = np.flatnonzero([int(name[:-4]) % 4 == 0 for name in images])
+    train = np.setdiff1d(np.arange(240), test)
+    other = labels.copy()
+    other[test] = 4 - labels[test]
+    columns = [control_predictions(images, hashtags, given, train, test, groups=images) for given in (labels, other)]
+    assert all(np.array_equal(columns[0][system], columns[1][system]) for system in columns[0])

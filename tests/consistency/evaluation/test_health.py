@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.metrics import accuracy_score
-from sklearn.model_selection import GroupShuffleSplit
 
-from consistency.data.files import find_images, image_identity
+from consistency.data.files import find_images
 from consistency.data.pairs import read_pairs
-from consistency.evaluation.controls import control_predictions
-from consistency.evaluation.health import Health, check, control_figures
+from consistency.evaluation.control_figures import ControlChoice
+from consistency.evaluation.health import Health, check
 from consistency.options import ImageLimits
 from koclip_consistency.screen.tables import health_tables
 
@@ -76,6 +74,20 @@ def test_images_are_decoded_and_compared(health: Health) -> None:
     assert health_tables(health)[0].rows[0][1] == "8 usable, 1 not; 2 of them without a usable image"
 
 
+def test_controls_out_of_fold_and_the_order_are_shown(tmp_path: Path) -> None:
+    table = read_pairs(write_larger(tmp_path))
+    found = check(table, find_images(table.images, tmp_path / "no"), controls=ControlChoice(folds=3, ordered=True))
+    assert found.controls_out_of_fold is not None
+    tables = health_tables(found)
+    assert dict(map(tuple, tables[0].rows))["position in a post and score"].startswith("gamma ")
+    assert tables[-1].title == "Image-blind controls out of fold, with 95 % intervals over images"
+    shown = {row[0]: row[4] for row in tables[-1].rows}
+    entry = found.controls_out_of_fold["text-and-post-ordered"]
+    low, high = entry["ci95"]["qwk"]
+    assert shown["text-and-post-ordered"] == f"{entry['metrics']['qwk']:.3f} {low:.2f}–{high:.2f}"
+    assert json.loads(json.dumps(found.as_dict()))["controls_out_of_fold"].keys() == found.controls_out_of_fold.keys()
+
+
 def test_images_beyond_the_limits_are_broken(tmp_path: Path) -> None:
     table = read_pairs(write_data(tmp_path))
     files = find_images(table.images, tmp_path / "image")
@@ -105,7 +117,7 @@ def test_health_is_json(health: Health) -> None:
 
 def test_controls_of_a_table_too_small_for_the_published_split_are_shown_without_it(tmp_path: Path) -> None:
     table = read_pairs(write_data(tmp_path))
-    found = check(table, find_images(table.images, tmp_path / "image"), controls=True)
+    found = check(table, find_images(table.images, tmp_path / "image"), controls=ControlChoice())
     assert found.controls is not None
     assert found.controls.keys() == {"grouped"}
     titles = [shown.title for shown in health_tables(found)]
@@ -128,7 +140,7 @@ def write_larger(folder: Path, *, rows: int = 240, images: int = 24) -> Path:
 def test_published_leakage_and_controls(tmp_path: Path) -> None:
     table = read_pairs(write_larger(tmp_path))
     files = find_images(table.images, tmp_path / "nowhere")
-    health = check(table, files, controls=True)
+    health = check(table, files, controls=ControlChoice())
     assert health.encoding == "UTF-8"
     assert health.published_leakage is not None
     assert health.grouped_leakage is not None
@@ -148,26 +160,10 @@ def test_published_leakage_and_controls(tmp_path: Path) -> None:
             "name-and-text",
             "text-only-balanced",
             "name-and-text-balanced",
+            "text-and-post",
         }
         assert all(one.keys() == {"accuracy", "macro_f1", "mae", "qwk"} for one in figures.values())
     assert json.dumps(health.as_dict())
-
-
-def test_grouped_control_figures_are_the_mean_over_ten_divisions(tmp_path: Path) -> None:
-    table = read_pairs(write_larger(tmp_path))
-    identity = image_identity(table.images, find_images(table.images, tmp_path / "nowhere"))
-    found = control_figures(table, identity)["grouped"]["text-only"]["accuracy"]
-    pairs = list(zip(table.images, table.hashtags, strict=True))
-    kept = np.array([i for i, pair in enumerate(pairs) if pair not in pairs[:i]])
-    accuracies = []
-    for seed in range(10):
-        shuffle = GroupShuffleSplit(1, test_size=0.2, random_state=seed)
-        train, test = (kept[part] for part in next(shuffle.split(kept, groups=table.images[kept])))
-        answer = control_predictions(
-            table.images[train], table.hashtags[train], table.labels[train], table.images[test], table.hashtags[test]
-        )["text-only"]
-        accuracies.append(accuracy_score(table.labels[test], answer.argmax(axis=1)))
-    assert found == pytest.approx(np.mean(accuracies))
 
 
 def test_cells_of_several_hashtags_and_long_ones_are_named(tmp_path: Path) -> None:

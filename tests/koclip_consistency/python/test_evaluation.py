@@ -79,7 +79,7 @@ def test_the_controls_are_the_command_lines(
     ran = run("similarity", "--backbone", "tiny", *data_options(small_demo, tmp_path), "--method", "simple", "--json")
     expected = {entry["system"]: entry for entry in ran.json()}
     found = kc.controls(*data[:2])
-    assert set(found) == {"majority", "median", "text-only", "name-and-text"}
+    assert set(found) == {"majority", "median", "text-only", "name-and-text", "text-and-post"}
     for name, control in found.items():
         assert control.metrics == expected[name]["metrics"]
 
