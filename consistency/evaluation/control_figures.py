@@ -9,6 +9,7 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from consistency.data.distinct import number_distinct
 from consistency.data.folds import make_folds
+from consistency.data.inputs import Inputs
 from consistency.data.pairs import PairTable
 from consistency.data.repeats import merge_repeats
 from consistency.data.splits import make_split
@@ -52,17 +53,13 @@ class ControlFigures:
     order_gamma: float | None = None
 
 
-def control_figures(
-    table: PairTable, identity: npt.NDArray[np.object_], choice: ControlChoice, progress: Progress = silent
-) -> ControlFigures:
+def control_figures(inputs: Inputs, choice: ControlChoice, progress: Progress = silent) -> ControlFigures:
     """Evaluate the controls under the published split by rows, 10 divisions of the merged images, and folds of them.
 
     Parameters
     ----------
-    table : PairTable
-        The n rows.
-    identity : (n,) object
-        Identity of each row's image.
+    inputs : Inputs
+        The pair table and its images, which may be missing.
     choice : ControlChoice
         What is evaluated.
     progress : Progress
@@ -79,9 +76,10 @@ def control_figures(
         If positions in posts are to be used and the rows of a post are sorted by score, or if there are too few images
         for the folds.
     """
+    table, identity, posts = inputs.table, inputs.identity, inputs.posts
     kept = np.flatnonzero(merge_repeats(table, identity, "first").kept)
-    names = _first_names(identity, table.images)
-    gamma = refuse_sorted(table.labels[kept], identity[kept], table.rows[kept]) if choice.ordered else None
+    names = _first_names(inputs.alike, table.images)
+    gamma = refuse_sorted(table.labels[kept], posts[kept], table.rows[kept]) if choice.ordered else None
     fold = np.empty(0, dtype=np.int64)
     if choice.folds is not None:
         fold = make_folds(table.labels[kept], names[kept], folds=choice.folds, seed=choice.seed)
@@ -93,7 +91,7 @@ def control_figures(
             table.labels,
             train,
             test,
-            posts=identity,
+            posts=posts,
             groups=groups,
             order=table.rows if choice.ordered else None,
             balanced=True,

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from consistency.data.files import ImageFile, image_identity
+from consistency.data.files import ImageFile
 from consistency.data.hashtags import describe_long, describe_several, identities
+from consistency.data.inputs import Inputs
 from consistency.data.leakage import Leakage, leakage
 from consistency.data.pairs import PairTable, Skipped
 from consistency.data.reading import Decoding
@@ -169,11 +170,12 @@ def check(
     Health
         What was found.
     """
-    identity = image_identity(table.images, files)
+    inputs = Inputs(table, dict(files), table.skipped)
+    identity = inputs.identity
     merged = merge_repeats(table, identity, "first")
     disagrees = table.scores != table.scores[merged.first]
     leaks, not_drawn = leakage_by_protocol(table, identity)
-    blind = ControlFigures() if controls is None else control_figures(table, identity, controls, progress)
+    blind = ControlFigures() if controls is None else control_figures(inputs, controls, progress)
     image_files = check_images(files, limits or ImageLimits(), progress)
     without = {name for name, _ in image_files.missing + image_files.broken}
     return Health(
