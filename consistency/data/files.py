@@ -1,16 +1,18 @@
-"""Finds the images that a table names below a folder, and identifies each by the digest of its bytes."""
+"""Finds the images that a table names in a folder or an archive, and identifies each by the digest of its bytes."""
 
 import os
 import unicodedata
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from consistency.data.archives import Member, index_archive
 from consistency.data.sources import digest_of, open_image, read_checked
 from consistency.errors import DataError, ImageError, os_reason
 
@@ -24,23 +26,26 @@ class ImageFile:
     name : str
         As in the table.
     path : Path or None
-        Where it was found, None where it cannot be used.
+        Where it was found, or the archive that holds it; None where it cannot be used.
     digest : bytes or None
         SHA-256 of its bytes when it was found; None where it cannot be used.
     problem : str or None
         Why it cannot be used.
+    member : Member or None
+        Its place in the archive; None if it is a file of its own.
     """
 
     name: str
     path: Path | None
     digest: bytes | None
     problem: str | None
+    member: Member | None = None
 
     def open(self) -> AbstractContextManager[BinaryIO]:
         """Its bytes, opened; raises ImageError where that cannot be done."""
         if self.path is None:
             raise ImageError(self.problem or "not found")
-        return open_image(self.path)
+        return open_image(self.path, self.member)
 
     def read(self) -> bytes:
         """All its bytes; raises ImageError where they cannot be read, or have changed since the image was found."""
@@ -51,14 +56,15 @@ class ImageFile:
 def find_images(names: Iterable[str], folder: Path) -> dict[str, ImageFile]:
     """Find every distinct name below `folder`, and read the image once for its digest.
 
-    A name is looked up exactly, then in any Unicode normal form. No image stays in memory.
+    A name is looked up exactly, then in any Unicode normal form, then with `/` for `\\`. No image stays in memory.
 
     Parameters
     ----------
     names : iterable of str
-        As in the table, relative to `folder`; repeats count once.
+        As in the table, relative to `folder` or absolute; repeats count once.
     folder : Path
-        The image folder; a name that leads out of it is a problem of its image.
+        The image folder, or a ZIP or an uncompressed tar of images; a name that leads out of it is a problem of its
+        image.
 
     Returns
     -------
@@ -68,11 +74,10 @@ def find_images(names: Iterable[str], folder: Path) -> dict[str, ImageFile]:
     Raises
     ------
     DataError
-        If two files differ from a name in their Unicode form alone.
+        If two files differ from a name in their Unicode form alone, or `folder` is a file that is no such archive.
     """
-    root = Path(os.path.realpath(folder))
-    listings: dict[Path, dict[str, list[str]]] = {}
-    return {name: _find(name, root, listings) for name in dict.fromkeys(names)}
+    place = _Archive(folder) if folder.is_file() else _Folder(folder)
+    return {name: _find(name, place) for name in dict.fromkeys(names)}
 
 
 def image_identity(names: npt.NDArray[np.object_], files: Mapping[str, ImageFile]) -> npt.NDArray[np.object_]:
@@ -86,43 +91,120 @@ def image_identity(names: npt.NDArray[np.object_], files: Mapping[str, ImageFile
     return identity
 
 
-def _find(name: str, root: Path, listings: dict[Path, dict[str, list[str]]]) -> ImageFile:
-    def unusable(problem: str) -> ImageFile:
-        return ImageFile(name, None, None, problem)
-
+def _find(name: str, place: "_Folder | _Archive") -> ImageFile:
     try:
-        path = _locate(name, root, listings)
-        if path is None:
-            return unusable(f"not found in {root}")
-        if not Path(os.path.realpath(path)).is_relative_to(root):
-            return unusable("leads out of the image folder")
-        with open_image(path) as stream:
-            return ImageFile(name, path, digest_of(stream), None)
+        path, member = place.locate(name)
+        with open_image(path, member) as stream:
+            return ImageFile(name, path, digest_of(stream), None, member)
     except ImageError as error:
-        return unusable(str(error))
+        problem = str(error)
     except OSError as error:  # a loop of links, a name too long, a folder without permission
-        return unusable(f"cannot be read: {os_reason(error)}")
+        problem = f"cannot be read: {os_reason(error)}"
     except ValueError as error:  # a NUL character
-        return unusable(f"cannot be read: {error}")
+        problem = f"cannot be read: {error}"
+    return ImageFile(name, None, None, problem)
 
 
-def _locate(name: str, root: Path, listings: dict[Path, dict[str, list[str]]]) -> Path | None:
-    """The path that `name` means, part by part: as it is written, or else in another Unicode normal form."""
-    path = root
-    for part in Path(name).parts:
-        if not os.path.lexists(path / part):
-            if path not in listings:
-                listings[path] = {}
-                for entry in os.listdir(path) if path.is_dir() else ():
-                    listings[path].setdefault(unicodedata.normalize("NFC", entry), []).append(entry)
-            same = listings[path].get(unicodedata.normalize("NFC", part), [])
-            if len(same) > 1:
-                raise DataError(
-                    f"{name} fits {len(same)} names in {path} that differ only in Unicode form: "
-                    "rename one, or name it exactly"
-                )
-            if not same:
-                return None
-            part = same[0]
-        path /= part
-    return path
+class _Folder:
+    """A folder of images, whose subfolders are listed once each, when a name is not found as it is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._given, self._root = Path(os.path.abspath(folder)), Path(os.path.realpath(folder))
+        self._there = self._root.is_dir()
+        self._names: dict[Path, _Names] = {}
+
+    def locate(self, name: str) -> tuple[Path, None]:
+        """The path that `name` means; raises ImageError, with a suggestion if a name differs in case alone."""
+        if not self._there:
+            raise ImageError(f"there is no folder {self._root}")
+        inside = self._relative(name)
+        path = self._look_up(inside)
+        if path is None and "\\" in inside:
+            path = self._look_up(inside.replace("\\", "/"))
+        if path is None:
+            raise ImageError(f"not found in {self._root}{self._suggestion(inside)}")
+        if not Path(os.path.realpath(path)).is_relative_to(self._root):
+            raise ImageError("leads out of the image folder")
+        return path, None
+
+    def _relative(self, name: str) -> str:
+        if not os.path.isabs(name):
+            return name
+        for root in (self._given, self._root):
+            if Path(name).is_relative_to(root):
+                return str(Path(name).relative_to(root))
+        raise ImageError("leads out of the image folder")
+
+    def _look_up(self, name: str) -> Path | None:
+        """The path part by part: as it is written, or else in another Unicode normal form."""
+        path = self._root
+        for part in Path(name).parts:
+            if not os.path.lexists(path / part):
+                same = self._list(path).in_any_form(part)
+                if len(same) > 1:
+                    raise DataError(
+                        f"{name} fits {len(same)} names in {path} that differ only in Unicode form: "
+                        "rename one, or name it exactly"
+                    )
+                if not same:
+                    return None
+                part = same[0]
+            path /= part
+        return path
+
+    def _suggestion(self, name: str) -> str:
+        path, parts = self._root, Path(name.replace("\\", "/")).parts
+        for part in parts if ".." not in parts else ():
+            found = part if os.path.lexists(path / part) else self._list(path).in_any_case(part)
+            if found is None:
+                return ""
+            path /= found
+        if path == self._root:
+            return ""
+        return f", but {path.relative_to(self._root)} is there: correct the name"
+
+    def _list(self, path: Path) -> "_Names":
+        if path not in self._names:
+            self._names[path] = _Names(os.listdir(path) if path.is_dir() else ())
+        return self._names[path]
+
+
+class _Archive:
+    """A ZIP or tar of images."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._members = path, index_archive(path)
+        self._names = _Names(self._members)
+
+    def locate(self, name: str) -> tuple[Path, Member]:
+        """Where the image lies; raises ImageError, with a suggestion if a name differs in case alone."""
+        for inside in (name, name.replace("\\", "/")):
+            plain = os.path.normpath(inside) if inside else inside
+            found = [plain] if plain in self._members else self._names.in_any_form(plain)
+            if found:
+                member = self._members[found[0]]
+                if isinstance(member, str):
+                    raise ImageError(member)
+                return self._path, member
+        other = self._names.in_any_case(name)
+        suggestion = "" if other is None else f", but {other} is there: correct the name"
+        raise ImageError(f"not found in {self._path}{suggestion}")
+
+
+class _Names:
+    """Names of files, found in any Unicode normal form or in any case."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._by_form: dict[str, list[str]] = {}
+        for name in names:
+            self._by_form.setdefault(unicodedata.normalize("NFC", name), []).append(name)
+
+    def in_any_form(self, name: str) -> list[str]:
+        return self._by_form.get(unicodedata.normalize("NFC", name), [])
+
+    def in_any_case(self, name: str) -> str | None:
+        return self._by_case.get(unicodedata.normalize("NFC", name).casefold())
+
+    @cached_property
+    def _by_case(self) -> dict[str, str]:
+        return {form.casefold(): names[0] for form, names in self._by_form.items()}

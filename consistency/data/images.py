@@ -15,7 +15,9 @@ from consistency.errors import ImageError, one_line
 from consistency.options import Decode, ImageLimits
 
 # Other formats are left out: EPS would start Ghostscript, and a file in a rare format is mostly a mistake.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
+_HEIC = re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.S)
+_AVIF = re.compile(rb"....ftypavi[fs]", re.S)
 # Each scan of a JPEG is a pass over the whole image, even if it has only a few bytes. Ten scans are usual; a billion
 # pixels take about three seconds.
 USUAL_SCANS, MAX_SCANS, PIXELS_SCANNED = 20, 100, 1_000_000_000
@@ -48,6 +50,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _STRIP = 256  # rows
+_START = 16  # bytes that tell HEIC and AVIF
 
 
 def decode_image(
@@ -81,7 +84,7 @@ def decode_image(
     if not data:
         raise ImageError("the file is empty")
     try:
-        with Image.open(io.BytesIO(data), formats=_formats()) as image:
+        with Image.open(io.BytesIO(data), formats=_formats(data[:_START])) as image:
             _check_cost(image, data, limits or ImageLimits())
             _reduce(image, decode, target)
             image.load()  # opening reads the header only
@@ -144,7 +147,9 @@ def count_pixels(stream: BinaryIO, *, decode: Decode = "ours", target: int | Non
     in_stream = stream.seek(0, io.SEEK_END) // 4
     stream.seek(0)
     try:
-        image = Image.open(stream, formats=_formats())
+        formats = _formats(stream.read(_START))
+        stream.seek(0)
+        image = Image.open(stream, formats=formats)
         _reduce(image, decode, target)
         return max(in_stream, image.width * image.height)
     except Exception:  # `decode_image` reports what is wrong
@@ -167,8 +172,26 @@ def _reduce(image: Image.Image, decode: Decode, target: int | None) -> None:
         image.draft(None, (2 * target, 2 * target))
 
 
-def _formats() -> list[str]:
+def has_several_frames(data: bytes) -> bool:
+    """Whether an image that can be decoded is an animation, or has several pages, of which the first is used.
+
+    The other images that a phone stores in a JPEG, such as a depth map, do not count.
+    """
+    with Image.open(io.BytesIO(data), formats=_formats(data[:_START])) as image:
+        return not isinstance(image, JpegImageFile) and bool(getattr(image, "is_animated", False))
+
+
+def _formats(start: bytes = b"") -> list[str]:
+    """The formats that are opened. `start` of the file decides whether the library for HEIC is needed."""
     Image.init()
+    if _HEIC.match(start) and "HEIF" not in Image.OPEN:
+        try:
+            from pillow_heif import register_heif_opener
+        except ModuleNotFoundError:
+            raise ImageError("is a HEIC image, which needs: pip install 'koclip-consistency[heif]'") from None
+        register_heif_opener(thumbnails=False)
+    if _AVIF.match(start) and "AVIF" not in Image.OPEN:
+        raise ImageError("is an AVIF image, which needs Pillow 11.3 or newer")
     return [name for name in FORMATS if name in Image.OPEN]
 
 

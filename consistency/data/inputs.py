@@ -188,9 +188,11 @@ def read_inputs(
     files = find_images(pairs.images, source.images)
     inputs = Inputs(pairs, files, pairs.skipped)
     if inputs.none_found and (images_needed or near_duplicates is not None):
+        if not source.images.exists():
+            raise DataError(f"there is no folder {source.images}: name the folder of the images with --images")
         raise DataError(
-            f"none of the {len(files)} images named in {source.data} is in {source.images}: "
-            "put them there, or name their folder with --images"
+            f"none of the {len(files)} images named in {source.data} is in {source.images} "
+            f"({next(iter(files.values())).problem}): put them there, or name their folder with --images"
         )
     refuse_skipped(pairs.skipped, source.on_error)
     if near_duplicates is None:

@@ -331,7 +331,7 @@ def _no_row(pairs: PairTable) -> DataError:
 
 
 def _image_fault(name: str) -> str | None:
-    """Why `name` cannot name a file in the image folder; None if it can."""
+    """Why `name` cannot name a file in the image folder; None if it can, or if that depends on the folder."""
     if not name.strip():
         return "the image has no name"
     if "\0" in name:
@@ -339,7 +339,7 @@ def _image_fault(name: str) -> str | None:
     if _URL.match(name):
         return "the image is a URL, expected a file name: download it first"
     parts = re.split(r"[/\\]", name)
-    if ".." in parts or not parts[0] or re.match(r"[A-Za-z]:", name):
+    if ".." in parts or name.startswith(("\\", "//")) or re.match(r"[A-Za-z]:", name):
         return "the image's name leads out of the image folder"
     return None
 

@@ -1,7 +1,7 @@
 """Where an image's bytes come from: the one place that opens an image, without ever waiting for it.
 
-Whoever needs the bytes of an image (for its digest, its header or its pixels) takes them from here. The module knows
-nothing of names, folders and formats, so that another source needs no change elsewhere.
+Whoever needs the bytes of an image (for its digest, its header or its pixels) takes them from here, be it a file of its
+own or part of an archive. The module knows nothing of names, folders and formats.
 """
 
 import hashlib
@@ -12,14 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from consistency.data.archives import Member, open_member
 from consistency.errors import ImageError, os_errors_as
 
 MAX_BYTES = 400_000_000  # 50 megapixels of 16-bit RGBA, not compressed
 
 
 @contextmanager
-def open_image(path: Path) -> Iterator[BinaryIO]:
-    """The regular file `path`, opened for reading; links are followed.
+def open_image(path: Path, member: Member | None = None) -> Iterator[BinaryIO]:
+    """The regular file `path`, or a `member` of the archive `path`, opened for reading; links are followed.
 
     Opening never blocks, and what was opened is checked by its descriptor: a file that is swapped for a FIFO at any
     moment is refused.
@@ -27,7 +28,7 @@ def open_image(path: Path) -> Iterator[BinaryIO]:
     Raises
     ------
     ImageError
-        If it is no regular file, is larger than MAX_BYTES, or cannot be read.
+        If it is no regular file, the image is larger than MAX_BYTES, or cannot be read.
     """
     with os_errors_as(ImageError, "cannot be read"):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
@@ -37,10 +38,14 @@ def open_image(path: Path) -> Iterator[BinaryIO]:
                 raise ImageError("is a folder")
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError("is not a regular file")
-            if status.st_size > MAX_BYTES:
+            if (status.st_size if member is None else member.size) > MAX_BYTES:
                 raise ImageError(f"is over {MAX_BYTES / 1e6:g} MB")
-            with open(descriptor, "rb", closefd=False) as stream:
-                yield stream
+            if member is not None:
+                with open_member(descriptor, member) as stream:
+                    yield stream
+            else:
+                with open(descriptor, "rb", closefd=False) as stream:
+                    yield stream
         finally:
             os.close(descriptor)
 

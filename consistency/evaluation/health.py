@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from consistency.data.files import ImageFile
 from consistency.data.hashtags import describe_long, describe_several, identities
+from consistency.data.images import decode_image, has_several_frames
 from consistency.data.inputs import Inputs
 from consistency.data.leakage import Leakage, leakage
 from consistency.data.pairs import PairTable, Skipped
-from consistency.data.reading import Decoding
 from consistency.data.repeats import merge_repeats
 from consistency.data.scores import check_scores
 from consistency.data.splits import PROTOCOLS, make_split
@@ -39,12 +39,15 @@ class ImageFiles:
         Images that were not found, and images that cannot be decoded.
     duplicates : tuple of tuples of str
         Names of images with the same content.
+    animated : tuple of str
+        Images with several frames or pages, of which the first is used.
     """
 
     named: int
     missing: tuple[tuple[str, str], ...]
     broken: tuple[tuple[str, str], ...]
     duplicates: tuple[tuple[str, ...], ...]
+    animated: tuple[str, ...]
 
     @property
     def usable(self) -> int:
@@ -246,18 +249,23 @@ def check_images(files: Mapping[str, ImageFile], limits: ImageLimits, progress: 
         progress("Decoding images", len(present)) as advance,
         ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool,
     ):
-        broken = []
-        for file, problem in zip(present, pool.map(lambda file: _problem(file, limits), present), strict=True):
+        broken, animated = [], []
+        examined = pool.map(lambda file: _examine(file, limits), present)
+        for file, (problem, several) in zip(present, examined, strict=True):
             advance(1)
             if problem:
                 broken.append((file.name, problem))
+            elif several:
+                animated.append(file.name)
     duplicates = tuple(tuple(same) for same in names.values() if len(same) > 1)
-    return ImageFiles(len(files), missing, tuple(broken), duplicates)
+    return ImageFiles(len(files), missing, tuple(broken), duplicates, tuple(animated))
 
 
-def _problem(file: ImageFile, limits: ImageLimits) -> str | None:
+def _examine(file: ImageFile, limits: ImageLimits) -> tuple[str | None, bool]:
+    """Why an image cannot be used, None if it can; and whether it has several frames."""
     try:
-        Decoding("ours", limits).read(file)
+        data = file.read()
+        decode_image(data, limits=limits)
+        return None, has_several_frames(data)
     except ImageError as error:
-        return str(error)
-    return None
+        return str(error), False

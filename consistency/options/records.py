@@ -48,7 +48,9 @@ class Source:
         group=DATA,
         env="KOCLIP_DATA",
     )
-    images: Path = option(Path("data/image"), "Folder of the images.", group=DATA, env="KOCLIP_IMAGES")
+    images: Path = option(
+        Path("data/image"), "Folder of the images, or a ZIP or tar of them.", group=DATA, env="KOCLIP_IMAGES"
+    )
     image_column: str = option("Image Filename", "Column of the image file names.", group=DATA)
     hashtag_column: str = option("Hashtag", "Column of the hashtags.", group=DATA)
     score_column: str = option("Score", "Column of the scores, 1 to 5.", group=DATA)

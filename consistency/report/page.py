@@ -239,13 +239,13 @@ def _unfamiliar(run: Run) -> frozenset[str]:
 
 
 def _images(run: Run) -> Path | None:
-    """The folder in which the run found its images, if it is still there."""
+    """The folder or archive in which the run found its images, if it is still there."""
     recorded = run.setting("source", "images")
     try:
         if not (isinstance(recorded, str) and recorded):
             return None
         folder = Path(str(run.info.get("directory", "")), recorded)  # relative to where the run began
-        return folder if folder.is_dir() else None
+        return folder if folder.exists() else None
     except (OSError, ValueError):  # no name that a folder can have
         return None
 

@@ -89,7 +89,7 @@ def health_tables(health: "Health") -> list[Table]:
     """What `data check` shows: counts, the leakage of each protocol, and the controls if they were asked for."""
     files = health.image_files
     if files.none_found:
-        seen, lost = "not found: all figures come from the table alone", ""
+        seen, lost = f"none ({files.missing[0][1]}): all figures come from the table alone", ""
     else:
         lacking = health.rows - health.rows_with_image
         lost = f"; {lacking} of them without a usable image" if lacking else ""
@@ -100,6 +100,7 @@ def health_tables(health: "Health") -> list[Table]:
         ["images", health.images],
         ["image files", seen],
         ["same image under several names", len(files.duplicates)],
+        *([["animations, of which the first frame counts", len(files.animated)]] if files.animated else []),
         ["distinct spellings of hashtags", f"{health.hashtags} ({health.not_nfc} rows not NFC)"],
         ["distinct hashtags", health.distinct_hashtags],
         ["rows whose hashtag starts with #", health.with_hash],

@@ -54,9 +54,25 @@ def test_identity_is_the_content_or_else_the_name(folder: Path) -> None:
 
 
 def test_a_missing_folder_misses_every_file(tmp_path: Path) -> None:
-    assert problem("a.png", tmp_path / "nowhere") == f"not found in {tmp_path / 'nowhere'}"
+    assert problem("a.png", tmp_path / "nowhere") == f"there is no folder {tmp_path / 'nowhere'}"
     (tmp_path / "file").write_bytes(RED)
-    assert problem("a.png", tmp_path / "file") == f"not found in {tmp_path / 'file'}"
+    with pytest.raises(DataError, match="file is a file, expected a folder, a ZIP or a tar of images"):
+        find_images(["a.png"], tmp_path / "file")
+
+
+def test_absolute_paths_inside_the_folder_are_found(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "alias").symlink_to(folder)
+    names = [str(folder / "a.png"), str(tmp_path / "alias" / "inner" / "b.jpg")]
+    files = find_images(names, tmp_path / "alias")
+    assert [files[name].path for name in names] == [folder / "a.png", folder / "inner" / "b.jpg"]
+    assert problem(names[1], folder) == "leads out of the image folder"  # by its name; it is where another name leads
+
+
+def test_windows_separators_and_other_cases(folder: Path) -> None:
+    assert problem("inner\\b.jpg", folder) is None
+    for name in ("INNER/B.JPG", "inner\\b.JPG", str(folder / "inner" / "B.jpg")):
+        assert problem(name, folder) == f"not found in {folder}, but inner/b.jpg is there: correct the name"
+    assert problem("inner/c.jpg", folder) == f"not found in {folder}"
 
 
 @pytest.mark.parametrize(("stored", "named"), [(HANGUL, DECOMPOSED), (DECOMPOSED, HANGUL)])

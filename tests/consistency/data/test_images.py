@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps, features
+from pillow_heif import register_heif_opener
 from sklearn.datasets import load_sample_images
 
 from consistency.backbone.preprocess import PreprocessSpec
-from consistency.data.images import count_pixels, decode_image
+from consistency.data.images import count_pixels, decode_image, has_several_frames
 from consistency.errors import ImageError
 from consistency.options import Decode, ImageLimits
 
@@ -212,6 +213,41 @@ def test_the_first_frame_of_an_animation(kind: str) -> None:
     pixels = decode(encode(frames[0], kind, save_all=True, append_images=frames[1:]))
     assert pixels[..., 0].min() > 240
     assert pixels[..., 1:].max() < 15
+
+
+def test_images_with_several_frames_are_told() -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    for kind, single in (("GIF", False), ("PNG", False), ("WEBP", False), ("TIFF", False), ("MPO", True)):
+        for images, several in ((frames, not single), (frames[:1], False)):
+            buffer = io.BytesIO()
+            images[0].save(buffer, kind, save_all=True, append_images=images[1:])
+            assert has_several_frames(buffer.getvalue()) == several, kind
+
+
+@pytest.mark.parametrize("how", ["ours", "fast", "published"])
+def test_heic_is_decoded(how: Decode) -> None:
+    register_heif_opener()
+    image = Image.new("RGB", (64, 32), "red")
+    image.paste("blue", (0, 0, 32, 32))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # in HEIC the container says how an image is turned, and EXIF repeats it
+    data = encode(image, "HEIF", quality=90, exif=exif)
+    found = decode_image(data, decode=how)
+    assert (found.size, found.mode) == ((64, 32), "RGB")
+    for at, colour in (((8, 16), (0, 0, 255)), ((56, 16), (255, 0, 0))):
+        assert np.abs(np.subtract(found.getpixel(at), colour)).max() < 30
+    assert count_pixels(io.BytesIO(data)) == 64 * 32
+    with pytest.raises(ImageError, match="64x32"):
+        decode_image(data, limits=ImageLimits(max_pixels=2000))
+
+
+def test_heic_needs_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    register_heif_opener()
+    data = encode(Image.new("RGB", (16, 16)), "HEIF")
+    monkeypatch.delitem(Image.OPEN, "HEIF")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ImageError, match=r"^is a HEIC image, which needs: pip install 'koclip-consistency\[heif\]'$"):
+        decode_image(data)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "MPO"])

@@ -68,7 +68,15 @@ def test_near_duplicates_are_looked_for_where_that_is_asked(source: Source) -> N
 
 def test_no_image_at_all_is_refused_unless_none_is_needed(source: Source, tmp_path: Path) -> None:
     nowhere = replace(source, images=tmp_path / "nowhere")
+    folder = tmp_path / "nowhere"
+    assert refusal(nowhere) == f"there is no folder {folder}: name the folder of the images with --images"
+    folder.mkdir()
+    (folder / "0.PNG").touch()
     assert refusal(nowhere).startswith("none of the 4 images named in ")
+    assert refusal(nowhere).endswith(
+        f"(not found in {folder}, but 0.PNG is there: correct the name): put them there, or name their folder with "
+        "--images"
+    )
     assert read_inputs(nowhere, images_needed=False).none_found
 
 
