@@ -21,6 +21,7 @@ from embedcache.keys import hashtag_keys, image_keys
 from embedcache.pipeline import Encoder, Writer
 from embedcache.segments import Vectors
 from embedcache.store import EmbeddingCache, valid_rows
+from embedcache.texts import has_texts
 
 if TYPE_CHECKING:
     from consistency.backbone.model import Backbone
@@ -152,6 +153,8 @@ def extract(
     texts = [hashtags[index] for index in np.flatnonzero(hashtag_missing)]
     if not texts:
         to_encode = work.without_broken_start(to_encode)
+    if new := texts if has_texts(cache.path) else hashtags:  # a cache of an earlier version has no record of its texts
+        cache.record_texts(new)
     if texts or to_encode:
         work.encode(load(), to_encode, texts, batch_size)
 

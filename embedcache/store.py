@@ -1,6 +1,6 @@
 """The embedding cache of one backbone: what has been appended is never lost, and models are never mixed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from embedcache.segments import (
     name_of,
     rows_per_segment,
 )
+from embedcache.texts import read_texts, write_texts
 from embedcache.view import STORES, SegmentView
 
 if TYPE_CHECKING:
@@ -119,6 +120,27 @@ class EmbeddingCache(SegmentView):
         write_file(self.path / name, data, temp=temp_folder(self.path))
         self._damaged.discard(name)
         return self.path / name
+
+    def record_texts(self, texts: Iterable[str]) -> None:
+        """Record the texts of hashtags durably: the segments hold digests of them only.
+
+        Raises
+        ------
+        StorageError
+            If writing fails.
+        """
+        write_texts(self.path, texts)
+
+    def texts(self) -> list[str]:
+        """The recorded hashtags that have a vector, sorted."""
+        texts = np.array(read_texts(self.path), dtype=object)
+        return texts[~self.missing("hashtag", hashtag_keys(texts))].tolist()
+
+    def sample(self, kind: Kind, most: int) -> Vectors:
+        """Vectors, (n, d) float32, of at most `most` keys: a random choice, but the same one for the same keys."""
+        keys = self.sound_index(kind).keys
+        chosen = np.linspace(0, len(keys) - 1, min(len(keys), most)).astype(np.int64)
+        return self.present(kind, keys[chosen])[0]  # digests in their order are in random order
 
     def features(
         self, table: "PairTable", files: "Mapping[str, ImageFile]"

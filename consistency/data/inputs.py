@@ -111,13 +111,15 @@ def read_table(source: Source, *, require_scores: bool = True, table: TableFile 
 
 def read_batches(
     source: Source, size: int, *, table: TableFile | None = None
-) -> Iterator[tuple[list[list[Cell]], PairTable]]:
+) -> Iterator[tuple[list[list[Cell]], list[int], PairTable]]:
     """Read a table whose rows need no score, `size` rows at a time.
 
     Yields
     ------
     cells : list of lists
         The rows of the file, with all their cells.
+    counts : list of int
+        Number of pairs in each row: 1, unless cells of several hashtags are split.
     pairs : PairTable
         Their pairs, perhaps none; `skipped` lists those that cannot be used.
     """
@@ -131,9 +133,7 @@ def read_batches(
     )
     every = rows.cells(every=True)
     while batch := list(islice(every, size)):
-        for cells in batch:
-            rows.add(cells)
-        yield batch, rows.take()
+        yield batch, [rows.add(cells) for cells in batch], rows.take()
 
 
 def _columns(source: Source) -> dict[str, Any]:

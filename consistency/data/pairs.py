@@ -5,7 +5,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from consistency.text import to_csv
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
 _BETWEEN_LABELS = re.compile(r"[\s,;/|]+")
+REMEMBERED = 1 << 16  # cells whose fault or score is remembered
 
 
 @dataclass(frozen=True)
@@ -218,8 +219,8 @@ class PairRows:
         self._score_at = table.place(score_column, "--score-column") if scored else None
         self._post_at = table.place(post_column, "--post-column") if post_column else None
         self._needed = [name for name in (image_column, hashtag_column, score_column, post_column) if name]
-        self._fault = cache(_image_fault)  # cells repeat
-        self._score = cache(lambda text: score_of(text, score_map))
+        self._fault = lru_cache(REMEMBERED)(_image_fault)  # cells repeat
+        self._score = lru_cache(REMEMBERED)(lambda text: score_of(text, score_map))
         self._known: dict[str, str] = {}  # one object for equal cells
         self._number = self._row = 0
         self._clear()
@@ -228,16 +229,17 @@ class PairRows:
         """The rows of the table, for `add`; cells of columns that are not needed may be empty unless `every` is set."""
         return self._table.rows(() if every else self._needed, self._is_row)
 
-    def add(self, cells: Sequence[Cell]) -> None:
-        """Add the pairs of the next row."""
+    def add(self, cells: Sequence[Cell]) -> int:
+        """Add the pairs of the next row, and return their number."""
         self._number += 1
+        before = self._row
         where = f" (row {self._number} of the file)" if self._split else ""
         if len(cells) != len(self._table.columns):
             self._row += 1
             image, hashtag = ("".join(map(_plain, cells[at : at + 1])) for at in (self._image_at, self._hashtag_at))
             wrong = f"{len(cells)} cells, the header has {len(self._table.columns)}"
             self._skipped.append(Skipped(self._row, image, hashtag, wrong + where))
-            return
+            return 1
         image, label = _plain(cells[self._image_at]), "" if self._score_at is None else cells[self._score_at]
         image = self._known.setdefault(image, image)
         for hashtag, given, fault in _pairs_of(cells[self._hashtag_at], label, self._split, self._score):
@@ -258,6 +260,7 @@ class PairRows:
             if self._post_at is not None:
                 post = _plain(cells[self._post_at]).strip()
                 self._posts.append(self._known.setdefault(post, post))
+        return self._row - before
 
     def take(self) -> PairTable:
         """The pairs of all rows that were added since the last call; there may be none."""
@@ -280,6 +283,7 @@ class PairRows:
         return pairs
 
     def _clear(self) -> None:
+        self._known.clear()
         self._rows, self._file_rows, self._scores = array("q"), array("q"), array("q")
         self._images: list[str] = []
         self._hashtags: list[str] = []

@@ -283,20 +283,31 @@ class AuditOptions:
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    model: Path = option(
+    model: Path | None = option(
         None,
         "Run of similarity, heads or finetune, or weight file of the published scripts.",
         metavar="RUN_DIR|FILE.pth",
-        required=True,
     )
     backbone: str | None = option(
-        None, "Model that FILE.pth was trained with; a run records its own.", metavar=BACKBONES
+        None,
+        "Model that FILE.pth was trained with; without --model, show its cosine in place of scores.",
+        metavar=BACKBONES,
     )
     system: str | None = option(None, "System to score with, if the run has several.")
     image_files: tuple[Path, ...] = option(
-        (), "Image to score; needs --hashtag; repeatable.", flag="--image", metavar="FILE"
+        (), "Image to score; needs --hashtag or --suggest; repeatable.", flag="--image", metavar="FILE"
     )
     hashtags: tuple[str, ...] = option((), "Hashtag to score with --image; repeatable.", flag="--hashtag")
+    suggest: int | None = option(
+        None, "Show the N hashtags that suit --image best.", metavar="N", low=1, excludes=("hashtags",)
+    )
+    words: Path | None = option(
+        None,
+        "Hashtags that --suggest chooses from, one a line.",
+        metavar="FILE",
+        needs="suggest",
+        default_text="those of the cache",
+    )
     file: Path | None = option(
         None,
         "Score every row of --data, and write the table with the scores to this file.",

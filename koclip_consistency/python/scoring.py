@@ -1,4 +1,4 @@
-"""Scoring for notebooks: a trained run, loaded once."""
+"""Scoring for notebooks: a trained run or a backbone, loaded once."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from koclip_consistency.scoring.scorer import Scorer
 
 
 def load(
-    run: str | os.PathLike[str],
+    run: str | os.PathLike[str] | None = None,
     *,
     system: str | None = None,
     backbone: str | None = None,
@@ -18,18 +18,19 @@ def load(
     device: str | None = None,
     threads: int | None = None,
 ) -> Scorer:
-    """Load a trained run to score new images and hashtags with.
+    """Load a trained run to score new images and hashtags with, or a backbone to compare them by cosine.
 
     The model is loaded when it is first needed, and once for any number of calls.
 
     Parameters
     ----------
-    run : path
-        A run folder of `similarity`, `heads` or `finetune`, or a weight file (.pth) of the published scripts.
+    run : path, optional
+        A run folder of `similarity`, `heads` or `finetune`, a folder of `demo` or `paper`, or a weight file (.pth) of
+        the published scripts. Without one, answers have the cosine and its rank and percentile, but no score.
     system : str, optional
         Which system, where the run holds several.
     backbone : str, optional
-        The backbone that a weight file belongs to; a run knows its own.
+        The backbone that a weight file belongs to, or that gives the cosine; a run knows its own.
     cache : path, optional
         Folder of the embeddings; the command line's default if None. Single images are only read from it.
     device : {"auto", "cpu", "cuda", "mps"}, optional
@@ -57,7 +58,7 @@ def load(
     """
     encoding = record_of(Encoding, {"cache": cache, "device": device, "threads": threads})
     return load_scorer(
-        Path(run),
+        None if run is None else Path(run),
         system=system,
         backbone=backbone,
         cache=encoding.cache,

@@ -1,27 +1,33 @@
 """A table to score, in batches: every row with all its cells, and the pairs among them that can be scored."""
 
-import csv
-import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from consistency.data.inputs import Inputs, read_inputs
+from consistency.data.files import ImageFile, find_images
+from consistency.data.formats import Cell
+from consistency.data.inputs import Inputs, open_source, read_batches, refuse_skipped
+from consistency.data.pairs import Skipped
+from consistency.data.tables import TableFile
+from consistency.errors import DataError
 from consistency.options import Source
+
+BATCH = 16_384  # rows
+FILES = 65_536  # images whose digests are remembered from batch to batch
 
 
 @dataclass(frozen=True, eq=False)
 class TableBatch:
-    """Some consecutive rows of a table.
+    """Some consecutive rows of a table; a row whose cell of several hashtags is split comes once for each of them.
 
     Attributes
     ----------
     cells : list of lists
         The table's own cells by column, each n long; None where a row is too short.
     rows : list of n int
-        Data rows, numbered from 1.
+        Numbers of the rows from 1, as `PairTable.rows` counts them.
     images, hashtags : list of n str
         Text as in the table.
     scores : list of n int or None
@@ -43,36 +49,78 @@ class TableBatch:
 
 @dataclass(frozen=True, eq=False)
 class TableBatches:
-    """A table whose header has been read; iterating reads it from the beginning.
+    """A table whose header has been read; iterating reads it from the beginning, one batch at a time.
 
-    Attributes
-    ----------
-    columns : tuple of str
-        Names of the table's own columns.
+    Iterating raises DataError if the table is damaged or holds no row that can be used, if none of its images exists,
+    or, with `--on-error abort`, if a row cannot be used.
     """
 
-    columns: tuple[str, ...]
+    table: TableFile
     source: Source
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the table's own columns."""
+        return self.table.columns
+
     def __iter__(self) -> Iterator[TableBatch]:
-        inputs = read_inputs(self.source, require_scores=False)
-        table = inputs.table
-        text = self.source.data.read_bytes().decode(self.source.encoding).removeprefix("\ufeff")
-        lines = list(filter(None, csv.reader(io.StringIO(text, newline=""))))[1:]
-        width = len(self.columns)
-        cells = [[line[column] if column < len(line) else None for line in lines] for column in range(width)]
-        images, hashtags = (
-            [cell or "" for cell in cells[self.columns.index(name)]]
-            for name in (self.source.image_column, self.source.hashtag_column)
-        )
-        at = table.rows - 1
-        scores: list[int | None] = [None] * len(lines)
-        for place, score in zip(at.tolist(), table.scores.tolist(), strict=True):
-            scores[place] = score or None
-        yield TableBatch(cells, list(range(1, len(lines) + 1)), images, hashtags, scores, inputs, at)
+        files: dict[str, ImageFile] = {}
+        first, usable, found = 1, 0, False
+        for cells, counts, pairs in read_batches(self.source, BATCH, table=self.table):
+            if len(files) > FILES:
+                files.clear()
+            files.update(find_images((name for name in pairs.images if name not in files), self.source.images))
+            lost = [
+                Skipped(row, image, hashtag, problem)
+                for row, image, hashtag in zip(pairs.rows.tolist(), pairs.images, pairs.hashtags, strict=True)
+                if (problem := files[image].problem)
+            ]
+            skipped = (*pairs.skipped, *lost)
+            refuse_skipped(skipped, self.source.on_error)
+            here = pairs.take(np.array([files[image].problem is None for image in pairs.images], bool))
+            inputs = Inputs(here, {name: files[name] for name in dict.fromkeys(here.images)}, skipped)
+            usable, found = usable + len(pairs), found or bool(len(here))
+            yield _batch(_columns(cells, counts, len(self.columns)), first, sum(counts), inputs)
+            first += sum(counts)
+        if not usable:
+            raise DataError(f"{self.source.data} has no usable row: correct it, or name another file with --data")
+        if not found:
+            raise DataError(
+                f"none of the images named in {self.source.data} is in {self.source.images}: "
+                "put them there, or name their folder with --images"
+            )
 
 
 def open_batches(source: Source) -> TableBatches:
-    """Read the header of the table of `source`."""
-    text = source.data.read_bytes().decode(source.encoding).removeprefix("\ufeff")
-    return TableBatches(tuple(next(filter(None, csv.reader(io.StringIO(text, newline=""))))), source)
+    """Read the header of the table of `source`.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read.
+    """
+    return TableBatches(open_source(source), source)
+
+
+def _batch(cells: list[list[str | None]], first: int, n: int, inputs: Inputs) -> TableBatch:
+    table = inputs.table
+    images, hashtags, scores = [""] * n, [""] * n, np.full(n, None).tolist()
+    for each in inputs.skipped:
+        if each.row is not None:
+            images[each.row - first], hashtags[each.row - first] = each.image, each.hashtag
+    at = table.rows - first
+    pairs = zip(at.tolist(), table.images, table.hashtags, table.scores.tolist(), strict=True)
+    for place, image, hashtag, score in pairs:
+        images[place], hashtags[place], scores[place] = image, hashtag, score or None
+    return TableBatch(cells, list(range(first, first + n)), images, hashtags, scores, inputs, at)
+
+
+def _columns(rows: Iterable[list[Cell]], counts: Iterable[int], width: int) -> list[list[str | None]]:
+    """The cells as text by column, a row as often as it has pairs."""
+    columns: list[list[str | None]] = [[] for _ in range(width)]
+    for cells, count in zip(rows, counts, strict=True):
+        texts: list[str | None] = [cell if isinstance(cell, str) else " ".join(cell) for cell in cells[:width]]
+        texts += [None] * (width - len(texts))
+        for column, text in zip(columns, texts, strict=True):
+            column += [text] * count
+    return columns

@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
@@ -10,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.data.reading import Decoding
-from consistency.errors import CacheError, ImageError
+from consistency.errors import ImageError
 from consistency.options import Decode, ImageLimits
 from embedcache.extract import NOT_FINITE
+from embedcache.fallback import FallbackCache
 from embedcache.keys import hashtag_keys
 from embedcache.pipeline import Encoder
 from embedcache.segments import Kind
-from embedcache.store import EmbeddingCache, valid_rows
+from embedcache.store import valid_rows
 from koclip_consistency.scoring.images import OneImage
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Vectors = npt.NDArray[np.float32]
 
+REFERENCE = 16_384  # hashtags of the cache that a cosine is compared with
 IN_MEMORY = 16_384  # vectors of each kind: 32 MB of 512 numbers each
 
 
@@ -34,10 +35,8 @@ class WarmEncoder:
     ----------
     load : callable
         Loads the backbone; called once, when a vector is needed that is neither in memory nor in the cache.
-    open_cache : callable
-        Opens the embedding cache; called when a vector is not in memory. None where there is no cache.
-    round_to : dtype
-        The number format that the cache stores: a vector computed here then equals the stored one.
+    cache : FallbackCache or None
+        The embedding cache, which need not exist; None for a backbone that has none.
 
     Notes
     -----
@@ -47,11 +46,11 @@ class WarmEncoder:
     def __init__(
         self,
         load: "Callable[[], Backbone]",
-        open_cache: Callable[[], EmbeddingCache] | None = None,
-        round_to: npt.DTypeLike = np.float32,
+        cache: FallbackCache | None = None,
     ) -> None:
-        self._load, self._open, self._round_to = load, open_cache, np.dtype(round_to)
-        self._opened: EmbeddingCache | None = None
+        self._load, self.cache = load, cache
+        self._reference: Vectors | None = None
+        self._known = 0
         self._images, self._hashtags = Recent(IN_MEMORY), Recent(IN_MEMORY)
 
     @cached_property
@@ -91,19 +90,36 @@ class WarmEncoder:
             self._hashtags.put(text, cast(Vectors, vector))
         return np.stack([cast(Vectors, found[text]) for text in texts])
 
+    def texts(self) -> list[str]:
+        """The hashtags that the cache records, sorted."""
+        return [] if self.cache is None else self.cache.texts()
+
+    def reference(self) -> Vectors:
+        """Vectors of the cache's hashtags, (r, d) float32, or of some of them: what a cosine is compared with."""
+        if self.cache is None:
+            return np.empty((0, 0), np.float32)
+        known = len(self.cache.sound_index("hashtag"))
+        if self._reference is None or known != self._known:
+            self._known, self._reference = known, self.cache.sample("hashtag", REFERENCE)
+        return self._reference
+
+    def forget(self) -> None:
+        """Bound the memory that vectors take which the cache cannot store."""
+        if self.cache is not None:
+            self.cache.forget()
+
     def _stored(self, kind: Kind, keys: npt.NDArray[np.uint8]) -> list[Vectors | None]:
         """The vector of each key in the embedding cache, None where there is none."""
-        if self._opened is None and self._open is not None:
-            with suppress(CacheError):  # there is none yet
-                self._opened = self._open()
-        if self._opened is None:
+        if self.cache is None:
             return [None] * len(keys)
-        vectors, rows = self._opened.present(kind, keys)
+        vectors, rows = self.cache.present(kind, keys)
         return [vectors[row] if row >= 0 else None for row in rows.tolist()]
 
     def _rounded(self, vectors: Vectors) -> Vectors:
+        """As the cache stores them: a vector that is computed here then equals the stored one."""
         with np.errstate(over="ignore"):
-            return vectors.astype(self._round_to, copy=False).astype(np.float32, copy=False)
+            kept = np.float32 if self.cache is None else self.cache.dtype
+            return vectors.astype(kept, copy=False).astype(np.float32, copy=False)
 
 
 class Recent:

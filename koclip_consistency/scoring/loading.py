@@ -18,9 +18,8 @@ from consistency.options import Device, Encoding, Source
 from consistency.progress import Progress, silent
 from consistency.runs.read import UNANSWERED, Run, read_info, read_options, read_run
 from consistency.scale import SCORES
+from embedcache.fallback import FallbackCache
 from embedcache.fingerprint import difference, fingerprint
-from embedcache.store import EmbeddingCache
-from embedcache.view import STORES
 from heads.familiarity import load_familiarity
 from heads.load import AnyHead, load_head
 from heads.model import TrainedHead
@@ -38,7 +37,7 @@ Judge = Callable[[PairEmbeddings], Judgement]
 
 
 def load_scorer(
-    model: Path,
+    model: Path | None,
     *,
     system: str | None = None,
     backbone: str | None = None,
@@ -47,19 +46,19 @@ def load_scorer(
     threads: int | None = None,
     progress: Progress = silent,
 ) -> Scorer:
-    """Load the trained system of a run folder, or a published weight file.
+    """Load the trained system of a run folder, a published weight file, or a backbone alone.
 
     A backbone is loaded when an image or hashtag first needs it; a fine-tuned one at once, since every answer does.
 
     Parameters
     ----------
-    model : Path
+    model : Path or None
         A run folder, a folder of several runs (as `demo` and `paper` write it), or a published weight file (.pth): a
-        `classifier`, or a fine_tuned_*.pth.
+        `classifier`, or a fine_tuned_*.pth. Without one, the scorer gives the cosine and its standing, no scores.
     system : str, optional
         Which system, where there are several.
     backbone : str, optional
-        The backbone that a weight file belongs to; a run knows its own.
+        The backbone that a weight file belongs to, or whose cosine is asked for; a run knows its own.
     cache : Path
         Folder of the embeddings.
     device : str
@@ -76,6 +75,11 @@ def load_scorer(
     CacheError
         If the run was trained on other embeddings than this program makes now.
     """
+    if model is None:
+        if backbone is None:
+            raise InputError("there is nothing to score with: name a run with --model, or a model with --backbone")
+        encoding = Encoding(backbone=backbone, cache=cache, device=device, threads=threads)
+        return _on_embeddings("cosine", None, encoding, progress)
     if model.suffix == ".pth":
         if backbone is None:
             raise InputError(f"{model} does not say whose weights it holds: name the backbone with --backbone")
@@ -161,7 +165,7 @@ def _encoding(run: Run, *, cache: Path, device: Device, threads: int | None) -> 
 
 def _on_embeddings(
     system: str,
-    judge: Judge,
+    judge: Judge | None,
     encoding: Encoding,
     progress: Progress,
     run: Run | None = None,
@@ -177,15 +181,13 @@ def _on_embeddings(
             f"{run.info['fingerprint'][:12]}) than are at hand now ({fingerprint(fields)[:12]}); they differ in "
             f"{differing}: use the same, or train again"
         )
-    encoder = WarmEncoder(
-        lambda: load_encoder(resolved, encoding),
-        lambda: EmbeddingCache.open(encoding.cache, fields, create=False),
-        STORES[encoding.store],
-    )
+    cache = FallbackCache(encoding.cache, fields)
+    encoder = WarmEncoder(lambda: load_encoder(resolved, encoding), cache)
 
     def encode_table(inputs: Inputs, source: Source) -> EncodedTable:
-        filled = fill_cache(inputs, encoding, source, resolved, fields, progress, load=lambda: encoder.backbone)
-        pairs, usable = filled.cache.features(inputs.table, inputs.files)
+        cache.create()
+        filled = fill_cache(inputs, encoding, source, resolved, fields, progress, lambda: encoder.backbone, cache)
+        pairs, usable = cache.features(inputs.table, inputs.files)
         return np.flatnonzero(usable), pairs, filled.skipped
 
     familiarity = None if run is None else load_familiarity(run.path)

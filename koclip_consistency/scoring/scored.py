@@ -1,6 +1,6 @@
 """What a scorer says about pairs: as arrays, and as the columns that it adds to a table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +10,16 @@ import numpy.typing as npt
 from consistency.data.pairs import Skipped
 from consistency.runs.folder import CHANCES
 from consistency.scale import Floats, Ints
+from koclip_consistency.scoring.standing import Standing
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # The columns that the command line and `score_frame` add to a table; docs/command-line.md describes them.
 ANSWER = ("predicted", "expected_score", "similarity", *CHANCES, "familiar")
+STANDING = ("rank", "rank_of", "percentile")  # only without a trained run
 WHY_NOT = "why_not"
-_TYPES = {"predicted": "Int64", "familiar": "boolean", WHY_NOT: "object"}
+_TYPES = {"predicted": "Int64", "familiar": "boolean", "rank": "Int64", "rank_of": "Int64", WHY_NOT: "object"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,27 +30,30 @@ class Scored:
     ----------
     rows : (m,) int64
         Indices of the rows or hashtags that have an answer.
-    predicted : (m,) int64
-        Scores, 1 to 5.
+    predicted : (m,) int64 or None
+        Scores, 1 to 5; None where nothing was trained.
     values : (m,) float64
-        What ranks the pairs: the expected score, 1 to 5, or the cosine similarity where only thresholds were trained.
+        What ranks the pairs: the expected score, 1 to 5, or the cosine similarity where there are no probabilities.
     probabilities : (m, 5) float64 or None
-        None where only thresholds were trained.
+        None where only thresholds or nothing were trained.
     similarity : (m,) float64
         Cosine of image and hashtag, -1 to 1.
     familiar : (m,) bool or None
         Whether the hashtag resembles one of the training rows; None where the run has no record of them.
     skipped : tuple of Skipped
         What has no answer, and why; `row` counts from 1.
+    standing : Standing or None
+        Places of the cosines; None where something was trained.
     """
 
     rows: Ints
-    predicted: Ints
+    predicted: Ints | None
     values: Floats
     probabilities: Floats | None
     similarity: Floats
     familiar: npt.NDArray[np.bool_] | None
     skipped: tuple[Skipped, ...]
+    standing: Standing | None = None
 
 
 def answer_columns(answers: Scored | None, n: int, reasons: Mapping[int, str] | None = None) -> dict[str, list[Any]]:
@@ -66,12 +71,13 @@ def answer_columns(answers: Scored | None, n: int, reasons: Mapping[int, str] | 
     Returns
     -------
     dict of str to list of length n
-        The columns `value`, those of `ANSWER`, and `why_not`; None where there is no answer.
+        The columns `value`, those of `ANSWER` and `STANDING`, and `why_not`; None where there is no answer.
     """
-    columns = {name: np.full(n, None, dtype=object) for name in ("value", *ANSWER, WHY_NOT)}
+    columns = {name: np.full(n, None, dtype=object) for name in ("value", *ANSWER, *STANDING, WHY_NOT)}
     if answers is not None:
         said: dict[str, Any] = {"value": answers.values, "similarity": answers.similarity}
         said |= {"predicted": answers.predicted, "familiar": answers.familiar}
+        said |= vars(answers.standing) if answers.standing else {}
         if answers.probabilities is not None:
             said |= {"expected_score": answers.values, **dict(zip(CHANCES, answers.probabilities.T, strict=True))}
         for name, values in said.items():
@@ -81,10 +87,12 @@ def answer_columns(answers: Scored | None, n: int, reasons: Mapping[int, str] | 
     return {name: values.tolist() for name, values in columns.items()}
 
 
-def scored_frame(answers: Scored | None, n: int, reasons: Mapping[int, str] | None = None) -> "pd.DataFrame":
-    """The columns of `ANSWER` and `why_not` for n rows, as a DataFrame with missing values where nothing is known."""
+def scored_frame(
+    answers: Scored | None, n: int, reasons: Mapping[int, str] | None = None, names: Sequence[str] = ANSWER
+) -> "pd.DataFrame":
+    """The columns `names` and `why_not` for n rows, as a DataFrame with missing values where nothing is known."""
     import pandas as pd  # only here: the command line needs none
 
     columns = answer_columns(answers, n, reasons)
-    named = {name: pd.Series(columns[name], dtype=_TYPES.get(name, "float64")) for name in (*ANSWER, WHY_NOT)}
+    named = {name: pd.Series(columns[name], dtype=_TYPES.get(name, "float64")) for name in (*names, WHY_NOT)}
     return pd.DataFrame(named, index=pd.RangeIndex(n))

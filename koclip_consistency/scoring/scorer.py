@@ -1,4 +1,4 @@
-"""The warm scorer: one loaded model that answers any number of questions, about one image or a whole table."""
+"""The warm scorer: one loaded model that scores any number of images, hashtags and tables."""
 
 import os
 import threading
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.backbone.embeddings import PairEmbeddings
-from consistency.data.hashtags import hashtag_fault, identities
+from consistency.data.hashtags import hashtag_fault, hashtag_identity, identities
 from consistency.data.inputs import Inputs
 from consistency.data.pairs import Skipped
 from consistency.errors import ImageError, InputError
@@ -22,7 +22,8 @@ from heads.post import with_context
 from koclip_consistency.keywords import record_of
 from koclip_consistency.scoring.encoder import WarmEncoder
 from koclip_consistency.scoring.images import ImageInput, read_image, unusable
-from koclip_consistency.scoring.scored import ANSWER, WHY_NOT, Scored, scored_frame
+from koclip_consistency.scoring.scored import ANSWER, STANDING, WHY_NOT, Scored, scored_frame
+from koclip_consistency.scoring.standing import find_standing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,17 +34,19 @@ Floats = npt.NDArray[np.float64]
 Judgement = tuple[Rows, Floats, Floats | None]
 # Rows of a table that can be answered, their embeddings, and the rows that cannot.
 EncodedTable = tuple[Rows, PairEmbeddings, tuple[Skipped, ...]]
+BLOCK = 4096  # hashtags that are scored at once in a search for the best
 
 
 class Scorer:
-    """A trained system with its model, ready to answer.
+    """A trained system with its model, or a backbone alone, ready to answer.
 
     Parameters
     ----------
     system : str
         Name of the system, for example "heads".
-    judge : callable
-        Scores pairs of embeddings.
+    judge : callable or None
+        Scores pairs of embeddings. None if nothing was trained: there are no scores then, but the cosine and its
+        standing among the hashtags of the post and of the cache.
     encoder : WarmEncoder
         Gives the vectors of single images and hashtags.
     encode_table : callable
@@ -51,7 +54,7 @@ class Scorer:
     familiarity : Familiarity or None
         The training hashtags, where the run recorded them.
     reads_post : bool
-        Whether pairs need the context of their post.
+        Whether an answer depends on the other hashtags of the post, so that all rows of a post must be asked together.
 
     Examples
     --------
@@ -65,7 +68,7 @@ class Scorer:
     def __init__(
         self,
         system: str,
-        judge: Callable[[PairEmbeddings], Judgement],
+        judge: Callable[[PairEmbeddings], Judgement] | None,
         encoder: WarmEncoder,
         encode_table: Callable[[Inputs, Source], EncodedTable],
         familiarity: Familiarity | None = None,
@@ -73,12 +76,25 @@ class Scorer:
         reads_post: bool = False,
     ) -> None:
         self.system = system
-        self.reads_post = reads_post
+        self.reads_post = reads_post or judge is None
         self._judge, self._encoder, self._encode_table = judge, encoder, encode_table
         self._familiarity = familiarity
         self._lock = threading.Lock()
 
-    def answer(self, image: ImageInput, hashtags: Sequence[str], limits: ImageLimits | None = None) -> Scored:
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of its answers, without `value` and `why_not`."""
+        return ANSWER if self._judge else (*ANSWER, *STANDING)
+
+    @property
+    def note(self) -> str | None:
+        """One line about a cache that cannot be written; None if it can."""
+        unwritten = self._encoder.cache.unwritten if self._encoder.cache else None
+        return unwritten and f"embeddings are not stored, and computed again next time: {unwritten}"
+
+    def answer(
+        self, image: ImageInput, hashtags: Sequence[str], limits: ImageLimits | None = None, *, alone: bool = False
+    ) -> Scored:
         """Score one image with some hashtags, in the order of the hashtags. Nothing is written to the disk.
 
         Parameters
@@ -88,6 +104,8 @@ class Scorer:
             At least one.
         limits : ImageLimits, optional
             Which images are refused; the default limits if None.
+        alone : bool
+            Whether each hashtag is scored as the only one of its post; otherwise they are one post.
 
         Raises
         ------
@@ -114,16 +132,47 @@ class Scorer:
         if not len(rows):
             raise InputError(f"{given.name} cannot be scored: {NOT_FINITE}")
         index = np.arange(len(rows))
-        pairs = PairEmbeddings(image_vector, vectors[rows], 0 * index, index)
-        return self._judged(
-            rows, pairs, skipped, np.full(len(rows), given.name, object), [hashtags[row] for row in rows.tolist()]
-        )
+        asked = (rows, PairEmbeddings(image_vector, vectors[rows], 0 * index, index), skipped)
+        return self._judged(asked, rows if alone else 0 * rows, [hashtags[row] for row in rows.tolist()])
+
+    def encode_table(self, inputs: Inputs, source: Source) -> None:
+        """Encode a table ahead of `answer_table`, through the embedding cache where the system uses one."""
+        with self._lock:
+            self._encode_table(inputs, source)
+            self._encoder.forget()
 
     def answer_table(self, inputs: Inputs, source: Source) -> Scored:
         """Score every row of a table that can be encoded, through the embedding cache where the system uses one."""
         with self._lock:
             rows, pairs, skipped = self._encode_table(inputs, source)
-        return self._judged(rows, pairs, skipped, inputs.posts[rows], inputs.table.hashtags[rows])
+            self._encoder.forget()
+        return self._judged((rows, pairs, skipped), inputs.posts[rows], inputs.table.hashtags[rows])
+
+    def suggestions(
+        self, image: ImageInput, n: int, words: Sequence[str] | None = None, limits: ImageLimits | None = None
+    ) -> tuple[list[str], Scored]:
+        """The n hashtags that suit an image best, best first, and their answers; see `suggest` for the parameters."""
+        texts = list(dict.fromkeys(self._encoder.texts() if words is None else words))
+        if not texts:
+            found = "the cache records no hashtags" if words is None else "the word list is empty"
+            raise InputError(f"there is nothing to suggest: {found}; name a list with one hashtag a line with --words")
+        values = np.concatenate(
+            [self._values(image, texts[start : start + BLOCK], limits) for start in range(0, len(texts), BLOCK)]
+        )
+        best: dict[str, str] = {}  # the best spelling of each hashtag
+        for at in np.argsort(-values, kind="stable").tolist():
+            best.setdefault(hashtag_identity(texts[at]), texts[at])
+            if len(best) == n:
+                break
+        suggested = list(best.values())
+        return suggested, self.answer(image, suggested, limits, alone=self._judge is not None)
+
+    def _values(self, image: ImageInput, hashtags: list[str], limits: ImageLimits | None) -> Floats:
+        """What ranks the hashtags, -inf for those that cannot be encoded."""
+        answers = self.answer(image, hashtags, limits, alone=True)
+        values = np.full(len(hashtags), -np.inf)
+        values[answers.rows] = answers.values
+        return values
 
     def score(self, image: ImageInput, hashtags: Sequence[str], limits: ImageLimits | None = None) -> "pd.DataFrame":
         """Score one image with some hashtags.
@@ -142,7 +191,9 @@ class Scorer:
             One row for each hashtag, in their order: hashtag, predicted (the score, 1 to 5), expected_score (1 to 5),
             similarity (cosine, -1 to 1), p1 to p5 (the probability of each score), familiar, and why_not (why there
             is no answer). expected_score and p1 to p5 are NaN for systems of `similarity`, familiar is NA for runs
-            without a record of their hashtags.
+            without a record of their hashtags. Without a run, predicted is NA as well, and there are rank, rank_of
+            (places among the given hashtags by similarity) and percentile (share in % of the cache's hashtags whose
+            similarity to the image is lower).
 
         Raises
         ------
@@ -150,10 +201,53 @@ class Scorer:
             If the image or a hashtag cannot be used.
         """
         hashtags = list(hashtags)
-        answers = self.answer(image, hashtags, limits)
-        frame = scored_frame(answers, len(hashtags), reasons_by_row(answers.skipped))
+        return self._frame(hashtags, self.answer(image, hashtags, limits))
+
+    def _frame(self, hashtags: list[str], answers: Scored) -> "pd.DataFrame":
+        frame = scored_frame(answers, len(hashtags), reasons_by_row(answers.skipped), self.columns)
         frame.insert(0, "hashtag", hashtags)
         return frame
+
+    def suggest(
+        self,
+        image: ImageInput,
+        n: int = 10,
+        words: Sequence[str] | None = None,
+        limits: ImageLimits | None = None,
+    ) -> "pd.DataFrame":
+        """Rank hashtags for an image: by expected score, or by cosine where there are no probabilities.
+
+        Parameters
+        ----------
+        image : path, bytes, PIL.Image.Image or uint8 array of shape (height, width, 3) or (height, width)
+        n : int
+            Number of hashtags.
+        words : sequence of str, optional
+            The hashtags to choose from; those of the embedding cache if None.
+        limits : ImageLimits, optional
+            Which images are refused; the default limits if None.
+
+        Returns
+        -------
+        DataFrame
+            The n best hashtags, best first, with the columns of `score`. Of several spellings of a hashtag the best
+            one is listed. A head that reads the post scores each hashtag as the only one of its post.
+
+        Raises
+        ------
+        InputError
+            If the image or a word cannot be used, or there are no words.
+
+        Examples
+        --------
+        >>> import koclip_consistency as kc
+        >>> scorer = kc.load("runs/heads")
+        >>> len(scorer.suggest("image/demo_001.png", n=3))
+        3
+        >>> scorer.suggest("image/demo_001.png", n=1, words=["#바다", "바다"])["hashtag"].isin(["#바다", "바다"]).all()
+        True
+        """
+        return self._frame(*self.suggestions(image, n, words, limits))
 
     def score_frame(
         self,
@@ -201,7 +295,7 @@ class Scorer:
 
         from koclip_consistency.scoring.frames import frame_inputs
 
-        new = [f"{prefix}{name}" for name in (*ANSWER, WHY_NOT)]
+        new = [f"{prefix}{name}" for name in (*self.columns, WHY_NOT)]
         if there := [name for name in new if name in frame.columns]:
             raise InputError(f"the table already has the column {there[0]!r}: give a prefix, such as prefix='model_'")
         source = record_of(Source, {"images": images, "on_error": "allow", **options})
@@ -211,24 +305,22 @@ class Scorer:
             answers = self.answer_table(inputs, source)
             reasons |= reasons_by_row(answers.skipped)
             found = replace(answers, rows=inputs.table.rows[answers.rows] - 1)
-        scored = scored_frame(found, len(frame), reasons)
+        scored = scored_frame(found, len(frame), reasons, self.columns)
         return pd.concat([frame, scored.set_axis(new, axis=1).set_axis(frame.index, axis=0)], axis=1)
 
-    def _judged(
-        self,
-        rows: Rows,
-        pairs: PairEmbeddings,
-        skipped: tuple[Skipped, ...],
-        posts: npt.NDArray[np.object_],
-        hashtags: Iterable[str],
-    ) -> Scored:
+    def _judged(self, asked: EncodedTable, posts: npt.NDArray[Any], hashtags: Iterable[str]) -> Scored:
+        rows, pairs, skipped = asked
+        similarity = pairs.cosine()
+        if self._judge is None:
+            standing = find_standing(pairs, posts, hashtags, self._encoder.reference())
+            return Scored(rows, None, similarity, None, similarity, None, skipped, standing)
         if self.reads_post:
             pairs = with_context(pairs, posts, identities(hashtags))
         predicted, values, probabilities = self._judge(pairs)
         familiar = None
         if self._familiarity is not None:
             familiar = self._familiarity.familiar(pairs.hashtags)[pairs.hashtag_index]
-        return Scored(rows, predicted, values, probabilities, pairs.cosine(), familiar, skipped)
+        return Scored(rows, predicted, values, probabilities, similarity, familiar, skipped)
 
 
 def reasons_by_row(skipped: Sequence[Skipped]) -> dict[int, str]:

@@ -231,16 +231,21 @@ def files_table(found: "Rerun") -> Table:
 
 
 def scores_tables(system: str, records: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """The scores of each image, a table for each."""
-    columns: tuple[str, ...] = ("hashtag", "score", "value")
+    """The scores of each image, or the cosines where nothing was trained, a table for each."""
+    cosine = any("rank" in record for record in records)
     familiar = any(record["familiar"] is not None for record in records)  # else the run does not record its hashtags
+    columns = ("hashtag", "cosine", "rank", "percentile") if cosine else ("hashtag", "score", "value")
     tables = []
     for image, group in groupby(records, key=lambda record: record["image"]):
         rows: list[list[object]] = []
         for r in group:
-            row = [r["hashtag"], r["predicted"], f"{r['value']:.3f}"]
-            rows.append([*row, "yes" if r["familiar"] else "no"] if familiar else row)
-        tables.append(Table(f"{image}, scored by {system}", (*columns, "familiar") if familiar else columns, rows))
+            value = f"{r['value']:.3f}"
+            if cosine:
+                rows.append([r["hashtag"], value, f"{r['rank']} of {r['rank_of']}", number(r["percentile"], 1)])
+            else:
+                rows.append([r["hashtag"], r["predicted"], value, *(["yes" if r["familiar"] else "no"] * familiar)])
+        title = f"{image}, cosine: not a score of 1 to 5" if cosine else f"{image}, scored by {system}"
+        tables.append(Table(title, (*columns, *(["familiar"] * familiar)), rows))
     return tables
 
 

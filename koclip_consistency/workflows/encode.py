@@ -171,9 +171,10 @@ def fill_cache(
     fields: dict[str, str],
     progress: Progress,
     load: "Callable[[], Backbone] | None" = None,
+    cache: EmbeddingCache | None = None,
 ) -> Extracted:
-    """Encode what the cache lacks. `load` returns the model if one is already loaded."""
-    cache = EmbeddingCache.open(encoding.cache, fields, create=encoding.extract)
+    """Encode what the cache lacks. `load` returns the model if one is already loaded, `cache` is open already."""
+    cache = cache or EmbeddingCache.open(encoding.cache, fields, create=encoding.extract)
     set_threads(encoding.threads)
     report = extract(
         inputs.table,

@@ -1,30 +1,30 @@
-"""`score`: scores new images and hashtags with a trained run, or with weights of the published scripts."""
+"""`score`: scores new images and hashtags with a trained run, with published weights, or by their cosine alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from consistency.data.hashtags import hashtag_fault
 from consistency.data.inputs import list_skipped
 from consistency.data.pairs import Skipped
 from consistency.data.table_writer import Type, check_table_output, table_writer
-from consistency.errors import ImageError, InputError
+from consistency.errors import ImageError, InputError, os_errors_as
 from consistency.options import Source
 from consistency.runs.folder import CHANCES
 from koclip_consistency.scoring.batches import TableBatch, open_batches
 from koclip_consistency.scoring.loading import load_scorer as load_scorer
-from koclip_consistency.scoring.scored import ANSWER, WHY_NOT, answer_columns
+from koclip_consistency.scoring.posts import PostAnswers
+from koclip_consistency.scoring.scored import WHY_NOT, Scored, answer_columns
 from koclip_consistency.scoring.scorer import Scorer
 
 # What an answer repeats of the pair that was asked about, and what it adds.
 ASKED: dict[str, Type] = {"row": "integer", "image": "text", "hashtag": "text", "score": "integer"}
-ADDED: dict[str, Type] = {
-    "predicted": "integer",
-    "value": "number",
-    **dict.fromkeys(ANSWER[1:-1], "number"),
-    "familiar": "truth",
-    WHY_NOT: "text",
-}
+TYPES: dict[str, Type] = {"predicted": "integer", "familiar": "truth", "rank": "integer", "rank_of": "integer"}
+COSINE_NOTE = (
+    "value is the cosine of image and hashtag, not a score of 1 to 5; rank is among the hashtags of the post, and "
+    "percentile is the share of the cache's hashtags whose cosine to the same image is lower"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +49,13 @@ class ScoredTable:
     records: list[dict[str, Any]]
 
 
+Ask = Callable[[Path], tuple[Sequence[str], Scored]]  # hashtags for an image, and their answers
+
+
 def score_images(
-    scorer: Scorer, images: Sequence[Path], hashtags: Sequence[str], source: Source
+    scorer: Scorer, images: Sequence[Path], ask: Ask, source: Source
 ) -> tuple[list[dict[str, Any]], tuple[Skipped, ...]]:
-    """Score the same hashtags with each of several images.
+    """Score hashtags with each of several images.
 
     Parameters
     ----------
@@ -60,10 +63,10 @@ def score_images(
         The trained system.
     images : sequence of Path
         At least one. Their names stand for them in the answers, or their paths where a name occurs twice.
-    hashtags : sequence of str
-        At least one.
+    ask : callable
+        From `asking` or `suggesting`.
     source : Source
-        Which images are refused, and what to do then.
+        What to do about an image that cannot be used.
 
     Returns
     -------
@@ -79,24 +82,61 @@ def score_images(
     """
     records: list[dict[str, Any]] = []
     skipped: list[Skipped] = []
-    names = [path.name for path in images]
-    for number, path in enumerate(images):
+    names, asked = [path.name for path in images], 0
+    for path in images:
         name = path.name if names.count(path.name) == 1 else str(path)
         try:
-            answers = scorer.answer(path, hashtags, source.limits)
+            hashtags, answers = ask(path)
         except ImageError as error:
-            if source.on_error == "abort" or (number == len(images) - 1 and not records):
+            if source.on_error == "abort" or (path == images[-1] and not records):
                 raise
             skipped.append(Skipped(None, name, "", str(error).removeprefix(f"{path} cannot be scored: ")))
             continue
         skipped += [replace(each, image=name) for each in answers.skipped]
-        columns = answer_columns(answers, len(hashtags))
-        rows = range(number * len(hashtags) + 1, (number + 1) * len(hashtags) + 1)
-        nothing, names_again = [None] * len(hashtags), [name] * len(hashtags)
-        found = _records({**_asked(rows, names_again, hashtags, nothing), **columns})
-        found = [found[row] for row in answers.rows.tolist()]
-        records += sorted(found, key=lambda record: -record["value"])
+        n = len(hashtags)
+        pairs = _asked(range(asked + 1, asked + n + 1), [name] * n, hashtags, [None] * n)
+        found = _records({**pairs, **answer_columns(answers, n)}, scorer)
+        records += sorted((found[row] for row in answers.rows.tolist()), key=lambda record: -record["value"])
+        asked += n
     return records, tuple(skipped)
+
+
+def asking(scorer: Scorer, hashtags: Sequence[str], source: Source) -> Ask:
+    """Ask about the same hashtags for each image."""
+    return lambda image: (hashtags, scorer.answer(image, hashtags, source.limits))
+
+
+def suggesting(scorer: Scorer, n: int, words: Path | None, source: Source) -> Ask:
+    """Ask for the n hashtags that suit each image best, from a file with one hashtag a line or from the cache.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or holds something else.
+    """
+    listed = None if words is None else read_words(words)
+    return lambda image: scorer.suggestions(image, n, listed, source.limits)
+
+
+def read_words(path: Path) -> list[str]:
+    """Read a file with one hashtag a line, without empty lines and repeats.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is not UTF-8, or a line is no hashtag.
+    """
+    with os_errors_as(InputError, f"{path} cannot be read"):
+        data = path.read_bytes()
+    try:
+        lines = data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8, expected one hashtag a line: save it as UTF-8") from error
+    words = {line.strip(): number for number, line in reversed(list(enumerate(lines, 1))) if line.strip()}
+    for word, number in words.items():
+        if fault := hashtag_fault(word):
+            raise InputError(f"{path}, line {number}: {fault}, expected one hashtag a line")
+    return sorted(words, key=words.__getitem__)
 
 
 def score_table(scorer: Scorer, source: Source, out: Path, *, prefix: str = "", keep: bool = False) -> ScoredTable:
@@ -125,50 +165,67 @@ def score_table(scorer: Scorer, source: Source, out: Path, *, prefix: str = "", 
     check_table_output(out)
     batches = open_batches(source)
     asked = [name for name in ASKED if name not in batches.columns]
-    added = {prefix + name: kind for name, kind in ADDED.items()}
+    answer = _answer_names(scorer)
+    added = [prefix + name for name in answer]
     if there := [name for name in added if name in batches.columns]:
         raise InputError(
             f"{source.data} already has the column {there[0]!r}: rename it, or give the new columns other names with "
             "--prefix, for example --prefix new_"
         )
-    types = [*((name, "text") for name in batches.columns), *((name, ASKED[name]) for name in asked), *added.items()]
+    types: list[tuple[str, Type]] = [(name, "text") for name in batches.columns]
+    types += [(name, ASKED[name]) for name in asked]
+    types += [(prefix + name, "text" if name == WHY_NOT else TYPES.get(name, "number")) for name in answer]
+    whole = PostAnswers(scorer, batches, source) if scorer.reads_post else None
+    start = 0
     skipped: list[Skipped] = []
     records: list[dict[str, Any]] = []
     rows: list[int] = []
     hashtags: list[str] = []
     with table_writer(out, types) as write:
         for batch in batches:
-            columns, lost = _answers(scorer, batch, source)
-            write([*batch.cells, *(columns[name] for name in (*asked, *ADDED))])
-            skipped += lost
+            columns = _asked(batch.rows, batch.images, batch.hashtags, batch.scores)
+            columns |= _answers(scorer, batch, source) if whole is None else whole.rows(start, start + len(batch.rows))
+            for row, reason in _reasons(batch, batch.inputs.skipped).items():
+                columns[WHY_NOT][row] = reason
+            start += len(batch.rows)
+            write([*batch.cells, *(columns[name] for name in (*asked, *answer))])
+            pairs = zip(batch.rows, batch.images, batch.hashtags, columns[WHY_NOT], strict=True)
+            skipped += [Skipped(*each) for each in pairs if each[-1]]
             answered = [at for at, reason in enumerate(columns[WHY_NOT]) if reason is None]
             rows += [batch.rows[at] for at in answered]
             hashtags += [batch.hashtags[at] for at in answered]
             if keep:
-                records += _records(columns)
+                records += _records(columns, scorer)
     list_skipped(out, skipped)
     return ScoredTable(len(rows), (rows, hashtags), tuple(skipped), records)
 
 
-def _answers(scorer: Scorer, batch: TableBatch, source: Source) -> tuple[dict[str, Sequence[Any]], tuple[Skipped, ...]]:
-    """The columns of `ASKED` and `ADDED` of a batch, and its rows without an answer."""
-    found, skipped = None, batch.inputs.skipped
-    if len(batch.inputs.table):
-        answers = scorer.answer_table(batch.inputs, source)
-        found, skipped = replace(answers, rows=batch.at[answers.rows]), answers.skipped
+def _answers(scorer: Scorer, batch: TableBatch, source: Source) -> dict[str, list[Any]]:
+    """The columns of the answer to a batch, for a scorer that needs no other rows."""
+    if not len(batch.inputs.table):
+        return answer_columns(None, len(batch.rows))
+    answers = scorer.answer_table(batch.inputs, source)
+    found = replace(answers, rows=batch.at[answers.rows])
+    return answer_columns(found, len(batch.rows), _reasons(batch, answers.skipped))
+
+
+def _reasons(batch: TableBatch, skipped: Sequence[Skipped]) -> dict[int, str]:
+    """Why rows of a batch have no answer, by their place."""
     why = {(each.row, each.hashtag): each.reason for each in skipped}
-    reasons = {at: why[pair] for at, pair in enumerate(zip(batch.rows, batch.hashtags, strict=True)) if pair in why}
-    asked = _asked(batch.rows, batch.images, batch.hashtags, batch.scores)
-    return {**asked, **answer_columns(found, len(batch.rows), reasons)}, skipped
+    return {at: why[pair] for at, pair in enumerate(zip(batch.rows, batch.hashtags, strict=True)) if pair in why}
 
 
-def _asked(*columns: Sequence[Any]) -> dict[str, Sequence[Any]]:
+def _answer_names(scorer: Scorer) -> list[str]:
+    return ["predicted", "value", *scorer.columns[1:], WHY_NOT]
+
+
+def _asked(*columns: Sequence[Any]) -> dict[str, Any]:
     return dict(zip(ASKED, columns, strict=True))
 
 
-def _records(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+def _records(columns: Mapping[str, Sequence[Any]], scorer: Scorer) -> list[dict[str, Any]]:
     """The rows of some columns as `--json` prints them: without p1 to p5 where there are no probabilities."""
-    named = {name: columns[name] for name in (*ASKED, *ADDED)}
+    named = {name: columns[name] for name in (*ASKED, *_answer_names(scorer))}
     records = [dict(zip(named, cells, strict=True)) for cells in zip(*named.values(), strict=True)]
     for record in records:
         if record["p1"] is None:

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from consistency import durable
 from consistency.backbone.model import load_backbone
 from consistency.backbone.resolve import resolve_backbone
+from consistency.data.images import decode_image
+from consistency.options import ImageLimits
 from heads.familiarity import Familiarity, load_familiarity
 from tests.builders.commands import Ran, Run, data_options, rows_of
+from tests.builders.read_only import ReadOnly
 
 ADDED = "row,image,hashtag,score,predicted,value,expected_score,similarity,p1,p2,p3,p4,p5,familiar,why_not"
 CONTRACT = "row,image,hashtag,score,predicted,value,p1,p2,p3,p4,p5,familiar"  # whatever else is added
@@ -218,7 +222,7 @@ def test_several_images_at_once(run: Run, finished: Path, small_demo: Path, tmp_
     assert "Left out 1: page.png (page.png): looks like HTML" in ran.stderr
     answers = ran.json()
     assert [record["image"] for record in answers] == [second.name] * 2 + [first.name] * 2
-    assert sorted(record["row"] for record in answers) == [1, 2, 5, 6]
+    assert sorted(record["row"] for record in answers) == [1, 2, 3, 4]
     for record, expected in zip(answers, [*alone[0], *alone[1]], strict=True):
         assert record["value"] == pytest.approx(expected["value"], abs=1e-5)
         assert record["hashtag"] == expected["hashtag"]
@@ -259,3 +263,147 @@ def test_a_folder_of_runs_is_searched(run: Run, finished: Path, small_demo: Path
     ran = run("score", "--model", tmp_path / "suite", *asked, "--json")
     assert ran.code == 0, ran.stderr
     assert ran.json() == run("score", "--model", finished / "heads", *asked, "--json").json()
+
+
+def test_without_a_run_there_is_the_cosine_and_no_score(
+    run: Run, finished: Path, small_demo: Path, tmp_path: Path
+) -> None:
+    """Rank among the hashtags of the post, percentile among those of the cache: both counted here by hand."""
+    image = sorted((small_demo / "image").iterdir())[0]
+    tags = ["바다", "#카페", "산책"]
+    words = ["score", "--backbone", "tiny", "--cache", finished / "cache", "--image", image]
+    asked = [word for tag in tags for word in ("--hashtag", tag)]
+    ran = run(*words, *asked, "--json")
+    assert ran.code == 0, ran.stderr
+    assert "not a score of 1 to 5" in ran.stderr
+    backbone = load_backbone(resolve_backbone("tiny"), device="cpu", precision="fp32", trainable=False)
+    pixels = backbone.prepare(decode_image(image.read_bytes(), decode="ours", limits=ImageLimits()))
+    vector = backbone.encode_images(np.stack([pixels]))[0]
+    stored = sorted({row["Hashtag"] for row in rows_of(small_demo / "combined_data.csv")})
+    levels = backbone.encode_texts(stored) @ vector
+    cosine = dict(zip(tags, (backbone.encode_texts(tags) @ vector).tolist(), strict=True))
+    best = sorted(tags, key=lambda tag: -cosine[tag])
+    assert [record["hashtag"] for record in ran.json()] == best
+    for rank, record in enumerate(ran.json(), 1):
+        assert (record["rank"], record["rank_of"], record["predicted"], record["familiar"]) == (rank, 3, None, None)
+        assert record["value"] == record["similarity"] == pytest.approx(cosine[record["hashtag"]], abs=1e-5)
+        below = 100 * (levels < cosine[record["hashtag"]] - 1e-6).mean()
+        assert record["percentile"] == pytest.approx(below)
+    shown = run(*words, *asked)
+    assert f"{image.name}, cosine: not a score of 1 to 5" in shown.stdout
+    assert "1 of 3" in shown.stdout
+    nowhere = run(*words[:3], "--cache", tmp_path / "none", *words[5:], *asked, "--json").json()
+    assert [record["percentile"] for record in nowhere] == [None] * 3  # there is nothing to compare with
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_table_without_a_run(run: Run, finished: Path, small_demo: Path, tmp_path: Path) -> None:
+    words = ["score", "--backbone", "tiny", *data_options(small_demo, finished), "-o", tmp_path / "out.csv"]
+    ran = run(*words)
+    assert ran.code == 0, ran.stderr
+    assert "not a score of 1 to 5" in ran.stderr
+    rows = rows_of(tmp_path / "out.csv")
+    assert list(rows[0])[3:] == [*ADDED.split(",")[:-1], "rank", "rank_of", "percentile", "why_not"]
+    assert {row["predicted"] for row in rows} == {row["p1"] for row in rows} == {""}
+    posts: dict[str, dict[str, float]] = {}
+    for row in rows:
+        posts.setdefault(row["image"], {})[row["hashtag"]] = float(row["value"])
+    for row in rows:
+        post = posts[row["image"]]
+        assert int(row["rank"]) == 1 + sum(value > float(row["value"]) for value in post.values())
+        assert int(row["rank_of"]) == len(post)
+        assert 0 <= float(row["percentile"]) < 100
+    scored = run("score", "--model", finished / "run", "--system", "similarity-exact", *words[3:-1], tmp_path / "2.csv")
+    assert scored.code == 0
+    assert [row["similarity"] for row in rows_of(tmp_path / "2.csv")] == [row["similarity"] for row in rows]
+
+
+@pytest.mark.parametrize("words", [["--model"], ["--backbone"]])
+def test_suggestions_are_the_best_of_all(
+    run: Run, finished: Path, small_demo: Path, tmp_path: Path, words: list[str]
+) -> None:
+    """Of the cache's hashtags and of a list: as when each of them is scored on its own, and sorted."""
+    image = sorted((small_demo / "image").iterdir())[3]
+    model = [*words, finished / "heads" if words == ["--model"] else "tiny", "--cache", finished / "cache"]
+    stored = sorted({row["Hashtag"] for row in rows_of(small_demo / "combined_data.csv")})
+    every = run("score", *model, "--image", image, *(w for tag in stored for w in ("--hashtag", tag)), "--json").json()
+    expected: dict[str, float] = {}  # one spelling of each hashtag
+    for record in every:
+        expected.setdefault(record["hashtag"].lstrip("#＃").casefold(), record["value"])
+    ran = run("score", *model, "--image", image, "--suggest", 5, "--json")
+    assert ran.code == 0, ran.stderr
+    assert len(ran.json()) == 5
+    np.testing.assert_allclose([r["value"] for r in ran.json()], list(expected.values())[:5], atol=1e-5)
+    listed = tmp_path / "words.txt"
+    listed.write_text("\ufeff" + "\r\n".join([*stored[:9], "", f" {stored[0]} "]), encoding="utf-8")
+    ran = run("score", *model, "--image", image, "--suggest", 99, "--words", listed, "--json")
+    assert ran.code == 0, ran.stderr
+    assert {record["hashtag"] for record in ran.json()} <= set(stored[:9])
+    some = sorted((r["value"] for r in every if r["hashtag"] in stored[:9]), reverse=True)
+    assert [r["value"] for r in ran.json()][0] == pytest.approx(some[0], abs=1e-5)
+
+
+def test_suggestions_for_several_images(run: Run, finished: Path, small_demo: Path) -> None:
+    images = sorted((small_demo / "image").iterdir())[:2]
+    asked = [word for image in images for word in ("--image", image)]
+    ran = run("score", "--model", finished / "heads", "--cache", finished / "cache", *asked, "--suggest", 3, "--json")
+    assert [record["image"] for record in ran.json()] == [image.name for image in images for _ in range(3)]
+    assert sorted(record["row"] for record in ran.json()) == list(range(1, 7))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--suggest", "3", "--cache", "none"], "the cache records no hashtags; name a list with one hashtag a line"),
+        (["--suggest", "3", "--words", "lost.txt"], "lost.txt cannot be read: No such file"),
+        (["--suggest", "3", "--words", "cp949.txt"], "cp949.txt is not UTF-8, expected one hashtag a line"),
+        (["--suggest", "3", "--words", "bad.txt"], "bad.txt, line 3: the hashtag is empty"),
+        (["--suggest", "3", "--words", "blank.txt"], "there is nothing to suggest: the word list is empty"),
+        (["--suggest", "3", "--hashtag", "바다"], "exclude each other"),
+        (["--words", "bad.txt", "--hashtag", "바다"], "--words needs --suggest"),
+        ([], "--image needs --hashtag or --suggest"),
+    ],
+)
+def test_nothing_to_suggest(
+    run: Run,
+    finished: Path,
+    small_demo: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("cp949.txt").write_bytes("바다".encode("cp949"))
+    Path("bad.txt").write_text("바다\n\n #\n", encoding="utf-8")
+    Path("blank.txt").write_text(" \n\n")
+    image = sorted((small_demo / "image").iterdir())[0]
+    ran = run("score", "--model", finished / "heads", "--image", image, *words)
+    assert (ran.code, ran.stderr.count("\n")) == (2, 1)
+    assert said in ran.stderr
+
+
+def test_something_must_answer(run: Run, small_demo: Path) -> None:
+    ran = run("score", "--image", sorted((small_demo / "image").iterdir())[0], "--hashtag", "바다")
+    assert ran.code == 2
+    assert "name a run with --model, or a model with --backbone to see its cosine" in ran.stderr
+
+
+def test_a_read_only_cache_stops_no_answer(
+    run: Run, finished: Path, small_demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same answers as through a cache that is filled, and one line that says why nothing is stored."""
+    words = ["score", "--model", finished / "heads", *data_options(small_demo, finished)[:4]]
+    run(*words, "--cache", tmp_path / "cache", "-o", tmp_path / "stored.csv")
+    (tmp_path / "shut").mkdir()
+    monkeypatch.setattr(durable, "system", ReadOnly(tmp_path / "shut"))
+    ran = run(*words, "--cache", tmp_path / "shut" / "cache", "-o", tmp_path / "out.csv")
+    assert ran.code == 0, ran.stderr
+    assert "embeddings are not stored, and computed again next time" in ran.stderr
+    assert "Read-only file system" in ran.stderr
+    assert list((tmp_path / "shut").iterdir()) == []
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "stored.csv").read_bytes()
+    cosine = ["score", "--backbone", "tiny", *words[3:]]
+    assert run(*cosine, "--cache", tmp_path / "shut" / "cache", "-o", tmp_path / "3.csv").code == 0
+    assert run(*cosine, "--cache", tmp_path / "cache", "-o", tmp_path / "4.csv").code == 0
+    assert (tmp_path / "3.csv").read_bytes() == (tmp_path / "4.csv").read_bytes()

@@ -17,23 +17,34 @@ if TYPE_CHECKING:
     "score",
     "ScoreOptions",
     "--model runs/my-run --image photo.jpg --hashtag 바다 --hashtag 카페",
-    "--model runs/my-run --image 1.jpg --image 2.jpg --hashtag 바다 --json",
     "--model runs/my-run --data new.csv --images images -o scored.csv",
+    "--model runs/my-run --image photo.jpg --suggest 10 --words hashtags.txt",
+    "--backbone koclip --data new.csv --images images -o cosine.csv",
 )
 def score(options: "ScoreOptions", screen: "Screen") -> None:
     """Score new images and hashtags with a trained run.
 
-    Weight files of the published scripts work, too.
+    Weight files of the published scripts work, too. Without a run, --backbone alone shows the cosine of image and
+    hashtag and how it compares, which is not a score of 1 to 5.
     """
     from consistency.data.hashtags import describe_long, describe_several
     from consistency.data.inputs import skipped_beside
     from koclip_consistency.screen.tables import scores_tables
-    from koclip_consistency.workflows.score import load_scorer, score_images, score_table
+    from koclip_consistency.workflows.score import (
+        COSINE_NOTE,
+        asking,
+        load_scorer,
+        score_images,
+        score_table,
+        suggesting,
+    )
 
-    if bool(options.image_files) != bool(options.hashtags):
-        raise click.UsageError("--image and --hashtag go together")
+    if options.model is None and options.backbone is None:
+        raise click.UsageError("name a run with --model, or a model with --backbone to see its cosine")
+    if bool(options.image_files) != bool(options.hashtags or options.suggest):
+        raise click.UsageError("--image needs --hashtag or --suggest, and these need --image")
     if bool(options.image_files) == (options.file is not None):
-        raise click.UsageError("give either --image with --hashtag, or --data, --images and -o OUT.csv")
+        raise click.UsageError("give either --image with --hashtag or --suggest, or --data, --images and -o OUT.csv")
     scorer = load_scorer(
         options.model,
         system=options.system,
@@ -44,7 +55,11 @@ def score(options: "ScoreOptions", screen: "Screen") -> None:
         progress=screen.progress,
     )
     if options.file is None:
-        scored, skipped = score_images(scorer, options.image_files, options.hashtags, options.source)
+        if options.suggest:
+            ask = suggesting(scorer, options.suggest, options.words, options.source)
+        else:
+            ask = asking(scorer, options.hashtags, options.source)
+        scored, skipped = score_images(scorer, options.image_files, ask, options.source)
         cells = [*range(1, len(options.hashtags) + 1)], [*options.hashtags]
         beside = None
     else:
@@ -52,7 +67,8 @@ def score(options: "ScoreOptions", screen: "Screen") -> None:
         scored, skipped, cells = table.records, table.skipped, table.hashtags
         screen.note(f"Scored {table.answered} rows with {scorer.system}: {options.file}")
         beside = skipped_beside(options.file)
-    for note in filter(None, (describe_several(*cells), describe_long(*cells))):
+    notes = [describe_several(*cells), describe_long(*cells), COSINE_NOTE if options.model is None else None]
+    for note in filter(None, (*notes, scorer.note)):
         screen.note(note)
     screen.json(scored)
     if options.file is None:

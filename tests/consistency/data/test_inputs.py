@@ -163,9 +163,12 @@ def test_batches_hold_what_the_whole_table_holds(source: Source, size: int) -> N
     for each in (source, replace(source, split_hashtags=True)):
         whole = read_table(each, require_scores=False)
         batches = list(read_batches(each, size))
-        assert [cells for batch, _ in batches for cells in batch] == [row.split(",") for row in rows]
-        assert [len(batch) for batch, _ in batches][:-1] == [size] * (len(batches) - 1)
-        tables = [pairs for _, pairs in batches]
+        assert [cells for batch, _, _ in batches for cells in batch] == [row.split(",") for row in rows]
+        assert [len(batch) for batch, _, _ in batches][:-1] == [size] * (len(batches) - 1)
+        assert [n for _, counts, _ in batches for n in counts] == (
+            [2, 1, 1, 1, 3, 1] if each.split_hashtags else [1] * 6
+        )
+        tables = [pairs for _, _, pairs in batches]
         for name in ("rows", "images", "hashtags", "scores"):
             assert [value for table in tables for value in getattr(table, name)] == getattr(whole, name).tolist()
         assert tuple(skipped for table in tables for skipped in table.skipped) == whole.skipped

@@ -9,6 +9,7 @@ from consistency.backbone.model import Backbone, load_backbone
 from consistency.backbone.resolve import resolve_backbone
 from consistency.errors import BackboneError, ImageError
 from consistency.options import ImageLimits
+from embedcache.fallback import FallbackCache
 from embedcache.keys import hashtag_keys
 from embedcache.store import EmbeddingCache
 from koclip_consistency.scoring import encoder as module
@@ -56,7 +57,7 @@ def test_what_the_cache_holds_needs_no_model(image: OneImage, tmp_path: Path) ->
     cache.append("hashtag", hashtag_keys(["a", "b"]), vectors[:2])
     cache.append("image", np.frombuffer(image.key, np.uint8)[None], vectors[2:])
     before = sorted(tmp_path.rglob("*"))
-    warm = WarmEncoder(never, lambda: EmbeddingCache.open(tmp_path, {"model": "m"}, create=False))
+    warm = WarmEncoder(never, FallbackCache(tmp_path, {"model": "m"}))
     np.testing.assert_array_equal(warm.hashtags(["b", "a", "b"]), vectors[[1, 0, 1]])
     np.testing.assert_array_equal(warm.image(image, LIMITS), vectors[2:])
     with pytest.raises(BackboneError, match="the model was loaded"):
@@ -65,7 +66,7 @@ def test_what_the_cache_holds_needs_no_model(image: OneImage, tmp_path: Path) ->
 
 
 def test_a_cache_that_is_made_later_is_used(tmp_path: Path) -> None:
-    warm = WarmEncoder(never, lambda: EmbeddingCache.open(tmp_path / "cache", {"model": "m"}, create=False))
+    warm = WarmEncoder(never, FallbackCache(tmp_path / "cache", {"model": "m"}))
     with pytest.raises(BackboneError):
         warm.hashtags(["a"])
     vectors = np.eye(1, 8, dtype=np.float32)
@@ -74,9 +75,9 @@ def test_a_cache_that_is_made_later_is_used(tmp_path: Path) -> None:
 
 
 def test_vectors_are_rounded_as_the_cache_rounds_them(backbone: Backbone, image: OneImage, tmp_path: Path) -> None:
-    warm = WarmEncoder(lambda: backbone, round_to=np.float16)
-    found = warm.hashtags(TEXTS)
-    cache = EmbeddingCache.open(tmp_path, {"model": "m", "store": "fp16"})
+    fields = {"model": "m", "store": "fp16"}
+    found = WarmEncoder(lambda: backbone, FallbackCache(tmp_path, fields)).hashtags(TEXTS)
+    cache = EmbeddingCache.open(tmp_path, fields)
     exact = WarmEncoder(lambda: backbone).hashtags(TEXTS)
     cache.append("hashtag", hashtag_keys(TEXTS), exact)
     np.testing.assert_array_equal(found, cache.vectors("hashtag", hashtag_keys(TEXTS)))
@@ -88,6 +89,26 @@ def test_more_vectors_than_memory_keeps_in_one_call(backbone: Backbone, monkeypa
     warm = WarmEncoder(lambda: backbone)
     many = [f"태그{number}" for number in range(8)]
     np.testing.assert_allclose(warm.hashtags(many), backbone.encode_texts(many), atol=1e-6)
+
+
+def test_the_reference_is_the_caches_hashtags_as_they_are_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert WarmEncoder(never).reference().shape == (0, 0)
+    assert WarmEncoder(never).texts() == []
+    warm = WarmEncoder(never, FallbackCache(tmp_path, {"model": "m"}))
+    assert len(warm.reference()) == 0
+    vectors = np.eye(8, dtype=np.float32)
+    cache = EmbeddingCache.open(tmp_path, {"model": "m"})
+    for number in range(8):
+        cache.append("hashtag", hashtag_keys([f"t{number}"]), vectors[number : number + 1])
+        cache.record_texts([f"t{number}"])
+        warm.forget()
+    found = WarmEncoder(never, FallbackCache(tmp_path, {"model": "m"})).reference()
+    assert sorted(found.argmax(axis=1).tolist()) == list(range(8))
+    monkeypatch.setattr(module, "REFERENCE", 3)
+    some = WarmEncoder(never, FallbackCache(tmp_path, {"model": "m"})).reference()
+    assert len(some) == 3
+    assert len({tuple(row) for row in some.tolist()}) == 3
+    assert WarmEncoder(never, FallbackCache(tmp_path, {"model": "m"})).texts() == [f"t{n}" for n in range(8)]
 
 
 def test_the_vectors_used_last_are_kept() -> None:

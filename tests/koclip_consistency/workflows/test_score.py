@@ -93,9 +93,9 @@ def test_a_table_keeps_its_rows_and_columns(source: Source, tmp_path: Path, prob
     assert rows == expected(probabilities)
     assert done.answered == 2
     assert done.hashtags == ([1, 3], ["바다", "카페"])
-    why = [(4, "the hashtag is empty"), (5, "2 cells, the header has 4"), (2, "broken")]
+    why = [(2, "broken"), (4, "the hashtag is empty"), (5, "2 cells, the header has 4")]
     assert [(s.row, s.reason) for s in done.skipped] == why
-    assert [row["row"] for row in rows_of(tmp_path / "out.skipped.csv")] == ["4", "5", "2"]
+    assert [row["row"] for row in rows_of(tmp_path / "out.skipped.csv")] == ["2", "4", "5"]
     assert [each["score"] for each in done.records] == [4, 1, None, None, None]
     assert [each["predicted"] for each in done.records] == [3, None, 5, None, None]
     assert [each["familiar"] for each in done.records] == [True, None, False, None, None]
@@ -137,7 +137,7 @@ def test_columns_that_the_table_has_already(source: Source, tmp_path: Path) -> N
 
 
 def test_a_table_whose_images_are_all_missing_is_refused(source: Source, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="none of the 3 images named in .* is in "):
+    with pytest.raises(DataError, match="none of the images named in .* is in "):
         score_table(scorer(True), Source(data=source.data, images=tmp_path / "none"), tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 

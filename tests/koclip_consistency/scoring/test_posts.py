@@ -1,0 +1,97 @@
+"""Tables for a scorer that reads posts: rows of a post may be apart, in any batch."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from consistency.backbone.model import Backbone, load_backbone
+from consistency.backbone.resolve import resolve_backbone
+from consistency.data.inputs import Inputs
+from consistency.options import Source
+from koclip_consistency.scoring import posts as module
+from koclip_consistency.scoring.batches import TableBatch, open_batches
+from koclip_consistency.scoring.loading import load_scorer
+from koclip_consistency.scoring.posts import PostAnswers
+from tests.builders.commands import rows_of
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return load_backbone(resolve_backbone("tiny"), device="cpu", precision="fp32", trainable=False)
+
+
+@pytest.fixture
+def source(small_demo: Path, tmp_path: Path) -> Source:
+    """40 rows of 3 images in an order that tears every post apart, some of which cannot be answered."""
+    rows = rows_of(small_demo / "combined_data.csv")
+    images = sorted({row["Image Filename"] for row in rows})[:3]
+    chosen = [(row["Image Filename"], row["Hashtag"]) for row in rows if row["Image Filename"] in images]
+    (tmp_path / "page.png").write_text("<html></html>")
+    for image in images:
+        (tmp_path / image).write_bytes((small_demo / "image" / image).read_bytes())
+    chosen = [*chosen, ("page.png", "바다"), ("lost.png", "바다"), (images[0], " "), chosen[0], chosen[5]]
+    order = np.random.default_rng(0).permutation(len(chosen))
+    lines = [f"{chosen[at][0]},{chosen[at][1]}\n" for at in order]
+    (tmp_path / "new.csv").write_text("Image Filename,Hashtag\n" + "".join(lines), encoding="utf-8")
+    return Source(data=tmp_path / "new.csv", images=tmp_path)
+
+
+def in_parts(source: Source, size: int) -> Iterator[TableBatch]:
+    """The table in batches of `size` rows."""
+    for batch in open_batches(source):
+        for start in range(0, len(batch.rows), size):
+            part = slice(start, start + size)
+            inside = (batch.at >= start) & (batch.at < start + size)
+            inputs = Inputs(batch.inputs.table.take(inside), batch.inputs.files, ())
+            yield TableBatch(
+                [column[part] for column in batch.cells],
+                batch.rows[part],
+                batch.images[part],
+                batch.hashtags[part],
+                batch.scores[part],
+                inputs,
+                batch.at[inside] - start,
+            )
+
+
+@pytest.mark.parametrize(("size", "at_once"), [(10**6, 16_384), (7, 16_384), (1, 5), (7, 1)])
+def test_cosine_rank_and_percentile(
+    backbone: Backbone, source: Source, tmp_path: Path, size: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH", at_once)
+    scorer = load_scorer(None, backbone="tiny", cache=tmp_path / "cache")
+    answers = PostAnswers(scorer, in_parts(source, size), source)
+    table = [(row["Image Filename"], row["Hashtag"]) for row in rows_of(source.data)]
+    assert answers.n == len(table)
+    columns = answers.rows(0, len(table))
+    known = {tag for image, tag in table if tag.strip()}
+    texts = dict(zip(sorted(known), backbone.encode_texts(sorted(known)), strict=True))
+    pixels = {name: backbone.prepare(decode(source.images / name)) for name, _ in table if (name[:4] == "demo")}
+    images = {name: backbone.encode_images(np.stack([each]))[0] for name, each in pixels.items()}
+    for row, (image, tag) in enumerate(table):
+        said = {name: cells[row] for name, cells in columns.items()}
+        if image not in images or not tag.strip():
+            assert said["similarity"] is said["rank"] is said["percentile"] is None
+            continue
+        cosine = {
+            other: float(images[image] @ texts[other]) for owner, other in table if owner == image and other.strip()
+        }
+        assert said["similarity"] == pytest.approx(cosine[tag], abs=1e-6)
+        assert said["rank_of"] == len(cosine)
+        assert said["rank"] == 1 + sum(value > cosine[tag] + 1e-6 for value in cosine.values())
+        below = sum(float(images[image] @ vector) < cosine[tag] - 1e-6 for vector in texts.values())
+        assert said["percentile"] == pytest.approx(100 * below / len(texts), abs=1e-6)
+    reasons = {image: reason for (image, _), reason in zip(table, columns["why_not"], strict=True) if reason}
+    assert reasons["page.png"] == "looks like HTML, not an image"
+    assert set(reasons) == {"page.png"}  # the batch itself says why the others cannot be scored
+    assert columns["predicted"] == [None] * len(table)
+    assert answers.rows(3, 5) == {name: cells[3:5] for name, cells in columns.items()}
+
+
+def decode(path: Path):  # type: ignore[no-untyped-def]
+    from consistency.data.images import decode_image
+    from consistency.options import ImageLimits
+
+    return decode_image(path.read_bytes(), decode="ours", limits=ImageLimits())
