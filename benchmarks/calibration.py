@@ -1,9 +1,9 @@
 """What a temperature is worth: calibration before and after it, on fresh draws of the demo data set.
 
-    python -m benchmarks.calibration                         the default head and the grid on six draws
-    python -m benchmarks.calibration --systems finetune      fine-tuning
+    python -m benchmarks.calibration --out runs/draws                         the default head and the grid
+    python -m benchmarks.calibration --out runs/draws --systems finetune      fine-tuning
 
-For each seed it draws the data set, splits it by image, trains with the packaged backbone, and measures the test rows
+It takes the runs of `python -m benchmarks.draws` in --out, or makes those that are missing, and measures the test rows
 with probabilities as they are (`none`) and with temperatures that are fitted on different rows:
 
 - `nested`: rows of train held out by heads that train for a number of epochs which these rows did not choose. This is
@@ -16,37 +16,33 @@ well: both are better when lower. The intervals (Student's t) are over draws.
 """
 
 import argparse
-import tempfile
-from collections.abc import Mapping, Sequence
+import csv
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.draws import interval
+from benchmarks.draws import SEEDS, interval, run_draw
 from benchmarks.timing import machine
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.data.folds import make_divisions
 from consistency.data.inputs import read_inputs
 from consistency.evaluation.reliability import equal_mass_bins
-from consistency.options import Encoding, Evaluation, FinetuneOptions, Output, Source
+from consistency.options import Encoding, Evaluation, Source
+from consistency.runs.read import Run
 from consistency.scale import Floats, Ints
 from consistency.text import number
-from demo.dataset import write_demo
-from heads.config import HeadConfig
-from heads.grid import Objects, calibrated, default_grid, run_grid
+from heads.grid import Objects, calibrated
 from heads.load import load_head
 from heads.model import TrainedHead
-from heads.train import Job, train_head, train_heads
+from heads.train import Job, train_heads
 from koclip_consistency.screen.console import Screen
-from koclip_consistency.workflows.demo import IMAGES, QUICK_IMAGES
 from koclip_consistency.workflows.division import split_table
 from koclip_consistency.workflows.encode import encode_pairs
-from koclip_consistency.workflows.finetune import run_finetune
 
-SEEDS = (901, 902, 903, 904, 905, 906)
-SYSTEMS = ("heads", "heads-grid", "finetune")
+STEPS = {"heads": "heads-default", "heads-grid": "heads-grid", "finetune": "finetune"}  # of benchmarks.draws
 FOLDS, REPEATS = 5, 3  # the grid's own
 NONE = "none"
 Variant = tuple[str, str]  # the system, and the rows that its temperature is fitted on
@@ -89,50 +85,49 @@ def fitted(
 
 
 def calibrate_draw(
-    folder: Path, seed: int, images: int, *, systems: Sequence[str], grid: Sequence[HeadConfig], screen: Screen
+    out: Path, seed: int, *, systems: Collection[str], quick: bool, screen: Screen
 ) -> dict[tuple[Variant, str], float]:
     """Measure every variant on the test rows of one draw, by variant and measure."""
-    write_demo(folder / "data", seed=seed, images=images)
-    source = Source(data=folder / "data" / "combined_data.csv", images=folder / "data" / "image")
-    encoding = Encoding(backbone="tiny", cache=folder / "cache", device="cpu")
-    evaluation = Evaluation(seed=seed)
+    steps = [STEPS[system] for system in systems]
+    done = run_draw(out, seed, finetune="finetune" in systems, quick=quick, screen=screen, only=steps)
+    runs = {step.name: step.run for step in done}
+    data = out / str(seed) / "data"
+    source = Source(data=data / "combined_data.csv", images=data / "image")
     inputs = read_inputs(source)
-    split = split_table(inputs, source, evaluation)
-    encoded = encode_pairs(inputs, encoding, source)
+    split = split_table(inputs, source, Evaluation(seed=seed))
+    encoded = encode_pairs(inputs, Encoding(backbone="tiny", cache=out / "cache", device="cpu"), source)
     train, test = encoded.side(split, "train"), encoded.side(split, "test")
-    pairs, labels, groups = encoded.at(train), split.labels[train], split.groups_of(train)
+    pairs, tested, labels, groups = encoded.at(train), encoded.at(test), split.labels[train], split.groups_of(train)
     found: dict[Variant, Floats] = {}
-
     if "heads" in systems:
-        screen.note(f"draw {seed}: heads")
-        head, _ = train_head(HeadConfig(), pairs, labels, seed=seed)
+        head = of_one(runs["heads-default"])
         nested = fitted(head, head.config.epochs, pairs, labels, groups, 1)  # no row chooses its number of epochs
-        for name, one in ((NONE, head), ("nested", nested)):
-            found["heads", name] = one.predict_proba(encoded.at(test))
+        found["heads", NONE], found["heads", "nested"] = head.predict_proba(tested), nested.predict_proba(tested)
     if "heads-grid" in systems:
-        screen.note(f"draw {seed}: heads-grid")
-        result = run_grid(grid, pairs, labels, groups, folds=FOLDS, repeats=REPEATS, seed=seed)
-        winner = result.trained
-        assert isinstance(winner, TrainedHead)
-        stopped = fitted(winner, result.entries[result.chosen].epochs, pairs, labels, groups, REPEATS)
+        winner = of_one(runs["heads-grid"])
+        with (runs["heads-grid"].path / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
+            (epochs,) = (int(row["refit_epochs"]) for row in csv.DictReader(file) if row["chosen"] == "True")
+        stopped = fitted(winner, epochs, pairs, labels, groups, REPEATS)
         for name, one in ((NONE, replace(winner, temperature=1.0)), ("stopped", stopped), ("nested", winner)):
-            found["heads-grid", name] = one.predict_proba(encoded.at(test))
+            found["heads-grid", name] = one.predict_proba(tested)
     if "finetune" in systems:
-        screen.note(f"draw {seed}: finetune")
-        output = Output(out=folder / "finetune")
-        options = FinetuneOptions(source=source, encoding=encoding, evaluation=evaluation, output=output)
-        (tuned,) = (r for r in run_finetune(options).results if r.predictions.system == "finetune")
-        chances = tuned.predictions.probabilities
+        (tuned,) = (result for result in runs["finetune"].results if result.predictions.system == "finetune")
+        chances, head = tuned.predictions.probabilities, of_one(runs["finetune"])
         assert chances is not None
-        kept = load_head(folder / "finetune")
-        assert isinstance(kept, TrainedHead)
-        assert kept.config.loss == "cross-entropy"  # what `undone` undoes
-        found["finetune", NONE], found["finetune", "validation"] = undone(chances, kept.temperature), chances
+        assert head.config.loss == "cross-entropy"  # what `undone` undoes
+        found["finetune", NONE], found["finetune", "validation"] = undone(chances, head.temperature), chances
     return {
         (variant, measure): compute(split.labels[test], chances)
         for variant, chances in found.items()
         for measure, compute in MEASURES.items()
     }
+
+
+def of_one(run: Run) -> TrainedHead:
+    """The head of a run that trained one."""
+    head = load_head(run.path)
+    assert isinstance(head, TrainedHead)
+    return head
 
 
 def undone(probabilities: Floats, temperature: float) -> Floats:
@@ -166,15 +161,18 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="one draw each (default: %(default)s)")
-    parser.add_argument("--systems", choices=SYSTEMS, nargs="+", default=SYSTEMS[:2], help="(default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="60 images and a grid of four heads: a smoke test")
+    parser.add_argument(
+        "--systems", choices=STEPS, nargs="+", default=("heads", "heads-grid"), help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/draws"), help="folder of the runs (default: %(default)s)"
+    )
+    parser.add_argument("--quick", action="store_true", help="60 images and 2 epochs of fine-tuning: a smoke test")
     given = parser.parse_args()
-    screen, draws = Screen(), []
-    grid = default_grid()[24:28] if given.quick else default_grid()
-    images = QUICK_IMAGES if given.quick else IMAGES
-    for seed in given.seeds:
-        with tempfile.TemporaryDirectory() as folder:
-            draws.append(calibrate_draw(Path(folder), seed, images, systems=given.systems, grid=grid, screen=screen))
+    screen = Screen()
+    draws = [
+        calibrate_draw(given.out, seed, systems=given.systems, quick=given.quick, screen=screen) for seed in given.seeds
+    ]
     print(machine("scikit-learn"), end="\n\n")
     print(markdown(given.seeds, draws), end="")
 
