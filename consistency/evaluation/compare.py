@@ -71,14 +71,8 @@ class Difference:
         return asdict(self)
 
 
-def compare_runs(
-    runs: Sequence[tuple[str, Sequence[Result]]],
-    *,
-    metrics: Sequence[str] = COMPARED,
-    resamples: int = RESAMPLES,
-    seed: int = 42,
-) -> list[Difference]:
-    """Compare every system of the later runs with the last system of the first run.
+def comparable(runs: Sequence[tuple[str, Sequence[Result]]]) -> tuple[list[Result], list[str]]:
+    """Choose what to compare: every system of the later runs with the last system of the first run.
 
     Controls, and systems whose epoch was picked on the test rows, are left out. Out-of-fold predictions are compared
     only if the first run has no others.
@@ -87,20 +81,18 @@ def compare_runs(
     ----------
     runs : sequence of (str, sequence of Result)
         Each run's name and its results.
-    metrics : sequence of str
-        Keys of `consistency.evaluation.metrics.METRICS`.
-    resamples, seed : int
-        Number of resamples of the bootstrap, and its random seed.
 
     Returns
     -------
-    list of Difference
-        Ordered by metric, then by system.
+    results : list of Result
+        The reference first.
+    names : list of str
+        "run/system" for each of them.
 
     Raises
     ------
     InputError
-        If there are fewer than two runs, or if they were tested on different rows.
+        If there are fewer than two runs, or one of them has nothing to compare.
     """
     if len(runs) < 2:
         raise InputError(f"{len(runs)} of the runs have results, expected at least two to compare")
@@ -123,7 +115,7 @@ def compare_runs(
             )
         others += same
         names += [_name(run, result) for result in same]
-    return compare([reference, *others], names=names, metrics=metrics, resamples=resamples, seed=seed)
+    return [reference, *others], names
 
 
 def compare(
@@ -142,8 +134,10 @@ def compare(
         Results on the same rows, in any order of rows.
     names : sequence of str
         What to call them.
-    metrics, resamples, seed
-        As for `compare_runs`.
+    metrics : sequence of str
+        Keys of `consistency.evaluation.metrics.METRICS`.
+    resamples, seed : int
+        Number of resamples of the bootstrap, and its random seed.
 
     Returns
     -------

@@ -1,5 +1,6 @@
 """Evaluation for notebooks: the metrics and intervals of the command line, as tables."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,14 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from consistency.backbone.resolve import ResolvedBackbone
 from consistency.data.splits import Split
 from consistency.errors import InputError
-from consistency.evaluation.results import NO_BACKBONE, Result
+from consistency.evaluation.results import Result
 from consistency.runs.folder import CHANCES
 from consistency.scale import SCORES
 from koclip_consistency.python.embeddings import Embeddings
 from koclip_consistency.python.pairs import Pairs
 from koclip_consistency.workflows.answers import Answers, control_answers, evaluate_answers
+from koclip_consistency.workflows.division import describe_unknown
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -27,6 +30,8 @@ class Evaluated:
     ----------
     result : Result
         The record that run folders hold.
+    notes : tuple of str
+        How many of these images and pairs trained the backbone, if it was fine-tuned here, or that this is unknown.
 
     Examples
     --------
@@ -42,10 +47,11 @@ class Evaluated:
     """
 
     result: Result
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         p = self.result.predictions
-        return f"<{p.system} on {len(p)} {p.split} rows>\n{self.to_frame().round(3)}"
+        return "\n".join([f"<{p.system} on {len(p)} {p.split} rows>", *self.notes, str(self.to_frame().round(3))])
 
     @property
     def metrics(self) -> dict[str, float | None]:
@@ -77,6 +83,8 @@ class Evaluated:
 def evaluate(model: Any, emb: Embeddings | None, pairs: Pairs, split: Split, *, system: str = "head") -> Evaluated:
     """Evaluate a trained head, or predictions, on the test rows.
 
+    With embeddings of a fine-tuned backbone, `notes` of the result says how many of the test images it has seen.
+
     Parameters
     ----------
     model : Head, or array of shape (m,) or (m, 5)
@@ -100,6 +108,11 @@ def evaluate(model: Any, emb: Embeddings | None, pairs: Pairs, split: Split, *, 
     InputError
         If the predictions are not those of the test rows.
 
+    Warns
+    -----
+    UserWarning
+        If images or pairs of the test rows trained the backbone of `emb`.
+
     Examples
     --------
     >>> import koclip_consistency as kc
@@ -118,8 +131,8 @@ def evaluate(model: Any, emb: Embeddings | None, pairs: Pairs, split: Split, *, 
             raise InputError("a head is evaluated on embeddings: give those of kc.embed in place of None")
         tested = emb[rows]
         answers = Answers(model.predict(tested), probabilities=model.predict_proba(tested))
-        return _evaluated(system, emb.backbone, pairs, split, rows, answers)
-    said, backbone = np.asarray(model), NO_BACKBONE if emb is None else emb.backbone
+        return _evaluated(system, emb.encoded.resolved, pairs, split, rows, answers)
+    said, backbone = np.asarray(model), None if emb is None else emb.encoded.resolved
     if said.shape == (len(rows), len(SCORES)) and np.allclose(said.sum(axis=1), 1, atol=1e-4) and said.min() >= 0:
         return _evaluated(system, backbone, pairs, split, rows, Answers(probabilities=said.astype(np.float64)))
     if said.shape == (len(rows),) and np.isin(said, SCORES).all():
@@ -155,10 +168,22 @@ def controls(pairs: Pairs, split: Split) -> dict[str, Evaluated]:
     0.0
     """
     said = control_answers(pairs.inputs, split, split.train, split.test)
-    return {name: _evaluated(name, NO_BACKBONE, pairs, split, split.test, answers) for name, answers in said.items()}
+    return {name: _evaluated(name, None, pairs, split, split.test, answers) for name, answers in said.items()}
 
 
 def _evaluated(
-    system: str, backbone: str, pairs: Pairs, split: Split, rows: npt.NDArray[np.int64], answers: Answers
+    system: str,
+    backbone: ResolvedBackbone | None,
+    pairs: Pairs,
+    split: Split,
+    rows: npt.NDArray[np.int64],
+    answers: Answers,
 ) -> Evaluated:
-    return Evaluated(evaluate_answers(system, backbone, pairs.inputs, split, rows, answers))
+    result, notes = evaluate_answers(system, backbone, pairs.inputs, split, rows, answers), []
+    if backbone is not None and result.trained_on is not None:
+        notes.append(result.trained_on.describe(backbone.name))
+        if result.trained_on:
+            warnings.warn(f"{notes[0]}: these figures say little about new images", stacklevel=3)
+    if backbone is not None and not backbone.trained_on.complete:
+        notes.append(describe_unknown(backbone))
+    return Evaluated(result, tuple(notes))

@@ -1,10 +1,11 @@
 """What systems answer, controls included, and how answers become results with metrics and intervals."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from consistency.backbone.resolve import ResolvedBackbone
 from consistency.data.inputs import Inputs
 from consistency.data.splits import Split
 from consistency.evaluation.controls import (
@@ -15,12 +16,12 @@ from consistency.evaluation.controls import (
     decide,
     text_embedding_predictions,
 )
-from consistency.evaluation.results import Predictions, Result, evaluate_predictions
+from consistency.evaluation.results import NO_BACKBONE, Predictions, Result, evaluate_predictions
 from consistency.scale import SCORES
 from heads.config import HeadConfig
 from heads.post_head import PostConfig, PostHead
 from heads.train import train_head
-from koclip_consistency.workflows.division import clusters
+from koclip_consistency.workflows.division import clusters, seen_by
 from koclip_consistency.workflows.encode import Encoded
 
 Rows = npt.NDArray[np.int64]
@@ -64,7 +65,7 @@ class Answers:
 
 def evaluate_answers(
     system: str,
-    backbone: str,
+    backbone: ResolvedBackbone | None,
     inputs: Inputs,
     split: Split,
     rows: Rows,
@@ -75,6 +76,8 @@ def evaluate_answers(
 ) -> Result:
     """Return the predictions of a system for `rows` of the table with metrics and intervals.
 
+    `backbone` is None for a control. If it was fine-tuned here, the rows that it has already seen are counted.
+
     Raises
     ------
     ValueError
@@ -84,7 +87,7 @@ def evaluate_answers(
     table = inputs.table
     predictions = Predictions(
         system=system,
-        backbone=backbone,
+        backbone=NO_BACKBONE if backbone is None else backbone.name,
         protocol=split.protocol,
         split=side,
         rows=table.rows[rows],
@@ -96,7 +99,10 @@ def evaluate_answers(
         probabilities=chances,
         clusters=clusters(split, inputs)[rows],
     )
-    return evaluate_predictions(predictions, two_way=two_way)
+    result = evaluate_predictions(predictions, two_way=two_way)
+    if backbone is None or not backbone.trained_on:
+        return result
+    return replace(result, trained_on=seen_by(backbone, inputs, rows))
 
 
 def control_answers(

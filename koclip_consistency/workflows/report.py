@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from consistency.durable import check_output
-from consistency.evaluation.compare import RESAMPLES, Difference, compare_runs
+from consistency.evaluation.compare import RESAMPLES, Difference, comparable, compare
 from consistency.report.page import write_report
 from consistency.runs.read import UNANSWERED, Run, read_info, read_run
 
@@ -31,19 +31,28 @@ def report_runs(folders: Sequence[Path], out: Path, *, images: Path | None = Non
     return {"report": str(out), "runs": [str(run.path) for run in runs]}
 
 
-def compare_folders(folders: Sequence[Path], *, seed: int) -> list[Difference]:
-    # An audit has no test rows.
-    return compare_runs(
-        [(run.path.name, run.results) for run in read_runs(folders) if run.command != "audit"], seed=seed
-    )
+def compare_folders(folders: Sequence[Path], *, seed: int) -> tuple[list[Difference], tuple[str, ...]]:
+    """Compare runs; returns the differences and lines about them."""
+    runs = [run for run in read_runs(folders) if run.command != "audit"]  # an audit has no test rows
+    results, names = comparable([(run.path.name, run.results) for run in runs])
+    seen = [
+        f"{name}: {result.trained_on.describe(result.predictions.backbone, split=result.predictions.split)}"
+        for result, name in zip(results, names, strict=True)
+        if result.trained_on
+    ]
+    unknown = [
+        f"{run.path.name}: what its backbone {run.info['backbone']} was trained on is unknown"
+        for run in runs
+        if run.detail("division", "trained_on_known") is False
+    ]
+    return compare(results, names=names, seed=seed), (*seen, *unknown, *_covered(len(names) - 1))
 
 
-def comparison_notes(differences: Sequence[Difference]) -> tuple[str, str]:
+def _covered(systems: int) -> tuple[str, str]:
     """What the intervals resample, and what they do not cover."""
-    systems = len({d.name for d in differences})
     corrected = f", corrected (Holm) for the {systems} systems compared on a metric" if systems > 1 else ""
     return (
         f"intervals and p-values from {RESAMPLES:,} resamples of the test images (hashtags, if those are whole), "
         f"the same for both systems{corrected}",
-        "they do not cover another training: run both with several --seed and --split RUN_DIR/split.csv",
+        "they do not cover another training: run both with --seeds",
     )

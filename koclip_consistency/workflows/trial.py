@@ -6,7 +6,7 @@ A trial holds state and writes it. It never chooses: the command decides which s
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -20,7 +20,7 @@ from consistency.data.pairs import Skipped
 from consistency.errors import DataError
 from consistency.evaluation.controls import ON_EMBEDDINGS
 from consistency.evaluation.intervals import BOOTSTRAP_SEED
-from consistency.evaluation.results import NO_BACKBONE, Result
+from consistency.evaluation.results import Result
 from consistency.evaluation.seeds import Trainings
 from consistency.options import Encoding, Evaluation, Output, Source, as_config
 from consistency.progress import Reporter
@@ -29,7 +29,7 @@ from consistency.runs.folder import RunFolder
 from embedcache.fingerprint import fingerprint
 from heads.familiarity import Unfamiliar
 from koclip_consistency.workflows.answers import Answers, control_answers, evaluate_answers
-from koclip_consistency.workflows.division import describe_division, seen_by, split_table
+from koclip_consistency.workflows.division import describe_division, split_table
 from koclip_consistency.workflows.encode import Encoded, encode_pairs, with_posts
 
 Rows = npt.NDArray[np.int64]
@@ -186,11 +186,9 @@ class Trial:
         ValueError
             If there are neither probabilities nor both predicted scores and values.
         """
-        backbone = self.options.encoding.backbone if encoded else NO_BACKBONE
+        backbone = self.backbone if encoded else None
         two_way = self.options.evaluation.intervals == "two-way"
         result = evaluate_answers(system, backbone, self.inputs, self.split, rows, answers, side=side, two_way=two_way)
-        if encoded and self.backbone is not None and self.backbone.trained_on:
-            result = replace(result, trained_on=seen_by(self.backbone, self.inputs, rows))
         self.results.append(result)
         return result
 

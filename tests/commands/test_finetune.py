@@ -1,6 +1,7 @@
 """`finetune` as it is called: every choice arrives, and what it leaves serves the other commands."""
 
 import csv
+import dataclasses
 import json
 import shutil
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import koclip_consistency as kc
 from tests.builders.commands import Run, data_options, rows_of
 
 ROOT = Path(__file__).parents[2]
@@ -197,6 +199,28 @@ def test_a_tuned_backbone_confesses_to_every_command(run: Run, small_demo: Path,
     first = json.loads((ft / "model" / "trained_on.json").read_text())
     assert set(first["train"]["images"]) < set(second["train"]["images"])
     assert second["complete"]
+    # Comparing: the run on tiny has nothing to confess.
+    of_tiny = ["heads", "--backbone", "tiny", *of(renamed), *cache, "--split", tmp_path / "heads" / "split.csv"]
+    assert run(*of_tiny, "--out", tmp_path / "clean").code == 0
+    ran = run("compare", tmp_path / "clean", tmp_path / "heads")
+    assert ran.code == 0, ran.stderr
+    counts = config_of(tmp_path / "heads")["division"]["trained_on"]["test"]
+    said = " ".join(ran.stderr.split())
+    assert f"heads/heads: {counts['images']} of {counts['n_images']} test images trained the backbone {ft}" in said
+    assert said.count("trained the backbone") == 1
+
+    # A notebook.
+    pairs = kc.read_pairs(renamed / "combined_data.csv", renamed / "image")
+    split = kc.make_split(pairs, seed=43)
+    emb = kc.embed(pairs, backbone=ft, cache=tmp_path / "cache")
+    head = kc.Head(epochs=1).fit(emb[split.train], split.scores[split.train])
+    for model in (head, head.predict(emb[split.test])):
+        with pytest.warns(UserWarning, match=f"{counts['images']} of {counts['n_images']} test images .* say little"):
+            found = kc.evaluate(model, emb, pairs, split)
+        assert found.result.trained_on is not None
+        assert dataclasses.asdict(found.result.trained_on) == counts
+        assert f"{counts['images']} of {counts['n_images']} test images trained the backbone {ft}" in repr(found)
+    assert kc.evaluate(head.predict(emb[split.test]), None, pairs, split).notes == ()
 
 
 def test_a_published_file_scores_as_its_run(run: Run, small_demo: Path, folder: Path) -> None:

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "embedcache": {"consistency"},
     "heads": {"consistency"},
     "demo": {"consistency"},
-    "finetune": {"consistency", "heads.config", "heads.losses", "heads.model", "heads.train"},
+    "finetune": {"consistency", "heads.config", "heads.load", "heads.losses", "heads.model", "heads.train"},
     "koclip_consistency": {"consistency", "embedcache", "heads", "demo", "finetune"},
     "cli": {"koclip_consistency", "consistency"},
 }

@@ -17,10 +17,10 @@ def compare(options: "CompareOptions", screen: "Screen") -> None:
     The first run is the reference. Intervals are over images, or over hashtags if whole hashtags were tested.
     """
     from koclip_consistency.screen.tables import differences_table
-    from koclip_consistency.workflows.report import compare_folders, comparison_notes
+    from koclip_consistency.workflows.report import compare_folders
 
-    differences = compare_folders(options.run_dirs, seed=options.seed)
+    differences, notes = compare_folders(options.run_dirs, seed=options.seed)
     screen.json([difference.as_dict() for difference in differences])
     screen.table(differences_table(differences))
-    for note in comparison_notes(differences):
+    for note in notes:
         screen.note(note)

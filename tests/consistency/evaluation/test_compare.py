@@ -11,14 +11,15 @@ from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
 from consistency.errors import InputError
-from consistency.evaluation.compare import Difference, compare, compare_runs, holm
+from consistency.evaluation.compare import Difference, comparable, compare, holm
 from consistency.evaluation.results import Result, evaluate_predictions
 from consistency.runs.read import Run, read_run
 from tests.builders.results import make_result, write_run
 
 
 def compare_read(runs: Sequence[Run], **options: Any) -> list[Difference]:
-    return compare_runs([(run.path.name, run.results) for run in runs], **options)
+    results, names = comparable([(run.path.name, run.results) for run in runs])
+    return compare(results, names=names, **options)
 
 
 def better(result: Result) -> Result:

@@ -17,7 +17,7 @@ def test_one_picture_under_two_names_is_drawn_as_one() -> None:
         split = make_split(inputs.table, inputs.identity, test_fraction=0.5)
         rows = np.flatnonzero(split.kept)
         predicted = np.random.default_rng(0).integers(1, 6, len(rows))
-        found.append(evaluate_answers("heads", "none", inputs, split, rows, Answers(predicted, predicted * 1.0)))
+        found.append(evaluate_answers("heads", None, inputs, split, rows, Answers(predicted, predicted * 1.0)))
     assert found[0].ci95 == found[1].ci95
     assert found[1].predictions.clusters.tolist() == [1 + number // 6 * 6 for number in range(len(contents))]
 
@@ -31,7 +31,7 @@ def test_two_way_intervals_ask_about_new_hashtags_too() -> None:
     wrong = np.where(scores > 3, 1, 5)
     predicted = np.where(rows % 2 == 0, scores, wrong)  # every second hashtag is always right, the others never
     one, both = (
-        evaluate_answers("heads", "none", inputs, split, rows, Answers(predicted, predicted * 1.0), two_way=two_way)
+        evaluate_answers("heads", None, inputs, split, rows, Answers(predicted, predicted * 1.0), two_way=two_way)
         for two_way in (False, True)
     )
     assert one.metrics == both.metrics
