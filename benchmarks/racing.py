@@ -5,7 +5,7 @@
 For each seed it draws the demo data set, splits it by image and runs the default grid twice on the training rows, with
 `--racing` and with `--no-racing`. Both times include the retraining of the winner. Processor seconds are those of all
 threads: on a machine that does other work they say more than wall seconds do. The rule (`heads.select.survivors`) was
-chosen on draws 42, 301 and 811, which therefore prove nothing here. A draw takes 3 to 4 minutes of one core.
+chosen on draws 42, 301, 811 and 821, which therefore prove nothing here. A draw takes 3 to 4 minutes of one core.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from koclip_consistency.workflows.demo import IMAGES, QUICK_IMAGES
 from koclip_consistency.workflows.division import split_table
 from koclip_consistency.workflows.encode import encode_pairs
 
-SEEDS = (821, 822, 823, 824, 825)
+SEEDS = (822, 823, 824, 825, 826)
 
 
 @dataclass(frozen=True, eq=False)

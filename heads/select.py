@@ -20,7 +20,7 @@ from heads.model import Decision
 
 MEASURED = ("merit", "qwk", "macro_f1", "accuracy")  # after every epoch; the leaderboard calls the merit "score"
 POWERS = (0.0, 0.5, 1.0, 1.5, 2.0)
-RACE = (0.25, 0.15)  # share of the entries that stays after the first division, and after each later one
+RACE = (0.2, 0.15)  # share of the entries that stays after the first division, and after each later one
 LEAST = 8  # entries that stay at least
 
 

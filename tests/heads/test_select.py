@@ -57,10 +57,10 @@ def test_the_standard_error_may_count_that_folds_overlap():
 
 
 def test_the_leading_share_and_every_linear_head_stay():
-    """Of a grid of 100: the best 25 after the first division and the best 15 after the next, and linear heads."""
+    """Of a grid of 100: the best 20 after the first division and the best 15 after the next, and linear heads."""
     entries = [entry(1 - place / 100, 1 - place / 100, lr=1 + place) for place in range(60)]
     linear = [entry(-place, -place, hidden=(), lr=1 + place) for place in range(1, 4)]
-    for divisions, count in ((1, 25), (2, 15), (3, 15)):
+    for divisions, count in ((1, 20), (2, 15), (3, 15)):
         stay = survivors(entries + linear, 100, divisions)
         assert stay == [one.config for one in (*entries[:count], *linear)]
     assert len(survivors(entries, 100, 2, least=40)) == 40
