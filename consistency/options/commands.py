@@ -24,6 +24,7 @@ Context = Literal["pair", "post"]
 METHODS: tuple[Method, ...] = ("simple", "search", "exact")
 TRAINING = "Training"
 CONTROLS = "Controls"
+DRAWS = 5  # of training images for each size of a learning curve
 
 
 def _preset() -> Preset | None:
@@ -133,6 +134,16 @@ class HeadsOptions:
     )
     seeds: int = _seeds()
     redraw_split: bool = _redraw_split()
+    learning_curve: int | None = option(
+        None,
+        "Also train on an eighth, a quarter and half of the training images, N draws of each; "
+        f"{DRAWS} if no N is given.",
+        group=SPLIT,
+        metavar="[N]",
+        low=DRAWS,
+        bare=DRAWS,
+        default_text="off",
+    )
     export_pth: bool = option(
         False,
         "Also write classifier.pth in the published layout (concat features, one hidden layer, five logits).",

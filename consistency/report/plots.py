@@ -62,7 +62,7 @@ def confusion_matrix_png(matrix: npt.NDArray[np.int64], title: str) -> bytes:
     figure = Figure(figsize=(4.4, 4.7), dpi=DPI)
     axis = figure.add_axes(SQUARE)
     _draw_confusion(axis, matrix, title)
-    return _png(figure)
+    return png(figure)
 
 
 def tiles_png(figures: Sequence[bytes]) -> bytes:
@@ -105,12 +105,12 @@ def reliability_png(result: Result) -> bytes:
         size = 20 + 300 * b.share
         axis.scatter(b.confidence, b.correct, s=size, color=COLOURS[0], alpha=0.75, linewidth=0, clip_on=False)
     axis.set(xlim=(0, 1), ylim=(0, 1))
-    _frame(axis, "")
+    frame(axis, "")
     axis.set_xlabel("confidence (most probable score)", color=MUTED, fontsize=10)
     axis.set_ylabel("share correct, 95 % interval", color=MUTED, fontsize=10)
     ece = result.metrics["ece"]
     _head(axis, f"{_title(result)}, ECE = {ece:.3f}" if ece is not None else _title(result))
-    return _png(figure)
+    return png(figure)
 
 
 def training_png(
@@ -141,7 +141,7 @@ def training_png(
     if final is None and history:
         final = history[-1]
     _draw_final(bars, final or {}, final_of)
-    return _png(figure)
+    return png(figure)
 
 
 def _draw_confusion(axis: Axes, matrix: npt.NDArray[np.int64], title: str) -> None:
@@ -228,22 +228,22 @@ def _draw_curves(
                 label=label if alone else f"{label} ({len(numbered)} folds)" if fold == numbered[0] else None,
             )
             drawn += 1
-    _frame(axis, title)
+    frame(axis, title)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("epoch", color=MUTED, fontsize=9)
     if drawn:
         axis.legend(frameon=False, fontsize=9, labelcolor=INK)
     else:
-        _say(axis, "not recorded")
+        say(axis, "not recorded")
 
 
 def _draw_final(axis: Axes, final: Mapping[str, float | int | None], final_of: str) -> None:
     titles = {"accuracy": "accuracy", "macro_f1": "macro-F1", "weighted_f1": "weighted-F1", "qwk": "QWK"}
     shown = {title: float(value) for key, title in titles.items() if (value := final.get(key)) is not None}
-    _frame(axis, f"Final metrics, {final_of}")
+    frame(axis, f"Final metrics, {final_of}")
     axis.grid(visible=False)
     if not shown:
-        _say(axis, "not recorded")
+        say(axis, "not recorded")
         return
     bars = axis.bar(list(shown), list(shown.values()), color=COLOURS[0], width=0.55)
     axis.bar_label(bars, fmt="%.3f", padding=3, color=INK, fontsize=10)
@@ -251,7 +251,8 @@ def _draw_final(axis: Axes, final: Mapping[str, float | int | None], final_of: s
     axis.set_xlim(-0.6, max(len(shown), 3) - 0.4)  # a single bar keeps its width
 
 
-def _frame(axis: Axes, title: str) -> None:
+def frame(axis: Axes, title: str) -> None:
+    """Set the title and the look that all diagrams share."""
     axis.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold")
     axis.spines[["top", "right"]].set_visible(False)
     axis.spines[["left", "bottom"]].set_color(GRID)
@@ -260,7 +261,8 @@ def _frame(axis: Axes, title: str) -> None:
     axis.set_axisbelow(True)
 
 
-def _say(axis: Axes, text: str) -> None:
+def say(axis: Axes, text: str) -> None:
+    """Write a text where there is nothing to draw."""
     axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", color=MUTED)
 
 
@@ -269,7 +271,8 @@ def _ascii(text: str) -> str:
     return text.encode("ascii", "replace").decode()
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as PNG; equal figures are equal bytes."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer, pil_kwargs={"optimize": False}, metadata={"Software": None})
     return buffer.getvalue()

@@ -40,7 +40,7 @@ def close(skipped: "Sequence[Skipped]", on_error: str, screen: "Screen", table: 
 
 def show(outcome: "Outcome", screen: "Screen", title: str, on_error: str = "skip") -> None:
     """Show the table, the notes and the run folder of a command that evaluates."""
-    from koclip_consistency.screen.tables import trainings_table
+    from koclip_consistency.screen.tables import curve_table, trainings_table
 
     entries = [result.as_entry() for result in outcome.results]
     screen.json(entries)
@@ -49,6 +49,8 @@ def show(outcome: "Outcome", screen: "Screen", title: str, on_error: str = "skip
     screen.results(title, entries)
     if outcome.trainings is not None:
         screen.table(trainings_table(outcome.trainings, outcome.results))
+    if outcome.curve is not None:
+        screen.table(curve_table(outcome.curve))
     for note in outcome.notes:
         screen.note(note)
     screen.note(f"Run folder: {outcome.path}")

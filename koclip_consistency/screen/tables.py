@@ -13,6 +13,7 @@ from consistency.text import METRIC_TITLES, SPLITS, number, signed, with_interva
 if TYPE_CHECKING:
     from consistency.evaluation.compare import Difference
     from consistency.evaluation.health import Health
+    from consistency.evaluation.learning_curve import LearningCurve
     from consistency.evaluation.results import Result
     from consistency.evaluation.seeds import Trainings
     from heads.select import Entry
@@ -199,6 +200,24 @@ def trainings_table(trainings: "Trainings", results: "Sequence[Result]") -> Tabl
     columns = ("metric", f"seed {trainings.seeds[0]} (95 % as above)", f"mean of {n} (95 %)", "standard deviation")
     where = f"{n} splits" if trainings.redrawn else "one split"
     return Table(f"{trainings.system} trained with {n} seeds on {where}", columns, rows)
+
+
+def curve_table(curve: "LearningCurve") -> Table:
+    """Mean and standard deviation over the draws by number of images, and the extrapolation with its error."""
+    rows: list[list[object]] = []
+    for size in curve.sizes:
+        spreads = [curve.spread(key, size) for key in METRIC_TITLES]
+        shown = ["–" if s is None else f"{number(s.mean)} ±{number(s.deviation)}" for s in spreads]
+        rows.append([size, f"{curve.rows(size):.0f}", *shown])
+    ahead = [curve.extrapolation(key) for key in METRIC_TITLES]
+    shown = ["–" if a is None else f"{number(a.value)} ±{number(a.error)}" for a in ahead]
+    rows.append([f"{2 * curve.sizes[-1]} (expected)", "–", *shown])
+    draws = max(training.draw for training in curve.trainings)
+    title = (
+        f"Learning curve of {curve.system}: labelled images, mean of {draws} draws ± standard deviation; expected ± "
+        "the error in predicting the largest number from the others"
+    )
+    return Table(title, ("images", "rows", *METRIC_TITLES.values()), rows, left=0)
 
 
 def differences_table(differences: "Sequence[Difference]") -> Table:

@@ -26,6 +26,7 @@ from heads.published import export_published
 from heads.train import History, train_head
 from koclip_consistency.workflows.answers import Answers
 from koclip_consistency.workflows.encode import Encoded
+from koclip_consistency.workflows.learning_curve import learning_curve
 from koclip_consistency.workflows.repeat import check_repeats, repeat_training
 from koclip_consistency.workflows.trial import Outcome, Rows, Trial
 
@@ -153,6 +154,14 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET) -> Outcome:
         with resumable():
             again = partial(_train_again, trial, trainer)
             trainings = repeat_training(trial, first, again, seeds=options.seeds, redraw=options.redraw_split)
+    curve = None
+    if options.learning_curve:
+
+        def answer(rows: Rows, held_out: Rows, seed: int) -> Answers:
+            return _answers(trainer.fit(rows, held_out, seed=seed), encoded, held_out)
+
+        with resumable():
+            curve = learning_curve(trial, first, answer, train, test, draws=options.learning_curve)
     if options.folds:
         with resumable():
             curves += _cross_validate(trial, trainer, options.folds)
@@ -185,10 +194,11 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET) -> Outcome:
             "head": fitted.head.config.as_dict(),
             "extraction": encoded.report,
             **({"trainings": trainings.as_dict()} if trainings else {}),
+            **({"learning_curve": curve.as_dict()} if curve else {}),
         },
         notes=(*_notes(fitted.grid), *((trainings.note,) if trainings else ()), encoded.note),
     )
-    return replace(outcome, trainings=trainings)
+    return replace(outcome, trainings=trainings, curve=curve)
 
 
 def _answers(fitted: Fitted, encoded: Encoded, rows: Rows) -> Answers:

@@ -39,6 +39,7 @@ COMPARED = (
     "split.csv",
     "audit.csv",
     "leaderboard.csv",
+    "learning_curve.csv",
     "seeds.csv",
     "thresholds.json",
     "head.json",

@@ -20,6 +20,7 @@ from consistency.data.pairs import Skipped
 from consistency.errors import DataError
 from consistency.evaluation.controls import ON_EMBEDDINGS
 from consistency.evaluation.intervals import BOOTSTRAP_SEED
+from consistency.evaluation.learning_curve import LearningCurve
 from consistency.evaluation.results import Result
 from consistency.evaluation.seeds import Trainings
 from consistency.options import Encoding, Evaluation, Output, Source, as_config
@@ -68,6 +69,8 @@ class Outcome:
         Duration of the run of each result, if there are several runs; otherwise empty.
     trainings
         The metrics of repeated training, if `--seeds` asked for it.
+    curve
+        Quality against the number of labelled images, if `--learning-curve` asked for it.
     """
 
     path: Path
@@ -76,6 +79,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
     seconds: tuple[float, ...] = ()
     trainings: Trainings | None = None
+    curve: LearningCurve | None = None
 
 
 Answer = Callable[[Rows, Rows], Mapping[str, Answers]]

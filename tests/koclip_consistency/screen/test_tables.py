@@ -11,12 +11,14 @@ from heads.select import MEASURED, Entry
 from koclip_consistency.screen.tables import (
     backbones_table,
     compact_table,
+    curve_table,
     differences_table,
     info_table,
     leaders_table,
     scores_tables,
     verify_table,
 )
+from tests.builders.curves import curve_of
 from tests.builders.results import make_result
 
 FIELDS = {"model": "local", "revision": "sha256:0123456789", "decoding": "?", "precision": "fp32"}
@@ -25,6 +27,17 @@ FIELDS = {"model": "local", "revision": "sha256:0123456789", "decoding": "?", "p
 def entry(**more: object) -> dict[str, object]:
     base = {"fingerprint": "a" * 64, "fields": FIELDS, "images": 3, "hashtags": 4, "bytes": 1_234_567, "newest": None}
     return {**base, "quarantined": 0, **more}
+
+
+def test_a_learning_curve_ends_with_what_is_expected() -> None:
+    table = curve_table(curve_of({18: [0.3, 0.5], 36: [0.4, 0.6], 72: [0.5, 0.7], 144: [0.66, None]}))
+    assert table.rows[0][:3] == [18, "180", "0.400 ±0.141"]
+    assert table.rows[3][:3] == [144, "1440", "–"]
+    assert table.rows[4][:3] == ["288 (expected)", "–", "–"]
+    exact = {n: [0.9 - n**-0.25 - 0.1, 0.9 - n**-0.25 + 0.1] for n in (18, 36, 72, 144)}
+    table = curve_table(curve_of(exact))
+    assert table.rows[4][2] == "0.657 ±0.000"  # 0.9 - 288^(-1/4)
+    assert "2 draws" in table.title
 
 
 def test_what_the_cache_holds() -> None:
