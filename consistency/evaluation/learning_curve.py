@@ -66,8 +66,8 @@ def drawn_order(images: Objects, *, draw: int, seed: int) -> Objects:
 class Law:
     """A metric as a function of the number n of labelled images: a + b n^(-1/4).
 
-    Learning curves are commonly described as a - b n^(-c). Three sizes cannot determine three numbers, so c is fixed: on
-    drawn data sets 1/4 predicts the next doubling with less bias than 1/2 and than the logarithm
+    Learning curves are commonly described as a - b n^(-c). Three sizes cannot determine three numbers, so c is fixed.
+    On drawn data sets 1/4 predicts the next doubling with less bias than 1/2 and than the logarithm
     (benchmarks/RESULTS.md).
 
     Attributes
