@@ -41,7 +41,8 @@ class Member:
 def index_archive(path: Path) -> dict[str, Member | str]:
     """Where each file of an archive lies, by its name in it; for one that cannot be read, the reason.
 
-    If all files are in one folder, they are also found without its name.
+    If all files are in one folder, they are also found without its name. Names that lead out of the archive are left
+    out.
 
     Raises
     ------
@@ -65,6 +66,7 @@ def index_archive(path: Path) -> dict[str, Member | str]:
     except (OSError, zipfile.BadZipFile, tarfile.TarError, NotImplementedError) as error:
         raise DataError(f"--images {path} cannot be read: {one_line(error)}") from error
     found = {name.removeprefix("./"): member for name, member in found.items()}
+    found = {name: member for name, member in found.items() if name[:1] != "/" and ".." not in name.split("/")}
     tops = {name.split("/")[0] for name in found if not name.startswith("__MACOSX/")}
     if len(tops) == 1 and not tops & found.keys():
         top = f"{tops.pop()}/"

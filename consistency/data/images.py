@@ -181,10 +181,15 @@ def has_several_frames(data: bytes) -> bool:
         return not isinstance(image, JpegImageFile) and bool(getattr(image, "is_animated", False))
 
 
+def is_heic(data: bytes) -> bool:
+    """Whether a file is a HEIC image, by its beginning."""
+    return _HEIC.match(data) is not None
+
+
 def _formats(start: bytes = b"") -> list[str]:
     """The formats that are opened. `start` of the file decides whether the library for HEIC is needed."""
     Image.init()
-    if _HEIC.match(start) and "HEIF" not in Image.OPEN:
+    if is_heic(start) and "HEIF" not in Image.OPEN:
         try:
             from pillow_heif import register_heif_opener
         except ModuleNotFoundError:

@@ -19,6 +19,7 @@ from consistency.errors import DataError
 from consistency.text import to_csv
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
+_OF_THE_FILE = " (row {} of the file)"
 _BETWEEN_LABELS = re.compile(r"[\s,;/|]+")
 REMEMBERED = 1 << 16  # cells whose fault or score is remembered
 
@@ -104,6 +105,12 @@ class PairTable:
     def labels(self) -> npt.NDArray[np.int64]:
         """(n,) int64 classes 0 to 4; -1 for rows without a score."""
         return self.scores - 1
+
+    def file_row_of(self, skipped: Skipped) -> int | None:
+        """The data row of the file of a row that the reader skipped; None for an image."""
+        if self.file_rows is None or skipped.row is None:
+            return skipped.row
+        return int(re.findall(r"\d+", skipped.reason)[-1])  # the reason ends with _OF_THE_FILE
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "PairTable":
         """Select rows by index or boolean mask."""
@@ -233,14 +240,14 @@ class PairRows:
         """Add the pairs of the next row, and return their number."""
         self._number += 1
         before = self._row
-        where = f" (row {self._number} of the file)" if self._split else ""
+        where = _OF_THE_FILE.format(self._number) if self._split else ""
         if len(cells) != len(self._table.columns):
             self._row += 1
-            image, hashtag = ("".join(map(_plain, cells[at : at + 1])) for at in (self._image_at, self._hashtag_at))
+            image, hashtag = ("".join(map(plain, cells[at : at + 1])) for at in (self._image_at, self._hashtag_at))
             wrong = f"{len(cells)} cells, the header has {len(self._table.columns)}"
             self._skipped.append(Skipped(self._row, image, hashtag, wrong + where))
             return 1
-        image, label = _plain(cells[self._image_at]), "" if self._score_at is None else cells[self._score_at]
+        image, label = plain(cells[self._image_at]), "" if self._score_at is None else cells[self._score_at]
         image = self._known.setdefault(image, image)
         for hashtag, given, fault in _pairs_of(cells[self._hashtag_at], label, self._split, self._score):
             self._row += 1
@@ -258,7 +265,7 @@ class PairRows:
             self._hashtags.append(self._known.setdefault(hashtag, hashtag))
             self._scores.append(score)
             if self._post_at is not None:
-                post = _plain(cells[self._post_at]).strip()
+                post = plain(cells[self._post_at]).strip()
                 self._posts.append(self._known.setdefault(post, post))
         return self._row - before
 
@@ -295,7 +302,8 @@ class PairRows:
         return self._score_at is None or self._score(cells[self._score_at]) > 0
 
 
-def _plain(cell: Cell) -> str:
+def plain(cell: Cell) -> str:
+    """A cell as one text; a list is joined by spaces."""
     return cell if isinstance(cell, str) else " ".join(cell)
 
 
@@ -304,13 +312,13 @@ def _pairs_of(
 ) -> Iterator[tuple[str, str, str | None]]:
     """The hashtag, the label and the fault (None if there is none) of each pair that a row of a table holds."""
     if isinstance(cell, str) and not split:
-        yield cell, _plain(label), None
+        yield cell, plain(label), None
         return
     tags = split_hashtags(cell) if isinstance(cell, str) else [tag for tag in cell if tag.strip()]
     if not split:
         yield (
             " ".join(tags),
-            _plain(label),
+            plain(label),
             f"the cell is a list of {len(tags)} hashtags: split it with --split-hashtags",
         )
         return
@@ -318,7 +326,7 @@ def _pairs_of(
     if isinstance(label, str) and not score(label) and len(several := _BETWEEN_LABELS.split(label.strip())) > 1:
         labels = several
     if len(labels) > 1 and len(labels) != len(tags):
-        yield _plain(cell), _plain(label), f"the row has {len(labels)} scores for {len(tags)} hashtags"
+        yield plain(cell), plain(label), f"the row has {len(labels)} scores for {len(tags)} hashtags"
         return
     for tag, given in zip(tags or [""], labels if len(labels) > 1 else labels * max(1, len(tags)), strict=True):
         yield tag, given, None

@@ -73,6 +73,14 @@ class DataSplitOptions:
 
 
 @dataclass(frozen=True)
+class DataPrepareOptions:
+    table: Path = option(None, "Table to prepare.", metavar="IN", argument=True)
+    source: Source = record(Source, without=("data",))
+    jpeg: bool = option(False, "Also write the images to DIR/image, HEIC as JPEG.", group=RESULTS)
+    folder: Path = option(None, "Folder to write to.", group=RESULTS, flag="-o --output", metavar="DIR", required=True)
+
+
+@dataclass(frozen=True)
 class DataDemoOptions:
     folder: Path = option(None, "Folder to draw into.", metavar="OUT", argument=True)
     seed: int = option(42, "Random seed.", low=0)

@@ -1,4 +1,4 @@
-"""`data check`, `data split` and `data demo`."""
+"""`data check`, `data prepare`, `data split` and `data demo`."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -7,13 +7,13 @@ from koclip_consistency.screen.app import SKIPPED_ROWS, app, close
 from koclip_consistency.screen.command import command
 
 if TYPE_CHECKING:
-    from consistency.options import DataCheckOptions, DataDemoOptions, DataSplitOptions
+    from consistency.options import DataCheckOptions, DataDemoOptions, DataPrepareOptions, DataSplitOptions
     from koclip_consistency.screen.console import Screen
 
 
 @app.group("data")
 def data() -> None:
-    """Check or split a data set, or draw the demo one."""
+    """Check, prepare or split a data set, or draw the demo one."""
 
 
 @command(data, "check", "DataCheckOptions", "--data pairs.csv --images images", "--controls --folds 5 --ordered")
@@ -32,6 +32,30 @@ def check(options: "DataCheckOptions", screen: "Screen") -> None:
         screen.table(table)
     if not is_complete(health) and options.source.on_error == "skip":
         sys.exit(SKIPPED_ROWS)
+
+
+@command(
+    data,
+    "prepare",
+    "DataPrepareOptions",
+    "posts.xlsx --images photos --split-hashtags -o clean",
+    "labels.csv --images photos.zip --score-map low=1,mid=3,high=5 --jpeg -o clean",
+)
+def prepare(options: "DataPrepareOptions", screen: "Screen") -> None:
+    """Write a clean copy of a table to DIR/pairs.csv.
+
+    Every row of it can be used, each pair occurs once, and text is UTF-8 in Unicode form NFC. DIR/changes.csv lists
+    every change.
+    """
+    from koclip_consistency.workflows.prepare import prepare as run_prepare
+
+    prepared = run_prepare(options, screen.reporter)
+    screen.json(prepared.as_dict())
+    for change, count in prepared.counts.items():
+        screen.note(f"{change}: {count}")
+    screen.note(f"Prepared {prepared.rows} rows: {prepared.data}; every change: {prepared.changes}")
+    screen.note(f"Use them with --data {prepared.data} --images {prepared.images}")
+    close(prepared.skipped, options.source.on_error, screen, prepared.changes)
 
 
 @command(data, "split", "DataSplitOptions", "-o split.csv", "--protocol hashtag --folds 5 -o split.csv")

@@ -109,6 +109,8 @@ def test_members_that_cannot_be_read_have_a_reason(folder: Path, tmp_path: Path)
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, "a.png"
             archive.addfile(info)
+        for name in ("/a.png", "../a.png"):
+            archive.addfile(tarfile.TarInfo(name))
     files = find_images(["soft.png", "hard.png", "fifo.png", "../a.png", "/a.png", ""], tmp_path / "t.tar")
     assert files["hard.png"].read() == (folder / NAMES[0]).read_bytes()
     assert files["soft.png"].problem == files["fifo.png"].problem == "is not a regular file in the archive"
