@@ -5,8 +5,8 @@
 For each seed it draws the data set, splits it by image, and runs similarity, the published head recipe, the default
 head, the grid and, on request, fine-tuning, all with the packaged backbone and that seed. The intervals (Student's t)
 are over draws, not over rows or images, so they include what another data set, split and training seed would change.
-Draws 1 to 5, 11 to 15, 42 to 44, 101 to 105, 201 to 205 and 401 to 406 were used while the methods were developed and
-prove nothing here.
+Draws 1 to 5, 11 to 15, 42 to 44, 101 to 105, 201 to 205, 401 to 406 and 801 to 806 were used while the methods were
+developed and prove nothing here.
 If a run is interrupted, the same command continues it. A draw takes about as long as `make demo`.
 """
 
@@ -30,13 +30,31 @@ from koclip_consistency.workflows.suite import Done, Step, open_suite, run_steps
 from koclip_consistency.workflows.trial import Outcome
 
 SEEDS = (901, 902, 903, 904, 905)
-SYSTEMS = ("majority", "name-and-text", "similarity-exact", "heads-paper", "heads", "heads-grid", "finetune")
+SYSTEMS = (
+    "majority",
+    "name-and-text",
+    "text-and-post",
+    "text-and-post-head",
+    "similarity-exact",
+    "heads-paper",
+    "heads",
+    "heads-grid",
+    "heads-post",
+    "finetune",
+    "finetune-post",
+)
 METRICS = {"qwk": "QWK", "macro_f1": "macro-F1"}
 PAIRS = (
     ("heads-grid", "heads-paper"),
     ("heads-grid", "heads"),
     ("finetune", "heads-grid"),
     ("finetune", "heads-paper"),
+    ("heads-post", "heads"),
+    ("heads-post", "heads-grid"),
+    ("heads-post", "text-and-post"),
+    ("heads-post", "text-and-post-head"),
+    ("finetune-post", "heads-post"),
+    ("finetune-post", "finetune"),
 )
 Floats = npt.NDArray[np.float64]
 
@@ -112,6 +130,9 @@ def main() -> None:
         prog="python -m benchmarks.draws", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="one draw each (default: %(default)s)")
+    parser.add_argument(
+        "--only", nargs="+", default=(), metavar="STEP", help="run these steps alone, such as heads-post heads-default"
+    )
     parser.add_argument("--with-finetune", action="store_true", help="fine-tune the packaged backbone too")
     parser.add_argument(
         "--out", type=Path, default=Path("runs/draws"), help="folder of the runs (default: %(default)s)"
@@ -121,7 +142,9 @@ def main() -> None:
     screen, draws = Screen(), []
     for seed in given.seeds:
         screen.note(f"Draw {seed}")
-        done = run_draw(given.out, seed, finetune=given.with_finetune, quick=given.quick, screen=screen)
+        done = run_draw(
+            given.out, seed, only=given.only or None, finetune=given.with_finetune, quick=given.quick, screen=screen
+        )
         draws.append(reached(done))
     print(machine("transformers", "scikit-learn"), end="\n\n")
     print(markdown(given.seeds, draws), end="")

@@ -111,8 +111,7 @@ def control_answers(
     """Return what can be predicted for the rows `test` without an image, by system.
 
     The controls on embeddings of hashtags are included if there are embeddings, the one that reads the post if these
-    have a context, the balanced controls of the published
-    table if single rows are split, as published.
+    have a context, the balanced controls of the published table if single rows are split, as published.
     """
     t = inputs.table
     said = control_predictions(

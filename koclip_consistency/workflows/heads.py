@@ -117,8 +117,18 @@ def recipe_of(options: HeadsOptions) -> Recipe:
     return options.preset or ("grid" if options.grid else "default")
 
 
-def run_heads(options: HeadsOptions, reporter: Reporter = QUIET) -> Outcome:
+def run_heads(options: HeadsOptions, reporter: Reporter = QUIET, *, tuned_from: str | None = None) -> Outcome:
     """Train on the training rows, predict the test rows and, with `folds`, every row out of fold.
+
+    Parameters
+    ----------
+    options : HeadsOptions
+        What to train, on what.
+    reporter : Reporter
+        Where progress goes.
+    tuned_from : str, optional
+        The backbone from which that of the options, a run of `finetune`, was fine-tuned. The results are then those of
+        a system "finetune-..." on this backbone.
 
     Raises
     ------
@@ -130,7 +140,8 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET) -> Outcome:
     if options.export_pth:
         _check_export(configs, options.ensemble)
     check_repeats(options.seeds, options.evaluation, redraw=options.redraw_split)
-    trial = Trial("heads", options, reporter)
+    trial = Trial("heads", options, reporter, backbone_name=tuned_from)
+    system = SYSTEMS[recipe] if tuned_from is None else SYSTEMS[recipe].replace("heads", "finetune")
     encoded = trial.encode(posts=options.context == "post")
     # A grid is wide enough for a GPU. A single head is as fast on a CPU, and repeats bit for bit there.
     device = choose_device(options.encoding.device) if recipe == "grid" else "cpu"
@@ -146,7 +157,7 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET) -> Outcome:
         )
     trial.clock.lap("train")
     trial.add_controls(train, test)
-    first = trial.add(SYSTEMS[recipe], test, _answers(fitted, encoded, test))
+    first = trial.add(system, test, _answers(fitted, encoded, test))
     curves: list[Mapping[str, Any]] = list(fitted.history)
     trial.clock.lap("evaluate")
     trainings = None
@@ -164,7 +175,7 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET) -> Outcome:
             curve = learning_curve(trial, first, answer, train, test, draws=options.learning_curve)
     if options.folds:
         with resumable():
-            curves += _cross_validate(trial, trainer, options.folds)
+            curves += _cross_validate(trial, trainer, system, options.folds)
     fitted.head.save(folder.path)
     unfamiliar = keep_familiarity(
         folder.path,
@@ -212,7 +223,7 @@ def _configs(recipe: Recipe, grid_file: Path | None) -> tuple[HeadConfig, ...]:
     return (HeadConfig.paper() if recipe == "paper" else HeadConfig(),)
 
 
-def _cross_validate(trial: Trial, trainer: Trainer, folds: int) -> list[Mapping[str, Any]]:
+def _cross_validate(trial: Trial, trainer: Trainer, system: str, folds: int) -> list[Mapping[str, Any]]:
     """Cross-validate the recipe and return the training curves of every fold."""
     curves: list[Mapping[str, Any]] = []
     fold = count(1)
@@ -220,7 +231,7 @@ def _cross_validate(trial: Trial, trainer: Trainer, folds: int) -> list[Mapping[
     def answer(train: Rows, held_out: Rows) -> dict[str, Answers]:
         fitted, number = trainer.fit(train, held_out, seed=trial.options.evaluation.seed), next(fold)
         curves.extend({**epoch, "fold": number} for epoch in fitted.history)
-        return {SYSTEMS[trainer.recipe]: _answers(fitted, trainer.encoded, held_out)}
+        return {system: _answers(fitted, trainer.encoded, held_out)}
 
     trial.cross_validate(folds, answer)
     return curves

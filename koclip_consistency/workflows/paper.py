@@ -94,11 +94,25 @@ def system_steps(
             lambda out: run_finetune(replace(options, output=output(out)), reporter),
         )
 
+    def post_of_tuned(out: Path) -> Outcome:
+        """Heads on the whole post, on the encoders that the default recipe has fine-tuned on the same training rows."""
+        run = out.with_name(f"{prefix}finetune")
+        options = HeadsOptions(
+            context="post",
+            source=source,
+            encoding=replace(encoding, backbone=str(run)),
+            evaluation=Evaluation(split=run / "split.csv", seed=seed),
+            output=output(out),
+        )
+        return run_heads(options, reporter, tuned_from=encoding.backbone)
+
     return [
         Step(f"{prefix}similarity", similarity),
         heads(HeadsOptions(encoding=published, preset="paper", folds=PAPER_FOLDS)),
         heads(HeadsOptions(encoding=encoding, grid=grid)),
+        heads(HeadsOptions(encoding=encoding, context="post")),
         *map(tuned, finetune),
+        *([Step(f"{prefix}finetune-post", post_of_tuned)] if None in finetune else []),
     ]
 
 
@@ -260,6 +274,8 @@ def _caption(table: PairTable) -> str:
         f"bootstrap over images, {RESAMPLES:,} resamples. seconds: duration of the run with all its systems "
         "and controls. finetune-paper-best is the epoch that was best on the test rows, as published: not a fair "
         "figure. heads-paper and finetune-paper count the scores of all rows for their class weights, as published. "
+        "heads-post and finetune-post also read the other hashtags of the image, without their scores; under protocol "
+        "paper some of these are in train. "
         f"The controls never look at an image: {', '.join(CONTROLS)}.\n"
     )
 

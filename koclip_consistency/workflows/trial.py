@@ -114,6 +114,8 @@ class Trial:
         Where progress goes.
     validation
         Whether the split needs validation rows.
+    backbone_name
+        How results name the backbone; as the options name it if None.
 
     Raises
     ------
@@ -121,8 +123,17 @@ class Trial:
         If the run folder cannot be made, or the data cannot be used; before any work.
     """
 
-    def __init__(self, command: str, options: Options, reporter: Reporter, *, validation: bool = False) -> None:
+    def __init__(
+        self,
+        command: str,
+        options: Options,
+        reporter: Reporter,
+        *,
+        validation: bool = False,
+        backbone_name: str | None = None,
+    ) -> None:
         self.command, self.options, self.reporter = command, options, reporter
+        self._backbone_name = backbone_name
         self.clock = Clock(reporter.detail)
         RunFolder.check(options.output, command)
         near = options.evaluation.near_duplicates
@@ -142,6 +153,8 @@ class Trial:
         encoded = encode_pairs(self.inputs, o.encoding, o.source, progress=self.reporter.progress)
         self._encoded = with_posts(encoded, self.inputs) if posts else encoded
         self.backbone = self._encoded.resolved
+        if self._backbone_name is not None:
+            self.backbone = replace(self.backbone, name=self._backbone_name)
         self.clock.lap("encode")
         return self._encoded
 

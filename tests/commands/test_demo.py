@@ -14,6 +14,7 @@ def test_every_system_is_tested_on_the_drawn_rows(run: Run, tmp_path: Path) -> N
     assert ran.code == 0, ran.stderr
     systems = {entry["system"] for entry in ran.json()}
     ours = {"similarity-simple", "similarity-search", "similarity-exact", "heads-paper", "heads-grid", "finetune"}
+    ours |= {"heads-post", "finetune-post", "text-and-post-head"}
     assert ours | {"majority", "median", "text-only", "name-and-text", "text-embedding"} <= systems
     assert ran.json() == json.loads((tmp_path / "demo" / "metrics.json").read_text())
     tested = {row["row"] for row in rows_of(tmp_path / "demo" / "predictions.csv")}

@@ -23,9 +23,11 @@ FROZEN = {
     ("similarity-exact", "test"),
     ("heads-paper", "test"),
     ("heads-paper", "cv"),
+    ("heads-post", "test"),
 }
 BLIND = {(system, side) for system in ("text-embedding", "text-head") for side in ("test", "cv")}  # of the text side
-TUNED = {("finetune-paper", "test"), ("finetune-paper-best", "test"), ("finetune", "test")}
+BLIND |= {("text-and-post-head", "test")}
+TUNED = {(f"finetune{ending}", "test") for ending in ("", "-paper", "-paper-best", "-post")}
 
 
 def lines_of(path: Path) -> list[dict[str, str]]:
