@@ -2,12 +2,10 @@
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -17,16 +15,12 @@ from consistency.backbone.model_folder import is_small_file, processor_config, r
 from consistency.backbone.preprocess import squash
 from consistency.backbone.resolve import resolve_backbone
 from consistency.backbone.state_dict import read_state_dict
-from consistency.data.files import ImageFile
-from consistency.data.pairs import PairTable, Skipped
 from consistency.data.trained_on import RECORD, TrainedOn
 from consistency.durable import make_folder, write_file, write_with_digest
 from consistency.errors import InputError, one_line
-from consistency.options import ImageLimits
-from consistency.progress import Progress, silent
 from finetune.classifier import embed
 from finetune.config import FinetuneConfig
-from finetune.dataset import Floats, Ints, PairData, read_pair_data
+from finetune.dataset import Floats, Ints, PairData
 from heads.load import load_head
 from heads.model import Head, TrainedHead
 
@@ -61,40 +55,6 @@ class Finetuned:
     head: TrainedHead
     config: FinetuneConfig
     trained_on: TrainedOn | None = None
-
-    def predict_proba(
-        self,
-        table: PairTable,
-        files: Mapping[str, ImageFile],
-        *,
-        limits: ImageLimits | None = None,
-        progress: Progress = silent,
-    ) -> tuple[Ints, Floats, tuple[Skipped, ...]]:
-        """Predict class probabilities for the rows of a table.
-
-        Parameters
-        ----------
-        table : PairTable
-            Pairs to score.
-        files : mapping of str to ImageFile
-            Image files by name.
-        limits : ImageLimits, optional
-            Limits on the size of an image.
-        progress : Progress
-            Shows the decoding.
-
-        Returns
-        -------
-        rows : ndarray of int64, shape (m,)
-            Rows with a usable image.
-        probabilities : ndarray of float64, shape (m, 5)
-            Class probabilities of these rows.
-        skipped : tuple of Skipped
-            Rows without a usable image.
-        """
-        data = read_pair_data(self.backbone, table, files, self.config, limits=limits, progress=progress)
-        rows = data.usable(np.arange(len(table)))
-        return rows, self.probabilities(data, rows), data.skipped
 
     def probabilities(self, data: PairData, rows: Ints) -> Floats:
         """Class probabilities of usable rows, shape (m, 5), float64."""

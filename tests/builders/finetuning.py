@@ -17,8 +17,10 @@ from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 from consistency.backbone.model import Backbone, load_backbone
 from consistency.backbone.resolve import resolve_backbone
 from consistency.data.files import ImageFile, find_images
-from consistency.data.pairs import PairTable, read_pairs
+from consistency.data.pairs import PairTable, Skipped, read_pairs
 from finetune.config import FinetuneConfig
+from finetune.dataset import Floats, read_pair_data
+from finetune.model import Finetuned
 from finetune.prepare import Prepared, prepare
 from finetune.train import FinetuneResult, finetune
 from heads.model import HeadConfig
@@ -175,6 +177,15 @@ class PublishedLoop:
         pixels = self.processor(images, return_tensors="pt")["pixel_values"].to(self.device)
         output = self.model(pixel_values=pixels, **text.to(self.device))
         return self.classifier(torch.cat([output.image_embeds, output.text_embeds], dim=1))
+
+
+def answers_of(
+    model: Finetuned, table: PairTable, files: Mapping[str, ImageFile]
+) -> tuple[Ints, Floats, tuple[Skipped, ...]]:
+    """Usable rows of a table, their probabilities (m, 5), and the rows without a usable image."""
+    data = read_pair_data(model.backbone, table, files, model.config)
+    rows = data.usable(np.arange(len(table)))
+    return rows, model.probabilities(data, rows), data.skipped
 
 
 def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -17,7 +17,7 @@ from finetune.config import FinetuneConfig
 from finetune.model import load_finetuned, load_published, save_finetuned
 from finetune.train import FinetuneResult
 from heads.model import Head
-from tests.builders.finetuning import Case, PublishedLoop, make_case
+from tests.builders.finetuning import Case, PublishedLoop, answers_of, make_case
 from tests.builders.models import change_json
 
 SEED = 3
@@ -95,7 +95,7 @@ def test_published_file(case: Case, tuned: tuple[Path, FinetuneResult]) -> None:
         f"classifier.{name}" for name in ("0.weight", "0.bias", "3.weight", "3.bias")
     }
     loaded = load_published(path, case.backbone())
-    _, probabilities, _ = loaded.predict_proba(case.table, case.files)
+    _, probabilities, _ = answers_of(loaded, case.table, case.files)
     np.testing.assert_allclose(probabilities[result.rows["test"]], result.probabilities["test"], atol=1e-6)
 
 
@@ -105,7 +105,7 @@ def test_published_file_of_an_old_transformers(case: Case, tuned: tuple[Path, Fi
     old["clip_model.text_model.embeddings.position_ids"] = torch.arange(77)[None]
     torch.save(old, tmp_path / "old.pth")
     loaded = load_published(tmp_path / "old.pth", case.backbone())
-    _, probabilities, _ = loaded.predict_proba(case.table, case.files)
+    _, probabilities, _ = answers_of(loaded, case.table, case.files)
     expected = tuned[1].probabilities["test"]
     np.testing.assert_allclose(probabilities[tuned[1].rows["test"]], expected, atol=1e-6)
 

@@ -12,7 +12,7 @@ from consistency.errors import DivergenceError
 from finetune.model import load_finetuned
 from heads.losses import row_losses
 from heads.model import HeadConfig
-from tests.builders.finetuning import Case, equal_weights, make_case, quick, weights_of
+from tests.builders.finetuning import Case, answers_of, equal_weights, make_case, quick, weights_of
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_divergence_keeps_the_last_good_weights(case: Case, tmp_path: Path, monk
     monkeypatch.undo()
     kept = load_finetuned(tmp_path, device="cpu")
     expected = case.run(replace(config, epochs=5, max_steps=6), tmp_path / "other")
-    rows, probabilities, _ = kept.predict_proba(case.table, case.files)
+    rows, probabilities, _ = answers_of(kept, case.table, case.files)
     assert len(rows) == len(case.table)
     assert np.isfinite(probabilities).all()
     assert (tmp_path / "model" / "model.safetensors").is_file()

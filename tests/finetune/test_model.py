@@ -17,7 +17,7 @@ from consistency.data.trained_on import RECORD, UNKNOWN, TrainedOn
 from consistency.errors import BackboneError, InputError
 from finetune.model import load_finetuned, save_finetuned
 from finetune.train import FinetuneResult
-from tests.builders.finetuning import Case, make_case, quick
+from tests.builders.finetuning import Case, answers_of, make_case, quick
 from tests.builders.models import make_siglip_folder
 
 
@@ -36,7 +36,7 @@ def saved(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, F
 
 def test_a_saved_run_answers_as_training_ended(case: Case, saved: tuple[Path, FinetuneResult]) -> None:
     out, result = saved
-    rows, probabilities, skipped = load_finetuned(out, device="cpu").predict_proba(case.table, case.files)
+    rows, probabilities, skipped = answers_of(load_finetuned(out, device="cpu"), case.table, case.files)
     assert rows.tolist() == list(range(len(case.table)))
     assert skipped == ()
     np.testing.assert_allclose(probabilities[result.rows["test"]], result.probabilities["test"], atol=1e-6)
@@ -104,7 +104,7 @@ def test_siglip(case: Case, tmp_path: Path) -> None:
     }
     assert {"vision_model.head.probe", "text_model.head.weight"} < moved
     assert not moved & {"logit_scale", "logit_bias"}
-    _, probabilities, _ = load_finetuned(tmp_path / "run", device="cpu").predict_proba(case.table, case.files)
+    _, probabilities, _ = answers_of(load_finetuned(tmp_path / "run", device="cpu"), case.table, case.files)
     np.testing.assert_allclose(probabilities[result.rows["test"]], result.probabilities["test"], atol=1e-6)
 
 
@@ -114,7 +114,7 @@ def test_rows_without_a_picture_are_told(case: Case, saved: tuple[Path, Finetune
     (tmp_path / "pairs.csv").write_text("Image Filename,Hashtag\n0.png,#x\ngone.png,#y\n", encoding="utf-8")
     table = read_pairs(tmp_path / "pairs.csv", require_scores=False)
     files = find_images(table.images, case.folder / "image")
-    rows, probabilities, skipped = load_finetuned(saved[0], device="cpu").predict_proba(table, files)
+    rows, probabilities, skipped = answers_of(load_finetuned(saved[0], device="cpu"), table, files)
     assert rows.tolist() == [0]
     assert probabilities.shape == (1, 5)
     assert [(line.row, line.image) for line in skipped] == [(2, "gone.png")]

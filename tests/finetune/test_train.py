@@ -27,7 +27,7 @@ from finetune.loop import Training
 from finetune.model import load_finetuned, save_finetuned
 from heads.model import Head, HeadConfig
 from heads.train import train_head
-from tests.builders.finetuning import Case, equal_weights, make_case, quick, weights_of
+from tests.builders.finetuning import Case, answers_of, equal_weights, make_case, quick, weights_of
 from tests.builders.models import Tower, make_clip_folder
 
 
@@ -207,7 +207,7 @@ def test_a_refit_that_diverges_leaves_the_model_that_validation_chose(
         case.run(replace(config, refit=True), tmp_path / "run")
     model = load_finetuned(tmp_path / "run", device="cpu")
     assert model.head.temperature == expected.model.head.temperature != 1
-    _, probabilities, _ = model.predict_proba(case.table, case.files)
+    _, probabilities, _ = answers_of(model, case.table, case.files)
     np.testing.assert_allclose(probabilities[case.test], expected.probabilities["test"], atol=1e-6)
 
 

@@ -32,6 +32,12 @@ RUNS = {
         ["heads", "--grid", "--resume"],
         ["leaderboard.csv", "head-1/head.safetensors"],
     ),
+    "paper": (
+        ["paper", "--quick", "--skip", "finetune"],
+        "*-similarity/run.json",  # the first of several runs is finished
+        ["paper", "--resume"],
+        ["*-heads-paper/head.safetensors"],
+    ),
 }
 
 
@@ -54,7 +60,13 @@ def test_resume_alone_continues_a_killed_run(name: str, small_demo: Path, tmp_pa
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert not (home / "killed" / "run.json").exists()
+    first = found[0].read_bytes()
     subprocess.run([*CLI, *resume, home / "killed", "--quiet"], cwd=elsewhere, check=True, timeout=300)
-    for file in (*COMPARED, *weights):
-        assert (home / "killed" / file).read_bytes() == (home / "whole" / file).read_bytes(), file
+    for pattern in (*COMPARED, *weights):
+        files = [file.relative_to(home / "whole") for file in (home / "whole").rglob(pattern)]
+        assert files, pattern
+        for file in files:
+            assert (home / "killed" / file).read_bytes() == (home / "whole" / file).read_bytes(), file
+    if name == "paper":  # what was finished is not repeated
+        assert found[0].read_bytes() == first
     assert not list(elsewhere.iterdir())
