@@ -6,6 +6,7 @@ import tarfile
 import zipfile
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,21 +51,27 @@ def index_archive(path: Path) -> dict[str, Member | str]:
         If `path` is no ZIP and no uncompressed tar, or is damaged.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(2)
-        if zipfile.is_zipfile(path):
-            found = _index_zip(path)
-        elif head in _COMPRESSED:
-            raise DataError(
-                f"--images {path} is compressed with {_COMPRESSED[head]}, so its images cannot be read one by one: "
-                "unpack it, or name a ZIP or an uncompressed tar"
-            )
-        elif tarfile.is_tarfile(path):
-            found = _index_tar(path)
-        else:
-            raise DataError(f"--images {path} is a file, expected a folder, a ZIP or a tar of images")
+        status = path.stat()
+        return _index(path, status.st_size, status.st_mtime_ns)
     except (OSError, zipfile.BadZipFile, tarfile.TarError, NotImplementedError) as error:
         raise DataError(f"--images {path} cannot be read: {one_line(error)}") from error
+
+
+@lru_cache(maxsize=1)  # a table that is read in batches looks up the images of each
+def _index(path: Path, size: int, changed: int) -> dict[str, Member | str]:
+    with path.open("rb") as file:
+        head = file.read(2)
+    if zipfile.is_zipfile(path):
+        found = _index_zip(path)
+    elif head in _COMPRESSED:
+        raise DataError(
+            f"--images {path} is compressed with {_COMPRESSED[head]}, so its images cannot be read one by one: "
+            "unpack it, or name a ZIP or an uncompressed tar"
+        )
+    elif tarfile.is_tarfile(path):
+        found = _index_tar(path)
+    else:
+        raise DataError(f"--images {path} is a file, expected a folder, a ZIP or a tar of images")
     found = {name.removeprefix("./"): member for name, member in found.items()}
     found = {name: member for name, member in found.items() if name[:1] != "/" and ".." not in name.split("/")}
     tops = {name.split("/")[0] for name in found if not name.startswith("__MACOSX/")}

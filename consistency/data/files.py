@@ -195,15 +195,20 @@ class _Names:
     """Names of files, found in any Unicode normal form or in any case."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._by_form: dict[str, list[str]] = {}
-        for name in names:
-            self._by_form.setdefault(unicodedata.normalize("NFC", name), []).append(name)
+        self._names = names
 
     def in_any_form(self, name: str) -> list[str]:
         return self._by_form.get(unicodedata.normalize("NFC", name), [])
 
     def in_any_case(self, name: str) -> str | None:
         return self._by_case.get(unicodedata.normalize("NFC", name).casefold())
+
+    @cached_property
+    def _by_form(self) -> dict[str, list[str]]:
+        by_form: dict[str, list[str]] = {}
+        for name in self._names:
+            by_form.setdefault(unicodedata.normalize("NFC", name), []).append(name)
+        return by_form
 
     @cached_property
     def _by_case(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ ALLOWED_SHARE = 0.05  # of the rows that may be left out for their label before 
 SHOWN = 8
 
 _SCORE = re.compile(r" *([1-5])(?:\.0+)? *")
+_SEVERAL = re.compile(r"[1-5](?:[ ,;/|]+[1-5])+")
 _WHOLE = re.compile(r"(-?[0-9]{1,9})(?:\.0+)?")
 
 
@@ -95,6 +96,8 @@ def describe_scale(unused: Mapping[str, int], used: Sequence[int]) -> str | None
         return f"scores run {low} to {high}, expected 1 to 5: map them with --score-map {_example(levels)}"
     labels = [label for text in unused if (label := text.strip())]
     if labels and not any(used):
+        if several := next(filter(_SEVERAL.fullmatch, labels), None):
+            return f"cells hold several scores ({several!r}): give each hashtag its own with --split-hashtags"
         found = listed(dict.fromkeys(map(reprlib.repr, labels)), SHOWN)
         return f"scores are {found}, expected 1 to 5: map them with --score-map {plain_label(labels[0])}=1,..."
     return None

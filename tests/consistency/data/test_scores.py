@@ -87,6 +87,11 @@ MAP = "expected 1 to 5: map them with --score-map"
         ({"6": 9, "7": 9}, [10] * 5, f"scores run 1 to 7, {MAP} 1=1,2=2,3=2,4=3,5=4,6=4,7=5"),
         ({"0": 5, "100": 50, "50": 10}, [0] * 5, f"scores run 0 to 100, {MAP} 0=1,...,100=5"),
         ({"low": 3, "high": 4}, [0] * 5, f"scores are 'low', 'high', {MAP} low=1,..."),
+        (
+            {"5 4": 3, "2,1, 3": 4},
+            [0] * 5,
+            "cells hold several scores ('5 4'): give each hashtag its own with --split-",
+        ),
         ({"-1": 10}, [5, 0, 5, 0, 5], f"scores run -1 to 5, {MAP}"),
     ],
 )
