@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,9 @@ _BEGINNING = re.compile(r"#+\s*[^#\s]")
 # Between hashtags of one cell: space, commas, and before a number sign that begins a hashtag. A keycap of the number
 # sign (U+20E3) is an emoji, and the sign of `C#` begins nothing.
 _BETWEEN = re.compile(r"[\s,\uff0c\u3001]+|(?<=[^#\uff03])(?=[#\uff03](?!\ufe0f?\u20e3)[^\s#\uff03,\uff0c\u3001])")
+
+SHOWN_ROWS, SHOWN_HASHTAGS = 5, 3
+REMEMBERED = 1 << 16  # hashtags of which it is remembered whether a note is about them
 
 # CLIP's tokenizers read at most 77 tokens, of which two are special, and each of the others takes a byte or more.
 SURELY_WHOLE = 75  # bytes of UTF-8, which is 25 Hangul syllables
@@ -90,16 +94,63 @@ def may_be_truncated(hashtag: str) -> bool:
     return len(hashtag.encode("utf-8", "surrogatepass")) > SURELY_WHOLE
 
 
+class RowNote:
+    """One line about the rows of a table whose hashtag is of some kind, added batch by batch.
+
+    Parameters
+    ----------
+    chosen : callable
+        Whether a hashtag is of that kind.
+    what : str
+        What these rows do.
+    """
+
+    def __init__(self, chosen: Callable[[str], bool], what: str) -> None:
+        self._chosen, self._what = lru_cache(REMEMBERED)(chosen), what
+        self._count = 0
+        self._rows: list[int] = []
+        self._hashtags: dict[str, None] = {}
+
+    def add(self, rows: Iterable[int], hashtags: Iterable[str]) -> "RowNote":
+        """Add rows, by their numbers, and their hashtags; return the note."""
+        for row, hashtag in zip(rows, hashtags, strict=True):
+            if self._chosen(hashtag):
+                self._count += 1
+                if len(self._rows) <= SHOWN_ROWS:
+                    self._rows.append(row)
+                if len(self._hashtags) <= SHOWN_HASHTAGS:
+                    self._hashtags[hashtag] = None
+        return self
+
+    @property
+    def line(self) -> str | None:
+        """The line; None if there are no such rows."""
+        if not self._count:
+            return None
+        return f"{self._count} rows {self._what} (row {listed(self._rows, SHOWN_ROWS)}: {_some(self._hashtags)})"
+
+
+def several_note() -> RowNote:
+    """The note about rows whose cell holds several hashtags."""
+    return RowNote(
+        holds_several, "hold several hashtags in one cell, and are taken for one: split them with --split-hashtags"
+    )
+
+
+def long_note() -> RowNote:
+    """The note about rows whose hashtag a model may truncate."""
+    what = f"have a hashtag of more than {SURELY_WHOLE} bytes, of which a model may read the beginning only"
+    return RowNote(may_be_truncated, what)
+
+
 def describe_several(rows: Sequence[int], hashtags: Sequence[str]) -> str | None:
     """One line about the rows whose cell holds several hashtags; None if there are none."""
-    what = "hold several hashtags in one cell, and are taken for one: split them with --split-hashtags"
-    return _describe_rows(rows, hashtags, holds_several, what)
+    return several_note().add(rows, hashtags).line
 
 
 def describe_long(rows: Sequence[int], hashtags: Sequence[str]) -> str | None:
     """One line about the rows whose hashtag a model may truncate; None if there are none."""
-    what = f"have a hashtag of more than {SURELY_WHOLE} bytes, of which a model may read the beginning only"
-    return _describe_rows(rows, hashtags, may_be_truncated, what)
+    return long_note().add(rows, hashtags).line
 
 
 def describe_truncated(hashtags: Sequence[str], length: int) -> str | None:
@@ -109,14 +160,7 @@ def describe_truncated(hashtags: Sequence[str], length: int) -> str | None:
     return f"{len(hashtags)} hashtags are cut to the model's {length} tokens: {_some(hashtags)}"
 
 
-def _describe_rows(
-    rows: Sequence[int], hashtags: Sequence[str], chosen: Callable[[str], bool], what: str
-) -> str | None:
-    found = [(row, tag) for row, tag in zip(rows, hashtags, strict=True) if chosen(tag)]
-    if not found:
-        return None
-    return f"{len(found)} rows {what} (row {listed((row for row, _ in found), 5)}: {_some(tag for _, tag in found)})"
-
-
 def _some(hashtags: Iterable[str], width: int = 30) -> str:
-    return listed((tag if len(tag) <= width else f"{tag[:width]}..." for tag in dict.fromkeys(hashtags)), 3)
+    return listed(
+        (tag if len(tag) <= width else f"{tag[:width]}..." for tag in dict.fromkeys(hashtags)), SHOWN_HASHTAGS
+    )

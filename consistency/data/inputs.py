@@ -1,6 +1,7 @@
 """Reads the inputs of every command: the pair table, its images, and the identity of each image."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -18,7 +19,7 @@ from consistency.data.hashtags import describe_several
 from consistency.data.pairs import PairRows, PairTable, Skipped, read_pairs, skipped_csv
 from consistency.data.scores import check_scores
 from consistency.data.tables import TableFile, open_table
-from consistency.durable import write_file
+from consistency.durable import writing
 from consistency.errors import DataError
 from consistency.options import OnError, Source
 from consistency.progress import Progress, silent
@@ -220,7 +221,23 @@ def skipped_beside(out: Path) -> Path:
 
 def list_skipped(out: Path, skipped: Sequence[Skipped]) -> None:
     """Write the list of `skipped_beside`, or remove an earlier one if nothing was skipped."""
-    if skipped:
-        write_file(skipped_beside(out), skipped_csv(skipped))
-    else:
+    with listing_skipped(out) as add:
+        add(skipped)
+
+
+@contextmanager
+def listing_skipped(out: Path) -> Iterator[Callable[[Sequence[Skipped]], None]]:
+    """Write the same list part by part; it appears when the block ends."""
+    write: Callable[[bytes], None] | None = None
+    with ExitStack() as stack:
+
+        def add(skipped: Sequence[Skipped]) -> None:
+            nonlocal write
+            if skipped:
+                begun = write is not None
+                write = write or stack.enter_context(writing(skipped_beside(out)))
+                write(skipped_csv(skipped, header=not begun))
+
+        yield add
+    if write is None:
         skipped_beside(out).unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from consistency.data.hashtags import hashtag_fault, split_hashtags
 from consistency.data.scores import describe_scale, score_fault, score_of
 from consistency.data.tables import TableFile, open_table
 from consistency.errors import DataError
-from consistency.text import to_csv
+from consistency.text import csv_lines, to_csv
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
 _OF_THE_FILE = " (row {} of the file)"
@@ -359,6 +359,7 @@ def _image_fault(name: str) -> str | None:
 SKIPPED_COLUMNS = ("row", "image", "hashtag", "reason")
 
 
-def skipped_csv(skipped: Sequence[Skipped]) -> bytes:
+def skipped_csv(skipped: Sequence[Skipped], *, header: bool = True) -> bytes:
     """The content of `skipped.csv`: one line per skipped row or image."""
-    return to_csv(SKIPPED_COLUMNS, (("" if s.row is None else s.row, s.image, s.hashtag, s.reason) for s in skipped))
+    lines = (("" if s.row is None else s.row, s.image, s.hashtag, s.reason) for s in skipped)
+    return to_csv(SKIPPED_COLUMNS, lines) if header else csv_lines(lines)

@@ -26,14 +26,19 @@ def app() -> None:
     """
 
 
-def close(skipped: "Sequence[Skipped]", on_error: str, screen: "Screen", table: Path | None = None) -> None:
-    """Report what was left out (`table` lists all of it), and exit with 3 unless that was allowed."""
+def close(
+    skipped: "Sequence[Skipped]", on_error: str, screen: "Screen", table: Path | None = None, count: int | None = None
+) -> None:
+    """Report what was left out (`table` lists all of it), and exit with 3 unless that was allowed.
+
+    `count` is the number of what was left out if `skipped` is only the beginning of it.
+    """
     if not skipped:
         return
     first = skipped[0]
     place = f"row {first.row}" if first.row else first.image
     listed = f"; all in {table}" if table else ""
-    screen.note(f"Left out {len(skipped)}: {place} ({first.image}): {first.reason}{listed}")
+    screen.note(f"Left out {count or len(skipped)}: {place} ({first.image}): {first.reason}{listed}")
     if on_error == "skip":
         sys.exit(SKIPPED_ROWS)
 

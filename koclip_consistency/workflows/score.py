@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from consistency.data.hashtags import hashtag_fault
-from consistency.data.inputs import list_skipped
+from consistency.data.hashtags import hashtag_fault, long_note, several_note
+from consistency.data.inputs import listing_skipped
 from consistency.data.pairs import Skipped
 from consistency.data.table_writer import Type, check_table_output, table_writer
 from consistency.errors import ImageError, InputError, os_errors_as
@@ -35,17 +35,20 @@ class ScoredTable:
     ----------
     answered : int
         Number of rows with an answer.
-    hashtags : tuple of (rows, hashtags)
-        Row and hashtag of each of them.
-    skipped : tuple of Skipped
-        The rows without one.
+    lost : int
+        Number of rows without one.
+    first_lost : Skipped or None
+        The first of these.
+    notes : tuple of str
+        Lines about rows whose hashtag may not be what the table's owner means.
     records : list of dict
-        The rows as `--json` prints them.
+        The rows as `--json` prints them, if they were to be kept.
     """
 
     answered: int
-    hashtags: tuple[list[int], list[str]]
-    skipped: tuple[Skipped, ...]
+    lost: int
+    first_lost: Skipped | None
+    notes: tuple[str, ...]
     records: list[dict[str, Any]]
 
 
@@ -155,7 +158,7 @@ def score_table(scorer: Scorer, source: Source, out: Path, *, prefix: str = "", 
     prefix : str
         Put before the name of each column of the answer.
     keep : bool
-        Whether to return the records.
+        Whether to return the records, which then take memory for every row.
 
     Raises
     ------
@@ -176,28 +179,28 @@ def score_table(scorer: Scorer, source: Source, out: Path, *, prefix: str = "", 
     types += [(name, ASKED[name]) for name in asked]
     types += [(prefix + name, "text" if name == WHY_NOT else TYPES.get(name, "number")) for name in answer]
     whole = PostAnswers(scorer, batches, source) if scorer.reads_post else None
-    start = 0
-    skipped: list[Skipped] = []
+    start = lost = 0
+    first_lost: Skipped | None = None
     records: list[dict[str, Any]] = []
-    rows: list[int] = []
-    hashtags: list[str] = []
-    with table_writer(out, types) as write:
+    notes = several_note(), long_note()
+    with table_writer(out, types) as write, listing_skipped(out) as list_lost:
         for batch in batches:
             columns = _asked(batch.rows, batch.images, batch.hashtags, batch.scores)
             columns |= _answers(scorer, batch, source) if whole is None else whole.rows(start, start + len(batch.rows))
             for row, reason in _reasons(batch, batch.inputs.skipped).items():
                 columns[WHY_NOT][row] = reason
-            start += len(batch.rows)
             write([*batch.cells, *(columns[name] for name in (*asked, *answer))])
             pairs = zip(batch.rows, batch.images, batch.hashtags, columns[WHY_NOT], strict=True)
-            skipped += [Skipped(*each) for each in pairs if each[-1]]
-            answered = [at for at, reason in enumerate(columns[WHY_NOT]) if reason is None]
-            rows += [batch.rows[at] for at in answered]
-            hashtags += [batch.hashtags[at] for at in answered]
+            skipped = [Skipped(*each) for each in pairs if each[-1]]
+            list_lost(skipped)
+            start, lost = start + len(batch.rows), lost + len(skipped)
+            first_lost = first_lost or next(iter(skipped), None)
+            for note in notes:
+                note.add(batch.inputs.table.rows.tolist(), batch.inputs.table.hashtags)
             if keep:
                 records += _records(columns, scorer)
-    list_skipped(out, skipped)
-    return ScoredTable(len(rows), (rows, hashtags), tuple(skipped), records)
+    lines = tuple(note.line for note in notes if note.line)
+    return ScoredTable(start - lost, lost, first_lost, lines, records)
 
 
 def _answers(scorer: Scorer, batch: TableBatch, source: Source) -> dict[str, list[Any]]:

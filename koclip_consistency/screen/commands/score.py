@@ -61,17 +61,16 @@ def score(options: "ScoreOptions", screen: "Screen") -> None:
             ask = asking(scorer, options.hashtags, options.source)
         scored, skipped = score_images(scorer, options.image_files, ask, options.source)
         cells = [*range(1, len(options.hashtags) + 1)], [*options.hashtags]
-        beside = None
+        notes, lost, beside = [describe_several(*cells), describe_long(*cells)], len(skipped), None
     else:
-        table = score_table(scorer, options.source, options.file, prefix=options.prefix, keep=screen.display.as_json)
-        scored, skipped, cells = table.records, table.skipped, table.hashtags
-        screen.note(f"Scored {table.answered} rows with {scorer.system}: {options.file}")
-        beside = skipped_beside(options.file)
-    notes = [describe_several(*cells), describe_long(*cells), COSINE_NOTE if options.model is None else None]
-    for note in filter(None, (*notes, scorer.note)):
+        done = score_table(scorer, options.source, options.file, prefix=options.prefix, keep=screen.display.as_json)
+        screen.note(f"Scored {done.answered} rows with {scorer.system}: {options.file}")
+        scored, skipped, lost = done.records, (done.first_lost,) if done.first_lost else (), done.lost
+        notes, beside = [*done.notes], skipped_beside(options.file)
+    for note in filter(None, (*notes, COSINE_NOTE if options.model is None else None, scorer.note)):
         screen.note(note)
     screen.json(scored)
     if options.file is None:
         for shown in scores_tables(scorer.system, scored):
             screen.table(shown)
-    close(skipped, options.source.on_error, screen, beside)
+    close(skipped, options.source.on_error, screen, beside, lost)

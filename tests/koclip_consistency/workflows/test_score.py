@@ -14,6 +14,7 @@ from consistency.data.pairs import Skipped
 from consistency.errors import DataError, InputError
 from consistency.options import Source
 from heads.familiarity import Familiarity
+from koclip_consistency.scoring import batches
 from koclip_consistency.scoring.encoder import WarmEncoder
 from koclip_consistency.scoring.scorer import EncodedTable, Judgement, Scorer
 from koclip_consistency.workflows.score import score_table
@@ -92,10 +93,10 @@ def test_a_table_keeps_its_rows_and_columns(source: Source, tmp_path: Path, prob
     assert list(rows[0]) == ["likes", "Image Filename", "Hashtag", "Score", *ADDED]
     assert rows == expected(probabilities)
     assert done.answered == 2
-    assert done.hashtags == ([1, 3], ["바다", "카페"])
-    why = [(2, "broken"), (4, "the hashtag is empty"), (5, "2 cells, the header has 4")]
-    assert [(s.row, s.reason) for s in done.skipped] == why
-    assert [row["row"] for row in rows_of(tmp_path / "out.skipped.csv")] == ["2", "4", "5"]
+    assert (done.lost, done.first_lost) == (3, Skipped(2, "b.png", "나무", "broken"))
+    why = [("2", "broken"), ("4", "the hashtag is empty"), ("5", "2 cells, the header has 4")]
+    assert [(row["row"], row["reason"]) for row in rows_of(tmp_path / "out.skipped.csv")] == why
+    assert done.notes == ()
     assert [each["score"] for each in done.records] == [4, 1, None, None, None]
     assert [each["predicted"] for each in done.records] == [3, None, 5, None, None]
     assert [each["familiar"] for each in done.records] == [True, None, False, None, None]
@@ -116,6 +117,29 @@ def test_a_parquet_table_equals_the_csv(source: Source, tmp_path: Path) -> None:
         np.testing.assert_array_equal(binary[name], text[name])
     for name in ("image", "why_not"):
         assert binary[name].fillna("").tolist() == text[name].fillna("").tolist()
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+def test_the_size_of_batches_changes_nothing(
+    source: Source, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = score_table(scorer(True), source, tmp_path / name, keep=True)
+    read = pd.read_csv if name == "out.csv" else pd.read_parquet
+    written, lost = read(tmp_path / name), (tmp_path / "out.skipped.csv").read_bytes()
+    for size in (1, 2, 3):
+        monkeypatch.setattr(batches, "BATCH", size)
+        assert score_table(scorer(True), source, tmp_path / name, keep=True).records == whole.records
+        pd.testing.assert_frame_equal(read(tmp_path / name), written)
+        assert (tmp_path / "out.skipped.csv").read_bytes() == lost
+
+
+def test_rows_of_several_or_long_hashtags_are_noted(source: Source, tmp_path: Path) -> None:
+    source.data.write_text(f"Image Filename,Hashtag\na.png,#a #b\na.png,바다\nb.png,{'바다' * 20}\n", encoding="utf-8")
+    several, long = score_table(scorer(True), source, tmp_path / "out.csv").notes
+    assert several.startswith("1 rows hold several hashtags in one cell")
+    assert "(row 1: #a #b)" in several
+    assert long.startswith("1 rows have a hashtag of more than 75 bytes")
+    assert "(row 3: " in long
 
 
 def test_without_a_record_the_familiar_column_is_empty(source: Source, tmp_path: Path) -> None:
