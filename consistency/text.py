@@ -90,14 +90,15 @@ def to_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
 
 def csv_lines(rows: Iterable[Sequence[object]]) -> bytes:
     """Some lines of a CSV file, as `to_csv` writes them."""
+    return "".join(",".join(map(csv_cell, row)) + "\n" for row in rows).encode()
 
-    def cell(value: object) -> str:
-        if isinstance(value, float):
-            return repr(float(value)) if math.isfinite(value) else ""
-        text = str(value)
-        return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
-    return "".join(",".join(map(cell, row)) + "\n" for row in rows).encode()
+def csv_cell(value: object) -> str:
+    """A cell of a CSV file, as `to_csv` writes it."""
+    if isinstance(value, float):
+        return repr(float(value)) if math.isfinite(value) else ""
+    text = str(value)
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
 def to_json(value: object) -> str:

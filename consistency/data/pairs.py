@@ -227,6 +227,7 @@ class PairRows:
         self._post_at = table.place(post_column, "--post-column") if post_column else None
         self._needed = [name for name in (image_column, hashtag_column, score_column, post_column) if name]
         self._fault = lru_cache(REMEMBERED)(_image_fault)  # cells repeat
+        self._hashtag_fault = lru_cache(REMEMBERED)(hashtag_fault)
         self._score = lru_cache(REMEMBERED)(lambda text: score_of(text, score_map))
         self._known: dict[str, str] = {}  # one object for equal cells
         self._number = self._row = 0
@@ -252,7 +253,7 @@ class PairRows:
         for hashtag, given, fault in _pairs_of(cells[self._hashtag_at], label, self._split, self._score):
             self._row += 1
             score = self._score(given)
-            reason = self._fault(image) or fault or hashtag_fault(hashtag)
+            reason = self._fault(image) or fault or self._hashtag_fault(hashtag)
             if not score and (self._require or given.strip()):
                 self._unscored[given] += 1
                 reason = reason or score_fault(given, self._map)

