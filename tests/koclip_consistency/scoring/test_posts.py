@@ -6,14 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from consistency.backbone.embeddings import PairEmbeddings
 from consistency.backbone.model import Backbone, load_backbone
 from consistency.backbone.resolve import resolve_backbone
+from consistency.data.hashtags import hashtag_identity
 from consistency.data.inputs import Inputs
 from consistency.options import Source
+from heads.post import CONTEXT
 from koclip_consistency.scoring import posts as module
 from koclip_consistency.scoring.batches import TableBatch, open_batches
 from koclip_consistency.scoring.loading import load_scorer
 from koclip_consistency.scoring.posts import PostAnswers
+from koclip_consistency.scoring.scorer import Judgement, Scorer
 from tests.builders.commands import rows_of
 
 
@@ -95,3 +99,26 @@ def decode(path: Path):  # type: ignore[no-untyped-def]
     from consistency.options import ImageLimits
 
     return decode_image(path.read_bytes(), decode="ours", limits=ImageLimits())
+
+
+def test_a_head_that_reads_posts_gets_whole_posts(source: Source, tmp_path: Path) -> None:
+    """Its context counts the other hashtags of the post, wherever in the table their rows are."""
+
+    def judge(pairs: PairEmbeddings) -> Judgement:
+        assert pairs.context is not None
+        others = pairs.context[:, CONTEXT.index("others")]
+        return np.full(len(pairs), 3), others, None
+
+    cosine = load_scorer(None, backbone="tiny", cache=tmp_path / "cache")
+    scorer = Scorer("s", judge, cosine._encoder, cosine._encode_table, reads_post=True)
+    answers = PostAnswers(scorer, in_parts(source, 7), source)
+    table = [(row["Image Filename"], row["Hashtag"]) for row in rows_of(source.data)]
+    found = answers.rows(0, answers.n)
+    for (image, tag), others, predicted in zip(table, found["value"], found["predicted"], strict=True):
+        if image in ("page.png", "lost.png") or not tag.strip():
+            assert others is None
+            continue
+        assert predicted == 3
+        assert (
+            others == len({hashtag_identity(other) for owner, other in table if owner == image and other.strip()}) - 1
+        )
