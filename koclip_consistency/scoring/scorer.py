@@ -244,8 +244,9 @@ class Scorer:
         >>> scorer = kc.load("runs/heads")
         >>> len(scorer.suggest("image/demo_001.png", n=3))
         3
-        >>> scorer.suggest("image/demo_001.png", n=1, words=["#바다", "바다"])["hashtag"].isin(["#바다", "바다"]).all()
-        True
+        >>> best = scorer.suggest("image/demo_001.png", n=1, words=["#바다", "바다"])
+        >>> best["hashtag"].isin(["#바다", "바다"]).tolist()
+        [True]
         """
         return self._frame(*self.suggestions(image, n, words, limits))
 
