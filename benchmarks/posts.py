@@ -23,7 +23,7 @@ from consistency.scale import SCORES, Floats, Ints
 from consistency.text import number
 from demo.dataset import write_demo
 from heads.post import with_context
-from heads.post_head import PostHead
+from heads.post_head import TrainedPostHead
 from koclip_consistency.workflows.demo import IMAGES
 from koclip_consistency.workflows.division import split_table
 from koclip_consistency.workflows.encode import encode_pairs, with_posts
@@ -56,7 +56,7 @@ def run_draw(out: Path, seed: int) -> dict[tuple[int, str], list[float]]:
     encoding = Encoding(backbone="tiny", cache=out / "cache", device="cpu")
     encoded = with_posts(encode_pairs(inputs, encoding, source), inputs)
     train, test = encoded.side(split, "train"), encoded.side(split, "test")
-    head = PostHead.fit(encoded.at(train), split.labels[train], seed=seed)
+    head = TrainedPostHead.fit(encoded.at(train), split.labels[train], seed=seed)
     _, posts = np.unique(inputs.posts[test].astype(str), return_inverse=True)
     _, tags = np.unique(identities(inputs.table.hashtags[test]).astype(str), return_inverse=True)
     found = {}

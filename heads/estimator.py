@@ -1,4 +1,4 @@
-"""`Head`, a head that follows scikit-learn's conventions, on pairs of embeddings or on plain arrays."""
+"""Heads that follow scikit-learn's conventions: `Head` on pairs of embeddings or plain arrays, `PostHead` on posts."""
 
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -13,6 +13,7 @@ from consistency.backbone.embeddings import PairEmbeddings
 from consistency.errors import InputError
 from consistency.scale import SCORES, Floats, Ints
 from heads.config import HeadConfig
+from heads.post_head import PostConfig, TrainedPostHead
 from heads.train import train_head
 
 
@@ -217,6 +218,75 @@ class Head(ClassifierMixin, BaseEstimator):
             )
         images, hashtags = (np.ascontiguousarray(half) for half in np.split(array, 2, axis=1))
         return PairEmbeddings(images, hashtags, rows, rows)
+
+
+@dataclass(eq=False, repr=False)
+class PostHead(ClassifierMixin, BaseEstimator):
+    """A head that reads the whole post: the image, the hashtag and the other hashtags of the image.
+
+    It is the head that the command `heads --context post` trains: the same rows and seed give the same numbers. Pairs
+    whose post has fewer than three other hashtags are answered by a second model that reads the pair alone.
+
+    Parameters
+    ----------
+    sees_image : bool
+        Whether images are seen; without them it is the control `text-and-post-head`.
+    ordered : bool
+        Whether the position of the hashtag in its post is read. In a table that is sorted by score this is the label.
+    seed : int
+        Random seed.
+
+    Attributes
+    ----------
+    classes_ : (5,) int64
+        The scores 1 to 5.
+    trained_ : TrainedPostHead
+        The trained head; its `save` writes the files of a run folder.
+
+    Examples
+    --------
+    >>> import koclip_consistency as kc
+    >>> pairs = kc.read_pairs("pairs.csv", images="image")
+    >>> split, emb = kc.make_split(pairs), kc.embed(pairs, backbone="tiny", posts=True)
+    >>> head = kc.PostHead().fit(emb[split.train], pairs.scores[split.train])
+    >>> head.predict_proba(emb[split.test]).shape[1]
+    5
+    """
+
+    sees_image: bool = True
+    ordered: bool = False
+    seed: int = 42
+
+    def fit(self, X: PairEmbeddings, y: npt.ArrayLike) -> Self:
+        """Train the head from scratch.
+
+        Parameters
+        ----------
+        X : PairEmbeddings
+            n training pairs with the context of their posts, as `kc.embed(..., posts=True)[rows]` gives them.
+        y : (n,) int
+            Their scores, 1 to 5.
+
+        Raises
+        ------
+        InputError
+            If the pairs have no context, or a score is not usable.
+        """
+        labels = _labels(column_or_1d(y, warn=True), len(X))
+        self.classes_ = SCORES.copy()
+        config = PostConfig(sees_image=self.sees_image, ordered=self.ordered)
+        self.trained_ = TrainedPostHead.fit(X, labels, seed=self.seed, config=config)
+        return self
+
+    def predict(self, X: PairEmbeddings) -> Ints:
+        """Predict the scores of n pairs with a context, (n,) int64, 1 to 5."""
+        check_is_fitted(self)
+        return self.trained_.predict(X).predicted + 1
+
+    def predict_proba(self, X: PairEmbeddings) -> Floats:
+        """Predict the probability of each score for n pairs with a context, (n, 5) float64."""
+        check_is_fitted(self)
+        return self.trained_.predict_proba(X)
 
 
 def _labels(scores: npt.NDArray[Any], n: int) -> Ints:

@@ -10,9 +10,9 @@ from consistency.durable import check_digest
 from consistency.errors import InputError
 from heads.config import HeadConfig
 from heads.model import FORMAT, Head, HeadEnsemble, TrainedHead
-from heads.post_head import PostHead
+from heads.post_head import TrainedPostHead
 
-AnyHead = TrainedHead | HeadEnsemble | PostHead
+AnyHead = TrainedHead | HeadEnsemble | TrainedPostHead
 
 
 def load_head(folder: Path) -> AnyHead:
@@ -30,7 +30,7 @@ def load_head(folder: Path) -> AnyHead:
         if description["format"] != FORMAT:
             raise InputError(f"{folder / 'head.json'} has format {description['format']}, expected {FORMAT}")
         if "reads" in description:
-            return PostHead.load(folder, description)
+            return TrainedPostHead.load(folder, description)
         if "members" in description:
             members = tuple(_load_member(folder / Path(name).name) for name in description["members"])
             return HeadEnsemble(members, description["power"])

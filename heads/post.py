@@ -9,7 +9,7 @@ from consistency.backbone.embeddings import PairEmbeddings
 from consistency.data.distinct import number_distinct
 from consistency.scale import Floats, Ints
 
-CONTEXT = ("others", "mean", "maximum", "centroid", "weighted")
+CONTEXT = ("others", "mean", "maximum", "centroid", "weighted", "position")
 BLOCK = 512  # hashtags of a post whose cosines to all others are held at once, so that no post is too large
 FLOOR = 1e-6  # least weight of a hashtag, so that a post of which no hashtag resembles its image has a mean
 
@@ -27,17 +27,20 @@ def with_context(
         Identity of each pair's post.
     hashtags : (n,) object
         Identity of each pair's hashtag. If a post has a hashtag several times, its first pair stands for all of them.
+        Pairs of a post are in the order in which the post has them, if it has one.
 
     Returns
     -------
     PairEmbeddings
-        The same pairs with `context`, (n, 5) float64, whose columns are those of CONTEXT:
+        The same pairs with `context`, (n, 6) float64, whose columns are those of CONTEXT:
 
         - others: number of distinct other hashtags of the post. If it is 0, the other columns are 0 too.
         - mean, maximum: mean and largest cosine of the hashtag to the others.
         - centroid: cosine of the hashtag to the mean of the others' vectors.
         - weighted: the same with each of the others weighted by its cosine to its image, negative cosines by nearly 0.
           It is the only column for which an image is read.
+        - position: logarithm of the hashtag's place among the distinct hashtags of the post, counted from 1. It is the
+          only column that the order of the pairs changes; no head reads it unless that is asked for.
     """
     first, member = number_distinct(zip(posts, hashtags, strict=True))
     _, post = number_distinct(posts[first].tolist())
@@ -47,12 +50,13 @@ def with_context(
     for members in np.split(order, np.flatnonzero(np.diff(post[order])) + 1):
         if len(members) > 1:
             vectors = pairs.hashtags[pairs.hashtag_index[first[members]]].astype(np.float64)
-            context[members] = _of_post(vectors, own[members])
+            context[members, :-1] = _of_post(vectors, own[members])
+            context[members, -1] = np.log1p(np.arange(len(members)))
     return replace(pairs, context=context[member])
 
 
 def _of_post(vectors: Floats, weights: Floats) -> Floats:
-    """The context of the m distinct hashtags of one post, (m, 5), from their vectors, (m, d), and weights, (m,)."""
+    """The context of the m distinct hashtags of one post but its position, from vectors (m, d) and weights (m,)."""
     m = len(vectors)
     total, weighted = vectors.sum(axis=0), weights @ vectors
     parts = []

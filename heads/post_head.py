@@ -32,20 +32,25 @@ class PostConfig:
     ----------
     sees_image : bool
         Whether images are seen; without them it is the control of the head that sees them.
+    ordered : bool
+        Whether the position of a hashtag in its post is read. In a table that is sorted by score this is the label.
     """
 
     sees_image: bool = True
+    ordered: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The context that the head for whole posts reads."""
-        return ("mean", "maximum", "weighted", COSINE) if self.sees_image else ("mean", "maximum", "centroid")
+        read = ("mean", "maximum", "weighted", COSINE) if self.sees_image else ("mean", "maximum", "centroid")
+        return (*read, "position") if self.ordered else read
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings and the constants of the recipe as plain JSON values."""
         return {
             "context": list(self.columns),
             "sees_image": self.sees_image,
+            "ordered": self.ordered,
             "few": FEW,
             "components": COMPONENTS,
             "boosting": {"iterations": boosting.ITERATIONS, **boosting.SETTINGS},
@@ -59,7 +64,7 @@ class PostConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class PostHead:
+class TrainedPostHead:
     """A trained head that reads the whole post.
 
     Attributes
@@ -163,6 +168,7 @@ class PostHead:
             "format": FORMAT,
             "reads": "post",
             "sees_image": self.config.sees_image,
+            "ordered": self.config.ordered,
             "columns": {"post": list(self.post.context), "pair": list(self.pair.context)},
             "embed_dim": self.embed_dim,
             "seed": self.seed,
@@ -179,5 +185,5 @@ class PostHead:
         post, pair = (
             Blend.of_arrays(tuple(description["columns"][name]), below(f"{name}.", arrays)) for name in ("post", "pair")
         )
-        config = PostConfig(description["sees_image"])
+        config = PostConfig(description["sees_image"], description["ordered"])
         return cls(config, post, pair, description["embed_dim"], description["seed"], description["fingerprint"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from consistency.errors import ConsistencyError as ConsistencyError
     from heads.estimator import Head as Head
+    from heads.estimator import PostHead as PostHead
     from koclip_consistency.python.embeddings import Embeddings as Embeddings
     from koclip_consistency.python.embeddings import embed as embed
     from koclip_consistency.python.evaluation import Evaluated as Evaluated
@@ -25,6 +26,7 @@ _HOMES = {
     "Embeddings": "koclip_consistency.python.embeddings",
     "Evaluated": "koclip_consistency.python.evaluation",
     "Head": "heads.estimator",
+    "PostHead": "heads.estimator",
     "Pairs": "koclip_consistency.python.pairs",
     "Scorer": "koclip_consistency.scoring.scorer",
     "controls": "koclip_consistency.python.evaluation",

@@ -121,6 +121,11 @@ class HeadsOptions:
         group=TRAINING,
         excludes=("preset", "grid", "export_pth"),
     )
+    ordered: bool = option(
+        False,
+        "Also read the position of the hashtag in its post; refused where the rows of a post are sorted by score.",
+        group=TRAINING,
+    )
     grid: bool = option(
         False, "Choose the best of many heads by folds inside train.", group=TRAINING, excludes=("preset",)
     )
@@ -288,6 +293,11 @@ class PaperOptions:
 
 @dataclass(frozen=True)
 class AuditOptions:
+    context: Context = option(
+        "pair",
+        "What the judges read: the image and the hashtag (pair), or also the other hashtags of the same image (post).",
+        group=TRAINING,
+    )
     folds: int = option(5, "Number of folds by image.", group=TRAINING, low=2)
     repeats: int = option(5, "Number of divisions into folds, whose probabilities are averaged.", group=TRAINING, low=1)
     top: int = option(24, "Rows to show.", group=RESULTS, low=1)

@@ -14,7 +14,7 @@ from consistency.options import Encoding
 from consistency.progress import Progress, silent
 from koclip_consistency.keywords import record_of
 from koclip_consistency.python.pairs import Pairs, skipped_frame
-from koclip_consistency.workflows.encode import Encoded, encode_pairs
+from koclip_consistency.workflows.encode import Encoded, encode_pairs, with_posts
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -82,6 +82,7 @@ def embed(
     *,
     backbone: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
+    posts: bool = False,
     progress: Progress = silent,
     **options: Any,
 ) -> Embeddings:
@@ -95,6 +96,8 @@ def embed(
         "clip", "koclip", "tiny", the name of a Hugging Face model, or a folder; the command line's default if None.
     cache : path, optional
         Folder of the embeddings; the command line's default if None, so that both share it.
+    posts : bool
+        Whether each pair also gets the context of its post, which `PostHead` reads.
     progress : Progress
         Shows how far the encoding has come.
     **options
@@ -122,4 +125,5 @@ def embed(
     """
     named = None if backbone is None else os.fspath(backbone)
     encoding = record_of(Encoding, {"backbone": named, "cache": cache, **options})
-    return Embeddings(encode_pairs(pairs.inputs, encoding, pairs.source, progress=progress), encoding.backbone)
+    encoded = encode_pairs(pairs.inputs, encoding, pairs.source, progress=progress)
+    return Embeddings(with_posts(encoded, pairs.inputs) if posts else encoded, encoding.backbone)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.backbone.resolve import resolve_backbone
@@ -23,7 +24,7 @@ from embedcache.fingerprint import difference, fingerprint
 from heads.familiarity import load_familiarity
 from heads.load import AnyHead, load_head
 from heads.model import TrainedHead
-from heads.post_head import PostHead
+from heads.post_head import TrainedPostHead
 from heads.published import import_published
 from heads.similarity import SimilarityModel
 from koclip_consistency.scoring.encoder import WarmEncoder
@@ -96,12 +97,12 @@ def load_scorer(
         return _finetuned(system, load_finetuned(model, device=device), progress, model)
     if (model / "thresholds.json").is_file():
         judge = _by_thresholds(_thresholds(run)[system])
-        reads_post = False
+        post_read = None
     else:
         head = load_head(model)
-        judge, reads_post = _by_head(head), isinstance(head, PostHead)
+        judge, post_read = _by_head(head), head.reads_post if isinstance(head, TrainedPostHead) else None
     encoding = _encoding(run, cache=cache, device=device, threads=threads)
-    return _on_embeddings(system, judge, encoding, progress, run, reads_post=reads_post)
+    return _on_embeddings(system, judge, encoding, progress, run, post_read=post_read)
 
 
 def _choose(model: Path, system: str | None) -> tuple[Run, str]:
@@ -170,7 +171,7 @@ def _on_embeddings(
     progress: Progress,
     run: Run | None = None,
     *,
-    reads_post: bool = False,
+    post_read: Callable[[PairEmbeddings], npt.NDArray[np.bool_]] | None = None,
 ) -> Scorer:
     """A scorer on embeddings of a frozen backbone. run: whose embeddings these must be; None asks for none."""
     resolved, fields = resolve(encoding)
@@ -191,7 +192,7 @@ def _on_embeddings(
         return np.flatnonzero(usable), pairs, filled.skipped
 
     familiarity = None if run is None else load_familiarity(run.path)
-    return Scorer(system, judge, encoder, encode_table, familiarity, reads_post=reads_post)
+    return Scorer(system, judge, encoder, encode_table, familiarity, post_read=post_read)
 
 
 def _finetuned(system: str, tuned: "Finetuned", progress: Progress, run: Path | None = None) -> Scorer:

@@ -16,7 +16,7 @@ from consistency.data.inputs import Inputs
 from consistency.data.pairs import PairTable
 from consistency.options import Source
 from koclip_consistency.scoring.batches import BATCH, TableBatch
-from koclip_consistency.scoring.scored import WHY_NOT, answer_columns
+from koclip_consistency.scoring.scored import POST_READ, WHY_NOT, answer_columns
 from koclip_consistency.scoring.scorer import Scorer
 
 WHOLE = ("predicted", "rank", "rank_of")  # columns of whole numbers
@@ -53,7 +53,7 @@ class PostAnswers:
         """The columns of `answer_columns` for some consecutive rows."""
         columns = answer_columns(None, stop - start, {})
         for name, values in self._values.items():
-            kind = bool if name == "familiar" else int if name in WHOLE else float
+            kind = bool if name in ("familiar", POST_READ) else int if name in WHOLE else float
             columns[name] = [None if value != value else kind(value) for value in values[start:stop].tolist()]
         columns[WHY_NOT] = [self._reasons.get(at) for at in range(start, stop)]
         return columns

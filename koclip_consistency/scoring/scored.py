@@ -18,8 +18,16 @@ if TYPE_CHECKING:
 # The columns that the command line and `score_frame` add to a table; docs/command-line.md describes them.
 ANSWER = ("predicted", "expected_score", "similarity", *CHANCES, "familiar")
 STANDING = ("rank", "rank_of", "percentile")  # only without a trained run
+POST_READ = "post_read"  # only with a head that reads posts
 WHY_NOT = "why_not"
-_TYPES = {"predicted": "Int64", "familiar": "boolean", "rank": "Int64", "rank_of": "Int64", WHY_NOT: "object"}
+_TYPES = {
+    "predicted": "Int64",
+    "familiar": "boolean",
+    POST_READ: "boolean",
+    "rank": "Int64",
+    "rank_of": "Int64",
+    WHY_NOT: "object",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +52,9 @@ class Scored:
         What has no answer, and why; `row` counts from 1.
     standing : Standing or None
         Places of the cosines; None where something was trained.
+    post_read : (m,) bool or None
+        Whether the other hashtags of the post were read; False where there are too few of them, and None for systems
+        that read the pair alone.
     """
 
     rows: Ints
@@ -54,6 +65,7 @@ class Scored:
     familiar: npt.NDArray[np.bool_] | None
     skipped: tuple[Skipped, ...]
     standing: Standing | None = None
+    post_read: npt.NDArray[np.bool_] | None = None
 
 
 def answer_columns(answers: Scored | None, n: int, reasons: Mapping[int, str] | None = None) -> dict[str, list[Any]]:
@@ -71,12 +83,12 @@ def answer_columns(answers: Scored | None, n: int, reasons: Mapping[int, str] | 
     Returns
     -------
     dict of str to list of length n
-        The columns `value`, those of `ANSWER` and `STANDING`, and `why_not`; None where there is no answer.
+        The columns `value`, those of `ANSWER` and `STANDING`, `post_read` and `why_not`; None where there is no answer.
     """
-    columns = {name: np.full(n, None, dtype=object) for name in ("value", *ANSWER, *STANDING, WHY_NOT)}
+    columns = {name: np.full(n, None, dtype=object) for name in ("value", *ANSWER, *STANDING, POST_READ, WHY_NOT)}
     if answers is not None:
         said: dict[str, Any] = {"value": answers.values, "similarity": answers.similarity}
-        said |= {"predicted": answers.predicted, "familiar": answers.familiar}
+        said |= {"predicted": answers.predicted, "familiar": answers.familiar, POST_READ: answers.post_read}
         said |= vars(answers.standing) if answers.standing else {}
         if answers.probabilities is not None:
             said |= {"expected_score": answers.values, **dict(zip(CHANCES, answers.probabilities.T, strict=True))}

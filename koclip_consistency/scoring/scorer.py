@@ -22,7 +22,7 @@ from heads.post import with_context
 from koclip_consistency.keywords import record_of
 from koclip_consistency.scoring.encoder import WarmEncoder
 from koclip_consistency.scoring.images import ImageInput, read_image, unusable
-from koclip_consistency.scoring.scored import ANSWER, STANDING, WHY_NOT, Scored, scored_frame
+from koclip_consistency.scoring.scored import ANSWER, POST_READ, STANDING, WHY_NOT, Scored, scored_frame
 from koclip_consistency.scoring.standing import find_standing
 
 if TYPE_CHECKING:
@@ -73,10 +73,11 @@ class Scorer:
         encode_table: Callable[[Inputs, Source], EncodedTable],
         familiarity: Familiarity | None = None,
         *,
-        reads_post: bool = False,
+        post_read: Callable[[PairEmbeddings], npt.NDArray[np.bool_]] | None = None,
     ) -> None:
         self.system = system
-        self.reads_post = reads_post or judge is None
+        self.reads_post = post_read is not None or judge is None
+        self._post_read = post_read
         self._judge, self._encoder, self._encode_table = judge, encoder, encode_table
         self._familiarity = familiarity
         self._lock = threading.Lock()
@@ -84,7 +85,9 @@ class Scorer:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of its answers, without `value` and `why_not`."""
-        return ANSWER if self._judge else (*ANSWER, *STANDING)
+        if self._judge is None:
+            return (*ANSWER, *STANDING)
+        return (*ANSWER, POST_READ) if self.reads_post else ANSWER
 
     @property
     def note(self) -> str | None:
@@ -193,7 +196,8 @@ class Scorer:
             is no answer). expected_score and p1 to p5 are NaN for systems of `similarity`, familiar is NA for runs
             without a record of their hashtags. Without a run, predicted is NA as well, and there are rank, rank_of
             (places among the given hashtags by similarity) and percentile (share in % of the cache's hashtags whose
-            similarity to the image is lower).
+            similarity to the image is lower). For a head that reads the whole post, which the hashtags are, post_read
+            tells whether there were enough of them.
 
         Raises
         ------
@@ -321,7 +325,10 @@ class Scorer:
         familiar = None
         if self._familiarity is not None:
             familiar = self._familiarity.familiar(pairs.hashtags)[pairs.hashtag_index]
-        return Scored(rows, predicted, values, probabilities, similarity, familiar, skipped)
+        post_read = None if self._post_read is None else self._post_read(pairs)
+        return Scored(
+            rows, predicted, values, probabilities, similarity, familiar, skipped, standing=None, post_read=post_read
+        )
 
 
 def reasons_by_row(skipped: Sequence[Skipped]) -> dict[int, str]:

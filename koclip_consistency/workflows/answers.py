@@ -19,7 +19,7 @@ from consistency.evaluation.controls import (
 from consistency.evaluation.results import NO_BACKBONE, Predictions, Result, evaluate_predictions
 from consistency.scale import SCORES
 from heads.config import HeadConfig
-from heads.post_head import PostConfig, PostHead
+from heads.post_head import PostConfig, TrainedPostHead
 from heads.train import train_head
 from koclip_consistency.workflows.division import clusters, seen_by
 from koclip_consistency.workflows.encode import Encoded
@@ -106,12 +106,19 @@ def evaluate_answers(
 
 
 def control_answers(
-    inputs: Inputs, split: Split, train: Rows, test: Rows, encoded: Encoded | None = None
+    inputs: Inputs,
+    split: Split,
+    train: Rows,
+    test: Rows,
+    encoded: Encoded | None = None,
+    *,
+    ordered: bool = False,
 ) -> dict[str, Answers]:
     """Return what can be predicted for the rows `test` without an image, by system.
 
     The controls on embeddings of hashtags are included if there are embeddings, the one that reads the post if these
-    have a context, the balanced controls of the published table if single rows are split, as published.
+    have a context, the balanced controls of the published table if single rows are split, as published. Those that read
+    the post read the order of its hashtags if `ordered` is set.
     """
     t = inputs.table
     said = control_predictions(
@@ -122,6 +129,7 @@ def control_answers(
         test,
         posts=inputs.posts,
         groups=split.groups,
+        order=t.rows if ordered else None,
         balanced=split.groups is None,  # single rows were split, as published
     )
     if encoded is not None:
@@ -136,6 +144,7 @@ def control_answers(
         head, _ = train_head(config, encoded.at(train), split.labels[train], seed=split.seed)
         said[TEXT_HEAD] = head.predict_proba(encoded.at(test))
         if encoded.pairs.context is not None:
-            blind = PostHead.fit(encoded.at(train), split.labels[train], seed=split.seed, config=PostConfig(False))
+            of_blind = PostConfig(sees_image=False, ordered=ordered)
+            blind = TrainedPostHead.fit(encoded.at(train), split.labels[train], seed=split.seed, config=of_blind)
             said[TEXT_AND_POST_HEAD] = blind.predict_proba(encoded.at(test))
     return {system: Answers(decide(system, chances) + 1, probabilities=chances) for system, chances in said.items()}

@@ -25,7 +25,8 @@ from consistency.runs.read import read_run
 from consistency.text import number
 from heads.config import HeadConfig
 from heads.model import TrainedHead
-from heads.train import Job, train_heads
+from heads.post_head import PostConfig, TrainedPostHead
+from heads.train import train_head
 from koclip_consistency.workflows.answers import Answers
 from koclip_consistency.workflows.trial import Outcome, Trial
 
@@ -78,12 +79,13 @@ def out_of_fold(
     seed: int,
     progress: Progress = silent,
 ) -> tuple[Floats, Ints]:
-    """Predict every label with default heads that are trained without the row's image.
+    """Predict every label with heads that are trained without the row's image.
 
     Parameters
     ----------
     embeddings : PairEmbeddings
-        Embeddings of the n rows.
+        Embeddings of the n rows. If these have a context, the heads read the whole post, otherwise they are default
+        heads.
     labels : ndarray of int64, shape (n,)
         Classes from 0 to 4.
     images : ndarray of object, shape (n,)
@@ -109,15 +111,18 @@ def out_of_fold(
     DataError
         If there are fewer images than folds.
     """
-    config, total = HeadConfig(), np.zeros((len(labels), 5))
+    total = np.zeros((len(labels), 5))
     divisions = make_divisions(labels, images, folds=folds, repeats=repeats, seed=seed)
     head_seeds = np.random.SeedSequence(seed).generate_state(repeats).tolist()
     with progress("Judging labels", folds * repeats) as advance:
         for division, head_seed in zip(divisions, head_seeds, strict=True):
             for fold in range(folds):
-                judged = np.flatnonzero(division == fold)
-                (outcome,) = train_heads([Job(config, np.flatnonzero(division != fold), head_seed)], embeddings, labels)
-                head = TrainedHead(config, outcome.head, embeddings.dim, head_seed)
+                judged, others = np.flatnonzero(division == fold), np.flatnonzero(division != fold)
+                head: TrainedHead | TrainedPostHead
+                if embeddings.context is None:
+                    head, _ = train_head(HeadConfig(), embeddings.take(others), labels[others], seed=head_seed)
+                else:
+                    head = TrainedPostHead.fit(embeddings.take(others), labels[others], seed=head_seed)
                 total[judged] += head.predict_proba(embeddings.take(judged))
                 advance()
     return total / repeats, divisions[0]
@@ -132,7 +137,7 @@ def run_audit(options: AuditOptions, reporter: Reporter = QUIET) -> Audit:
     inputs, table, source = trial.inputs, trial.inputs.table, options.source
     truth = read_clean(options.clean, table) if options.clean else None
     merged = merge_repeats(table, inputs.identity, source.on_conflict)
-    encoded = trial.encode()
+    encoded = trial.encode(posts=options.context == "post")
     rows = encoded.usable(np.flatnonzero(merged.kept))
     if not len(rows):
         raise DataError(f"none of the {len(table)} rows has an image that can be used")
@@ -178,11 +183,12 @@ def run_audit(options: AuditOptions, reporter: Reporter = QUIET) -> Audit:
     result = trial.add(SYSTEM, rows, Answers(probabilities=chances), side="cv")
     folder = trial.open()
     folder.write_audit(audited)
+    config = PostConfig() if options.context == "post" else HeadConfig()
     outcome = trial.finish(
         usable=encoded.position >= 0,
         skipped=encoded.skipped,
         fields=encoded.cache.fields,
-        details={"head": HeadConfig().as_dict(), "precision": precision, "extraction": encoded.report},
+        details={"head": config.as_dict(), "precision": precision, "extraction": encoded.report},
         notes=(describe_judges(options.folds * options.repeats, encoded.resolved, result.trained_on), encoded.note),
     )
     write_report([read_run(folder.path)], folder.path / "report.html", images=source.images)

@@ -22,7 +22,7 @@ from finetune.prepare import Prepared, prepare
 from finetune.train import FinetuneResult, finetune
 from heads.familiarity import keep_familiarity
 from heads.load import load_head
-from heads.post_head import PostHead
+from heads.post_head import TrainedPostHead
 from koclip_consistency.scoring.encoder import WarmEncoder
 from koclip_consistency.workflows.answers import Answers
 from koclip_consistency.workflows.encode import set_threads
@@ -164,7 +164,7 @@ def config_of(options: FinetuneOptions) -> FinetuneConfig:
         chosen["autocast"] = AUTOCAST[options.encoding.precision]
     if options.like is not None:
         head = load_head(options.like)
-        if isinstance(head, PostHead):
+        if isinstance(head, TrainedPostHead):
             raise InputError(f"--like {options.like}: its head reads the whole post, name a run of `heads` without it")
         chosen |= {"head": head.config, "warm_start": True}
     config = replace(config, **chosen)

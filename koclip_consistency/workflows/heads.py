@@ -13,6 +13,7 @@ import numpy as np
 from consistency.backbone.resolve import choose_device
 from consistency.data.splits import Split
 from consistency.errors import InputError
+from consistency.evaluation.post_texts import refuse_sorted
 from consistency.options import HeadsOptions
 from consistency.progress import QUIET, Reporter
 from consistency.report.plots import training_png
@@ -21,7 +22,7 @@ from heads.familiarity import keep_familiarity
 from heads.grid import GridResult, default_grid, read_grid, run_grid
 from heads.load import AnyHead
 from heads.model import HeadConfig, TrainedHead
-from heads.post_head import PostHead
+from heads.post_head import PostConfig, TrainedPostHead
 from heads.published import export_published
 from heads.train import History, train_head
 from koclip_consistency.workflows.answers import Answers
@@ -78,7 +79,10 @@ class Trainer:
         """Train on `rows` of the table. The published recipe also measures on `held_out`, but chooses nothing by it."""
         pairs, labels = self.encoded.at(rows), self.split.labels[rows]
         if self.recipe == "post":
-            return Fitted(PostHead.fit(pairs, labels, seed=seed, fingerprint=self.encoded.fingerprint), [], None)
+            config, fingerprint = PostConfig(ordered=self.options.ordered), self.encoded.fingerprint
+            return Fitted(
+                TrainedPostHead.fit(pairs, labels, seed=seed, config=config, fingerprint=fingerprint), [], None
+            )
         if self.recipe == "grid":
             grid = run_grid(
                 self.configs,
@@ -98,7 +102,7 @@ class Trainer:
             return Fitted(grid.trained, [], grid)
         published = self.recipe == "paper"
         every = self.encoded.usable(np.flatnonzero(self.split.kept))
-        head, history = train_head(
+        trained, history = train_head(
             self.configs[0],
             pairs,
             labels,
@@ -107,7 +111,7 @@ class Trainer:
             class_weights_from=self.split.labels[every] if published else None,
             fingerprint=self.encoded.fingerprint,
         )
-        return Fitted(head, history, None)
+        return Fitted(trained, history, None)
 
 
 def recipe_of(options: HeadsOptions) -> Recipe:
@@ -134,15 +138,23 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET, *, tuned_from: 
     ------
     InputError
         If `export_pth` is set and the head does not fit the published layout; before any work.
+    DataError
+        If positions are to be read and the rows of a post are sorted by score.
     """
     recipe = recipe_of(options)
     configs = _configs(recipe, options.grid_file)
     if options.export_pth:
         _check_export(configs, options.ensemble)
+    if options.ordered and options.context != "post":
+        raise InputError("--ordered reads the position of a hashtag in its post: give --context post with it")
     check_repeats(options.seeds, options.evaluation, redraw=options.redraw_split)
     trial = Trial("heads", options, reporter, backbone_name=tuned_from)
     system = SYSTEMS[recipe] if tuned_from is None else SYSTEMS[recipe].replace("heads", "finetune")
-    encoded = trial.encode(posts=options.context == "post")
+    if options.ordered:
+        kept, table = trial.split.kept, trial.inputs.table
+        refuse_sorted(trial.split.labels[kept], trial.inputs.posts[kept], table.rows[kept])
+        system += "-ordered"
+    encoded = trial.encode(posts=options.context == "post", ordered=options.ordered)
     # A grid is wide enough for a GPU. A single head is as fast on a CPU, and repeats bit for bit there.
     device = choose_device(options.encoding.device) if recipe == "grid" else "cpu"
     device = device if device.startswith("cuda") else "cpu"

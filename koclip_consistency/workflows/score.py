@@ -15,12 +15,18 @@ from consistency.runs.folder import CHANCES
 from koclip_consistency.scoring.batches import TableBatch, open_batches
 from koclip_consistency.scoring.loading import load_scorer as load_scorer
 from koclip_consistency.scoring.posts import PostAnswers
-from koclip_consistency.scoring.scored import WHY_NOT, Scored, answer_columns
+from koclip_consistency.scoring.scored import POST_READ, WHY_NOT, Scored, answer_columns
 from koclip_consistency.scoring.scorer import Scorer
 
 # What an answer repeats of the pair that was asked about, and what it adds.
 ASKED: dict[str, Type] = {"row": "integer", "image": "text", "hashtag": "text", "score": "integer"}
-TYPES: dict[str, Type] = {"predicted": "integer", "familiar": "truth", "rank": "integer", "rank_of": "integer"}
+TYPES: dict[str, Type] = {
+    "predicted": "integer",
+    "familiar": "truth",
+    POST_READ: "truth",
+    "rank": "integer",
+    "rank_of": "integer",
+}
 COSINE_NOTE = (
     "value is the cosine of image and hashtag, not a score of 1 to 5; rank is among the hashtags of the post, and "
     "percentile is the share of the cache's hashtags whose cosine to the same image is lower"

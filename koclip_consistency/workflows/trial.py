@@ -142,14 +142,15 @@ class Trial:
         self.results: list[Result] = []
         self.backbone: ResolvedBackbone | None = None  # that the systems use, once it is known
         self._encoded: Encoded | None = None
+        self._ordered = False  # whether the order of a post is read
         self.clock.lap("read")
 
-    def encode(self, *, posts: bool = False) -> Encoded:
+    def encode(self, *, posts: bool = False, ordered: bool = False) -> Encoded:
         """Return the embeddings of every pair, with the context of its post if `posts` is set.
 
-        The backbone encodes what the cache lacks.
+        The backbone encodes what the cache lacks. If `ordered` is set, controls too read the order of a post.
         """
-        o = self.options
+        o, self._ordered = self.options, ordered
         encoded = encode_pairs(self.inputs, o.encoding, o.source, progress=self.reporter.progress)
         self._encoded = with_posts(encoded, self.inputs) if posts else encoded
         self.backbone = self._encoded.resolved
@@ -211,9 +212,12 @@ class Trial:
 
     def add_controls(self, train: Rows, test: Rows) -> None:
         """Train the controls on `train` and evaluate them on `test`; every table has them."""
-        for system, answers in control_answers(self.inputs, self.split, train, test, self._encoded).items():
+        for system, answers in self._controls(train, test).items():
             self.add(system, test, answers, encoded=system in ON_EMBEDDINGS)
         self.clock.lap("controls")
+
+    def _controls(self, train: Rows, test: Rows) -> Mapping[str, Answers]:
+        return control_answers(self.inputs, self.split, train, test, self._encoded, ordered=self._ordered)
 
     def cross_validate(self, folds: int, answer: Answer) -> None:
         """Evaluate pooled out-of-fold predictions for all rows with embeddings.
@@ -240,7 +244,7 @@ class Trial:
             if not (len(train) and len(held_out)):
                 raise DataError(f"fold {fold + 1} of {folds} has no image that can be used: ask for fewer folds")
             order.append(held_out)
-            blind = control_answers(self.inputs, self.split, train, held_out, self.encoded)
+            blind = self._controls(train, held_out)
             for system, said in {**blind, **answer(train, held_out)}.items():
                 pooled.setdefault(system, []).append(said)
         sequence = np.argsort(np.concatenate(order))

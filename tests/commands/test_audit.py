@@ -53,6 +53,26 @@ def test_the_command_ranks_every_row_and_measures_itself(run: Run, small_demo: P
     )
 
 
+def test_judges_that_read_the_post_find_more_of_the_moved_labels(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    found = {}
+    for context in ("pair", "post"):
+        words = [
+            "--context",
+            context,
+            "--clean",
+            small_demo / "clean_labels.csv",
+            "--out",
+            tmp_path / context,
+            "--json",
+        ]
+        ran = run(*options(small_demo, tmp_path), *words)
+        assert ran.code == 0, ran.stderr
+        found[context] = ran.json()["precision"]["found"]
+    assert found["post"] > found["pair"]
+    head = json.loads((tmp_path / "post" / "run.json").read_text())["details"]["head"]
+    assert head["context"] == ["mean", "maximum", "weighted", "cosine"]
+
+
 def test_judges_on_a_backbone_that_was_tuned_on_the_images_are_named_biased(
     run: Run, small_demo: Path, tmp_path: Path
 ) -> None:

@@ -142,6 +142,46 @@ def test_no_label_of_a_test_post_changes_an_answer(run: Run, small_demo: Path, f
     assert answers(folder / "moved") == answers(post_run)
 
 
+def test_score_answers_a_table_of_posts_as_the_run_did(
+    run: Run, small_demo: Path, folder: Path, post_run: Path
+) -> None:
+    options = [*data_options(small_demo, folder), "--model", post_run, "-o", folder / "scored.csv"]
+    ran = run("score", *options)
+    assert ran.code == 0, ran.stderr
+    scored = {row["row"]: row for row in rows_of(folder / "scored.csv")}
+    tested = [row for row in rows_of(post_run / "predictions.csv") if row["system"] == "heads-post"]
+    assert all(scored[row["row"]]["post_read"] == "true" for row in tested)
+    for name in ("predicted", "p1", "p5"):
+        said = [float(scored[row["row"]][name]) for row in tested]
+        assert said == pytest.approx([float(row[name]) for row in tested], abs=1e-9)
+    image = small_demo / "image" / tested[0]["image"]
+    alone = run(
+        "score", "--model", post_run, "--cache", folder / "cache", "--image", image, "--hashtag", "바다", "--json"
+    )
+    assert [answer["post_read"] for answer in alone.json()] == [False]
+
+
+def test_the_order_of_a_post_is_read_on_request_and_never_where_it_is_that_of_the_scores(
+    run: Run, small_demo: Path, folder: Path
+) -> None:
+    options = ["--context", "post", "--ordered", "--backbone", "tiny", *data_options(small_demo, folder)]
+    ran = run("heads", *options, "--out", folder / "ordered", "--json")
+    assert ran.code == 0, ran.stderr
+    assert {"heads-post-ordered", "text-and-post-ordered"} <= {entry["system"] for entry in ran.json()}
+    assert json.loads((folder / "ordered" / "head.json").read_text())["ordered"] is True
+    rows = sorted(rows_of(small_demo / "combined_data.csv"), key=lambda row: row["Score"])
+    with (folder / "sorted.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    ran = run("heads", *options, "--data", folder / "sorted.csv")
+    assert (ran.code, ran.stderr.count("\n")) == (2, 1)
+    assert "are sorted by score" in ran.stderr
+    ran = run("heads", "--ordered", "--backbone", "tiny", *data_options(small_demo, folder))
+    assert (ran.code, ran.stderr.count("\n")) == (2, 1)
+    assert "--context post" in ran.stderr
+
+
 @pytest.mark.parametrize("other", [["--preset", "paper"], ["--grid"], ["--export-pth"]])
 def test_what_does_not_go_with_a_post_is_one_line(run: Run, small_demo: Path, folder: Path, other: list[str]) -> None:
     ran = run("heads", "--context", "post", "--backbone", "tiny", *data_options(small_demo, folder), *other)

@@ -2,7 +2,7 @@
 
 import pickle
 import warnings
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,10 @@ from sklearn.utils.estimator_checks import check_estimator
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.errors import InputError
 from heads.config import HeadConfig
-from heads.estimator import Head
+from heads.estimator import Head, PostHead
+from heads.post_head import PostConfig, TrainedPostHead
 from heads.train import train_head
-from tests.builders.head_data import make_pairs
+from tests.builders.head_data import make_pairs, make_posts
 
 # scikit-learn's checks train on labels such as 0 and 1, or on words. These cannot pass a head, whose labels are scores.
 NOT_SCORES = "expected whole scores from 1 to 5"
@@ -173,3 +174,18 @@ def test_pairs_of_another_backbone_are_refused() -> None:
         head.predict(make_pairs(n=5, dim=16)[0])
     with pytest.raises(NotFittedError):
         Head().predict(pairs)
+
+
+def test_a_post_head_is_the_one_that_it_trains():
+    pairs, labels, *_ = make_posts()
+    for sees_image, ordered in ((True, False), (False, True)):
+        head = PostHead(sees_image=sees_image, ordered=ordered, seed=5).fit(pairs, labels + 1)
+        config = PostConfig(sees_image=sees_image, ordered=ordered)
+        expected = TrainedPostHead.fit(pairs, labels, seed=5, config=config).predict_proba(pairs)
+        assert np.array_equal(head.predict_proba(pairs), expected)
+        assert np.array_equal(head.predict(pairs), expected.argmax(axis=1) + 1)
+        assert head.get_params() == {"sees_image": sees_image, "ordered": ordered, "seed": 5}
+    with pytest.raises(InputError, match="expected whole scores from 1 to 5"):
+        PostHead().fit(pairs, labels)
+    with pytest.raises(InputError, match="the pairs have no context"):
+        PostHead().fit(replace(pairs, context=None), labels + 1)

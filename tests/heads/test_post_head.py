@@ -8,7 +8,7 @@ import pytest
 from consistency.errors import InputError, StorageError
 from heads.load import load_head
 from heads.post import others
-from heads.post_head import FEW, PostConfig, PostHead
+from heads.post_head import FEW, PostConfig, TrainedPostHead
 from tests.builders.head_data import make_posts
 
 
@@ -19,7 +19,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def head(data):
-    return PostHead.fit(data[0].take(np.arange(200)), data[1][:200], seed=3, fingerprint="ab")
+    return TrainedPostHead.fit(data[0].take(np.arange(200)), data[1][:200], seed=3, fingerprint="ab")
 
 
 def test_posts_of_few_hashtags_are_answered_without_their_context(head, data):
@@ -47,7 +47,7 @@ def test_the_context_counts_and_the_image_too(data):
         (of_image, True, 0.6, 1),
         (of_image, False, 0, 0.5),
     ):
-        head = PostHead.fit(pairs.take(train), labels[train], seed=0, config=PostConfig(sees_image))
+        head = TrainedPostHead.fit(pairs.take(train), labels[train], seed=0, config=PostConfig(sees_image))
         right = (head.predict(pairs.take(test)).predicted == labels[test]).mean()
         assert least <= right <= most, (sees_image, right)
 
@@ -55,7 +55,7 @@ def test_the_context_counts_and_the_image_too(data):
 def test_saving_keeps_every_bit(head, data, tmp_path):
     head.save(tmp_path)
     after = load_head(tmp_path)
-    assert isinstance(after, PostHead)
+    assert isinstance(after, TrainedPostHead)
     assert np.array_equal(after.predict_proba(data[0]), head.predict_proba(data[0]))
     assert (after.config, after.seed, after.fingerprint) == (head.config, 3, "ab")
     assert after.config.as_dict()["few"] == FEW
@@ -66,7 +66,7 @@ def test_saving_keeps_every_bit(head, data, tmp_path):
 
 
 def test_the_same_seed_gives_the_same_head(head, data, tmp_path):
-    again = PostHead.fit(data[0].take(np.arange(200)), data[1][:200], seed=3, fingerprint="ab")
+    again = TrainedPostHead.fit(data[0].take(np.arange(200)), data[1][:200], seed=3, fingerprint="ab")
     for folder, each in (("a", head), ("b", again)):
         (tmp_path / folder).mkdir()
         each.save(tmp_path / folder)
