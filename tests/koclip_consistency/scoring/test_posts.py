@@ -13,6 +13,7 @@ from consistency.data.hashtags import hashtag_identity
 from consistency.data.inputs import Inputs
 from consistency.options import Source
 from heads.post import CONTEXT
+from heads.post import others as others_of
 from koclip_consistency.scoring import posts as module
 from koclip_consistency.scoring.batches import TableBatch, open_batches
 from koclip_consistency.scoring.loading import load_scorer
@@ -110,15 +111,17 @@ def test_a_head_that_reads_posts_gets_whole_posts(source: Source, tmp_path: Path
         return np.full(len(pairs), 3), others, None
 
     cosine = load_scorer(None, backbone="tiny", cache=tmp_path / "cache")
-    scorer = Scorer("s", judge, cosine._encoder, cosine._encode_table, reads_post=True)
-    answers = PostAnswers(scorer, in_parts(source, 7), source)
+    scorer = Scorer("s", judge, cosine._encoder, cosine._encode_table, post_read=lambda pairs: others_of(pairs) >= 3)
+    posts = PostAnswers(scorer, in_parts(source, 7), source)
     table = [(row["Image Filename"], row["Hashtag"]) for row in rows_of(source.data)]
-    found = answers.rows(0, answers.n)
-    for (image, tag), others, predicted in zip(table, found["value"], found["predicted"], strict=True):
+    found = posts.rows(0, posts.n)
+    answers = zip(table, found["value"], found["predicted"], found["post_read"], strict=True)
+    for (image, tag), others, predicted, read in answers:
         if image in ("page.png", "lost.png") or not tag.strip():
             assert others is None
             continue
         assert predicted == 3
+        assert read is (others >= 3)
         assert (
             others == len({hashtag_identity(other) for owner, other in table if owner == image and other.strip()}) - 1
         )
