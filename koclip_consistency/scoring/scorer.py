@@ -93,7 +93,7 @@ class Scorer:
     def note(self) -> str | None:
         """One line about a cache that cannot be written; None if it can."""
         unwritten = self._encoder.cache.unwritten if self._encoder.cache else None
-        return unwritten and f"embeddings are not stored, and computed again next time: {unwritten}"
+        return unwritten and f"embeddings are not stored, and computed again next time: {unwritten.partition(';')[0]}"
 
     def answer(
         self, image: ImageInput, hashtags: Sequence[str], limits: ImageLimits | None = None, *, alone: bool = False
