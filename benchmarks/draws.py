@@ -21,9 +21,9 @@ from benchmarks.timing import machine
 from consistency.evaluation.seeds import Spread
 from consistency.options import Encoding, Evaluation, HeadsOptions, Output, Source
 from consistency.text import number
-from demo.dataset import write_demo
+from demo.dataset import IMAGES, write_demo
 from koclip_consistency.screen.console import Screen
-from koclip_consistency.workflows.demo import IMAGES, QUICK_IMAGES
+from koclip_consistency.workflows.demo import QUICK_IMAGES
 from koclip_consistency.workflows.heads import run_heads
 from koclip_consistency.workflows.paper import QUICK_EPOCHS, system_steps
 from koclip_consistency.workflows.suite import Done, Step, open_suite, run_steps

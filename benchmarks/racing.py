@@ -18,10 +18,10 @@ from benchmarks.timing import machine
 from consistency.data.inputs import read_inputs
 from consistency.options import Encoding, Evaluation, Source
 from consistency.progress import Progress
-from demo.dataset import write_demo
+from demo.dataset import IMAGES, write_demo
 from heads.grid import GridResult, default_grid, run_grid
 from koclip_consistency.screen.console import Screen
-from koclip_consistency.workflows.demo import IMAGES, QUICK_IMAGES
+from koclip_consistency.workflows.demo import QUICK_IMAGES
 from koclip_consistency.workflows.division import split_table
 from koclip_consistency.workflows.encode import encode_pairs
 

@@ -15,10 +15,12 @@ from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 from consistency.data.hashtags import hashtag_identity
 from consistency.durable import TEMP_PREFIX, make_folder, sweep_temp, write_file
 from consistency.text import to_csv
+from demo.like_published import sample_post
 from demo.scenes import draw
 from demo.vocabulary import CONCEPTS, Content, clean_score, sample_content, sample_hashtag
 
 SIDE = 288
+IMAGES = 180
 HASHTAGS_PER_IMAGE = 10
 # Relative frequency of each score. If no concept has the score drawn for an image, another score is drawn.
 SCORE_WEIGHTS = {1: 4, 2: 9, 3: 15, 4: 32, 5: 42}
@@ -40,7 +42,7 @@ class Row:
     score : int
         Score in the CSV, 1 to 5.
     clean : int
-        Score by the rule of `demo.vocabulary.clean_score`, before 15 % of the scores are moved by one.
+        Score by the rule of `demo.vocabulary.clean_score`, before some scores are moved by one.
     """
 
     image: str
@@ -49,11 +51,12 @@ class Row:
     clean: int
 
 
-def write_demo(out: Path, *, seed: int = 42, images: int = 180) -> None:
+def write_demo(out: Path, *, seed: int = 42, images: int = IMAGES, like_published: bool = False) -> None:
     """Write the images to `out`/image/, then `out`/clean_labels.csv, then `out`/combined_data.csv.
 
     The same seed gives the same bytes. clean_labels.csv holds the score of each row (numbered from 1) before 15 % of
-    the scores are moved by one. A score is moved once per image and hashtag, so that repeats agree.
+    the scores are moved by one (more in posts like the published ones). A score is moved once per image and hashtag, so
+    that repeats agree.
 
     Parameters
     ----------
@@ -63,6 +66,8 @@ def write_demo(out: Path, *, seed: int = 42, images: int = 180) -> None:
         Random seed.
     images : int
         Number of images to draw; each gets 10 hashtags.
+    like_published : bool
+        Draw posts of 1 to 30 hashtags by the rule of `demo.like_published`, in the order of their posts.
 
     Raises
     ------
@@ -72,20 +77,42 @@ def write_demo(out: Path, *, seed: int = 42, images: int = 180) -> None:
     make_folder(out / "image")
     for folder in (out, out / "image"):
         sweep_temp(folder)
-    rng = random.Random(f"demo/{seed}/table")
-    rows: list[Row] = []
     for number in range(images):
-        strokes = random.Random(f"demo/{seed}/image/{number}")
+        strokes, name = _strokes(seed, number), _name(number)
         content = sample_content(strokes)
-        name = f"demo_{number + 1:03}.{'jpg' if number % 4 == 3 else 'png'}"
         write_file(out / "image" / name, _encoded(photograph(draw(content, strokes, SIDE), strokes), name))
-        rows += [_scored(name, hashtag, clean, rng) for hashtag, clean in sample_hashtags(content, rng)]
-    rows += rng.sample(rows, round(len(rows) * REPEATED / (1 - REPEATED)))
-    rng.shuffle(rows)
+    rows = sample_rows(seed, images=images, like_published=like_published)
     clean = [(number, row.clean) for number, row in enumerate(rows, start=1)]
     write_file(out / "clean_labels.csv", to_csv(("row", "clean_score"), clean))
     table = [(row.image, row.hashtag, row.score) for row in rows]
     write_file(out / "combined_data.csv", to_csv(("Image Filename", "Hashtag", "Score"), table))
+
+
+def sample_rows(seed: int, *, images: int = IMAGES, like_published: bool = False) -> list[Row]:
+    """Draw the rows of a data set without its images.
+
+    Parameters
+    ----------
+    seed, images, like_published
+        As for `write_demo`.
+
+    Returns
+    -------
+    list of Row
+        In the order of the table.
+    """
+    rng = random.Random(f"demo/{seed}/{'like-published' if like_published else 'table'}")
+    rows: list[Row] = []
+    for number in range(images):
+        content, name = sample_content(_strokes(seed, number)), _name(number)
+        if like_published:
+            rows += [Row(name, *drawn) for drawn in sample_post(content, rng)]
+        else:
+            rows += [_scored(name, hashtag, clean, rng) for hashtag, clean in sample_hashtags(content, rng)]
+    if not like_published:
+        rows += rng.sample(rows, round(len(rows) * REPEATED / (1 - REPEATED)))
+        rng.shuffle(rows)
+    return rows
 
 
 def is_drawing(folder: Path) -> bool:
@@ -152,6 +179,15 @@ def photograph(image: Image.Image, rng: random.Random) -> Image.Image:
     tint = Image.new("RGB", image.size, tuple(rng.randint(120, 255) for _ in range(3)))
     image = Image.blend(image, ImageChops.multiply(image, tint), rng.uniform(0, 0.5))
     return image.filter(ImageFilter.GaussianBlur(rng.uniform(0, image.width / 160)))
+
+
+def _strokes(seed: int, number: int) -> random.Random:
+    """Source of randomness of what an image shows, and then of how it is drawn."""
+    return random.Random(f"demo/{seed}/image/{number}")
+
+
+def _name(number: int) -> str:
+    return f"demo_{number + 1:03}.{'jpg' if number % 4 == 3 else 'png'}"
 
 
 def _scored(image: str, hashtag: str, clean: int, rng: random.Random) -> Row:

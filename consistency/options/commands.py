@@ -83,6 +83,9 @@ class DataPrepareOptions:
 @dataclass(frozen=True)
 class DataDemoOptions:
     folder: Path = option(None, "Folder to draw into.", metavar="OUT", argument=True)
+    like_published: bool = option(
+        False, "Draw posts in which hashtags alone tell as little as in the published data.", flag="--like-published"
+    )
     seed: int = option(42, "Random seed.", low=0)
 
 

@@ -13,10 +13,11 @@ from consistency.durable import check_folder, check_output, write_file
 from consistency.errors import InputError
 from consistency.evaluation.control_figures import ControlChoice
 from consistency.evaluation.health import Health, check
-from consistency.options import DataCheckOptions, DataSplitOptions, Source
+from consistency.options import DataCheckOptions, DataDemoOptions, DataSplitOptions, Source
 from consistency.progress import QUIET, Progress, Reporter, silent
 from consistency.runs.folder import split_csv
-from demo.dataset import is_drawing, write_demo
+from demo.dataset import IMAGES, is_drawing, write_demo
+from demo.like_published import IMAGES as LIKE_PUBLISHED
 from koclip_consistency.workflows.division import describe_division, split_table
 
 
@@ -101,12 +102,14 @@ def write_split(options: DataSplitOptions, reporter: Reporter = QUIET) -> Writte
     )
 
 
-def draw_demo(out: Path, *, seed: int) -> dict[str, Any]:
-    """Draw the demo data set into `out`, which must be new, empty, or an earlier drawing."""
+def draw_demo(options: DataDemoOptions) -> dict[str, Any]:
+    """Draw the demo data set into a folder, which must be new, empty, or an earlier drawing."""
+    out, like_published = options.folder, options.like_published
+    images = LIKE_PUBLISHED if like_published else IMAGES
     if out.is_dir() and not is_drawing(out):
         raise InputError(f"{out} holds other files than an earlier drawing: choose another folder, or empty it")
     check_folder(out)
-    write_demo(out, seed=seed)
+    write_demo(out, seed=options.seed, images=images, like_published=like_published)
     source = Source(data=out / "combined_data.csv", images=out / "image")
     table = read_table(source)
     return {
@@ -114,7 +117,7 @@ def draw_demo(out: Path, *, seed: int) -> dict[str, Any]:
         "images": str(source.images),
         "rows": len(table),
         "pictures": len(set(table.images)),
-        "seed": seed,
+        "seed": options.seed,
     }
 
 

@@ -7,13 +7,13 @@ from consistency.options import AuditOptions, DemoOptions, Evaluation, Output, S
 from consistency.progress import QUIET, Reporter
 from consistency.report.page import write_report
 from consistency.report.plots import result_figures
-from demo.dataset import write_demo
+from demo.dataset import IMAGES, write_demo
 from koclip_consistency.workflows.audit import run_audit
 from koclip_consistency.workflows.paper import QUICK_EPOCHS, distinct_results, system_steps
 from koclip_consistency.workflows.suite import Step, close_suite, notes_of, open_suite, run_steps, skipped_of
 from koclip_consistency.workflows.trial import Outcome
 
-IMAGES, QUICK_IMAGES = 180, 60
+QUICK_IMAGES = 60
 AUDITS = 3  # divisions into folds
 
 

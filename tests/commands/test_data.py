@@ -125,3 +125,13 @@ def test_animations_and_a_missing_folder_are_said(run: Run, tmp_path: Path) -> N
     refused = run("data", "split", *data, tmp_path / "nowhere", "--near-duplicates", "-o", tmp_path / "split.csv")
     assert refused.code == 2
     assert f"there is no folder {tmp_path / 'nowhere'}: name the folder of the images with --images" in refused.stderr
+
+
+def test_posts_like_the_published_ones_are_drawn(run: Run, tmp_path: Path) -> None:
+    ran = run("data", "demo", tmp_path / "like", "--like-published", "--seed", 9, "--json")
+    assert ran.code == 0, ran.stderr
+    assert ran.json()["pictures"] == 172
+    checked = run("data", "check", "--data", ran.json()["data"], "--images", ran.json()["images"], "--json")
+    assert checked.code == 0
+    assert checked.json()["conflicts"] == 0
+    assert checked.json()["pairs"] + checked.json()["repeats"] == ran.json()["rows"]

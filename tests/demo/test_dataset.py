@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from consistency.data.hashtags import hashtag_identity
-from demo.dataset import is_drawing, photograph, sample_hashtags, write_demo
+from demo.dataset import is_drawing, photograph, sample_hashtags, sample_rows, write_demo
 from demo.vocabulary import CONCEPTS, clean_score, sample_content
 
 
@@ -41,6 +41,19 @@ def test_same_seed_same_bytes_and_another_seed_other_ones(tmp_path: Path) -> Non
     assert one == digests(tmp_path / "again")
     assert len(one) == 10
     assert not set(one.values()) & set(digests(tmp_path / "other").values())
+
+
+def test_posts_like_the_published_ones_are_written_in_their_order(tmp_path: Path) -> None:
+    write_demo(tmp_path, seed=3, images=6, like_published=True)
+    rows = read(tmp_path / "combined_data.csv")
+    drawn = sample_rows(3, images=6, like_published=True)
+    assert [(row["Image Filename"], row["Hashtag"], int(row["Score"])) for row in rows] == [
+        (row.image, row.hashtag, row.score) for row in drawn
+    ]
+    clean = [int(row["clean_score"]) for row in read(tmp_path / "clean_labels.csv")]
+    assert clean == [row.clean for row in drawn]
+    assert list(dict.fromkeys(row.image for row in drawn)) == sorted({row.image for row in drawn})
+    assert is_drawing(tmp_path)
 
 
 def test_the_table_has_the_shape_of_the_published_one(demo: Path) -> None:

@@ -75,11 +75,11 @@ def split(options: "DataSplitOptions", screen: "Screen") -> None:
     close(written.skipped, options.source.on_error, screen, skipped_beside(written.path))
 
 
-@command(data, "demo", "DataDemoOptions", "data")
+@command(data, "demo", "DataDemoOptions", "data", "data --like-published")
 def demo(options: "DataDemoOptions", screen: "Screen") -> None:
     """Draw the demo data set into OUT."""
     from koclip_consistency.workflows.data import draw_demo
 
-    drawn = draw_demo(options.folder, seed=options.seed)
+    drawn = draw_demo(options)
     screen.json(drawn)
     screen.note(f"Drew {drawn['pictures']} images and {drawn['rows']} rows: {drawn['data']}")

@@ -1,0 +1,120 @@
+"""What can be predicted without images: on a pair table, and on draws of the demo, plain and like the published data.
+
+    python -m benchmarks.controls combined_data.csv --fold-seeds 11 12 13 14 15
+    python -m benchmarks.controls --draws 11 12 13 14
+
+QWK out of fold, in 5 folds by image: mean over the divisions into folds of a table, and over draws with one division
+each, with the lowest and the highest. Fold seeds 1 to 3 of the published table and
+draws 1 and 2 were used to choose the settings of text-and-post, and draws 1 and 2 those of the posts like the published
+ones.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from benchmarks.timing import machine
+from consistency.data.distinct import number_distinct
+from consistency.data.folds import make_folds
+from consistency.data.hashtags import identities
+from consistency.data.pairs import read_pairs
+from consistency.evaluation.controls import TEXT_AND_POST, TEXT_STRENGTH, decide
+from consistency.evaluation.post_texts import PostTexts
+from consistency.evaluation.text_and_post import text_and_post_predictions
+from consistency.scale import Ints, confusion, qwk
+from consistency.text import number
+from demo.dataset import sample_rows
+from demo.like_published import IMAGES
+
+FOLDS = 5
+READS = {
+    "kernel, text": (False, False),
+    "kernel, text and post": (True, False),
+    "kernel, text and position": (False, True),
+    "kernel, text, post and position": (True, True),
+}
+Objects = npt.NDArray[np.object_]
+Table = tuple[Objects, Objects, Ints]
+
+
+def of_table(path: Path) -> Table:
+    """The images, hashtags and classes of the distinct pairs of a table; images are told apart by name."""
+    table = read_pairs(path)
+    return _distinct(table.images, table.hashtags, table.labels)
+
+
+def of_draw(seed: int, *, like_published: bool) -> Table:
+    """The same for a draw."""
+    rows = sample_rows(seed, images=IMAGES, like_published=like_published) if like_published else sample_rows(seed)
+    images, hashtags = (np.array([getattr(row, name) for row in rows], dtype=object) for name in ("image", "hashtag"))
+    return _distinct(images, hashtags, np.array([row.score - 1 for row in rows]))
+
+
+def _distinct(images: Objects, hashtags: Objects, labels: Ints) -> Table:
+    firsts = number_distinct(zip(images, identities(hashtags), strict=True))[0]
+    return images[firsts], hashtags[firsts], labels[firsts]
+
+
+def out_of_fold(table: Table, seed: int) -> dict[str, float]:
+    """QWK of each control over all rows of a table."""
+    images, hashtags, labels = table
+    fold = make_folds(labels, images, folds=FOLDS, seed=seed)
+
+    def reached(predict: Callable[[Ints, Ints], Ints]) -> float:
+        predicted = np.empty_like(labels)
+        for part in range(FOLDS):
+            test = np.flatnonzero(fold == part)
+            predicted[test] = predict(np.flatnonzero(fold != part), test)
+        return float(qwk(confusion(labels, predicted)))
+
+    def text_only(train: Ints, test: Ints) -> Ints:
+        text = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4))  # as the control of this name
+        model = make_pipeline(text, LogisticRegression(C=TEXT_STRENGTH, max_iter=2000))
+        return np.asarray(model.fit(hashtags[train], labels[train]).predict(hashtags[test]))
+
+    found = {"text-only": reached(text_only)}
+    for name, (context, ordered) in READS.items():
+        texts = PostTexts.of(hashtags, images, context=context, order=np.arange(len(labels)) if ordered else None)
+
+        def kernel(train: Ints, test: Ints, texts: PostTexts = texts) -> Ints:
+            said = text_and_post_predictions(texts.take(train), labels[train], images[train], texts.take(test))
+            return decide(TEXT_AND_POST, said)
+
+        found[name] = reached(kernel)
+    return found
+
+
+def summary(reached: Sequence[dict[str, float]]) -> list[str]:
+    """The mean of each control over several runs, with the lowest and the highest."""
+    columns = (np.array([one[name] for one in reached]) for name in reached[0])
+    return [f"{number(values.mean())} ({number(values.min())} to {number(values.max())})" for values in columns]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.controls", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("tables", type=Path, nargs="*", metavar="TABLE.csv", help="a pair table")
+    parser.add_argument("--fold-seeds", type=int, nargs="+", default=(11, 12, 13), help="of its divisions into folds")
+    parser.add_argument("--draws", type=int, nargs="+", default=(), help="seeds of the draws")
+    given = parser.parse_args()
+    columns = {str(path): [out_of_fold(of_table(path), seed) for seed in given.fold_seeds] for path in given.tables}
+    if given.draws:
+        for title, like_published in (("demo", False), ("demo like the published data", True)):
+            draws = (of_draw(seed, like_published=like_published) for seed in given.draws)
+            columns[title] = [out_of_fold(table, 1) for table in draws]
+    print(machine("scikit-learn"), end="\n\n")
+    names = ["text-only", *READS]
+    shown = [summary(reached) for reached in columns.values()]
+    for line in (["QWK", *columns], ["---"] * (len(columns) + 1), *zip(names, *shown, strict=True)):
+        print(f"| {' | '.join(line)} |")
+
+
+if __name__ == "__main__":
+    main()
