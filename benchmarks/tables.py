@@ -19,10 +19,11 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 HASHTAGS = 200_000
 ROWS_OF_AN_IMAGE = 10
+FORMATS = ("csv", "jsonl", "parquet")
 
 
-def draw(folder: Path, rows: int) -> dict[str, Path]:
-    """Write the images and the table in every format; the paths by format."""
+def draw(folder: Path, rows: int) -> None:
+    """Write the images and the table in every format."""
     rng = np.random.default_rng(0)
     images = max(2, rows // ROWS_OF_AN_IMAGE)
     (folder / "image").mkdir()
@@ -36,11 +37,9 @@ def draw(folder: Path, rows: int) -> dict[str, Path]:
             "Score": rng.integers(1, 6, rows),
         }
     )
-    paths = {name: folder / f"pairs.{name}" for name in ("csv", "jsonl", "parquet")}
-    frame.to_csv(paths["csv"], index=False)
-    frame.to_json(paths["jsonl"], orient="records", lines=True, force_ascii=False)
-    frame.to_parquet(paths["parquet"])
-    return paths
+    frame.to_csv(folder / "pairs.csv", index=False)
+    frame.to_json(folder / "pairs.jsonl", orient="records", lines=True, force_ascii=False)
+    frame.to_parquet(folder / "pairs.parquet")
 
 
 def measure(command: list[str]) -> tuple[float, float, float]:
@@ -57,14 +56,21 @@ def measure(command: list[str]) -> tuple[float, float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    rows = parser.parse_args().rows
+    parser.add_argument("--draw", type=Path, metavar="FOLDER", help="only draw the table and images, into FOLDER")
+    options = parser.parse_args()
+    if options.draw:
+        draw(options.draw, options.rows)
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        paths = draw(folder, rows)
+        # In a process of its own, since the peak of a process begins with the memory of the one that started it.
+        drawing = [sys.executable, "-m", "benchmarks.tables", "--draw", name, "--rows", str(options.rows)]
+        subprocess.run(drawing, cwd=ROOT, check=True)
         print("| format | MB | wall s | CPU s | peak MB |\n| --- | --- | --- | --- | --- |")
-        for kind, path in paths.items():
-            options = ["--data", str(path), "--images", str(folder / "image"), "--quiet"]
-            wall, cpu, peak = measure([sys.executable, "cli.py", "data", "check", *options])
+        for kind in FORMATS:
+            path = folder / f"pairs.{kind}"
+            given = ["--data", str(path), "--images", str(folder / "image"), "--quiet"]
+            wall, cpu, peak = measure([sys.executable, "cli.py", "data", "check", *given])
             print(f"| {kind} | {path.stat().st_size / 1e6:.0f} | {wall:.0f} | {cpu:.0f} | {peak:.0f} |", flush=True)
 
 

@@ -27,8 +27,9 @@ def open_delimited(
     DataError
         If the header cannot be read.
     """
+    separator = "\t" if separator in ("\\t", "tab") else separator  # a tab is hard to type in a shell
     if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
-        raise DataError(f"--separator is {separator!r}, expected one character, for example ';' or a tab")
+        raise DataError(f"--separator is {separator!r}, expected one character, or tab")
     headers: dict[str, list[str]] = {}
     faults: dict[str, csv.Error] = {}
     for each in (separator,) if separator else SEPARATORS:

@@ -38,6 +38,8 @@ def text_of(value: Any) -> Cell:
         return value
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
+    if isinstance(value, dict) and value.keys() == {"bytes", "path"}:  # an image of the library `datasets`
+        return value["path"] or ""
     if isinstance(value, list | tuple):
         return tuple(str(text_of(item)) for item in value)
     return str(value)

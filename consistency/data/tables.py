@@ -30,6 +30,7 @@ _LOOKS = (
     (b"%PDF", "is a PDF: export the table as CSV or XLSX"),
 )
 _IMAGE_NAME = re.compile(r"\.(?:jpe?g|png|webp|gif|bmp|tiff?|heic|heif|avif)$", re.I)
+SAVED_DATASET = ("dataset_dict.json", "dataset_info.json")  # in a folder that the library `datasets` has written
 _MARKUP = (b"<!doctype", b"<html", b"<table", b"<?xml", b"<meta")
 
 
@@ -166,6 +167,10 @@ def _read_head(path: Path) -> bytes:
             f"there is no file {path}: name the pair table with --data, or draw one with `data demo`"
         ) from error
     except IsADirectoryError as error:
+        if any((path / mark).is_file() for mark in SAVED_DATASET):
+            raise DataError(
+                f"{path} is a Hugging Face dataset: make a table and images of it with `data prepare {path} -o DIR`"
+            ) from error
         raise DataError(f"{path} is a folder, {expected}") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {os_reason(error)}") from error

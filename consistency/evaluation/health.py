@@ -78,6 +78,8 @@ class Health:
         Rows of the table that cannot be used.
     images : int
         Number of distinct image names.
+    posts : int
+        Number of posts: of `--post-column`, else of distinct images.
     hashtags : int
         Number of distinct spellings of hashtags.
     distinct_hashtags : int
@@ -117,6 +119,7 @@ class Health:
     rows_with_image: int
     skipped: tuple[Skipped, ...]
     images: int
+    posts: int
     hashtags: int
     distinct_hashtags: int
     pairs: int
@@ -177,7 +180,7 @@ def check(
     identity = inputs.identity
     merged = merge_repeats(table, identity, "first")
     disagrees = table.scores != table.scores[merged.first]
-    leaks, not_drawn = leakage_by_protocol(table, identity)
+    leaks, not_drawn = leakage_by_protocol(table, identity, inputs.alike)
     blind = ControlFigures() if controls is None else control_figures(inputs, controls, progress)
     image_files = check_images(files, limits or ImageLimits(), progress)
     without = {name for name, _ in image_files.missing + image_files.broken}
@@ -190,6 +193,7 @@ def check(
         rows_with_image=sum(image not in without for image in table.images),
         skipped=table.skipped,
         images=len(set(table.images)),
+        posts=len(set(inputs.posts)),
         hashtags=len(set(table.hashtags)),
         distinct_hashtags=len(set(identities(table.hashtags))),
         pairs=len(set(merged.first.tolist())),
@@ -222,14 +226,17 @@ def _scale_fault(table: PairTable) -> str | None:
 
 
 def leakage_by_protocol(
-    table: PairTable, identity: npt.NDArray[np.object_]
+    table: PairTable, identity: npt.NDArray[np.object_], together: npt.NDArray[np.object_]
 ) -> tuple[dict[Protocol, Leakage], tuple[tuple[str, str], ...]]:
-    """Compute the leakage under each protocol, and (protocol, reason) for splits that cannot be drawn."""
+    """Compute the leakage under each protocol, and (protocol, reason) for splits that cannot be drawn.
+
+    identity, together: (n,) object, equal for rows of one image, and for rows that the grouped split keeps together.
+    """
     leaks: dict[Protocol, Leakage] = {}
     not_drawn = []
     for protocol in PROTOCOLS:
         try:
-            split = make_split(table, identity, protocol=protocol, on_conflict="first")
+            split = make_split(table, identity, protocol=protocol, on_conflict="first", scenes=together)
         except DataError as error:
             not_drawn.append((protocol, str(error)))
         else:

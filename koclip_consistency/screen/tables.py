@@ -99,6 +99,7 @@ def health_tables(health: "Health") -> list[Table]:
         ["rows", f"{health.rows} usable, {len(health.skipped)} not{lost}"],
         ["format", ", ".join(filter(None, (health.format, health.encoding)))],
         ["images", health.images],
+        ["posts", health.posts],
         ["image files", seen],
         ["same image under several names", len(files.duplicates)],
         *([["animations, of which the first frame counts", len(files.animated)]] if files.animated else []),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from consistency.data.files import ImageFile, find_images, image_identity
+from consistency.data.hub_dataset import is_dataset, open_dataset
 from consistency.data.images import decode_image, is_heic
 from consistency.data.inputs import open_source, read_table, refuse_skipped
 from consistency.data.pairs import PairTable, Skipped, plain
@@ -97,7 +98,12 @@ def prepare(options: DataPrepareOptions, reporter: Reporter = QUIET) -> Prepared
     """
     out, source = options.folder, replace(options.source, data=options.table)
     _check_folder(out, source)
-    opened = open_source(source)
+    saved = is_dataset(source.data)
+    if saved:
+        source = replace(source, images=out / IMAGES)
+        opened = open_dataset(source.data, source.image_column, source.images)
+    else:
+        opened = open_source(source)
     labelled = source.score_column in opened.columns
     table = read_table(source, require_scores=labelled, table=opened)
     if labelled:
@@ -141,7 +147,7 @@ def prepare(options: DataPrepareOptions, reporter: Reporter = QUIET) -> Prepared
     changes.sort(key=lambda change: change.row or 0)
     write_file(out / CHANGES, to_csv(COLUMNS, (["" if c.row is None else c.row, *_texts(c)] for c in changes)))
     write_file(out / PAIRS, to_csv(header, lines))
-    images = out / IMAGES if options.jpeg else source.images
+    images = out / IMAGES if options.jpeg or saved else source.images
     counts = dict(Counter(change.change for change in changes))
     return Prepared(out / PAIRS, out / CHANGES, images, len(lines), counts, skipped)
 
@@ -149,7 +155,7 @@ def prepare(options: DataPrepareOptions, reporter: Reporter = QUIET) -> Prepared
 def _check_folder(out: Path, source: Source) -> None:
     if out.is_dir() and {entry.name for entry in out.iterdir()} - {PAIRS, CHANGES, IMAGES}:
         raise InputError(f"{out} holds other files than an earlier result: choose another folder, or empty it")
-    for path in (source.data, source.images):
+    for path in (source.data, *(() if is_dataset(source.data) else (source.images,))):
         if path.exists() and path.resolve().is_relative_to(out.resolve()):
             raise InputError(f"{path} is in the output folder {out}, and would be overwritten: choose another folder")
     check_folder(out)

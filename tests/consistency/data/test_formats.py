@@ -21,6 +21,8 @@ from consistency.errors import DataError
         (4.5, "4.5"),
         (True, "True"),
         (["a", 1.0, None], ("a", "1", "")),
+        ({"bytes": b"x", "path": "a.png"}, "a.png"),
+        ({"bytes": b"x", "path": None}, ""),
         (datetime.date(2024, 5, 1), "2024-05-01"),
     ],
 )

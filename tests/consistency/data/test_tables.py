@@ -71,7 +71,10 @@ def test_the_separator_is_the_one_that_finds_the_columns(tmp_path: Path) -> None
     path.write_text("Hashtag|Score\n1|2\n")
     assert list(open_table(path, separator="|").rows()) == [["1", "2"]]
     assert open_table(path, separator="|").format == "CSV separated by '|'"
-    assert refusal(path, separator="||") == "--separator is '||', expected one character, for example ';' or a tab"
+    path.write_text("a,b\tc\n")
+    for tab in ("\t", "\\t", "tab"):
+        assert open_table(path, separator=tab).columns == ("a,b", "c")
+    assert refusal(path, separator="||") == "--separator is '||', expected one character, or tab"
 
 
 def test_the_sheet_is_the_one_that_has_the_columns(tmp_path: Path) -> None:

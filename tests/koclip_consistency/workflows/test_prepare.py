@@ -1,11 +1,13 @@
 """A table with every fault becomes a clean one, and the report names each change."""
 
 import csv
+import io
 import shutil
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
+import datasets
 import openpyxl
 import pytest
 from PIL import Image
@@ -174,3 +176,25 @@ def test_nothing_else_is_overwritten(options: DataPrepareOptions, tmp_path: Path
         prepare(replace(options, table=options.folder / "pairs.csv"))
     with pytest.raises(DataError, match="no row has an image that can be used"):
         prepare(replace(options, source=replace(options.source, images=tmp_path / "nowhere")))
+
+
+def test_a_saved_hugging_face_data_set_becomes_a_table_with_images(tmp_path: Path) -> None:
+    buffers = [io.BytesIO(), io.BytesIO()]
+    Image.new("RGB", (8, 8), "red").save(buffers[0], "PNG")
+    Image.new("RGB", (8, 8), "blue").save(buffers[1], "HEIF")
+    data = {
+        "image": [
+            {"bytes": buffer.getvalue(), "path": name} for buffer, name in zip(buffers, ("a", "b.heic"), strict=True)
+        ],
+        "tags": ["#x #y", "#z"],
+        "score": [1, 5],
+    }
+    features = datasets.Features(
+        {"image": datasets.Image(), "tags": datasets.Value("string"), "score": datasets.Value("int64")}
+    )
+    datasets.Dataset.from_dict(data, features=features).save_to_disk(str(tmp_path / "set"))
+    source = Source(hashtag_column="tags", score_column="score", split_hashtags=True)
+    done = prepare(DataPrepareOptions(table=tmp_path / "set", source=source, jpeg=True, folder=tmp_path / "clean"))
+    assert lines(done.data)[1:] == [["a", "#x", "1"], ["a", "#y", "1"], ["b.jpg", "#z", "5"]]
+    assert done.images == tmp_path / "clean" / "image"
+    assert is_complete(check_data(DataCheckOptions(source=Source(data=done.data, images=done.images))))
