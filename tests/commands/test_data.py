@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+from PIL import Image
+
 from demo.dataset import sample_rows
 from tests.builders.commands import Run, rows_of
 from tests.builders.posts import drawn_posts
@@ -97,6 +99,35 @@ def test_data_check_trains_controls_in_folds(run: Run, tmp_path: Path) -> None:
     ran = run("data", "check", *columns, "--controls", "--ordered")
     assert ran.code == 2
     assert "sorted by score (gamma 1.00" in ran.stderr
+
+
+def test_images_are_checked_in_an_archive_as_in_their_folder(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    shutil.make_archive(str(tmp_path / "photos"), "zip", small_demo, "image")
+    shutil.make_archive(str(tmp_path / "photos"), "tar", small_demo / "image")
+    data = ("--data", small_demo / "combined_data.csv", "--json")
+    plain = run("data", "check", *data, "--images", small_demo / "image")
+    assert plain.code == 0
+    for name in ("photos.zip", "photos.tar"):
+        packed = run("data", "check", *data, "--images", tmp_path / name)
+        assert packed.code == 0, packed.stderr
+        assert packed.json() == plain.json()
+
+
+def test_animations_and_a_missing_folder_are_said(run: Run, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    frames[1].save(tmp_path / "b.gif")
+    (tmp_path / "pairs.csv").write_text("Image Filename,Hashtag,Score\na.gif,x,1\nb.gif,y,5\n")
+    data = ("--data", tmp_path / "pairs.csv", "--images")
+    checked = run("data", "check", *data, tmp_path, "--json").json()
+    assert checked["pictures"]["animated"] == ["a.gif"]
+    shown = run("data", "check", *data, tmp_path).stdout
+    assert "animations, of which the first frame counts\t1" in shown
+    lost = run("data", "check", *data, tmp_path / "nowhere")
+    assert f"none (there is no folder {tmp_path / 'nowhere'}): all figures come from the table alone" in lost.stdout
+    refused = run("data", "split", *data, tmp_path / "nowhere", "--near-duplicates", "-o", tmp_path / "split.csv")
+    assert refused.code == 2
+    assert f"there is no folder {tmp_path / 'nowhere'}: name the folder of the images with --images" in refused.stderr
 
 
 def test_posts_like_the_published_ones_are_drawn(run: Run, tmp_path: Path) -> None:
