@@ -21,6 +21,7 @@ from consistency.durable import (
     sweep_temp,
     write_file,
     write_with_digest,
+    writing,
 )
 from consistency.errors import InputError, StorageError
 from tests.builders.faults import Faulty, Killed, Recording
@@ -69,12 +70,17 @@ def test_temporary_file_in_another_folder(tmp_path: Path) -> None:
     assert not os.listdir(tmp_path / "tmp")
 
 
+@pytest.mark.parametrize("parts", [[b"new"], [b"n", b"", b"ew"]])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
-def test_an_error_at_any_call_is_one_clean_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_an_error_at_any_call_is_one_clean_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, parts: list[bytes]
+) -> None:
     path = tmp_path / "file"
 
     def work() -> None:
-        write_file(path, b"new")
+        with writing(path) as write:
+            for part in parts:
+                write(part)
 
     for at in range(calls_of(monkeypatch, work)):
         path.write_bytes(b"old")
@@ -86,6 +92,24 @@ def test_an_error_at_any_call_is_one_clean_error(tmp_path: Path, monkeypatch: py
         assert path.read_bytes() in (b"old", b"new")
         install(monkeypatch, System())
         assert os.listdir(tmp_path) == ["file"]
+
+
+def test_what_is_written_in_parts_appears_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with writing(path) as write:
+        write(b"one ")
+        assert not path.exists()
+        write(b"two")
+    assert path.read_bytes() == b"one two"
+
+    def fails() -> None:
+        with writing(path) as write:
+            write(b"three")
+            raise KeyError("the work, not the disk")
+
+    with pytest.raises(KeyError):
+        fails()
+    assert (path.read_bytes(), os.listdir(tmp_path)) == (b"one two", ["file"])
 
 
 def test_short_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
