@@ -60,7 +60,14 @@ Floats = npt.NDArray[np.float64]
 
 
 def run_draw(
-    out: Path, seed: int, *, finetune: bool, quick: bool, screen: Screen, only: Collection[str] | None = None
+    out: Path,
+    seed: int,
+    *,
+    finetune: bool,
+    quick: bool,
+    screen: Screen,
+    only: Collection[str] | None = None,
+    like_published: bool = False,
 ) -> list[Done]:
     """Run systems on one draw, in its own folder; steps that an earlier call finished are read instead of run.
 
@@ -70,7 +77,8 @@ def run_draw(
     suite = open_suite(Output(out=folder), command="draws", backbone="tiny", config={"seed": seed, "quick": quick})
     source = Source(data=folder / "data" / "combined_data.csv", images=folder / "data" / "image")
     if not source.data.is_file():
-        write_demo(source.data.parent, seed=seed, images=QUICK_IMAGES if quick else IMAGES)
+        images = QUICK_IMAGES if quick else LIKE_PUBLISHED if like_published else IMAGES
+        write_demo(source.data.parent, seed=seed, images=images, like_published=like_published)
     encoding = Encoding(backbone="tiny", cache=out / "cache", device="cpu")
 
     def default_head(path: Path) -> Outcome:
@@ -133,6 +141,7 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", default=(), metavar="STEP", help="run these steps alone, such as heads-post heads-default"
     )
+    parser.add_argument("--like-published", action="store_true", help="draw posts like the published ones")
     parser.add_argument("--with-finetune", action="store_true", help="fine-tune the packaged backbone too")
     parser.add_argument(
         "--out", type=Path, default=Path("runs/draws"), help="folder of the runs (default: %(default)s)"
@@ -143,7 +152,13 @@ def main() -> None:
     for seed in given.seeds:
         screen.note(f"Draw {seed}")
         done = run_draw(
-            given.out, seed, only=given.only or None, finetune=given.with_finetune, quick=given.quick, screen=screen
+            given.out,
+            seed,
+            finetune=given.with_finetune,
+            quick=given.quick,
+            screen=screen,
+            only=given.only or None,
+            like_published=given.like_published,
         )
         draws.append(reached(done))
     print(machine("transformers", "scikit-learn"), end="\n\n")
