@@ -22,6 +22,7 @@ from consistency.evaluation.seeds import Spread
 from consistency.options import Encoding, Evaluation, HeadsOptions, Output, Source
 from consistency.text import number
 from demo.dataset import IMAGES, write_demo
+from demo.like_published import IMAGES as LIKE_PUBLISHED
 from koclip_consistency.screen.console import Screen
 from koclip_consistency.workflows.demo import QUICK_IMAGES
 from koclip_consistency.workflows.heads import run_heads
