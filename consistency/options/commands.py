@@ -346,6 +346,13 @@ class ScoreOptions:
         flag="-o --output",
         metavar="OUT.csv|OUT.parquet",
     )
+    sets: float | None = option(
+        None,
+        "Also give the range of scores that holds the label with this probability, in steps of 0.01.",
+        metavar="LEVEL",
+        low=0.5,
+        high=0.99,
+    )
     prefix: str = option("", "Put this before the names of the columns that are added to the table.")
     source: Source = record(Source)
     encoding: Encoding = record(Encoding, only=("cache", "device", "threads"))

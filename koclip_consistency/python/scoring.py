@@ -14,6 +14,7 @@ def load(
     *,
     system: str | None = None,
     backbone: str | None = None,
+    sets: float | None = None,
     cache: str | os.PathLike[str] | None = None,
     device: str | None = None,
     threads: int | None = None,
@@ -31,6 +32,9 @@ def load(
         Which system, where the run holds several.
     backbone : str, optional
         The backbone that a weight file belongs to, or that gives the cosine; a run knows its own.
+    sets : float, optional
+        Answers also have set_low and set_high, the range of scores that holds the label with this probability: 0.50 to
+        0.99 in steps of 0.01, for runs of `heads` and `finetune`.
     cache : path, optional
         Folder of the embeddings; the command line's default if None. Single images are only read from it.
     device : {"auto", "cpu", "cuda", "mps"}, optional
@@ -45,7 +49,7 @@ def load(
     Raises
     ------
     InputError
-        If there is nothing that can score, or several systems and none is named.
+        If there is nothing that can score, or several systems and none is named, or no sets of this level.
     CacheError
         If the run was trained on other embeddings than this installation makes.
 
@@ -61,6 +65,7 @@ def load(
         None if run is None else Path(run),
         system=system,
         backbone=backbone,
+        sets=sets,
         cache=encoding.cache,
         device=encoding.device,
         threads=encoding.threads,

@@ -14,11 +14,12 @@ from consistency.backbone.resolve import resolve_backbone
 from consistency.backbone.state_dict import read_state_dict
 from consistency.data.inputs import Inputs
 from consistency.errors import CacheError, InputError
+from consistency.evaluation.conformal import load_sets
 from consistency.evaluation.controls import competes
 from consistency.options import Device, Encoding, Source
 from consistency.progress import Progress, silent
 from consistency.runs.read import UNANSWERED, Run, read_info, read_options, read_run
-from consistency.scale import SCORES
+from consistency.scale import SCORES, Floats, Ints
 from embedcache.fallback import FallbackCache
 from embedcache.fingerprint import difference, fingerprint
 from heads.familiarity import load_familiarity
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from finetune.model import Finetuned
 
 Judge = Callable[[PairEmbeddings], Judgement]
+MakeSets = Callable[[Floats], Ints]  # probabilities (n, 5) to the lowest and highest score of each set (n, 2)
 
 
 def load_scorer(
@@ -42,6 +44,7 @@ def load_scorer(
     *,
     system: str | None = None,
     backbone: str | None = None,
+    sets: float | None = None,
     cache: Path = Path("cache"),
     device: Device = "auto",
     threads: int | None = None,
@@ -60,6 +63,8 @@ def load_scorer(
         Which system, where there are several.
     backbone : str, optional
         The backbone that a weight file belongs to, or whose cosine is asked for; a run knows its own.
+    sets : float, optional
+        Level of the prediction sets, 0.50 to 0.99 in steps of 0.01.
     cache : Path
         Folder of the embeddings.
     device : str
@@ -72,10 +77,12 @@ def load_scorer(
     Raises
     ------
     InputError
-        If there is nothing that can score, or several systems and none is named.
+        If there is nothing that can score, or several systems and none is named, or no sets of this level.
     CacheError
         If the run was trained on other embeddings than this program makes now.
     """
+    if sets is not None and (model is None or model.suffix == ".pth"):
+        raise InputError("prediction sets need a run of heads or finetune: name it with --model")
     if model is None:
         if backbone is None:
             raise InputError("there is nothing to score with: name a run with --model, or a model with --backbone")
@@ -90,11 +97,12 @@ def load_scorer(
         raise InputError(f"{model} is no .pth file: a run folder knows its backbone, leave --backbone out")
     run, system = _choose(model, system)
     model = run.path
+    make_sets = None if sets is None else load_sets(model, sets)
     if (model / "model").is_dir():
         from finetune.model import load_finetuned
 
         set_threads(threads)
-        return _finetuned(system, load_finetuned(model, device=device), progress, model)
+        return _finetuned(system, load_finetuned(model, device=device), progress, model, sets=make_sets)
     if (model / "thresholds.json").is_file():
         judge = _by_thresholds(_thresholds(run)[system])
         post_read = None
@@ -102,7 +110,7 @@ def load_scorer(
         head = load_head(model)
         judge, post_read = _by_head(head), head.reads_post if isinstance(head, TrainedPostHead) else None
     encoding = _encoding(run, cache=cache, device=device, threads=threads)
-    return _on_embeddings(system, judge, encoding, progress, run, post_read=post_read)
+    return _on_embeddings(system, judge, encoding, progress, run, post_read=post_read, sets=make_sets)
 
 
 def _choose(model: Path, system: str | None) -> tuple[Run, str]:
@@ -172,6 +180,7 @@ def _on_embeddings(
     run: Run | None = None,
     *,
     post_read: Callable[[PairEmbeddings], npt.NDArray[np.bool_]] | None = None,
+    sets: MakeSets | None = None,
 ) -> Scorer:
     """A scorer on embeddings of a frozen backbone. run: whose embeddings these must be; None asks for none."""
     resolved, fields = resolve(encoding)
@@ -192,10 +201,12 @@ def _on_embeddings(
         return np.flatnonzero(usable), pairs, filled.skipped
 
     familiarity = None if run is None else load_familiarity(run.path)
-    return Scorer(system, judge, encoder, encode_table, familiarity, post_read=post_read)
+    return Scorer(system, judge, encoder, encode_table, familiarity, post_read=post_read, sets=sets)
 
 
-def _finetuned(system: str, tuned: "Finetuned", progress: Progress, run: Path | None = None) -> Scorer:
+def _finetuned(
+    system: str, tuned: "Finetuned", progress: Progress, run: Path | None = None, *, sets: MakeSets | None = None
+) -> Scorer:
     """A scorer straight from images: a tuned backbone has no cache."""
 
     from finetune.classifier import embed
@@ -208,7 +219,8 @@ def _finetuned(system: str, tuned: "Finetuned", progress: Progress, run: Path | 
         return rows, embed(tuned.backbone, data, rows), inputs.skipped + data.skipped
 
     familiarity = None if run is None else load_familiarity(run)
-    return Scorer(system, _by_probability(tuned.head), WarmEncoder(lambda: tuned.backbone), encode_table, familiarity)
+    judge, encoder = _by_probability(tuned.head), WarmEncoder(lambda: tuned.backbone)
+    return Scorer(system, judge, encoder, encode_table, familiarity, sets=sets)
 
 
 def _published(path: Path, encoding: Encoding, progress: Progress) -> Scorer:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ANSWER = ("predicted", "expected_score", "similarity", *CHANCES, "familiar")
 STANDING = ("rank", "rank_of", "percentile")  # only without a trained run
 POST_READ = "post_read"  # only with a head that reads posts
+SETS = ("set_low", "set_high")  # only if prediction sets are asked for
 WHY_NOT = "why_not"
 _TYPES = {
     "predicted": "Int64",
@@ -26,6 +27,7 @@ _TYPES = {
     POST_READ: "boolean",
     "rank": "Int64",
     "rank_of": "Int64",
+    **dict.fromkeys(SETS, "Int64"),
     WHY_NOT: "object",
 }
 
@@ -55,6 +57,8 @@ class Scored:
     post_read : (m,) bool or None
         Whether the other hashtags of the post were read; False where there are too few of them, and None for systems
         that read the pair alone.
+    sets : (m, 2) int64 or None
+        Lowest and highest score of each prediction set; None if there are none.
     """
 
     rows: Ints
@@ -66,6 +70,7 @@ class Scored:
     skipped: tuple[Skipped, ...]
     standing: Standing | None = None
     post_read: npt.NDArray[np.bool_] | None = None
+    sets: Ints | None = None
 
 
 def answer_columns(answers: Scored | None, n: int, reasons: Mapping[int, str] | None = None) -> dict[str, list[Any]]:
@@ -83,13 +88,16 @@ def answer_columns(answers: Scored | None, n: int, reasons: Mapping[int, str] | 
     Returns
     -------
     dict of str to list of length n
-        The columns `value`, those of `ANSWER` and `STANDING`, `post_read` and `why_not`; None where there is no answer.
+        The columns `value`, those of `ANSWER`, `STANDING` and `SETS`, `post_read` and `why_not`; None where there is no
+        answer.
     """
-    columns = {name: np.full(n, None, dtype=object) for name in ("value", *ANSWER, *STANDING, POST_READ, WHY_NOT)}
+    names = ("value", *ANSWER, *STANDING, *SETS, POST_READ, WHY_NOT)
+    columns = {name: np.full(n, None, dtype=object) for name in names}
     if answers is not None:
         said: dict[str, Any] = {"value": answers.values, "similarity": answers.similarity}
         said |= {"predicted": answers.predicted, "familiar": answers.familiar, POST_READ: answers.post_read}
         said |= vars(answers.standing) if answers.standing else {}
+        said |= {} if answers.sets is None else dict(zip(SETS, answers.sets.T, strict=True))
         if answers.probabilities is not None:
             said |= {"expected_score": answers.values, **dict(zip(CHANCES, answers.probabilities.T, strict=True))}
         for name, values in said.items():

@@ -22,7 +22,7 @@ from heads.post import with_context
 from koclip_consistency.keywords import record_of
 from koclip_consistency.scoring.encoder import WarmEncoder
 from koclip_consistency.scoring.images import ImageInput, read_image, unusable
-from koclip_consistency.scoring.scored import ANSWER, POST_READ, STANDING, WHY_NOT, Scored, scored_frame
+from koclip_consistency.scoring.scored import ANSWER, POST_READ, SETS, STANDING, WHY_NOT, Scored, scored_frame
 from koclip_consistency.scoring.standing import find_standing
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class Scorer:
         The training hashtags, where the run recorded them.
     reads_post : bool
         Whether an answer depends on the other hashtags of the post, so that all rows of a post must be asked together.
+    sets : callable or None
+        Makes prediction sets, (n, 2) int64, of probabilities.
 
     Examples
     --------
@@ -74,12 +76,13 @@ class Scorer:
         familiarity: Familiarity | None = None,
         *,
         post_read: Callable[[PairEmbeddings], npt.NDArray[np.bool_]] | None = None,
+        sets: Callable[[Floats], Rows] | None = None,
     ) -> None:
         self.system = system
         self.reads_post = post_read is not None or judge is None
         self._post_read = post_read
         self._judge, self._encoder, self._encode_table = judge, encoder, encode_table
-        self._familiarity = familiarity
+        self._familiarity, self._sets = familiarity, sets
         self._lock = threading.Lock()
 
     @property
@@ -87,7 +90,7 @@ class Scorer:
         """The columns of its answers, without `value` and `why_not`."""
         if self._judge is None:
             return (*ANSWER, *STANDING)
-        return (*ANSWER, POST_READ) if self.reads_post else ANSWER
+        return (*ANSWER, *([POST_READ] if self.reads_post else []), *(SETS if self._sets else ()))
 
     @property
     def note(self) -> str | None:
@@ -326,8 +329,9 @@ class Scorer:
         if self._familiarity is not None:
             familiar = self._familiarity.familiar(pairs.hashtags)[pairs.hashtag_index]
         post_read = None if self._post_read is None else self._post_read(pairs)
+        sets = None if self._sets is None or probabilities is None else self._sets(probabilities)
         return Scored(
-            rows, predicted, values, probabilities, similarity, familiar, skipped, standing=None, post_read=post_read
+            rows, predicted, values, probabilities, similarity, familiar, skipped, post_read=post_read, sets=sets
         )
 
 

@@ -254,7 +254,8 @@ def scores_tables(system: str, records: Sequence[Mapping[str, Any]]) -> list[Tab
     """The scores of each image, or the cosines where nothing was trained, a table for each."""
     cosine = any("rank" in record for record in records)
     familiar = any(record["familiar"] is not None for record in records)  # else the run does not record its hashtags
-    columns = ("hashtag", "cosine", "rank", "percentile") if cosine else ("hashtag", "score", "value")
+    sets = any("set_low" in record for record in records)
+    columns = ("hashtag", "cosine", "rank", "percentile") if cosine else ("hashtag", "score", "value", *["set"] * sets)
     tables = []
     for image, group in groupby(records, key=lambda record: record["image"]):
         rows: list[list[object]] = []
@@ -263,10 +264,17 @@ def scores_tables(system: str, records: Sequence[Mapping[str, Any]]) -> list[Tab
             if cosine:
                 rows.append([r["hashtag"], value, f"{r['rank']} of {r['rank_of']}", number(r["percentile"], 1)])
             else:
-                rows.append([r["hashtag"], r["predicted"], value, *(["yes" if r["familiar"] else "no"] * familiar)])
+                held = [_range(r["set_low"], r["set_high"])] if sets else []
+                rows.append(
+                    [r["hashtag"], r["predicted"], value, *held, *(["yes" if r["familiar"] else "no"] * familiar)]
+                )
         title = f"{image}, cosine: not a score of 1 to 5" if cosine else f"{image}, scored by {system}"
         tables.append(Table(title, (*columns, *(["familiar"] * familiar)), rows))
     return tables
+
+
+def _range(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low}–{high}"
 
 
 def audit_table(audit: "Audit", top: int) -> Table:

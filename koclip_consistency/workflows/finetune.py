@@ -27,6 +27,7 @@ from koclip_consistency.scoring.encoder import WarmEncoder
 from koclip_consistency.workflows.answers import Answers
 from koclip_consistency.workflows.encode import set_threads
 from koclip_consistency.workflows.repeat import check_repeats, repeat_training
+from koclip_consistency.workflows.sets import keep_sets
 from koclip_consistency.workflows.trial import Outcome, Rows, Trial
 
 Recipe = Literal["default", "paper"]
@@ -105,6 +106,7 @@ def run_finetune(options: FinetuneOptions, reporter: Reporter = QUIET) -> Outcom
         best = f"{system}{PEEKED}"
         peeked = (f"{best} is epoch {tuned.best_epoch}, picked on the test rows as published: no fair figure",)
         trial.add(best, test, Answers(probabilities=tuned.best_test))
+    keep_sets(trial, system, learned)
     save_finetuned(folder.path, tuned.model)
     hashtags = list(dict.fromkeys(inputs.table.hashtags[learned]))
     encoder, tested = WarmEncoder(lambda: tuned.model.backbone), inputs.table.hashtags[test].tolist()

@@ -29,6 +29,7 @@ from koclip_consistency.workflows.answers import Answers
 from koclip_consistency.workflows.encode import Encoded
 from koclip_consistency.workflows.learning_curve import learning_curve
 from koclip_consistency.workflows.repeat import check_repeats, repeat_training
+from koclip_consistency.workflows.sets import keep_sets
 from koclip_consistency.workflows.trial import Outcome, Rows, Trial
 
 Recipe = Literal["default", "post", "grid", "paper"]
@@ -188,6 +189,7 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET, *, tuned_from: 
     if options.folds:
         with resumable():
             curves += _cross_validate(trial, trainer, system, options.folds)
+    keep_sets(trial, system, train)
     fitted.head.save(folder.path)
     unfamiliar = keep_familiarity(
         folder.path,

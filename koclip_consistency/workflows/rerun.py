@@ -42,6 +42,7 @@ COMPARED = (
     "learning_curve.csv",
     "seeds.csv",
     "thresholds.json",
+    "sets.json",
     "head.json",
     "*.safetensors",
 )

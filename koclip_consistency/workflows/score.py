@@ -15,7 +15,7 @@ from consistency.runs.folder import CHANCES
 from koclip_consistency.scoring.batches import TableBatch, open_batches
 from koclip_consistency.scoring.loading import load_scorer as load_scorer
 from koclip_consistency.scoring.posts import PostAnswers
-from koclip_consistency.scoring.scored import POST_READ, WHY_NOT, Scored, answer_columns
+from koclip_consistency.scoring.scored import POST_READ, SETS, WHY_NOT, Scored, answer_columns
 from koclip_consistency.scoring.scorer import Scorer
 
 # What an answer repeats of the pair that was asked about, and what it adds.
@@ -26,6 +26,7 @@ TYPES: dict[str, Type] = {
     POST_READ: "truth",
     "rank": "integer",
     "rank_of": "integer",
+    **dict.fromkeys(SETS, "integer"),
 }
 COSINE_NOTE = (
     "value is the cosine of image and hashtag, not a score of 1 to 5; rank is among the hashtags of the post, and "

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     "ScoreOptions",
     "--model runs/my-run --image photo.jpg --hashtag 바다 --hashtag 카페",
     "--model runs/my-run --data new.csv --images images -o scored.csv",
+    "--model runs/my-run --image photo.jpg --hashtag 바다 --sets 0.9",
     "--model runs/my-run --image photo.jpg --suggest 10 --words hashtags.txt",
     "--backbone koclip --data new.csv --images images -o cosine.csv",
 )
@@ -49,6 +50,7 @@ def score(options: "ScoreOptions", screen: "Screen") -> None:
         options.model,
         system=options.system,
         backbone=options.backbone,
+        sets=options.sets,
         cache=options.encoding.cache,
         device=options.encoding.device,
         threads=options.encoding.threads,
