@@ -2,10 +2,10 @@
 
     python -m benchmarks.sets
 
-It draws the demo data set for each seed. On each draw it trains the default head as `heads` does, and calibrates its sets
-on its answers for the test rows and on those out of fold (`--folds 5`). The sets are then made for all images of the
-other draws, which neither the training nor the calibration has seen. Coverage is that of a random row of a random image.
-The rule was chosen on draws 811 to 815, which prove nothing here.
+It draws the demo data set for each seed. On each draw it trains the default head as `heads` does, and calibrates its
+sets on its answers for the test rows and on those out of fold (`--folds 5`). The sets are then made for all images of
+the other draws, which neither the training nor the calibration has seen. Coverage is that of a random row of a random
+image. The rule was chosen on draws 811 to 815, which prove nothing here.
 """
 
 import argparse
