@@ -169,6 +169,7 @@ def test_a_tuned_backbone_confesses_to_every_command(run: Run, small_demo: Path,
         assert 0 < len(known) < len(tested)
         said = f"{len(known)} of {len(tested)} test images trained the backbone {ft}"
         assert said in ran.stderr
+        assert not (out / "sets.json").exists()  # sets promise something for new images
         counts = config_of(out)["division"]["trained_on"]["test"]
         assert (counts["images"], counts["n_images"]) == (len(known), len(tested))
         assert counts["pairs"] > 0
@@ -194,6 +195,9 @@ def test_a_tuned_backbone_confesses_to_every_command(run: Run, small_demo: Path,
     counts = config_of(tmp_path / "own")["division"]["trained_on"]["test"]
     assert (counts["images"], counts["pairs"]) == (0, 0)
     assert not any("trained_on" in entry for entry in json.loads((tmp_path / "own" / "metrics.json").read_text()))
+    for folder in (ft, tmp_path / "own"):
+        sets = json.loads((folder / "sets.json").read_text())
+        assert (sets["calibrated_on"], sets["images"]) == ("test", 12)
 
     second = json.loads((tmp_path / "finetune" / "model" / "trained_on.json").read_text())
     first = json.loads((ft / "model" / "trained_on.json").read_text())
