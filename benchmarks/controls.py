@@ -1,16 +1,16 @@
 """What can be predicted without images: on a pair table, and on draws of the demo, plain and like the published data.
 
     python -m benchmarks.controls combined_data.csv --fold-seeds 11 12 13 14 15
-    python -m benchmarks.controls --draws 11 12 13 14
+    python -m benchmarks.controls --draws 11 12 13 --plain-draws 11 12 13
 
-QWK out of fold, in 5 folds by image: mean over the divisions into folds of a table, and over draws with one division
-each, with the lowest and the highest. Fold seeds 1 to 3 of the published table and
-draws 1 and 2 were used to choose the settings of text-and-post, and draws 1 and 2 those of the posts like the published
-ones.
+QWK out of fold, in 5 folds by image, for each division of a table into folds and for each draw, and the means. The
+settings of text-and-post were chosen on fold seeds 1 to 3 of the published table and draws 1 and 2 of the plain demo,
+and those of the posts like the published ones on draws 1 and 2.
 """
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -90,30 +90,38 @@ def out_of_fold(table: Table, seed: int) -> dict[str, float]:
     return found
 
 
-def summary(reached: Sequence[dict[str, float]]) -> list[str]:
-    """The mean of each control over several runs, with the lowest and the highest."""
-    columns = (np.array([one[name] for one in reached]) for name in reached[0])
-    return [f"{number(values.mean())} ({number(values.min())} to {number(values.max())})" for values in columns]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.controls", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("tables", type=Path, nargs="*", metavar="TABLE.csv", help="a pair table")
     parser.add_argument("--fold-seeds", type=int, nargs="+", default=(11, 12, 13), help="of its divisions into folds")
-    parser.add_argument("--draws", type=int, nargs="+", default=(), help="seeds of the draws")
+    parser.add_argument("--draws", type=int, nargs="+", default=(), help="seeds of draws like the published data")
+    parser.add_argument("--plain-draws", type=int, nargs="+", default=(), help="seeds of draws of the plain demo")
     given = parser.parse_args()
-    columns = {str(path): [out_of_fold(of_table(path), seed) for seed in given.fold_seeds] for path in given.tables}
-    if given.draws:
-        for title, like_published in (("demo", False), ("demo like the published data", True)):
-            draws = (of_draw(seed, like_published=like_published) for seed in given.draws)
-            columns[title] = [out_of_fold(table, 1) for table in draws]
-    print(machine("scikit-learn"), end="\n\n")
     names = ["text-only", *READS]
-    shown = [summary(reached) for reached in columns.values()]
-    for line in (["QWK", *columns], ["---"] * (len(columns) + 1), *zip(names, *shown, strict=True)):
-        print(f"| {' | '.join(line)} |")
+    print(machine("scikit-learn"), end="\n\n")
+    print(f"| QWK | {' | '.join(names)} |\n| {' | '.join(['---'] * (len(names) + 1))} |", flush=True)
+    sources: list[tuple[str, Sequence[int], Callable[[int], dict[str, float]]]] = [
+        (f"{path.name}, folds", given.fold_seeds, partial(out_of_fold, of_table(path))) for path in given.tables
+    ]
+    for title, seeds, like_published in (
+        ("like published, draw", given.draws, True),
+        ("plain demo, draw", given.plain_draws, False),
+    ):
+        sources.append(
+            (title, seeds, lambda seed, like=like_published: out_of_fold(of_draw(seed, like_published=like), 1))
+        )
+    for title, seeds, measure in sources:
+        reached = []
+        for seed in seeds:
+            reached.append(list(measure(seed).values()))
+            print(f"| {title} {seed} | {' | '.join(map(number, reached[-1]))} |", flush=True)
+        if len(reached) > 1:
+            print(
+                f"| {title}s, mean | {' | '.join(number(float(mean)) for mean in np.mean(reached, axis=0))} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
