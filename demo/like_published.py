@@ -21,14 +21,14 @@ SIZES = (1, 3, 5, 5, 7.5, 14.25, 22.8, 26.45, 30)
 TYPICAL_SIZE = 7.8
 SCORE_WEIGHTS = {1: 1.5, 2: 7, 3: 15, 4: 29, 5: 57}  # in a post of typical size
 TILT = 0.36  # how much rarer a higher score gets in a post that is e times as long, on the logarithmic scale
-SECOND_TOPIC, POPULAR = 3, 5  # how many times as frequent its hashtags and generic ones are as others of their score
+SECOND_TOPIC, POPULAR = 3, 5.5  # how many times as frequent its hashtags and generic ones are as others of their score
 BEST_FIRST, FADING = 1.6, 0.62  # preference for a higher score at the first position, and its factor for each next one
-MOVED = 0.25  # share of scores that are moved by one
+MOVED = 0.22  # share of scores that are moved by one
 LEANING, LEANT = 0.25, 0.6  # share of posts that lean up, and down; share of their scores that are moved that way
 TWICE = 0.13  # share of posts that are in the table twice
 NUMBER_SIGN = 0.58  # share of posts whose hashtags begin with #
 SUFFIXED = 0.6
-REACH, REACH_BELOW_FOUR, REACH_OF_LEAN = 0.18, 0.3, 0.2  # share of suffixes that promote; less in posts that lean up
+REACH, REACH_BELOW_FOUR, REACH_OF_LEAN = 0.17, 0.34, 0.18  # share of suffixes that promote; less in posts that lean up
 PROMOTING = (
     ("이벤트", "챌린지", "소통", "맞팔", "스타", "그램데일리")
     + ("kr", "정보", "꿀팁", "오늘", "필수", "tok")
