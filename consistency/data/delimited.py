@@ -60,17 +60,18 @@ def _header(path: Path, encoding: str, separator: str) -> list[str]:
 
 def _rows(path: Path, encoding: str, separator: str, is_row: IsRow | None) -> Iterator[list[Cell]]:
     line = 0  # on which the last row ended
-    try:
-        reader = csv.reader(_lines(path, encoding), delimiter=separator, strict=True)
-        header = next(filter(None, reader), [])
-        line = reader.line_num
-        for cells in filter(None, reader):
-            if is_row and reader.line_num > line + 1 and _swallows_rows(cells, len(header), separator, is_row):
-                raise csv.Error("a quote is not closed before the next row")
+    with closing(_lines(path, encoding)) as lines:
+        try:
+            reader = csv.reader(lines, delimiter=separator, strict=True)
+            header = next(filter(None, reader), [])
             line = reader.line_num
-            yield list[Cell](cells)
-    except csv.Error as error:
-        raise _broken(path, line + 1, error, separator) from error
+            for cells in filter(None, reader):
+                if is_row and reader.line_num > line + 1 and _swallows_rows(cells, len(header), separator, is_row):
+                    raise csv.Error("a quote is not closed before the next row")
+                line = reader.line_num
+                yield list[Cell](cells)
+        except csv.Error as error:
+            raise _broken(path, line + 1, error, separator) from error
 
 
 def _broken(path: Path, line: int, error: csv.Error, separator: str) -> DataError:

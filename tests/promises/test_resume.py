@@ -41,7 +41,7 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", ["finetune", "heads", pytest.param("paper", marks=pytest.mark.slow)])
 def test_resume_alone_continues_a_killed_run(name: str, small_demo: Path, tmp_path: Path) -> None:
     began, state, resume, weights = RUNS[name]
     home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
