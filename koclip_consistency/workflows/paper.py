@@ -95,15 +95,12 @@ def system_steps(
         )
 
     def post_of_tuned(out: Path) -> Outcome:
-        """Heads on the whole post, on the encoders that the default recipe has fine-tuned on the same training rows."""
-        run = out.with_name(f"{prefix}finetune")
-        options = HeadsOptions(
-            context="post",
-            source=source,
-            encoding=replace(encoding, backbone=str(run)),
-            evaluation=Evaluation(split=run / "split.csv", seed=seed),
-            output=output(out),
-        )
+        """Heads on the whole post, on the encoders that the default recipe has fine-tuned.
+
+        Protocol and seed are the same, so that the test rows are those of the fine-tuning.
+        """
+        tuned = replace(encoding, backbone=str(out.with_name(f"{prefix}finetune")))
+        options = HeadsOptions(context="post", source=source, encoding=tuned, evaluation=evaluation, output=output(out))
         return run_heads(options, reporter, tuned_from=encoding.backbone)
 
     return [
