@@ -58,9 +58,16 @@ class DataCheckOptions:
     source: Source = record(Source)
     controls: bool = option(False, "Also score the controls that see no image.", group=CONTROLS)
     folds: int | None = option(
-        None, "Also score the controls out of fold, in K folds by image.", group=CONTROLS, metavar="K", low=2
+        None,
+        "Also score the controls out of fold, in K folds by image.",
+        group=CONTROLS,
+        metavar="K",
+        low=2,
+        needs="controls",
     )
-    ordered: bool = option(False, "Add a control that reads the order of the rows of a post.", group=CONTROLS)
+    ordered: bool = option(
+        False, "Add a control that reads the order of the rows of a post.", group=CONTROLS, needs="controls"
+    )
     seed: int = option(42, "Random seed of the folds.", group=CONTROLS, low=0)
 
 

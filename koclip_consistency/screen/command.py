@@ -92,6 +92,11 @@ def command(
     return lambda function: group.add_command(Command(name, record, function, examples))
 
 
+def was_given(name: str) -> bool:
+    """Whether the running command got an option on its command line, not from `koclip.toml` or the environment."""
+    return click.get_current_context().get_parameter_source(name) in GIVEN
+
+
 def _options(kind: type[Any], ctx: click.Context) -> tuple[Any, Path | None]:
     """The record `kind`, and with --resume the directory in which the run began."""
     from consistency.options import build, places

@@ -56,15 +56,7 @@ class WrittenSplit:
 
 
 def check_data(options: DataCheckOptions, *, progress: Progress = silent) -> Health:
-    """Check a data set. Without images, the result describes the CSV alone.
-
-    Raises
-    ------
-    InputError
-        If there are options of the controls without `controls`.
-    """
-    if not options.controls and (options.folds or options.ordered):
-        raise InputError("--folds and --ordered are about the controls: add --controls")
+    """Check a data set. Without images, the result describes the table alone."""
     source = options.source
     table = read_table(source)
     refuse_skipped(table.skipped, source.on_error)

@@ -94,7 +94,7 @@ def test_data_check_trains_controls_in_folds(run: Run, tmp_path: Path) -> None:
     assert abs(found["order_gamma"]) < 0.3  # they are drawn in any order
     alone = run("data", "check", *columns, "--folds", 3)
     assert (alone.code, alone.stdout) == (2, "")
-    assert "add --controls" in alone.stderr
+    assert "--folds needs --controls" in alone.stderr
     table.write_text("\n".join([header, *sorted(lines, key=lambda line: line[-1])]), encoding="utf-8")
     ran = run("data", "check", *columns, "--controls", "--ordered")
     assert ran.code == 2

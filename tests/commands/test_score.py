@@ -173,6 +173,21 @@ def test_whose_weights_a_file_holds_must_be_said(run: Run, small_demo: Path, tmp
         assert ran.stderr.count("\n") == 1
 
 
+def test_a_backbone_that_the_configuration_file_names_is_not_refused(
+    run: Run, finished: Path, small_demo: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "koclip.toml").write_text('backbone = "koclip"\nfolds = 3\n', encoding="utf-8")
+    named = ("--config", tmp_path / "koclip.toml")
+    picture = sorted((small_demo / "image").iterdir())[0]
+    asked = ["score", "--model", finished / "heads", "--cache", finished / "cache", "--hashtag", "바다", "--json"]
+    ran = run(*asked, "--image", picture, *named)
+    assert ran.code == 0, ran.stderr
+    assert ran.json() == run(*asked, "--image", picture).json()  # of the run's own backbone, tiny
+    assert "leave --backbone out" in run(*asked, "--image", picture, *named, "--backbone", "tiny").stderr
+    data = ("--data", small_demo / "combined_data.csv", "--images", small_demo / "image")
+    assert run("data", "check", *data, *named).code == 0  # its folds are for other commands
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
