@@ -13,8 +13,6 @@ from consistency.data.tables import SAVED_DATASET, TableFile
 from consistency.durable import make_folder, write_file
 from consistency.errors import DataError, one_line, os_errors_as
 
-_PART = 1 << 20
-
 
 def is_dataset(path: Path) -> bool:
     """Whether `path` is a folder that `save_to_disk` has written."""
@@ -115,6 +113,5 @@ def _digest(path: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*.arrow")):
         with os_errors_as(DataError, f"{file} cannot be read"), file.open("rb") as stream:
-            while part := stream.read(_PART):
-                digest.update(part)
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()

@@ -1,6 +1,6 @@
 """Reads the inputs of every command: the pair table, its images, and the identity of each image."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,7 +20,7 @@ from consistency.data.pairs import PairRows, PairTable, Skipped, read_pairs, ski
 from consistency.data.scores import check_scores
 from consistency.data.tables import TableFile, open_table
 from consistency.durable import writing
-from consistency.errors import DataError
+from consistency.errors import DataError, InputError
 from consistency.options import OnError, Source
 from consistency.progress import Progress, silent
 
@@ -189,12 +189,7 @@ def read_inputs(
     files = find_images(pairs.images, source.images)
     inputs = Inputs(pairs, files, pairs.skipped)
     if inputs.none_found and (images_needed or near_duplicates is not None):
-        if not source.images.exists():
-            raise DataError(f"there is no folder {source.images}: name the folder of the images with --images")
-        raise DataError(
-            f"none of the {len(files)} images named in {source.data} is in {source.images} "
-            f"({next(iter(files.values())).problem}): put them there, or name their folder with --images"
-        )
+        raise no_image_found(source, files)
     refuse_skipped(pairs.skipped, source.on_error)
     if near_duplicates is None:
         return inputs
@@ -204,6 +199,23 @@ def read_inputs(
         pairs.images, inputs.identity, files, limit=near_duplicates, limits=source.limits, progress=progress
     )
     return replace(inputs, near=near)
+
+
+def no_image_found(source: Source, files: Mapping[str, ImageFile]) -> DataError:
+    """The error for a table of whose images, `files`, none can be used."""
+    if not source.images.exists():
+        return DataError(f"there is no folder {source.images}: name the folder of the images with --images")
+    first = next(iter(files.values()))
+    return DataError(
+        f"none of the {len(files)} images named in {source.data} is in {source.images} ({first.problem}): "
+        "put them there, or name their folder with --images"
+    )
+
+
+def refuse_overwriting(source: Source, out: Path) -> None:
+    """Raise InputError if the output file `out` is the pair table itself."""
+    if out.exists() and source.data.exists() and out.samefile(source.data):
+        raise InputError(f"-o {out} is the pair table itself: choose another file")
 
 
 def refuse_skipped(skipped: Sequence[Skipped], on_error: OnError) -> None:

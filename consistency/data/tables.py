@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _HEAD = 4096  # bytes that tell what a file is
-_PART = 1 << 20
 _LOOKS = (
     (b"\xd0\xcf\x11\xe0", "is an old Excel file (.xls), or one with a password: save it as XLSX without a password"),
     (b"\x1f\x8b", "is compressed with gzip: unpack it first"),
@@ -177,11 +176,8 @@ def _read_head(path: Path) -> bytes:
 
 
 def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
     with os_errors_as(DataError, f"{path} cannot be read"), path.open("rb") as file:
-        while part := file.read(_PART):
-            digest.update(part)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_workbook(path: Path) -> None:

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from consistency.data.files import ImageFile, find_images
 from consistency.data.formats import Cell
-from consistency.data.inputs import Inputs, open_source, read_batches, refuse_skipped
-from consistency.data.pairs import Skipped
+from consistency.data.inputs import Inputs, no_image_found, open_source, read_batches, refuse_skipped
+from consistency.data.pairs import Skipped, plain
 from consistency.data.tables import TableFile
 from consistency.errors import DataError
 from consistency.options import Source
@@ -67,7 +67,7 @@ class TableBatches:
         files: dict[str, ImageFile] = {}
         first, usable, found = 1, 0, False
         for cells, counts, pairs in read_batches(self.source, BATCH, table=self.table):
-            if len(files) > FILES:
+            if found and len(files) > FILES:  # until then the error counts them
                 files.clear()
             files.update(find_images((name for name in pairs.images if name not in files), self.source.images))
             lost = [
@@ -85,10 +85,7 @@ class TableBatches:
         if not usable:
             raise DataError(f"{self.source.data} has no usable row: correct it, or name another file with --data")
         if not found:
-            raise DataError(
-                f"none of the images named in {self.source.data} is in {self.source.images}: "
-                "put them there, or name their folder with --images"
-            )
+            raise no_image_found(self.source, files)
 
 
 def open_batches(source: Source) -> TableBatches:
@@ -119,7 +116,7 @@ def _columns(rows: Iterable[list[Cell]], counts: Iterable[int], width: int) -> l
     """The cells as text by column, a row as often as it has pairs."""
     columns: list[list[str | None]] = [[] for _ in range(width)]
     for cells, count in zip(rows, counts, strict=True):
-        texts: list[str | None] = [cell if isinstance(cell, str) else " ".join(cell) for cell in cells[:width]]
+        texts: list[str | None] = [*map(plain, cells[:width])]
         texts += [None] * (width - len(texts))
         for column, text in zip(columns, texts, strict=True):
             column += [text] * count

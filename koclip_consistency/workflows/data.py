@@ -6,7 +6,7 @@ from typing import Any
 
 from consistency.data.files import find_images
 from consistency.data.folds import with_folds
-from consistency.data.inputs import list_skipped, read_inputs, read_table, refuse_skipped
+from consistency.data.inputs import list_skipped, read_inputs, read_table, refuse_overwriting, refuse_skipped
 from consistency.data.leakage import Leakage, leakage
 from consistency.data.pairs import Skipped
 from consistency.durable import check_folder, check_output, write_file
@@ -71,8 +71,7 @@ def write_split(options: DataSplitOptions, reporter: Reporter = QUIET) -> Writte
     If no image is found, images are identified by name.
     """
     source, evaluation, out = options.source, options.evaluation, options.file
-    if out.exists() and source.data.exists() and out.samefile(source.data):
-        raise InputError(f"-o {out} is the pair table itself: choose another file")
+    refuse_overwriting(source, out)
     check_output(out)
     inputs = read_inputs(
         source, near_duplicates=evaluation.near_duplicates, images_needed=False, progress=reporter.progress

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from consistency.data.hashtags import hashtag_fault, long_note, several_note
-from consistency.data.inputs import listing_skipped
+from consistency.data.inputs import listing_skipped, refuse_overwriting
 from consistency.data.pairs import Skipped
 from consistency.data.table_writer import Type, check_table_output, table_writer
 from consistency.errors import ImageError, InputError, os_errors_as
@@ -170,8 +170,11 @@ def score_table(scorer: Scorer, source: Source, out: Path, *, prefix: str = "", 
     Raises
     ------
     InputError
-        If `out` cannot be written, or the table cannot be read or has a column of the answer's name already.
+        If `out` cannot be written or is the table, or the table has a column of the answer's name already.
+    DataError
+        If the table cannot be read, or none of its images is found.
     """
+    refuse_overwriting(source, out)
     check_table_output(out)
     batches = open_batches(source)
     asked = [name for name in ASKED if name not in batches.columns]

@@ -78,8 +78,12 @@ def test_a_row_with_too_few_cells(source: Source) -> None:
 
 
 def test_tables_without_anything_to_score(source: Source) -> None:
-    with pytest.raises(DataError, match="none of the images named in .*t.csv is in .*none: put them there"):
-        list(open_batches(replace(source, images=source.images / "none")))
+    nowhere = replace(source, images=source.images / "none")
+    with pytest.raises(DataError, match="there is no folder .*none: name the folder"):
+        list(open_batches(nowhere))
+    nowhere.images.mkdir()
+    with pytest.raises(DataError, match=r"none of the \d images named in .*t.csv is in .*none \(not found .* put them"):
+        list(open_batches(nowhere))
     with pytest.raises(DataError, match="row 2: the hashtag is empty"):
         list(open_batches(replace(source, on_error="abort")))
     source.data.write_text("Hashtag,Image Filename\n#,a.png\n", encoding="utf-8")

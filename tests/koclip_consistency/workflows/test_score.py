@@ -161,9 +161,20 @@ def test_columns_that_the_table_has_already(source: Source, tmp_path: Path) -> N
 
 
 def test_a_table_whose_images_are_all_missing_is_refused(source: Source, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="none of the images named in .* is in "):
-        score_table(scorer(True), Source(data=source.data, images=tmp_path / "none"), tmp_path / "out.csv")
+    nowhere = Source(data=source.data, images=tmp_path / "none")
+    with pytest.raises(DataError, match=r"there is no folder .*none: name the folder of the images"):
+        score_table(scorer(True), nowhere, tmp_path / "out.csv")
+    nowhere.images.mkdir()
+    with pytest.raises(DataError, match=r"none of the \d images named in .* is in "):
+        score_table(scorer(True), nowhere, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_the_table_itself_is_not_overwritten(source: Source) -> None:
+    before = source.data.read_bytes()
+    with pytest.raises(InputError, match=r"-o .* is the pair table itself: choose another file"):
+        score_table(scorer(True), source, source.data)
+    assert source.data.read_bytes() == before
 
 
 def test_a_place_that_cannot_be_written_is_refused_first(source: Source, tmp_path: Path) -> None:
