@@ -91,6 +91,11 @@ class Trainings:
                 f"trained {len(self.seeds)} times, each on its own split (seeds.csv): the interval of the mean allows "
                 f"for the rows that the splits share; {rest}"
             )
+        if all(metrics == self.metrics[0] for metrics in self.metrics):
+            return (
+                f"trained {len(self.seeds)} times on the same split (seeds.csv), always with the same metrics: the "
+                "seed changes nothing in this system; --redraw-split shows what another split would change"
+            )
         return (
             f"trained {len(self.seeds)} times on the same split (seeds.csv); {rest}, and no figure says what another "
             "split would change"

@@ -13,21 +13,21 @@ import jinja2
 import numpy as np
 
 from consistency.durable import make_folder, write_file
-from consistency.errors import InputError, os_errors_as
+from consistency.errors import InputError
 from consistency.evaluation.controls import CONTROLS, competes
 from consistency.evaluation.doubt import Precision
 from consistency.evaluation.metrics import per_score
 from consistency.evaluation.reliability import Bin, reliability
 from consistency.evaluation.results import NO_BACKBONE, Audited, Result
-from consistency.report.gallery import data_uri, make_gallery, thumbnails
+from consistency.report.gallery import make_gallery, thumbnails
 from consistency.report.standing import OVERALL, Comparison, main_result
 from consistency.report.tables import Member, heading, honesty, make_table, names
-from consistency.runs.read import Run, read_audit, read_bytes
+from consistency.report.training import read_training
+from consistency.runs.read import Run, read_audit
 from consistency.scale import confusion
 from consistency.text import FURTHER_TITLES, LOWER_IS_BETTER, METRIC_TITLES, SPLITS, interval_text, number, percent
 
 SHOWN_DOUBTS = 24
-PNG = b"\x89PNG\r\n\x1a\n"
 AGAINST = {"better": "better than", "worse": "worse than", "level": "cannot be told apart from"}
 
 
@@ -125,7 +125,7 @@ def write_report(runs: Sequence[Run], out: Path, *, images: Path | None = None) 
         lower=LOWER_IS_BETTER,
         panels=panels,
         calibrated=[panel for panel in panels if panel.bins],
-        trainings=[(run.path.name, source) for run in runs if (source := _training(run))],
+        trainings=list(filter(None, map(read_training, runs))),
         gallery=make_gallery(comparisons[0].results, shown, images or _images(main), _unfamiliar(main)),
         doubtful=[row for run in runs for row in _doubtful(run, images or _images(run))],
         precisions=[found for run in runs if (found := _precision(run))],
@@ -269,18 +269,6 @@ def _precision(run: Run) -> Precision | None:
         return Precision(n, moved, found, *shares)
     except (TypeError, KeyError, ValueError, OverflowError) as error:
         raise InputError(f"{run.path / 'run.json'} is damaged: its precision is {str(told):.80}") from error
-
-
-def _training(run: Run) -> str | None:
-    """The training curves as a data: URI, None if the run has none."""
-    name = "training_results.png"
-    if not (run.path / name).is_file():
-        return None
-    with os_errors_as(InputError, f"{run.path / name} cannot be read"):
-        data = read_bytes(run.path, name)
-    if not data.startswith(PNG):
-        raise InputError(f"{run.path / name} is no PNG image: remove it, or run the command of its run again")
-    return data_uri("image/png", data)
 
 
 def _about_run(run: Run) -> dict[str, Any]:

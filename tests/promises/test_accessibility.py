@@ -20,10 +20,13 @@ from PIL import Image
 
 from consistency.data.pairs import Skipped
 from consistency.evaluation.results import Audited
+from consistency.evaluation.seeds import Trainings
+from consistency.report.curve import learning_curve_png
 from consistency.report.page import write_report
 from consistency.report.plots import training_png
 from consistency.runs.folder import RunFolder
 from consistency.runs.read import read_run
+from tests.builders.curves import curve_of
 from tests.builders.results import make_result, write_run
 
 WIDTHS = (390, 1280)
@@ -97,10 +100,14 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     leakage = {"n": 60, "image": 5, "pair": 0, "hashtag": 30, "images that trained the backbone": 30}
     division = {"leakage": {"test": leakage}, "notes": ["only 12 images are tested: intervals are wide"]}
     precision = {"n": 60, "moved": 9, "found": 5, "precision": 0.56, "low": 0.2, "high": 0.8, "chance": 0.15}
-    details = {"division": division, "precision": precision}
+    trainings = Trainings("heads", (1, 2), (results[1].metrics, results[2].metrics)).as_dict()
+    details = {"division": division, "precision": precision, "trainings": trainings}
     run = write_run(folder / "run", results, config={"top": 4}, details=details)
     writer = RunFolder.at(run, command="heads", backbone="tiny", config={})
     writer.write_file("training_results.png", training_png([{"epoch": 1, "train_loss": 0.5, "accuracy": 0.4}]))
+    writer.write_file(
+        "learning_curve.png", learning_curve_png(curve_of({24: [0.3, 0.5], 48: [0.4, 0.6], 96: [0.5, 0.7]}))
+    )
     writer.write_skipped([Skipped(7, "e.png", "#z", "not found")])
     chances = (0.05, 0.05, 0.1, 0.1, 0.7)
     writer.write_audit([Audited(n, n, f"그림 {n}.png", "#바다", 2, 5, 0.2, chances, (70,)) for n in (1, 2, 11)])

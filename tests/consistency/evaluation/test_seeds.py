@@ -38,6 +38,10 @@ def test_the_note_says_whether_splits_were_redrawn() -> None:
         "trained 2 times on the same split (seeds.csv); the other results and the weights are those of seed 42, "
         "and no figure says what another split would change"
     )
+    assert Trainings("heads-post", (42, 7), (metrics[0], metrics[0])).note == (
+        "trained 2 times on the same split (seeds.csv), always with the same metrics: the seed changes nothing in this "
+        "system; --redraw-split shows what another split would change"
+    )
     assert Trainings("heads", (42, 7), metrics, overlap=0.25).note == (
         "trained 2 times, each on its own split (seeds.csv): the interval of the mean allows for the rows that the "
         "splits share; the other results and the weights are those of seed 42"

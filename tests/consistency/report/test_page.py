@@ -419,7 +419,14 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     division = {"leakage": {"test": asdict(Leakage(6, 5, 4, 3))}, "notes": ["few"]}
     precision = {"n": 9, "moved": 3, "found": 2, "precision": 0.6, "low": 0.1, "high": 0.9, "chance": 0.3}
     config: dict[str, object] = {"top": 2, "source": {"images": str(folder / "image")}}
-    details: dict[str, object] = {"division": division, "precision": precision}
+    spread = {"mean": 0.5, "deviation": 0.1, "low": 0.3, "high": 0.7}
+    trainings = {
+        "system": "heads",
+        "seeds": [42, 7],
+        "redrawn_split": True,
+        "metrics": {"accuracy": spread, "macro_f1": spread, "mae": None, "qwk": spread},
+    }
+    details: dict[str, object] = {"division": division, "precision": precision, "trainings": trainings}
     image_folder(folder / "image")
     run = write_run(
         folder / "run", [make_result("majority", backbone="none"), make_result()], config=config, details=details
