@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.durable import make_folder, write_file, write_with_digest
-from consistency.errors import InputError
 from consistency.scale import DISTANCE, SCORES, Floats, Ints
 from heads.config import PARTS, feature_dim
 from heads.config import HeadConfig as HeadConfig
@@ -241,11 +240,7 @@ class TrainedHead:
         InputError
             If the embeddings have another width than those of the training.
         """
-        if embeddings.dim != self.embed_dim:
-            raise InputError(
-                f"the head was trained on embeddings of {self.embed_dim} numbers, got {embeddings.dim}: "
-                "use the backbone that it was trained on"
-            )
+        embeddings.check_dim(self.embed_dim)
         images, hashtags = torch.from_numpy(embeddings.images), torch.from_numpy(embeddings.hashtags)
         indices = torch.from_numpy(embeddings.image_index), torch.from_numpy(embeddings.hashtag_index)
         with torch.inference_mode():

@@ -13,7 +13,6 @@ from safetensors.numpy import save as save_arrays
 
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.durable import check_digest, write_file, write_with_digest
-from consistency.errors import InputError
 from consistency.scale import CLASSES, Floats, Ints
 from heads import boosting, kernel
 from heads.blend import COMPONENTS, COSINE, Blend, below
@@ -140,11 +139,7 @@ class TrainedPostHead:
         InputError
             If the embeddings have another width than those of the training.
         """
-        if pairs.dim != self.embed_dim:
-            raise InputError(
-                f"the head was trained on embeddings of {self.embed_dim} numbers, got {pairs.dim}: "
-                "use the backbone that it was trained on"
-            )
+        pairs.check_dim(self.embed_dim)
         whole = self.reads_post(pairs)
         probabilities = np.empty((len(pairs), CLASSES))
         for model, rows in ((self.post, whole), (self.pair, ~whole)):

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from consistency.errors import InputError
+
 
 @dataclass(frozen=True, eq=False)
 class PairEmbeddings:
@@ -42,6 +44,14 @@ class PairEmbeddings:
     @property
     def dim(self) -> int:
         return self.images.shape[1]
+
+    def check_dim(self, trained: int) -> None:
+        """Raise InputError unless the vectors are as wide as those that a head was `trained` on."""
+        if self.dim != trained:
+            raise InputError(
+                f"the head was trained on embeddings of {trained} numbers, got {self.dim}: "
+                "use the backbone that it was trained on"
+            )
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "PairEmbeddings":
         """Select pairs by index or boolean mask; the two tables are shared, not copied."""

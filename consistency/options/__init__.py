@@ -1,8 +1,6 @@
 """Every option of every command, written once. Standard library only, so that `--help` answers at once."""
 
 from consistency.options.commands import (
-    METHODS,
-    AuditOptions,
     CacheExportOptions,
     CacheGcOptions,
     CacheOptions,
@@ -11,17 +9,10 @@ from consistency.options.commands import (
     DataDemoOptions,
     DataPrepareOptions,
     DataSplitOptions,
-    DemoOptions,
     ExtractOptions,
-    FinetuneOptions,
-    HeadsOptions,
-    Method,
-    Objective,
-    PaperOptions,
     ReportOptions,
     RerunOptions,
     ScoreOptions,
-    SimilarityOptions,
 )
 from consistency.options.option import (
     Option,
@@ -52,6 +43,17 @@ from consistency.options.records import (
     Preset,
     Protocol,
     Source,
+)
+from consistency.options.training import (
+    METHODS,
+    AuditOptions,
+    DemoOptions,
+    FinetuneOptions,
+    HeadsOptions,
+    Method,
+    Objective,
+    PaperOptions,
+    SimilarityOptions,
 )
 
 __all__ = [
