@@ -25,12 +25,11 @@ import numpy as np
 import torch
 
 from benchmarks.draws import SEEDS, interval, run_draw
+from benchmarks.encoded import encoded_draw
 from benchmarks.timing import machine
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.data.folds import make_divisions
-from consistency.data.inputs import read_inputs
 from consistency.evaluation.reliability import equal_mass_bins
-from consistency.options import Encoding, Evaluation, Source
 from consistency.runs.read import Run
 from consistency.scale import Floats, Ints
 from consistency.text import number
@@ -39,8 +38,6 @@ from heads.load import load_head
 from heads.model import TrainedHead
 from heads.train import Job, train_heads
 from koclip_consistency.screen.console import Screen
-from koclip_consistency.workflows.division import split_table
-from koclip_consistency.workflows.encode import encode_pairs
 
 STEPS = {"heads": "heads-default", "heads-grid": "heads-grid", "finetune": "finetune"}  # of benchmarks.draws
 FOLDS, REPEATS = 5, 3  # the grid's own
@@ -91,11 +88,7 @@ def calibrate_draw(
     steps = [STEPS[system] for system in systems]
     done = run_draw(out, seed, finetune="finetune" in systems, quick=quick, screen=screen, only=steps)
     runs = {step.name: step.run for step in done}
-    data = out / str(seed) / "data"
-    source = Source(data=data / "combined_data.csv", images=data / "image")
-    inputs = read_inputs(source)
-    split = split_table(inputs, source, Evaluation(seed=seed))
-    encoded = encode_pairs(inputs, Encoding(backbone="tiny", cache=out / "cache", device="cpu"), source)
+    _, split, encoded = encoded_draw(out / str(seed) / "data", seed, cache=out / "cache")
     train, test = encoded.side(split, "train"), encoded.side(split, "test")
     pairs, tested, labels, groups = encoded.at(train), encoded.at(test), split.labels[train], split.groups_of(train)
     found: dict[Variant, Floats] = {}

@@ -13,20 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.encoded import encoded_draw
 from benchmarks.timing import machine
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.data.hashtags import identities
-from consistency.data.inputs import read_inputs
 from consistency.evaluation.metrics import evaluate
-from consistency.options import Encoding, Evaluation, Source
 from consistency.scale import SCORES, Floats, Ints
 from consistency.text import number
-from demo.dataset import write_demo
 from heads.post import with_context
 from heads.post_head import TrainedPostHead
-from koclip_consistency.workflows.demo import IMAGES
-from koclip_consistency.workflows.division import split_table
-from koclip_consistency.workflows.encode import encode_pairs, with_posts
+from koclip_consistency.workflows.encode import with_posts
 
 SEEDS = (1201, 1202, 1203, 1204, 1205, 1206)
 KNOWN = (0, 1, 2, 3, 4, 6, 8, 100)
@@ -47,14 +43,8 @@ def reduced(pairs: PairEmbeddings, posts: Ints, tags: Ints, known: int, rng: np.
 
 def run_draw(out: Path, seed: int) -> dict[tuple[int, str], list[float]]:
     """Train on one draw, and return the metrics by number of known hashtags and model."""
-    folder = out / str(seed) / "data"
-    source = Source(data=folder / "combined_data.csv", images=folder / "image")
-    if not source.data.is_file():
-        write_demo(folder, seed=seed, images=IMAGES)
-    inputs = read_inputs(source)
-    split = split_table(inputs, source, Evaluation(seed=seed))
-    encoding = Encoding(backbone="tiny", cache=out / "cache", device="cpu")
-    encoded = with_posts(encode_pairs(inputs, encoding, source), inputs)
+    inputs, split, pairs_alone = encoded_draw(out / str(seed) / "data", seed, cache=out / "cache")
+    encoded = with_posts(pairs_alone, inputs)
     train, test = encoded.side(split, "train"), encoded.side(split, "test")
     head = TrainedPostHead.fit(encoded.at(train), split.labels[train], seed=seed)
     _, posts = np.unique(inputs.posts[test].astype(str), return_inverse=True)

@@ -14,16 +14,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.encoded import encoded_draw
 from benchmarks.timing import machine
-from consistency.data.inputs import read_inputs
-from consistency.options import Encoding, Evaluation, Source
 from consistency.progress import Progress
-from demo.dataset import IMAGES, write_demo
+from demo.dataset import IMAGES
 from heads.grid import GridResult, default_grid, run_grid
 from koclip_consistency.screen.console import Screen
 from koclip_consistency.workflows.demo import QUICK_IMAGES
-from koclip_consistency.workflows.division import split_table
-from koclip_consistency.workflows.encode import encode_pairs
 
 SEEDS = (822, 823, 824, 825, 826)
 
@@ -48,12 +45,7 @@ class Timed:
 
 def run_draw(folder: Path, seed: int, *, quick: bool, progress: Progress) -> tuple[Timed, Timed]:
     """Run the grid on one draw with the race and without."""
-    write_demo(folder, seed=seed, images=QUICK_IMAGES if quick else IMAGES)
-    source = Source(data=folder / "combined_data.csv", images=folder / "image")
-    inputs = read_inputs(source)
-    split = split_table(inputs, source, Evaluation(seed=seed))
-    encoding = Encoding(backbone="tiny", cache=folder / "cache", device="cpu")
-    encoded = encode_pairs(inputs, encoding, source, progress=progress)
+    _, split, encoded = encoded_draw(folder, seed, images=QUICK_IMAGES if quick else IMAGES, progress=progress)
     rows = encoded.side(split, "train")
     configs = default_grid()[::9] if quick else default_grid()
 

@@ -17,23 +17,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.encoded import encoded_draw
 from benchmarks.timing import machine
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.data.folds import with_folds
-from consistency.data.inputs import read_inputs
 from consistency.data.splits import Split
 from consistency.evaluation.conformal import PredictionSets
 from consistency.evaluation.seeds import Spread
-from consistency.options import Encoding, Evaluation, Source
 from consistency.progress import Progress
 from consistency.text import number
-from demo.dataset import write_demo
 from heads.config import HeadConfig
 from heads.train import train_head
 from koclip_consistency.screen.console import Screen
 from koclip_consistency.workflows.demo import IMAGES, QUICK_IMAGES
-from koclip_consistency.workflows.division import split_table
-from koclip_consistency.workflows.encode import encode_pairs
 
 SEEDS = (831, 832, 833, 834, 835, 836)
 LEVELS = (0.8, 0.9)
@@ -56,7 +52,7 @@ class Draw:
         """All rows without repeats."""
         return np.sort(np.concatenate([self.train, self.test]))
 
-    def probabilities(self, learned: Rows, asked: "Sequence[PairEmbeddings]") -> list[npt.NDArray[np.float64]]:
+    def probabilities(self, learned: Rows, asked: Sequence[PairEmbeddings]) -> list[npt.NDArray[np.float64]]:
         """Train the default head on some rows and return its probabilities for other pairs."""
         head, _ = train_head(HeadConfig(), self.pairs.take(learned), self.split.labels[learned], seed=self.seed)
         return [head.predict_proba(pairs) for pairs in asked]
@@ -64,15 +60,12 @@ class Draw:
 
 def make_draw(folder: Path, seed: int, *, quick: bool, progress: Progress) -> Draw:
     """Draw a data set and encode it."""
-    write_demo(folder, seed=seed, images=QUICK_IMAGES if quick else IMAGES)
-    source = Source(data=folder / "combined_data.csv", images=folder / "image")
-    inputs = read_inputs(source)
-    split = with_folds(split_table(inputs, source, Evaluation(seed=seed)), 5)
-    encoded = encode_pairs(
-        inputs, Encoding(backbone="tiny", cache=folder / "cache", device="cpu"), source, progress=progress
-    )
+    images = QUICK_IMAGES if quick else IMAGES
+    inputs, split, encoded = encoded_draw(folder, seed, images=images, progress=progress)
     pairs = encoded.at(encoded.usable(np.arange(len(inputs.table))))
-    return Draw(seed, pairs, split, inputs.identity, encoded.side(split, "train"), encoded.side(split, "test"))
+    return Draw(
+        seed, pairs, with_folds(split, 5), inputs.identity, encoded.side(split, "train"), encoded.side(split, "test")
+    )
 
 
 def calibrate(

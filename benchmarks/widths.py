@@ -20,17 +20,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.encoded import encoded_draw
 from benchmarks.timing import machine
 from consistency.backbone.embeddings import PairEmbeddings
-from consistency.data.inputs import read_inputs
-from consistency.options import Encoding, Evaluation, Source
 from consistency.text import number
-from demo.dataset import write_demo
 from heads.config import HeadConfig
 from heads.grid import default_grid, run_grid
 from koclip_consistency.screen.console import Screen
-from koclip_consistency.workflows.division import split_table
-from koclip_consistency.workflows.encode import encode_pairs
 
 Vectors = npt.NDArray[np.float32]
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -93,13 +89,7 @@ def main() -> None:
     given = parser.parse_args()
     screen = Screen()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_demo(folder, seed=given.seed)
-        source = Source(data=folder / "combined_data.csv", images=folder / "image")
-        inputs = read_inputs(source)
-        split = split_table(inputs, source, Evaluation(seed=given.seed))
-        encoding = Encoding(backbone="tiny", cache=folder / "cache", device="cpu")
-        encoded = encode_pairs(inputs, encoding, source, progress=screen.progress)
+        _, split, encoded = encoded_draw(Path(name), given.seed, progress=screen.progress)
         rows = encoded.side(split, "train")
     scores: dict[str, dict[int, list[float]]] = {name: {} for name in families()}
     for width in given.widths:

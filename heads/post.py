@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.backbone.embeddings import PairEmbeddings
-from consistency.data.distinct import number_distinct
+from consistency.data.distinct import members_of, number_distinct
 from consistency.scale import Floats, Ints
 
 CONTEXT = ("others", "mean", "maximum", "centroid", "weighted", "position")
@@ -44,10 +44,9 @@ def with_context(
     """
     first, member = number_distinct(zip(posts, hashtags, strict=True))
     _, post = number_distinct(posts[first].tolist())
-    order = np.argsort(post, kind="stable")
     context = np.zeros((len(first), len(CONTEXT)))
     own = np.clip(pairs.take(first).cosine(), FLOOR, None)
-    for members in np.split(order, np.flatnonzero(np.diff(post[order])) + 1):
+    for members in members_of(post):
         if len(members) > 1:
             vectors = pairs.hashtags[pairs.hashtag_index[first[members]]].astype(np.float64)
             context[members, :-1] = _of_post(vectors, own[members])

@@ -1,4 +1,4 @@
-"""Numbers the distinct values of a sequence, and joins two divisions of the same rows into groups."""
+"""Numbers the distinct values of a sequence, lists the rows of each, and joins two divisions of rows into groups."""
 
 from collections.abc import Hashable, Iterable
 
@@ -32,6 +32,12 @@ def number_distinct(values: Iterable[Hashable]) -> tuple[Ints, Ints]:
             firsts.append(position)
         index.append(number)
     return np.array(firsts, dtype=np.int64), np.array(index, dtype=np.int64)
+
+
+def members_of(number: Ints) -> list[Ints]:
+    """Return the rows with number 0, 1, ..., each ascending; number: (n,) int64 without gaps."""
+    ascending = np.argsort(number, kind="stable")
+    return np.split(ascending, np.cumsum(np.bincount(number))[:-1])
 
 
 def join_groups(one: npt.NDArray[np.object_], other: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:

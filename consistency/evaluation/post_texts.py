@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.preprocessing import normalize
 
-from consistency.data.distinct import number_distinct
+from consistency.data.distinct import members_of, number_distinct
 from consistency.data.hashtags import identities
 from consistency.errors import DataError
 from consistency.scale import Floats, Ints
@@ -201,12 +201,6 @@ def refuse_sorted(labels: Ints, posts: Numbers, order: Ints) -> float:
             "their positions would tell the scores: leave out --ordered, or restore the order of the posts"
         )
     return gamma
-
-
-def members_of(number: Ints) -> list[Ints]:
-    """Return the rows with number 0, 1, ..., each ascending; number: (n,) int64 without gaps."""
-    ascending = np.argsort(number, kind="stable")
-    return np.split(ascending, np.cumsum(np.bincount(number))[:-1])
 
 
 def _distinct_pairs(tags: Ints, posts: Numbers) -> tuple[Ints, Ints, Ints]:

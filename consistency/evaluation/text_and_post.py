@@ -13,8 +13,8 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from consistency.data.distinct import number_distinct
-from consistency.evaluation.post_texts import Numbers, PostTexts, members_of
+from consistency.data.distinct import members_of, number_distinct
+from consistency.evaluation.post_texts import Numbers, PostTexts
 from consistency.scale import CLASSES, Floats, Ints
 
 LANDMARKS = 2000  # up to this many training rows the kernel is exact, beyond it is Nystroem's approximation

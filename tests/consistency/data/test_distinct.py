@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consistency.data.distinct import join_groups, number_distinct
+from consistency.data.distinct import join_groups, members_of, number_distinct
 
 
 @given(st.lists(st.one_of(st.integers(0, 5), st.text(max_size=1)), max_size=30))
@@ -15,6 +15,10 @@ def test_numbers_follow_first_appearance(values: list[object]) -> None:
     assert index.tolist() == [order.index(value) for value in values]
     assert firsts.tolist() == [values.index(value) for value in order]
     assert firsts.dtype == index.dtype == np.int64
+
+
+def test_members_are_listed_by_number() -> None:
+    assert [rows.tolist() for rows in members_of(np.array([0, 1, 0, 2, 1]))] == [[0, 2], [1, 4], [3]]
 
 
 @settings(deadline=None)  # the first call imports SciPy

@@ -9,7 +9,7 @@ from sklearn.preprocessing import normalize
 
 from consistency.data.hashtags import hashtag_identity
 from consistency.errors import DataError
-from consistency.evaluation.post_texts import PostTexts, context_features, members_of, order_gamma, refuse_sorted
+from consistency.evaluation.post_texts import PostTexts, context_features, order_gamma, refuse_sorted
 from tests.builders.posts import drawn_posts
 
 
@@ -95,7 +95,3 @@ def test_a_table_sorted_by_score_is_refused() -> None:
     nearly = np.argsort(labels + np.random.default_rng(0).normal(0, 0.7, len(labels)), kind="stable")
     with pytest.raises(DataError, match="gamma 0.[78]"):
         refuse_sorted(labels[nearly], posts[nearly], order)
-
-
-def test_members_are_listed_by_number() -> None:
-    assert [rows.tolist() for rows in members_of(np.array([0, 1, 0, 2, 1]))] == [[0, 2], [1, 4], [3]]
