@@ -90,15 +90,15 @@ def read_pairs(
     data : path or DataFrame
         A CSV, TSV, JSON Lines, Parquet or XLSX file, or a table with the same columns.
     images : path, optional
-        Folder of the images; the command line's default if None.
+        Folder, ZIP or tar of the images; the command line's default if None.
     require_scores : bool
         Whether every row needs a score.
     near_duplicates : int, optional
         Images whose 64-bit hashes differ in at most so many bits stay together in a split; None compares none.
     **options
         Other options of the command line about the data: `image_column`, `hashtag_column`, `score_column`,
-        `post_column`, `split_hashtags`, `separator`, `encoding`, `on_error` ("skip", "allow" or "abort"), `on_conflict`
-        ("abort", "mean", "first" or "drop").
+        `post_column`, `split_hashtags`, `separator`, `encoding`, `score_map` (the score of each label), `on_error`
+        ("skip", "allow" or "abort"), `on_conflict` ("abort", "mean", "first" or "drop").
 
     Returns
     -------

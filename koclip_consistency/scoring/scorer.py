@@ -15,6 +15,7 @@ from consistency.data.inputs import Inputs
 from consistency.data.pairs import Skipped
 from consistency.errors import ImageError, InputError
 from consistency.options import ImageLimits, Source
+from consistency.scale import Floats, Ints
 from embedcache.extract import NOT_FINITE
 from embedcache.store import valid_rows
 from heads.familiarity import Familiarity
@@ -28,12 +29,10 @@ from koclip_consistency.scoring.standing import find_standing
 if TYPE_CHECKING:
     import pandas as pd
 
-Rows = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 # Predicted scores (n,), what ranks them (n,), and probabilities (n, 5) or None, of n pairs.
-Judgement = tuple[Rows, Floats, Floats | None]
+Judgement = tuple[Ints, Floats, Floats | None]
 # Rows of a table that can be answered, their embeddings, and the rows that cannot.
-EncodedTable = tuple[Rows, PairEmbeddings, tuple[Skipped, ...]]
+EncodedTable = tuple[Ints, PairEmbeddings, tuple[Skipped, ...]]
 BLOCK = 4096  # hashtags that are scored at once in a search for the best
 
 
@@ -53,10 +52,17 @@ class Scorer:
         Gives the embeddings of a pair table.
     familiarity : Familiarity or None
         The training hashtags, where the run recorded them.
+    post_read : callable or None
+        Says of which of n pairs the judge has read the other hashtags of the post, (n,) bool; None if it reads none.
+    sets : callable or None
+        Makes prediction sets, (n, 2) int64, from probabilities (n, 5).
+
+    Attributes
+    ----------
+    system : str
+        As given.
     reads_post : bool
         Whether an answer depends on the other hashtags of the post, so that all rows of a post must be asked together.
-    sets : callable or None
-        Makes prediction sets, (n, 2) int64, of probabilities.
 
     Examples
     --------
@@ -76,7 +82,7 @@ class Scorer:
         familiarity: Familiarity | None = None,
         *,
         post_read: Callable[[PairEmbeddings], npt.NDArray[np.bool_]] | None = None,
-        sets: Callable[[Floats], Rows] | None = None,
+        sets: Callable[[Floats], Ints] | None = None,
     ) -> None:
         self.system = system
         self.reads_post = post_read is not None or judge is None
@@ -272,7 +278,7 @@ class Scorer:
         frame : DataFrame
             n rows with any columns.
         images : path, optional
-            Folder of the images, below which the table names them; the command line's default if None.
+            Folder, ZIP or tar of the images, in which the table names them; the command line's default if None.
         prefix : str
             Put before the name of each new column, where the table has columns of those names already.
         **options

@@ -114,8 +114,8 @@ def prepare(options: DataPrepareOptions, reporter: Reporter = QUIET) -> Prepared
     skipped = (*table.skipped, *lost)
     refuse_skipped(skipped, source.on_error)
     merged = merge_repeats(with_images, image_identity(with_images.images, files), source.on_conflict)
-    changes = [*_of_the_file(opened, source, labelled), *_of_cells(opened, source, table)]
     rows = _file_rows(table)
+    changes = [*_of_the_file(opened, source, labelled), *_of_cells(opened, source, table, rows)]
     for each in skipped:
         row = rows.get(each.row) or table.file_row_of(each)
         changes.append(Change(row, each.image, each.hashtag, "left out", "", each.reason))
@@ -199,13 +199,12 @@ def _of_the_file(opened: TableFile, source: Source, labelled: bool) -> Iterable[
             yield Change(None, "", "", "column left out", column, "")
 
 
-def _of_cells(opened: TableFile, source: Source, table: PairTable) -> Iterable[Change]:
+def _of_cells(opened: TableFile, source: Source, table: PairTable, rows: dict[int | None, int]) -> Iterable[Change]:
     """Cells that were split, and labels that became scores."""
     image_at, hashtag_at = (opened.columns.index(name) for name in (source.image_column, source.hashtag_column))
     score_at = opened.columns.index(source.score_column) if source.score_column in opened.columns else None
-    rows = table.rows if table.file_rows is None else table.file_rows
     pairs: dict[int, list[int]] = {}
-    for at, row in enumerate(rows.tolist()):
+    for at, row in enumerate(rows.values()):
         pairs.setdefault(row, []).append(at)
     for row, cells in enumerate(opened.rows(), 1):
         of_row = pairs.get(row, [])
