@@ -36,9 +36,9 @@ def close(
     if not skipped:
         return
     first = skipped[0]
-    place = f"row {first.row}" if first.row else first.image
+    place = f"row {first.row} ({first.image})" if first.row else first.image
     listed = f"; all in {table}" if table else ""
-    screen.note(f"Left out {count or len(skipped)}: {place} ({first.image}): {first.reason}{listed}")
+    screen.note(f"Left out {count or len(skipped)}: {place}: {first.reason}{listed}")
     if on_error == "skip":
         sys.exit(SKIPPED_ROWS)
 

@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ def read_config(ctx: click.Context, file: Path | None) -> None:
     everywhere = {flag for flags in options.values() for flag in flags}
     tables = {key: value for key, value in content.items() if isinstance(value, dict) and key in options}
     for key in content.keys() - tables.keys():
+        if isinstance(content[key], dict) and key not in everywhere:
+            _check_name(file, key, options.keys(), what="command")
         _check_name(file, key, everywhere)
     for key in tables.get(own, {}):
         _check_name(file, key, set(options[own]), f" in [{own}]")
@@ -45,11 +47,11 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, dict | list) else str(value) if not isinstance(value, bool) else value
 
 
-def _check_name(file: Path, key: str, known: set[str], where: str = "") -> None:
+def _check_name(file: Path, key: str, known: Collection[str], where: str = "", what: str = "option") -> None:
     if key not in known:
         close = difflib.get_close_matches(key, known, n=1)
         hint = f": did you mean {close[0]}?" if close else ""
-        raise InputError(f"{file} sets {key!r}{where}, which is no option{hint}")
+        raise InputError(f"{file} sets {key!r}{where}, which is no {what}{hint}")
 
 
 def _commands(group: click.Command, path: str = "") -> Iterator[tuple[str, click.Command]]:

@@ -28,7 +28,7 @@ def score(options: "ScoreOptions", screen: "Screen") -> None:
     Weight files of the published scripts work, too. Without a run, --backbone alone shows the cosine of image and
     hashtag and how it compares, which is not a score of 1 to 5.
     """
-    from consistency.data.hashtags import describe_long, describe_several
+    from consistency.data.hashtags import describe_long, holds_several
     from consistency.data.inputs import skipped_beside
     from koclip_consistency.screen.tables import scores_tables
     from koclip_consistency.workflows.score import (
@@ -65,8 +65,13 @@ def score(options: "ScoreOptions", screen: "Screen") -> None:
         else:
             ask = asking(scorer, options.hashtags, options.source)
         scored, skipped = score_images(scorer, options.image_files, ask, options.source)
-        cells = [*range(1, len(options.hashtags) + 1)], [*options.hashtags]
-        notes, lost, beside = [describe_several(*cells), describe_long(*cells)], len(skipped), None
+        several = [
+            f"--hashtag {hashtag!r} holds several, which are taken for one: give each its own --hashtag"
+            for hashtag in options.hashtags
+            if holds_several(hashtag)
+        ]
+        long = describe_long(range(1, len(options.hashtags) + 1), options.hashtags)
+        notes, lost, beside = [*several, long], len(skipped), None
     else:
         done = score_table(scorer, options.source, options.file, prefix=options.prefix, keep=screen.display.as_json)
         screen.note(f"Scored {done.answered} rows with {scorer.system}: {options.file}")

@@ -10,6 +10,7 @@ from tests.builders.commands import Run
 FILES = {
     "typo.toml": ('bakbone = "tiny"', "sets 'bakbone', which is no option: did you mean backbone?"),
     "elsewhere.toml": ("[heads]\nmethod = 1", "sets 'method' in [heads], which is no option"),
+    "table.toml": ("[haeds]\nfolds = 5", "sets 'haeds', which is no command: did you mean heads?"),
     "broken.toml": ("backbone =", "is no TOML file"),
     "value.toml": ('device = "abacus"', "'abacus' is not one of"),
     "missing.toml": (None, "cannot be read: No such file"),
