@@ -1,10 +1,10 @@
-"""Posts like those of the published data set, whose hashtags tell about as much without the image as they do there.
+"""Posts like those of the published data set: their hashtags alone predict the scores about as well as they do there.
 
 In the plain demo every hashtag is drawn for its image, so those of a post that agree with each other are the ones that
-fit. Here a post has 1 to 30 hashtags, the best ones rather first. Longer posts have more that do not fit; these are
-of a second topic that the image does not show, or popular anywhere. Some posts are scored higher or lower as a
-whole, as their style suggests. The constants were chosen on draws 1, 2, 11, 12, such that controls that see no image
-reach about the QWK that they reach on the published table (`python -m benchmarks.controls`).
+fit. Here a post has 1 to 30 hashtags, which tend to begin with the best. Longer posts have more that do not fit; these
+belong to a second topic that the image does not show, or are popular anywhere. Some posts are scored higher or lower as
+a whole, as their style suggests. The constants were chosen on draws 1, 2, 11 and 12 so that controls that see no image
+reach about the same QWK as on the published table (`python -m benchmarks.controls`).
 """
 
 import math
@@ -102,7 +102,7 @@ def _worded(concept: str | None, clean: int, lean: int, rng: random.Random) -> s
 
 
 def _ordered(hashtags: list[tuple[str, int]], rng: random.Random) -> list[tuple[str, int]]:
-    """Hashtags with their clean scores, those with high scores rather at the beginning."""
+    """Hashtags with their clean scores, where high scores tend to come first."""
     left = list(hashtags)
     ordered: list[tuple[str, int]] = []
     while left:

@@ -23,7 +23,7 @@ _BEGINNING = re.compile(r"#+\s*[^#\s]")
 _BETWEEN = re.compile(r"[\s,\uff0c\u3001]+|(?<=[^#\uff03])(?=[#\uff03](?!\ufe0f?\u20e3)[^\s#\uff03,\uff0c\u3001])")
 
 SHOWN_ROWS, SHOWN_HASHTAGS = 5, 3
-REMEMBERED = 1 << 16  # hashtags of which it is remembered whether a note is about them
+REMEMBERED = 1 << 16  # hashtags for which a note remembers whether it counts them
 
 # CLIP's tokenizers read at most 77 tokens, of which two are special, and each of the others takes a byte or more.
 SURELY_WHOLE = 75  # bytes of UTF-8, which is 25 Hangul syllables

@@ -15,6 +15,7 @@ Type = Literal["text", "integer", "number", "truth"]
 Cells = Sequence[Sequence[Any]]
 
 PARQUET = ".parquet"
+WORKBOOKS = (".xlsx", ".xls")  # a CSV under such a name does not open
 
 
 def check_table_output(path: Path) -> None:
@@ -23,9 +24,11 @@ def check_table_output(path: Path) -> None:
     Raises
     ------
     InputError
-        If the folder cannot be written to, or the library for the file's type is not installed.
+        If the folder cannot be written to, the file is named as a workbook, or the library for it is not installed.
     """
     check_output(path)
+    if path.suffix.lower() in WORKBOOKS:
+        raise InputError(f"{path} cannot be written, since tables are written as CSV or Parquet: name a .csv file")
     if path.suffix.lower() == PARQUET:
         try:
             import pyarrow.parquet  # noqa: F401  (whether it is there)

@@ -53,7 +53,7 @@ class Scorer:
     familiarity : Familiarity or None
         The training hashtags, where the run recorded them.
     post_read : callable or None
-        Says of which of n pairs the judge has read the other hashtags of the post, (n,) bool; None if it reads none.
+        For n pairs, whether the judge has read the other hashtags of their post, (n,) bool; None if it reads none.
     sets : callable or None
         Makes prediction sets, (n, 2) int64, from probabilities (n, 5).
 

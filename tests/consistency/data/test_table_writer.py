@@ -71,6 +71,11 @@ def test_no_row_at_all(tmp_path: Path) -> None:
     assert pd.read_csv(tmp_path / "t.csv").shape == pd.read_parquet(tmp_path / "t.parquet").shape == (0, 5)
 
 
+def test_a_csv_is_not_named_as_a_workbook(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"t.XLSX cannot be written, .* as CSV or Parquet: name a .csv file"):
+        check_table_output(tmp_path / "t.XLSX")
+
+
 def test_a_library_that_is_missing_is_named_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
