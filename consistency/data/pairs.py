@@ -124,6 +124,13 @@ class PairTable:
             file_rows=None if self.file_rows is None else self.file_rows[rows],
         )
 
+    def without_images(self, faults: Mapping[str, str]) -> tuple["PairTable", list[Skipped]]:
+        """The rows whose image has no fault, and the others with the fault as the reason."""
+        usable = np.array([image not in faults for image in self.images], dtype=bool)
+        lost = self.take(~usable)
+        pairs = zip(lost.rows.tolist(), lost.images, lost.hashtags, strict=True)
+        return self.take(usable), [Skipped(row, image, hashtag, faults[image]) for row, image, hashtag in pairs]
+
 
 def read_pairs(
     data: TableFile | Path | str,

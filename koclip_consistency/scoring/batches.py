@@ -9,7 +9,7 @@ import numpy.typing as npt
 from consistency.data.files import ImageFile, find_images
 from consistency.data.formats import Cell
 from consistency.data.inputs import Inputs, no_image_found, open_source, read_batches, refuse_skipped
-from consistency.data.pairs import Skipped, plain
+from consistency.data.pairs import plain
 from consistency.data.tables import TableFile
 from consistency.errors import DataError
 from consistency.options import Source
@@ -70,14 +70,10 @@ class TableBatches:
             if found and len(files) > FILES:  # until then the error counts them
                 files.clear()
             files.update(find_images((name for name in pairs.images if name not in files), self.source.images))
-            lost = [
-                Skipped(row, image, hashtag, problem)
-                for row, image, hashtag in zip(pairs.rows.tolist(), pairs.images, pairs.hashtags, strict=True)
-                if (problem := files[image].problem)
-            ]
+            faults = {name: problem for name in set(pairs.images) if (problem := files[name].problem)}
+            here, lost = pairs.without_images(faults)
             skipped = (*pairs.skipped, *lost)
             refuse_skipped(skipped, self.source.on_error)
-            here = pairs.take(np.array([files[image].problem is None for image in pairs.images], bool))
             inputs = Inputs(here, {name: files[name] for name in dict.fromkeys(here.images)}, skipped)
             usable, found = usable + len(pairs), found or bool(len(here))
             yield _batch(_columns(cells, counts, len(self.columns)), first, sum(counts), inputs)

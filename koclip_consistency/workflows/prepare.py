@@ -167,16 +167,11 @@ def _with_images(
     """The rows whose image can be used, and the others."""
     found = check_images(files, limits, reporter.progress)
     faults = dict(found.missing + found.broken)
-    usable = np.array([name not in faults for name in table.images], dtype=bool)
-    if not usable.any():
+    usable, lost = table.without_images(faults)
+    if not len(usable):
         name, reason = next(iter(faults.items()))
         raise DataError(f"{table.path}: no row has an image that can be used ({name}: {reason}): see --images")
-    lost = [
-        Skipped(row, image, hashtag, faults[image])
-        for row, image, hashtag in zip(table.rows.tolist(), table.images, table.hashtags, strict=True)
-        if image in faults
-    ]
-    return table.take(usable), lost
+    return usable, lost
 
 
 def _file_rows(table: PairTable) -> dict[int | None, int]:

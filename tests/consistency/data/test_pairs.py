@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consistency.data.pairs import PairTable, read_pairs
+from consistency.data.pairs import PairTable, Skipped, read_pairs
 from consistency.errors import DataError
 
 HEADER = "Image Filename,Hashtag,Score\n"
@@ -253,6 +253,13 @@ def test_take_by_index_and_by_mask(read: Read) -> None:
         taken = table.take(rows)
         assert (taken.rows.tolist(), taken.images.tolist(), taken.scores.tolist()) == ([2], ["b.jpg"], [1])
         assert (taken.path, taken.digest) == (table.path, table.digest)
+
+
+def test_rows_without_a_usable_image_are_listed_with_the_reason(read: Read) -> None:
+    usable, lost = read(PLAIN).without_images({"b.jpg": "not found", "other.jpg": "not found"})
+    assert (usable.rows.tolist(), usable.images.tolist()) == ([1], ["가을.png"])
+    assert lost == [Skipped(2, "b.jpg", "바다", "not found")]
+    assert read(PLAIN).without_images({})[1] == []
 
 
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n"), min_size=1, max_size=8)
