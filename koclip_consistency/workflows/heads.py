@@ -198,18 +198,7 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET, *, tuned_from: 
         encoded.at(test).hashtag_vectors(),
         trial.inputs.table.hashtags[test].tolist(),
     )
-    if options.export_pth:
-        assert isinstance(fitted.head, TrainedHead)
-        export_published(fitted.head, folder.path / "classifier.pth")
-    if curves:
-        final_of = f"{options.folds} folds pooled" if options.folds else "test rows"
-        final = trial.results[-1].metrics
-        folder.write_file("training_results.png", training_png(curves, final=final, final_of=final_of))
-    if options.grid_file:
-        folder.write_file("grid.toml", options.grid_file.read_bytes())
-    if fitted.grid is not None:
-        columns = list(fitted.grid.rows[0])
-        folder.write_file("leaderboard.csv", to_csv(columns, (list(row.values()) for row in fitted.grid.rows)))
+    _write_training(trial, options, fitted, curves)
     outcome = trial.finish(
         usable=encoded.position >= 0,
         unfamiliar=unfamiliar,
@@ -224,6 +213,23 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET, *, tuned_from: 
         notes=(*_notes(fitted.grid), *((trainings.note,) if trainings else ()), encoded.note),
     )
     return replace(outcome, trainings=trainings, curve=curve)
+
+
+def _write_training(trial: Trial, options: HeadsOptions, fitted: Fitted, curves: Sequence[Mapping[str, Any]]) -> None:
+    """Write what the options ask for beside the head, the curves of its training, and the grid it was chosen from."""
+    folder = trial.folder
+    if options.export_pth:
+        assert isinstance(fitted.head, TrainedHead)
+        export_published(fitted.head, folder.path / "classifier.pth")
+    if curves:
+        final_of = f"{options.folds} folds pooled" if options.folds else "test rows"
+        final = trial.results[-1].metrics
+        folder.write_file("training_results.png", training_png(curves, final=final, final_of=final_of))
+    if options.grid_file:
+        folder.write_file("grid.toml", options.grid_file.read_bytes())
+    if fitted.grid is not None:
+        columns = list(fitted.grid.rows[0])
+        folder.write_file("leaderboard.csv", to_csv(columns, (list(row.values()) for row in fitted.grid.rows)))
 
 
 def _answers(fitted: Fitted, encoded: Encoded, rows: Rows) -> Answers:
