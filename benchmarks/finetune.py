@@ -32,7 +32,7 @@ from finetune.classifier import PairClassifier, embed
 from finetune.config import FinetuneConfig
 from finetune.dataset import Ints, epoch_steps, with_images
 from finetune.loop import Training
-from finetune.prepare import Prepared, prepare
+from finetune.prepare import Prepared, Sides, prepare
 from heads.model import Head
 from tests.builders.finetuning import PublishedLoop
 from tests.builders.models import Tower, make_clip_folder
@@ -84,7 +84,7 @@ def prepared(folder: Path, model: Path, table: PairTable, config: FinetuneConfig
     backbone = load_backbone(resolve_backbone(str(model)), device=DEVICE, precision="fp32")
     files = find_images(table.images, folder / "image")
     train, test = sides(table, by_image=by_image)
-    return prepare(backbone, table, files, table.labels, train, None, test, config, seed=0)
+    return prepare(backbone, table, files, Sides(table.labels, train, None, test), config, seed=0)
 
 
 def trainer(given: Prepared, out: Path, steps: int) -> tuple[Callable[[], None], int]:

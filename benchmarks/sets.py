@@ -26,10 +26,11 @@ from consistency.evaluation.conformal import PredictionSets
 from consistency.evaluation.seeds import Spread
 from consistency.progress import Progress
 from consistency.text import number
+from demo.dataset import IMAGES
 from heads.config import HeadConfig
 from heads.train import train_head
 from koclip_consistency.screen.console import Screen
-from koclip_consistency.workflows.demo import IMAGES, QUICK_IMAGES
+from koclip_consistency.workflows.demo import QUICK_IMAGES
 
 SEEDS = (831, 832, 833, 834, 835, 836)
 LEVELS = (0.8, 0.9)

@@ -31,6 +31,29 @@ Objects = npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True, eq=False)
+class Sides:
+    """The labels and the split of a table, images that cannot be used included.
+
+    Attributes
+    ----------
+    labels : ndarray of int64, shape (n,)
+        Classes from 0 to 4 of all rows.
+    train, test : ndarray of int64, shape (k,)
+        Rows of each side.
+    val : ndarray of int64, shape (k,), or None
+        Validation rows. If None, the last weights are kept and the history is measured on the test rows.
+    class_weights_from : ndarray of int64 or None
+        Labels that balanced class weights are computed from; None for those of the training rows.
+    """
+
+    labels: Ints
+    train: Ints
+    val: Ints | None
+    test: Ints
+    class_weights_from: Ints | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Prepared:
     """Validated inputs of a training, prepared before anything is trained or written.
 
@@ -73,23 +96,14 @@ class Prepared:
         train, val_digests = (Digests.of(self.images[part], self.hashtags[part]) for part in (rows.train, val))
         return self.backbone.resolved.trained_on | TrainedOn(train, val_digests)
 
-    def again(
-        self,
-        labels: Ints,
-        train: Ints,
-        val: Ints | None,
-        test: Ints,
-        *,
-        seed: int,
-        class_weights_from: Ints | None = None,
-    ) -> "Prepared":
+    def again(self, sides: Sides, *, seed: int) -> "Prepared":
         """The same images, hashtags and configuration for another training, with its own rows and seed.
 
         The backbone returns to its weights from before training, so save a model that was tuned with it first.
 
         Parameters
         ----------
-        labels, train, val, test, seed, class_weights_from
+        sides, seed
             See `prepare`.
 
         Returns
@@ -104,9 +118,7 @@ class Prepared:
         """
         load_again(self.backbone)
         source = {name: self.identity[name] for name in SOURCE}
-        rows, refit, identity = _divide(
-            self.data, labels, train, val, test, self.config, source, seed=seed, class_weights_from=class_weights_from
-        )
+        rows, refit, identity = _divide(self.data, sides, self.config, source, seed=seed)
         return replace(self, rows=rows, refit=refit, seed=seed, identity=identity)
 
 
@@ -114,14 +126,10 @@ def prepare(
     backbone: Backbone,
     table: PairTable,
     files: Mapping[str, ImageFile],
-    labels: Ints,
-    train: Ints,
-    val: Ints | None,
-    test: Ints,
+    sides: Sides,
     config: FinetuneConfig,
     *,
     seed: int,
-    class_weights_from: Ints | None = None,
     limits: ImageLimits | None = None,
     workers: int | None = None,
     progress: Progress = silent,
@@ -138,18 +146,12 @@ def prepare(
         The n pairs.
     files : mapping of str to ImageFile
         Image files by name.
-    labels : ndarray of int64, shape (n,)
-        Classes from 0 to 4.
-    train, test : ndarray of int64, shape (k,)
-        Rows of each side.
-    val : ndarray of int64, shape (k,), or None
-        Validation rows. If None, the last weights are kept and the history is measured on the test rows.
+    sides : Sides
+        Their labels and split.
     config : FinetuneConfig
         How to train.
     seed : int
         Random seed.
-    class_weights_from : ndarray of int64, optional
-        Labels that balanced class weights are computed from, by default those of the training rows.
     limits, workers
         See `read_pair_data`.
     progress : Progress
@@ -181,9 +183,7 @@ def prepare(
     images = image_identity(table.images, files)
     named = (backbone.resolved.revision, table.digest, hashlib.sha256("\n".join(images).encode()).hexdigest())
     source = dict(zip(SOURCE, named, strict=True))
-    rows, refit, identity = _divide(
-        data, labels, train, val, test, config, source, seed=seed, class_weights_from=class_weights_from
-    )
+    rows, refit, identity = _divide(data, sides, config, source, seed=seed)
     return Prepared(backbone, data, rows, refit, config, seed, identity, images, table.hashtags)
 
 
@@ -206,32 +206,23 @@ def class_weights(config: FinetuneConfig, labels: Ints) -> Floats:
 
 
 def _divide(
-    data: PairData,
-    labels: Ints,
-    train: Ints,
-    val: Ints | None,
-    test: Ints,
-    config: FinetuneConfig,
-    source: Mapping[str, str],
-    *,
-    seed: int,
-    class_weights_from: Ints | None,
+    data: PairData, sides: Sides, config: FinetuneConfig, source: Mapping[str, str], *, seed: int
 ) -> tuple[LabelledRows, LabelledRows | None, dict[str, Any]]:
     """Return the usable rows, those of a refit, and the identity of the training."""
-    sides = {"train": train, "test": test} | ({} if val is None else {"val": val})
-    usable = {side: data.usable(rows) for side, rows in sides.items()}
+    named = {"train": sides.train, "test": sides.test} | ({} if sides.val is None else {"val": sides.val})
+    usable = {side: data.usable(rows) for side, rows in named.items()}
     for side, there in usable.items():
         if not len(there):
-            raise InputError(f"none of the {len(sides[side])} {side} rows has an image that can be used")
+            raise InputError(f"none of the {len(named[side])} {side} rows has an image that can be used")
 
     def rows_of(train: Ints, val: Ints | None) -> LabelledRows:
-        counted = labels[train] if class_weights_from is None else class_weights_from
-        return LabelledRows(labels, train, val, usable["test"], class_weights(config, counted))
+        counted = sides.labels[train] if sides.class_weights_from is None else sides.class_weights_from
+        return LabelledRows(sides.labels, train, val, usable["test"], class_weights(config, counted))
 
     rows, refit = rows_of(usable["train"], usable.get("val")), None
     if config.refit and rows.val is not None:
         refit = rows_of(np.sort(np.concatenate([rows.train, rows.val])), None)
-    split = hashlib.sha256(labels.tobytes())
+    split = hashlib.sha256(sides.labels.tobytes())
     for side, there in sorted(usable.items()):
         split.update(side.encode() + there.tobytes())
     identity = {

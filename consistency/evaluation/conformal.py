@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from consistency.errors import InputError
+from consistency.errors import InputError, os_errors_as
 from consistency.scale import CLASSES, Floats, Ints
 
 FILE = "sets.json"
@@ -139,7 +139,7 @@ def load_sets(folder: Path, level: float) -> Callable[[Floats], Ints]:
     Raises
     ------
     InputError
-        If the run has no sets or none of this level, or the file is damaged.
+        If the run has no sets or none of this level, or the file cannot be read or is damaged.
     """
     path = folder / FILE
     if not path.is_file():
@@ -148,10 +148,11 @@ def load_sets(folder: Path, level: float) -> Callable[[Floats], Ints]:
             "test images are not in train"
         )
     try:
-        saved = json.loads(path.read_bytes())
+        with os_errors_as(InputError, f"{path} cannot be read"):
+            saved = json.loads(path.read_bytes())
         mass = {float(level): value if value is None else float(value) for level, value in saved["mass"].items()}
         sets = PredictionSets(saved["calibrated_on"], int(saved["images"]), int(saved["rows"]), mass)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{path} is damaged ({type(error).__name__}: {error}): train again") from error
     if level not in sets.mass:
         raise InputError(f"there are no sets of level {level:g}: give 0.50, 0.51, ... or 0.99")

@@ -18,11 +18,7 @@ from consistency.scale import CLASSES, Floats, Ints, confusion, merit
 
 TEXT_EMBEDDING, TEXT_HEAD = "text-embedding", "text-head"
 TEXT_AND_POST_HEAD = "text-and-post-head"
-ON_EMBEDDINGS = (
-    TEXT_EMBEDDING,
-    TEXT_HEAD,
-    TEXT_AND_POST_HEAD,
-)  # read the backbone's vectors of hashtags
+ON_EMBEDDINGS = (TEXT_EMBEDDING, TEXT_HEAD, TEXT_AND_POST_HEAD)  # they read the backbone's embeddings of hashtags
 TEXT_ONLY, NAME_AND_TEXT = "text-only", "name-and-text"
 TEXT_AND_POST, IN_ORDER = "text-and-post", "text-and-post-ordered"
 BALANCED = "-balanced"  # suffix of the controls of the published table, in which all scores have equal weight

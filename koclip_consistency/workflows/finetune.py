@@ -18,7 +18,7 @@ from consistency.report.plots import training_png
 from finetune.checkpoint import Cadence, discard
 from finetune.config import FinetuneConfig
 from finetune.model import save_finetuned
-from finetune.prepare import Prepared, prepare
+from finetune.prepare import Prepared, Sides, prepare
 from finetune.train import FinetuneResult, finetune
 from heads.familiarity import keep_familiarity
 from heads.load import load_head
@@ -79,10 +79,9 @@ def run_finetune(options: FinetuneOptions, reporter: Reporter = QUIET) -> Outcom
         backbone,
         inputs.table,
         inputs.files,
-        *_sides(split, recipe),
+        _sides(split, recipe),
         config,
         seed=options.evaluation.seed,
-        class_weights_from=_weighted(split, recipe),
         limits=options.source.limits,
         workers=encoding.workers,
         progress=reporter.progress,
@@ -117,7 +116,7 @@ def run_finetune(options: FinetuneOptions, reporter: Reporter = QUIET) -> Outcom
 
         def again(number: int, seed: int, split: Split) -> tuple[Rows, Answers]:
             out = folder.path / f"training-{number}"
-            other = prepared.again(*_sides(split, recipe), seed=seed, class_weights_from=_weighted(split, recipe))
+            other = prepared.again(_sides(split, recipe), seed=seed)
             found = finetune(other, out=out, resume=resume, cadence=cadence, progress=reporter.progress)
             shutil.rmtree(out)  # only its metrics are kept
             return found.rows["test"], Answers(probabilities=found.probabilities["test"])
@@ -144,15 +143,11 @@ def run_finetune(options: FinetuneOptions, reporter: Reporter = QUIET) -> Outcom
     return replace(outcome, trainings=trainings)
 
 
-def _sides(split: Split, recipe: Recipe) -> tuple[Rows, Rows, Rows | None, Rows]:
-    """Labels of all rows, and the rows of train, val and test; the published recipe validates nothing."""
-    val = split.rows("val") if recipe == "default" else None
-    return split.labels, split.rows("train"), val, split.rows("test")
-
-
-def _weighted(split: Split, recipe: Recipe) -> Rows | None:
-    """The labels that balanced class weights are computed from: all of them, as published, or those of train."""
-    return split.labels[split.kept] if recipe == "paper" else None
+def _sides(split: Split, recipe: Recipe) -> Sides:
+    """The split; the published recipe validates nothing, and computes its class weights from the labels of all rows."""
+    published = recipe == "paper"
+    val, weighted = (None, split.labels[split.kept]) if published else (split.rows("val"), None)
+    return Sides(split.labels, split.rows("train"), val, split.rows("test"), class_weights_from=weighted)
 
 
 def config_of(options: FinetuneOptions) -> FinetuneConfig:

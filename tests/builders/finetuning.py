@@ -21,7 +21,7 @@ from consistency.data.pairs import PairTable, Skipped, read_pairs
 from finetune.config import FinetuneConfig
 from finetune.dataset import Floats, read_pair_data
 from finetune.model import Finetuned
-from finetune.prepare import Prepared, prepare
+from finetune.prepare import Prepared, Sides, prepare
 from finetune.train import FinetuneResult, finetune
 from heads.model import HeadConfig
 from tests.builders.models import make_clip_folder
@@ -58,20 +58,14 @@ class Case:
         backbone: Backbone | None = None,
         validate: bool = True,
         seed: int = 3,
-        **options: Any,
+        class_weights_from: Ints | None = None,
     ) -> Prepared:
-        return prepare(
-            backbone or self.backbone(),
-            self.table,
-            self.files,
-            self.table.labels,
-            self.train,
-            self.val if validate else None,
-            self.test,
-            config,
-            seed=seed,
-            **options,
-        )
+        sides = self.sides(validate=validate, class_weights_from=class_weights_from)
+        return prepare(backbone or self.backbone(), self.table, self.files, sides, config, seed=seed)
+
+    def sides(self, *, validate: bool = True, class_weights_from: Ints | None = None) -> Sides:
+        val = self.val if validate else None
+        return Sides(self.table.labels, self.train, val, self.test, class_weights_from=class_weights_from)
 
     def run(self, config: FinetuneConfig, out: Path, **options: Any) -> FinetuneResult:
         training = {name: options.pop(name) for name in ("head", "resume", "cadence", "on_epoch") if name in options}

@@ -32,7 +32,7 @@ def test_a_training_again_is_the_training_of_a_fresh_start(case: Case, tmp_path:
 
     first = case.prepare(config, validate=validate)
     finetune(first, out=tmp_path / "first")
-    second = first.again(case.table.labels, other.train, other.val if validate else None, other.test, seed=8)
+    second = first.again(other.sides(validate=validate), seed=8)
     assert second.data is first.data  # nothing is decoded twice
     assert second.identity == fresh.identity != first.identity
     found = finetune(second, out=tmp_path / "second")

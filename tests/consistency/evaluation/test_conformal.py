@@ -96,7 +96,16 @@ def test_sets_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert (saved["calibrated_on"], saved["images"], saved["rows"]) == ("cv", 30, len(labels))
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"calibrated_on": "cv", "images": 1, "rows": 1, "mass": 3}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"calibrated_on": "cv", "images": 1, "rows": 1, "mass": 3}',
+        '{"calibrated_on": "cv", "images": 1e999, "rows": 1, "mass": {}}',
+    ],
+)
 def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / FILE).write_text(content)
     with pytest.raises(InputError, match=r"sets\.json is damaged \(.*\): train again"):
