@@ -61,6 +61,7 @@ def text_and_post_predictions(train: PostTexts, labels: Ints, groups: Numbers | 
         mean = np.bincount(labels, minlength=CLASSES) / len(labels)
         targets = np.eye(CLASSES)[labels] - mean
         parts = list(_whole_groups(np.arange(len(train)) if groups is None else groups))
+        # A single part is mapped once. Several are mapped again in each pass, so that only one is in memory.
         kept = [kernel.map(train.take(np.concatenate(part))) for part in parts[:1] if len(parts) == 1]
 
         def mapped_parts() -> Iterator[tuple[list[Ints], Floats]]:
