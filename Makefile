@@ -42,7 +42,7 @@ COMPILE := uv pip compile --quiet --upgrade --universal --python-version 3.11 --
 
 lock:
 	$(COMPILE) pyproject.toml requirements/more.in --extra test -o requirements/test.txt
-	$(COMPILE) pyproject.toml requirements/more.in -c requirements/test.txt -o requirements/base.txt
+	$(COMPILE) pyproject.toml requirements/more.in --extra app -c requirements/test.txt -o requirements/base.txt
 
 # The demo and the other commands on the lowest versions that pyproject.toml allows.
 lowest: $(BASE)

@@ -13,6 +13,7 @@ from consistency.options.commands import (
     ReportOptions,
     RerunOptions,
     ScoreOptions,
+    ServeOptions,
 )
 from consistency.options.option import (
     Option,
@@ -93,6 +94,7 @@ __all__ = [
     "ReportOptions",
     "RerunOptions",
     "ScoreOptions",
+    "ServeOptions",
     "SimilarityOptions",
     "Source",
     "TEST_FRACTION",

@@ -15,7 +15,7 @@ from consistency.options.records import (
     Source,
 )
 
-CONTROLS = "Controls"
+CONTROLS, SERVER = "Controls", "Server"
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,29 @@ class ScoreOptions:
     )
     prefix: str = option("", "Put this before the names of the columns that are added to the table.")
     source: Source = record(Source)
+    encoding: Encoding = record(Encoding, only=("cache", "device", "threads"))
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where a server listens."""
+
+    port: int = option(8765, "Port; 0 takes any free one.", group=SERVER, low=0, high=65535)
+    host: str = option("127.0.0.1", "Address; any other than this machine's own needs --token-file.", group=SERVER)
+    token_file: Path | None = option(
+        None,
+        "File with the token that every request must send; written with a random one if it does not exist.",
+        group=SERVER,
+        metavar="FILE",
+    )
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    model: Path = option(None, "Run of similarity, heads or finetune that answers.", metavar="RUN_DIR", required=True)
+    system: str | None = option(None, "System to score with, if the run has several.")
+    listening: Listening = record(Listening)
+    source: Source = record(Source, only=("max_megapixels", "max_aspect"))
     encoding: Encoding = record(Encoding, only=("cache", "device", "threads"))
 
 

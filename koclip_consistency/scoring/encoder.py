@@ -1,9 +1,11 @@
 """Vectors of single images and hashtags: from memory, from the embedding cache, or from a model that stays loaded."""
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -38,9 +40,10 @@ class WarmEncoder:
     cache : FallbackCache or None
         The embedding cache, which need not exist; None for a backbone that has none.
 
-    Notes
-    -----
-    Not safe for several threads at once: a `Scorer` holds a lock while it encodes.
+    Attributes
+    ----------
+    lock : threading.Lock
+        To be held around every call: the encoder is not safe for several threads at once.
     """
 
     def __init__(
@@ -49,8 +52,9 @@ class WarmEncoder:
         cache: FallbackCache | None = None,
     ) -> None:
         self._load, self.cache = load, cache
+        self.lock = threading.Lock()
         self._reference: Vectors | None = None
-        self._known = 0
+        self._sampled = 0
         self._images, self._hashtags = Recent(IN_MEMORY), Recent(IN_MEMORY)
 
     @cached_property
@@ -60,18 +64,44 @@ class WarmEncoder:
 
     def image(self, image: OneImage, limits: ImageLimits) -> Vectors:
         """The vector of an image, (1, d) float32 of unit norm. Raises ImageError where it cannot be used."""
-        found = self._images.get(image.key)
-        if found is None and image.in_cache:
-            (found,) = self._stored("image", np.frombuffer(image.key, np.uint8)[None])
+        found = self._known(image)
         if found is None:
-            backbone = self.backbone
-            target = None if backbone.spec is None else backbone.spec.target
-            pixels = backbone.prepare(image.decoded(Decoding(cast(Decode, backbone.decode), limits, target)))
-            found = self._rounded(Encoder(1)(backbone.encode_images, np.stack([pixels])))[0]
+            pixels = np.stack([self._pixels(image, limits)])
+            found = self._rounded(Encoder(1)(self.backbone.encode_images, pixels))[0]
             if not valid_rows(found[None])[0]:
                 raise ImageError(NOT_FINITE)
         self._images.put(image.key, found)
         return found[None]
+
+    def remember(self, images: Sequence[OneImage], texts: Sequence[str], limits: ImageLimits) -> None:
+        """Encode what is not known yet of several requests, all images in one pass and all hashtags in one.
+
+        `image` and `hashtags` then answer from memory. An image that cannot be used is left to `image`, which says why.
+        """
+        pixels = {}
+        for image in images:
+            if image.key not in pixels and self._known(image) is None:
+                with suppress(ImageError):
+                    pixels[image.key] = self._pixels(image, limits)
+        if pixels:
+            encoder = Encoder(self.backbone.batch_sizes[0])
+            vectors = self._rounded(encoder(self.backbone.encode_images, np.stack(list(pixels.values()))))
+            for key, vector, good in zip(pixels, vectors, valid_rows(vectors), strict=True):
+                if good:
+                    self._images.put(key, vector)
+        self.hashtags(texts)
+
+    def _known(self, image: OneImage) -> Vectors | None:
+        """The vector of an image (d,) in memory or in the cache."""
+        found = self._images.get(image.key)
+        if found is None and image.in_cache:
+            (found,) = self._stored("image", np.frombuffer(image.key, np.uint8)[None])
+        return found
+
+    def _pixels(self, image: OneImage, limits: ImageLimits) -> npt.NDArray[Any]:
+        backbone = self.backbone
+        target = None if backbone.spec is None else backbone.spec.target
+        return backbone.prepare(image.decoded(Decoding(cast(Decode, backbone.decode), limits, target)))
 
     def hashtags(self, texts: Sequence[str]) -> Vectors:
         """The vectors of hashtags, (m, d) float32 of unit norm; a row that is not finite has no usable vector."""
@@ -88,7 +118,7 @@ class WarmEncoder:
             found.update(zip(longest_first, self._rounded(vectors), strict=True))
         for text, vector in found.items():
             self._hashtags.put(text, cast(Vectors, vector))
-        return np.stack([cast(Vectors, found[text]) for text in texts])
+        return np.stack([cast(Vectors, found[text]) for text in texts]) if texts else np.empty((0, 0), np.float32)
 
     def texts(self) -> list[str]:
         """The hashtags that the cache records, sorted."""
@@ -99,8 +129,8 @@ class WarmEncoder:
         if self.cache is None:
             return np.empty((0, 0), np.float32)
         known = len(self.cache.sound_index("hashtag"))
-        if self._reference is None or known != self._known:
-            self._known, self._reference = known, self.cache.sample("hashtag", REFERENCE)
+        if self._reference is None or known != self._sampled:
+            self._sampled, self._reference = known, self.cache.sample("hashtag", REFERENCE)
         return self._reference
 
     def forget(self) -> None:

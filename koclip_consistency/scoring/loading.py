@@ -1,7 +1,7 @@
 """Loads a scorer: from the run folder of `similarity`, `heads` or `finetune`, or from a published weight file."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +49,7 @@ def load_scorer(
     device: Device = "auto",
     threads: int | None = None,
     progress: Progress = silent,
+    encoders: MutableMapping[str, WarmEncoder] | None = None,
 ) -> Scorer:
     """Load the trained system of a run folder, a published weight file, or a backbone alone.
 
@@ -73,6 +74,8 @@ def load_scorer(
         CPU threads of torch.
     progress : Progress
         Where the progress of encoding a table goes.
+    encoders : mutable mapping, optional
+        The encoders of earlier scorers by fingerprint, for scorers that share one loaded backbone; a new one is added.
 
     Raises
     ------
@@ -87,7 +90,7 @@ def load_scorer(
         if backbone is None:
             raise InputError("there is nothing to score with: name a run with --model, or a model with --backbone")
         encoding = Encoding(backbone=backbone, cache=cache, device=device, threads=threads)
-        return _on_embeddings("cosine", None, encoding, progress)
+        return _on_embeddings("cosine", None, encoding, progress, encoders=encoders)
     if model.suffix == ".pth":
         if backbone is None:
             raise InputError(f"{model} does not say whose weights it holds: name the backbone with --backbone")
@@ -95,7 +98,7 @@ def load_scorer(
         return _published(model, encoding, progress)
     if backbone is not None:
         raise InputError(f"{model} is no .pth file: a run folder knows its backbone, leave --backbone out")
-    run, system = _choose(model, system)
+    run, system = choose_system(model, system)
     model = run.path
     make_sets = None if sets is None else load_sets(model, sets)
     if (model / "model").is_dir():
@@ -110,10 +113,12 @@ def load_scorer(
         head = load_head(model)
         judge, post_read = _by_head(head), head.reads_post if isinstance(head, TrainedPostHead) else None
     encoding = _encoding(run, cache=cache, device=device, threads=threads)
-    return _on_embeddings(system, judge, encoding, progress, run, post_read=post_read, sets=make_sets)
+    return _on_embeddings(
+        system, judge, encoding, progress, run, post_read=post_read, sets=make_sets, encoders=encoders
+    )
 
 
-def _choose(model: Path, system: str | None) -> tuple[Run, str]:
+def choose_system(model: Path, system: str | None) -> tuple[Run, str]:
     """The run and the system in `model`, a run folder or a folder of several runs as `demo` and `paper` write it.
 
     Raises
@@ -123,7 +128,7 @@ def _choose(model: Path, system: str | None) -> tuple[Run, str]:
     """
     inside = sorted(path.parent for path in model.glob("**/run.json") if path.parent != model)
     runs = [read_run(path) for path in inside if read_info(path)["command"] not in UNANSWERED] or [read_run(model)]
-    trained = {run.path: _trained_systems(run) for run in runs}
+    trained = {run.path: trained_systems(run) for run in runs}
     if not any(trained.values()):
         raise InputError(f"{model} holds nothing that can score: name a run of similarity, heads or finetune")
     chosen = [(run, each) for run in runs for each in trained[run.path] if system in (None, each)]
@@ -139,7 +144,7 @@ def _choose(model: Path, system: str | None) -> tuple[Run, str]:
     raise InputError(f"{model} holds several runs that can score, name one with --model: {held}")
 
 
-def _trained_systems(run: Run) -> list[str]:
+def trained_systems(run: Run) -> list[str]:
     """The systems whose thresholds or weights are in the folder."""
     if (run.path / "thresholds.json").is_file():
         return list(_thresholds(run))
@@ -181,6 +186,7 @@ def _on_embeddings(
     *,
     post_read: Callable[[PairEmbeddings], npt.NDArray[np.bool_]] | None = None,
     sets: MakeSets | None = None,
+    encoders: MutableMapping[str, WarmEncoder] | None = None,
 ) -> Scorer:
     """A scorer on embeddings of a frozen backbone. run: whose embeddings these must be; None asks for none."""
     resolved, fields = resolve(encoding)
@@ -191,8 +197,11 @@ def _on_embeddings(
             f"{run.info['fingerprint'][:12]}) than are at hand now ({fingerprint(fields)[:12]}); they differ in "
             f"{differing}: use the same, or train again"
         )
-    cache = FallbackCache(encoding.cache, fields)
-    encoder = WarmEncoder(lambda: load_encoder(resolved, encoding), cache)
+    encoder = WarmEncoder(lambda: load_encoder(resolved, encoding), FallbackCache(encoding.cache, fields))
+    if encoders is not None:
+        encoder = encoders.setdefault(fingerprint(fields), encoder)
+    cache = encoder.cache
+    assert cache is not None
 
     def encode_table(inputs: Inputs, source: Source) -> EncodedTable:
         cache.create()

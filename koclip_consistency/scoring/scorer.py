@@ -1,8 +1,8 @@
 """The warm scorer: one loaded model that scores any number of images, hashtags and tables."""
 
 import os
-import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +89,6 @@ class Scorer:
         self._post_read = post_read
         self._judge, self._encoder, self._encode_table = judge, encoder, encode_table
         self._familiarity, self._sets = familiarity, sets
-        self._lock = threading.Lock()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -130,7 +129,7 @@ class Scorer:
             if fault := hashtag_fault(hashtag):
                 raise InputError(f"the hashtag {hashtag!r} cannot be scored: {fault}")
         given = read_image(image)
-        with self._lock:
+        with self._encoder.lock:
             try:
                 image_vector = self._encoder.image(given, limits or ImageLimits())
             except ImageError as error:
@@ -147,15 +146,35 @@ class Scorer:
         asked = (rows, PairEmbeddings(image_vector, vectors[rows], 0 * index, index), skipped)
         return self._judged(asked, rows if alone else 0 * rows, [hashtags[row] for row in rows.tolist()])
 
+    def load(self) -> None:
+        """Load the model now, which the first answer would do otherwise."""
+        with self._encoder.lock:
+            _ = self._encoder.backbone
+
+    def remember(
+        self, images: Sequence[ImageInput], hashtags: Sequence[str], limits: ImageLimits | None = None
+    ) -> None:
+        """Encode the images and hashtags of several requests at once; `answer` then takes them from memory.
+
+        Images and hashtags that cannot be used are left to `answer`, which says why.
+        """
+        given = []
+        for image in images:
+            with suppress(InputError):
+                given.append(read_image(image))
+        usable = [hashtag for hashtag in dict.fromkeys(hashtags) if not hashtag_fault(hashtag)]
+        with self._encoder.lock:
+            self._encoder.remember(given, usable, limits or ImageLimits())
+
     def encode_table(self, inputs: Inputs, source: Source) -> None:
         """Encode a table ahead of `answer_table`, through the embedding cache where the system uses one."""
-        with self._lock:
+        with self._encoder.lock:
             self._encode_table(inputs, source)
             self._encoder.forget()
 
     def answer_table(self, inputs: Inputs, source: Source) -> Scored:
         """Score every row of a table that can be encoded, through the embedding cache where the system uses one."""
-        with self._lock:
+        with self._encoder.lock:
             rows, pairs, skipped = self._encode_table(inputs, source)
             self._encoder.forget()
         return self._judged((rows, pairs, skipped), inputs.posts[rows], inputs.table.hashtags[rows])

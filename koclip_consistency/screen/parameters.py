@@ -52,6 +52,8 @@ def parameter_of(place: Place) -> click.Parameter:
     if kind is bool:
         default = None if nullable else place.default
         return click.Option([*place.flag.split(), place.name], is_flag=True, default=default, **about)
+    if not option.required:  # click takes a default of None for a value
+        about["default"] = place.default
     if option.bare is not None:
         about |= {"is_flag": False, "flag_value": str(option.bare)}
     return click.Option(
@@ -59,7 +61,6 @@ def parameter_of(place: Place) -> click.Parameter:
         type=_type(place, kind),
         metavar=option.metavar,
         multiple=many,
-        default=None if option.required else place.default,
         **about,
     )
 

@@ -13,6 +13,7 @@ from koclip_consistency.screen.commands import (
     report,
     rerun,
     score,
+    serve,
     similarity,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "report",
     "rerun",
     "score",
+    "serve",
     "similarity",
 ]

@@ -129,3 +129,32 @@ def test_the_vectors_used_last_are_kept() -> None:
 def test_a_broken_image_is_an_image_error(backbone: Backbone) -> None:
     with pytest.raises(ImageError, match="looks like text"):
         WarmEncoder(lambda: backbone).image(read_image(b"not an image"), LIMITS)
+
+
+def test_several_requests_are_encoded_in_one_pass(backbone: Backbone, small_demo: Path, tmp_path: Path) -> None:
+    files = sorted((small_demo / "image").iterdir())[:3]
+    images = [read_image(file) for file in files]
+    alone = WarmEncoder(lambda: backbone)
+    expected = np.concatenate([alone.image(image, LIMITS) for image in images]), alone.hashtags(TEXTS)
+    passes = []
+
+    class Counted:
+        """The backbone, with the size of each pass of images noted."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(backbone, name)
+
+        def encode_images(self, batch: np.ndarray) -> np.ndarray:
+            passes.append(len(batch))
+            return backbone.encode_images(batch)
+
+    warm = WarmEncoder(lambda: Counted())  # type: ignore[arg-type,return-value]
+    broken = read_image(b"\xff\xd8\xff broken")
+    warm.remember([*images, broken, images[0]], TEXTS, LIMITS)
+    assert passes == [3]
+    np.testing.assert_allclose(np.concatenate([warm.image(image, LIMITS) for image in images]), expected[0], atol=1e-6)
+    np.testing.assert_array_equal(warm.hashtags(TEXTS), expected[1])
+    assert passes == [3]  # all of it came from memory
+    with pytest.raises(ImageError):
+        warm.image(broken, LIMITS)
+    warm.remember([], [], LIMITS)

@@ -148,3 +148,12 @@ def test_a_folder_that_holds_nothing_to_score_with(folder: Path, tmp_path: Path)
         load_scorer(tmp_path)
     with pytest.raises(InputError, match="does not say whose weights it holds"):
         load_scorer(tmp_path / "x.pth")
+
+
+def test_scorers_of_one_backbone_can_share_it(folder: Path, small_demo: Path, loads: list[str]) -> None:
+    image, encoders = sorted((small_demo / "image").iterdir())[0], {}
+    for name in ("heads", "similarity"):
+        scorer = load_scorer(folder / name, cache=folder / "nowhere", encoders=encoders)
+        scorer.load()
+        assert len(scorer.answer(image, ["바다"]).rows) == 1
+    assert len(loads) == len(encoders) == 1

@@ -64,3 +64,14 @@ def test_help_says_the_default_in_words(command: click.Command) -> None:
     assert helps["words"] == "Words.  [default: a, b; a with --preset paper]"
     assert helps["place"] == "A place.  [default: x; env: PLACE]"
     assert helps["share"] == "A share."
+
+
+def test_a_required_option_must_be_given() -> None:
+    @dataclass(frozen=True)
+    class Needs:
+        file: Path = option(None, "A file.", flag="-o --output", required=True)
+
+    needs = click.Command("c", params=list(map(parameter_of, places(Needs))))
+    with pytest.raises(click.MissingParameter):
+        needs.make_context("c", [])
+    assert needs.make_context("c", ["-o", "x"]).params == {"file": Path("x")}

@@ -1,0 +1,1 @@
+"""The HTTP service and the local app, both over scorers that stay loaded."""
