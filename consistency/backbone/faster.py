@@ -166,7 +166,7 @@ class PackedLinear(nn.Module):
 
 
 def pack_linear(model: nn.Module) -> None:
-    """Replace every linear layer of `model` by a PackedLinear if this build of torch has oneDNN.
+    """Replace the linear layers of `model` by PackedLinear if this build of torch has oneDNN.
 
     The operators are not public API; torch's own compiler emits them. Without them the model is unchanged. They serve
     reproducibility rather than speed, which is the same on an idle machine: with packed layers an image's embedding is
@@ -182,7 +182,8 @@ def pack_linear(model: nn.Module) -> None:
         return
     for parent in list(model.modules()):
         for name, child in parent.named_children():
-            if type(child) is nn.Linear:  # the owner of a subclass may use its weights directly
+            # The owner of a subclass may use its weights directly, as NaFlex does with those of its patch embedding.
+            if type(child) is nn.Linear and name != "patch_embedding":
                 setattr(parent, name, PackedLinear(child))
 
 

@@ -8,6 +8,7 @@ import torch
 from transformers import MODEL_MAPPING, AutoConfig, AutoImageProcessor, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from consistency.backbone.model_folder import lowers_text
 from consistency.backbone.quiet import quiet
 from consistency.backbone.resolve import ResolvedBackbone
 from consistency.backbone.state_dict import read_state_dict
@@ -66,7 +67,14 @@ def load_model(resolved: ResolvedBackbone, dtype: torch.dtype) -> Any:
 
 
 def load_tokenizer(resolved: ResolvedBackbone) -> Any:
-    return _load(resolved, "tokenizer", AutoTokenizer.from_pretrained)
+    """Load the tokenizer, which lower-cases text if the model was trained so."""
+    return _load(resolved, "tokenizer", _siglip2 if lowers_text(resolved.folder) else AutoTokenizer.from_pretrained)
+
+
+def _siglip2(*arguments: Any, **options: Any) -> Any:
+    from transformers import Siglip2Tokenizer  # the first releases of transformers 5 lack it
+
+    return Siglip2Tokenizer.from_pretrained(*arguments, **options)
 
 
 def load_image_processor(resolved: ResolvedBackbone) -> Any:

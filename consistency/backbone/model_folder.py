@@ -13,7 +13,7 @@ from consistency.errors import BackboneError, StorageError, one_line
 # Dual encoders whose embeddings are tested to equal those of transformers. The text towers of `TRIMMED` are causal or
 # mask their padding, so padding to the longest text of a batch gives the same as padding to the model's length.
 TRIMMED = ("clip", "metaclip_2", "altclip", "chinese_clip", "vision-text-dual-encoder")
-SUPPORTED = (*TRIMMED, "siglip")
+SUPPORTED = (*TRIMMED, "siglip", "siglip2")
 
 WEIGHT_FILES = (
     "model.safetensors",
@@ -44,6 +44,16 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def model_type(folder: Path) -> str:
     return str(read_json(folder / "config.json").get("model_type"))
+
+
+def lowers_text(folder: Path) -> bool:
+    """Whether a folder is a SigLIP 2, which was trained on lower-cased text; others leave that to their tokenizer.
+
+    Those of fixed resolution have the type and classes of SigLIP, and the tokenizer of Gemma, which keeps case.
+    """
+    kind, path = model_type(folder), folder / "tokenizer_config.json"
+    tokenizer = str(read_json(path).get("tokenizer_class")) if path.is_file() else ""
+    return kind == "siglip2" or (kind == "siglip" and tokenizer.startswith(("Gemma", "Siglip2")))
 
 
 def processor_config(folder: Path) -> dict[str, Any]:

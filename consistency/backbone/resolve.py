@@ -13,6 +13,7 @@ from consistency.backbone.model_folder import (
     TRIMMED,
     check_configuration,
     digest,
+    lowers_text,
     model_type,
     processor_config,
     weight_paths,
@@ -120,6 +121,7 @@ def fingerprint_fields(resolved: ResolvedBackbone, *, decode: str, precision: st
     """
     processor = processor_config(resolved.folder)
     padding = "the longest of its batch" if model_type(resolved.folder) in TRIMMED else "the model's length"
+    case = "lower-cased" if lowers_text(resolved.folder) else "as in the table"
     return {
         "schema": SCHEMA,
         "model": resolved.model_id,
@@ -128,7 +130,7 @@ def fingerprint_fields(resolved: ResolvedBackbone, *, decode: str, precision: st
         "processor": str(processor.get("image_processor_type") or processor.get("feature_extractor_type")),
         "preprocessing": json.dumps(processor, sort_keys=True, ensure_ascii=False, separators=(",", ":")),
         "decoding": DECODING[decode],
-        "text": f"as in the table; truncated to the model's length, its end kept; padded to {padding}",
+        "text": f"{case}; truncated to the model's length, its end kept; padded to {padding}",
         "libraries": _libraries(),
         "precision": precision,
         "pooling": "the model's projected image_embeds and text_embeds, L2-normalised in fp32",

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
+from transformers import CLIPConfig, CLIPModel, Siglip2Config, Siglip2Model, SiglipConfig, SiglipModel
 
 CORPUS = (
     "#바다 #여행 #여행스타그램 #카페 #커피 #맛집 #맛스타그램 #감성사진 #고양이 #봄 #가을 #겨울바다 #야경",
@@ -158,6 +158,45 @@ def make_siglip_folder(
     return path
 
 
+def make_siglip2_folder(path: Path, *, flexible: bool = False, patches: int = 16) -> Path:
+    """SigLIP 2 as published: of fixed resolution, which has the classes of SigLIP, or NaFlex; Gemma's tokenizer."""
+    make_siglip_folder(path)
+    tokenizer = gemma_tokenizer()
+    _save_tokenizer(
+        tokenizer,
+        path,
+        {
+            "tokenizer_class": "GemmaTokenizer",
+            "do_lower_case": True,  # GemmaTokenizer ignores it
+            "add_bos_token": False,
+            "add_eos_token": True,
+            "pad_token": "<pad>",
+            "eos_token": "<eos>",
+            "bos_token": "<bos>",
+            "unk_token": "<unk>",
+            "padding_side": "right",
+            "model_input_names": ["input_ids"],
+        },
+    )
+    texts = Tower().config() | {"vocab_size": tokenizer.get_vocab_size(), "max_position_embeddings": 16}
+    texts |= {"projection_size": 32, "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0}
+    images: dict[str, Any] = Tower().config() | {"patch_size": 16}
+    torch.manual_seed(2)
+    if flexible:
+        images["num_patches"] = patches
+        _save(Siglip2Model(Siglip2Config(text_config=texts, vision_config=images)), path, torch.float32)
+        write_json(
+            path / "preprocessor_config.json",
+            {"image_processor_type": "Siglip2ImageProcessor", "patch_size": 16, "max_num_patches": patches}
+            | {"do_resize": True, "do_rescale": True, "do_normalize": True, "resample": 2, "rescale_factor": 1 / 255}
+            | {"image_mean": [0.5] * 3, "image_std": [0.5] * 3},
+        )
+    else:
+        images["image_size"] = 32
+        _save(SiglipModel(SiglipConfig(text_config=texts, vision_config=images)), path, torch.float32)
+    return path
+
+
 def make_other_folder(path: Path, kind: str) -> Path:
     """A dual encoder of `kind` with the tokenizer and preprocessing of our small CLIP."""
     make_clip_folder(path)
@@ -194,6 +233,8 @@ KINDS: dict[str, Callable[[Path], Path]] = {
     "clip, old end of text": lambda path: make_clip_folder(path, legacy_eos=True),
     "clip, oblong": lambda path: make_clip_folder(path, dim=16, vision=Tower(48, 1, 3), text=Tower(24, 3, 4)),
     "siglip": make_siglip_folder,
+    "siglip 2": make_siglip2_folder,
+    "siglip 2, naflex": lambda path: make_siglip2_folder(path, flexible=True),
     **{
         kind: lambda path, kind=kind: make_other_folder(path, kind)  # type: ignore[misc]
         for kind in ("metaclip_2", "altclip", "chinese_clip", "vision-text-dual-encoder")
@@ -254,6 +295,21 @@ def siglip_tokenizer() -> Tokenizer:
     return tokenizer
 
 
+def gemma_tokenizer() -> Tokenizer:
+    """Like Gemma's: BPE that keeps case, writes spaces as marks, falls back to bytes, and ends a text with `<eos>`."""
+    specials = ["<pad>", "<eos>", "<bos>", "<unk>"]
+    letters = sorted(set("".join(CORPUS)) - {" "}) + ["▁"]
+    tokens = [*specials, *(f"<0x{byte:02X}>" for byte in range(256)), *letters, "ca", "fe", "바다", "여행"]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    merges = [("c", "a"), ("f", "e"), ("바", "다"), ("여", "행")]
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.add_special_tokens(specials)
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
+    return tokenizer
+
+
 def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=2), encoding="utf-8")
 
@@ -262,7 +318,7 @@ def change_json(path: Path, **values: Any) -> None:
     write_json(path, json.loads(path.read_text(encoding="utf-8")) | values)
 
 
-def _save(model: CLIPModel | SiglipModel, path: Path, dtype: torch.dtype) -> None:
+def _save(model: CLIPModel | SiglipModel | Siglip2Model, path: Path, dtype: torch.dtype) -> None:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "position_embedding" in name or "token_embedding" in name:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,20 +11,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from consistency.backbone.loading import load_tokenizer
-from consistency.backbone.model import Backbone, load_backbone
 from consistency.backbone.resolve import resolve_backbone
 from consistency.errors import BackboneError
+from tests.builders.backbones import LONG, encode, load
 from tests.builders.models import KINDS, change_json, make_siglip_folder, write_json
-
-LONG = "#제주도한달살기브이로그" * 10
-
-
-def load(folder: Path, **options: Any) -> Backbone:
-    return load_backbone(resolve_backbone(str(folder)), device="cpu", **options)
-
-
-def encode(backbone: Backbone, photos: list[Image.Image]) -> np.ndarray:
-    return backbone.encode_images(np.stack([backbone.prepare(photo) for photo in photos]))
 
 
 def test_pickles_and_shards_load_as_safetensors_do(model: Path, photos: list[Image.Image]) -> None:
