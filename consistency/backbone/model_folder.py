@@ -15,6 +15,9 @@ from consistency.errors import BackboneError, StorageError, one_line
 TRIMMED = ("clip", "metaclip_2", "altclip", "chinese_clip", "vision-text-dual-encoder")
 SUPPORTED = (*TRIMMED, "siglip", "siglip2")
 
+# Dual encoders that are of no use here, and why.
+REFUSED = {"align": "an ALIGN, whose text tower has an English vocabulary and so cannot tell Korean hashtags apart"}
+
 WEIGHT_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -22,6 +25,8 @@ WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model")
+FLAX = "flax_model.msgpack"
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 SMALL_FILES = (".json", ".txt", ".model")  # every configuration and tokenizer file that transformers reads
 
 
@@ -77,7 +82,9 @@ def check_configuration(folder: Path) -> None:
     BackboneError
         If it does not.
     """
-    if (kind := model_type(folder)) not in SUPPORTED:
+    if (kind := model_type(folder)) in REFUSED:
+        raise BackboneError(f"{folder} is {REFUSED[kind]}; use a multilingual model, such as siglip2")
+    if kind not in SUPPORTED:
         raise BackboneError(
             f"{folder} is a model of type {kind!r}; expected a CLIP-family dual encoder ({', '.join(SUPPORTED)})"
         )
@@ -121,14 +128,46 @@ def weight_names(folder: Path, names: Collection[str]) -> list[str]:
         if not shards or any("/" in shard or "\\" in shard for shard in shards):
             raise BackboneError(f"{folder / name} names no files in its own folder; download the model again")
         if absent := [shard for shard in shards if shard not in names]:
-            raise BackboneError(f"{folder} lacks {absent[0]}, which {name} names; download the model again")
+            raise BackboneError(f"{folder} lacks {absent[0]}, which {name} names")
         return shards
+    if FLAX in names:
+        convert = (
+            "from transformers import AutoConfig as C, AutoModel as M, modeling_flax_pytorch_utils as u; "
+            f"u.load_flax_checkpoint_in_pytorch_model(M.from_config(C.from_pretrained('{folder}')), "
+            f"'{folder}/{FLAX}').save_pretrained('{folder}')"
+        )
+        raise BackboneError(
+            f"{folder} has weights of Flax only ({FLAX}); expected model.safetensors: convert them once, in a folder "
+            f"on this machine and an environment with 'transformers<5', torch and flax: python -c \"{convert}\""
+        )
     raise BackboneError(f"{folder} has no usable weights; expected model.safetensors or pytorch_model.bin")
 
 
 def weight_paths(folder: Path) -> tuple[Path, ...]:
+    """The weight files of a folder on this machine; see `weight_names`.
+
+    Raises
+    ------
+    BackboneError
+        If there are none, or they are not all there; the message has the command that completes the folder.
+    """
     present = [path.name for path in folder.iterdir() if path.is_file()]
-    return tuple(folder / name for name in weight_names(folder, present))
+    try:
+        paths = tuple(folder / name for name in weight_names(folder, present))
+    except BackboneError as error:
+        if FLAX in present:
+            raise
+        unfinished = "its download is unfinished: " * any(folder.glob(".cache/huggingface/download/*.incomplete"))
+        raise BackboneError(
+            f"{error}; {unfinished}complete it with 'hf download MODEL_ID --local-dir {folder}'"
+        ) from error
+    for path in paths:
+        with path.open("rb") as file:
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise BackboneError(
+                    f"{path} is a pointer of Git LFS and not the weights; fetch them with 'git -C {folder} lfs pull'"
+                )
+    return paths
 
 
 def digest(folder: Path, weights: tuple[Path, ...]) -> str:

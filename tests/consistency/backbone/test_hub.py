@@ -188,7 +188,7 @@ def test_refusals_of_the_hub_are_told_apart(hub: Hub, model: Path, ask: Callable
     [
         (lambda f: (f / "config.json").unlink(), "kim/clip has no config.json"),
         (lambda f: change_json(f / "config.json", model_type="bert"), "kim/clip is a model of type 'bert'"),
-        (lambda f: (f / "model.safetensors").rename(f / "flax_model.msgpack"), "kim/clip has no usable weights"),
+        (lambda f: (f / "model.safetensors").rename(f / "flax_model.msgpack"), "kim/clip has weights of Flax only"),
     ],
 )
 def test_a_model_we_cannot_use_is_refused_before_its_weights_are_fetched(

@@ -52,6 +52,18 @@ def spoil_shards(folder: Path) -> None:
     write_json(folder / "model.safetensors.index.json", {"weight_map": {"a": "model-00001-of-00002.safetensors"}})
 
 
+def leave_unfinished(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    part = folder / ".cache" / "huggingface" / "download" / "abc.def.incomplete"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"half")
+
+
+def leave_pointer(folder: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 605247071\n"
+    (folder / "model.safetensors").write_text(pointer)
+
+
 def escape_folder(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     write_json(folder / "model.safetensors.index.json", {"weight_map": {"a": "../secret.safetensors"}})
@@ -70,6 +82,15 @@ def escape_folder(folder: Path) -> None:
         (lambda f: (f / "tokenizer.json").unlink(), "has no tokenizer"),
         (lambda f: (f / "model.safetensors").unlink(), "expected model.safetensors or pytorch_model.bin"),
         (spoil_shards, "lacks model-00001-of-00002.safetensors"),
+        (spoil_shards, "complete it with 'hf download MODEL_ID --local-dir "),
+        (leave_unfinished, "its download is unfinished: complete it with 'hf download MODEL_ID --local-dir "),
+        (leave_pointer, "is a pointer of Git LFS and not the weights; fetch them with 'git -C "),
+        (lambda f: (f / "model.safetensors").rename(f / "flax_model.msgpack"), "weights of Flax only"),
+        (
+            lambda f: (f / "model.safetensors").rename(f / "flax_model.msgpack"),
+            "u.load_flax_checkpoint_in_pytorch_model(",
+        ),
+        (lambda f: change_json(f / "config.json", model_type="align"), "is an ALIGN, whose text tower has an English"),
         (escape_folder, "names no files in its own folder"),
     ],
 )
