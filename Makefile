@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BASE := $(VENV)/.installed-$(notdir $(PY))
 TEST := $(VENV)/.installed-test-$(notdir $(PY))
 
-.PHONY: demo test test-slow lint lock lowest clean
+.PHONY: demo test test-slow test-openclip lint lock lowest clean
 
 demo: $(BASE)
 	$(BIN)/python cli.py demo
@@ -17,6 +17,12 @@ test: lint
 
 test-slow: $(TEST)
 	$(BIN)/python -m pytest -m slow
+
+# The tests of the extra openclip. Its packages lie apart from the rest: torchvision belongs to one version of torch.
+test-openclip: $(TEST)
+	$(PIP) --require-hashes --no-deps --upgrade --target $(VENV)/openclip -r requirements/openclip.txt
+	PYTHONPATH=$(VENV)/openclip $(BIN)/python -m pytest -p tests.builders.cpu_torchvision \
+		tests/consistency/backbone/test_open_clip_model.py
 
 lint: $(TEST)
 	$(BIN)/ruff check .
@@ -43,6 +49,7 @@ COMPILE := uv pip compile --quiet --upgrade --universal --python-version 3.11 --
 lock:
 	$(COMPILE) pyproject.toml requirements/more.in --extra test -o requirements/test.txt
 	$(COMPILE) pyproject.toml requirements/more.in --extra app -c requirements/test.txt -o requirements/base.txt
+	$(COMPILE) --no-deps requirements/openclip.in -o requirements/openclip.txt
 
 # The demo and the other commands on the lowest versions that pyproject.toml allows.
 lowest: $(BASE)

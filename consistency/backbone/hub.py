@@ -19,7 +19,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils import httpx, tqdm, validate_repo_id  # type: ignore[attr-defined]  # lazy names
 
-from consistency.backbone.model_folder import check_configuration, is_small_file, weight_names, weight_paths
+from consistency.backbone.libraries import MARKS, check_configuration, weight_names, weight_paths
+from consistency.backbone.model_folder import is_small_file
 from consistency.backbone.quiet import quiet
 from consistency.errors import BackboneError, ConsistencyError, StorageError, one_line, os_reason
 
@@ -81,6 +82,24 @@ def fetch(model_id: str, revision: str | None) -> Path:
             raise _explain(error, model_id, revision, begun=True) from error
 
 
+def fetch_configuration(model_id: str) -> Path:
+    """Folder of the hub's cache with the `config.json` of a model, downloaded if necessary, without weights.
+
+    Raises
+    ------
+    BackboneError
+        If the hub cannot provide it.
+    """
+    found = try_to_load_from_cache(model_id, "config.json")
+    if isinstance(found, str):
+        return Path(found).parent
+    with quiet("huggingface_hub"):
+        try:
+            return _snapshot(model_id, _ask(model_id, None).sha, ["config.json"])
+        except (OSError, httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise _explain(error, model_id, None, begun=False) from error
+
+
 def _ask(model_id: str, revision: str | None) -> ModelInfo:
     """Ask the hub for the model's files, for at most PATIENCE seconds; name resolution has no time limit of its own."""
     answers: queue.Queue[ModelInfo | Exception] = queue.Queue()
@@ -103,8 +122,10 @@ def _ask(model_id: str, revision: str | None) -> ModelInfo:
 
 def _download(model_id: str, revision: str | None, names: list[str]) -> Path:
     small = [name for name in names if is_small_file(name)]
-    if "config.json" not in small:
-        raise BackboneError(f"{model_id} has no config.json at its top level; expected a model in Hugging Face format")
+    if not any(name in small for name in MARKS):
+        raise BackboneError(
+            f"{model_id} has no {' or '.join(MARKS)} at its top level; expected a model of transformers or open_clip"
+        )
     folder = _snapshot(model_id, revision, small)
     try:
         check_configuration(folder)
@@ -119,10 +140,10 @@ def _snapshot(model_id: str, revision: str | None, names: list[str]) -> Path:
 
 
 def _cached(model_id: str, revision: str | None) -> Path | None:
-    config = try_to_load_from_cache(model_id, "config.json", revision=revision)
-    if not isinstance(config, str):
+    found = [try_to_load_from_cache(model_id, name, revision=revision) for name in MARKS]
+    folder = next((Path(path).parent for path in found if isinstance(path, str)), None)
+    if folder is None:
         return None
-    folder = Path(config).parent
     try:
         check_configuration(folder)
         weight_paths(folder)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -60,10 +61,15 @@ def load_model(resolved: ResolvedBackbone, dtype: torch.dtype) -> Any:
                 f"{resolved.weights[0]} has {len(report[problem])} {problem.replace('_', ' ')} ({some}); "
                 f"expected the weights of a whole {config.model_type} dual encoder"
             )
+    check_finite(model, resolved.weights[0])
+    return model.eval()
+
+
+def check_finite(model: torch.nn.Module, path: Path) -> None:
+    """Raise BackboneError if a weight of the model, loaded from `path`, is not finite."""
     for name, tensor in model.state_dict().items():
         if not tensor.isfinite().all():
-            raise BackboneError(f"{resolved.weights[0]}: {name} contains NaN or infinity; download the model again")
-    return model.eval()
+            raise BackboneError(f"{path}: {name} contains NaN or infinity; download the model again")
 
 
 def load_tokenizer(resolved: ResolvedBackbone) -> Any:

@@ -3,6 +3,7 @@
 from consistency.backbone.base import Backbone as Backbone
 from consistency.backbone.resolve import ResolvedBackbone, choose_device, choose_precision
 from consistency.backbone.transformers_model import TransformersBackbone
+from consistency.errors import BackboneError
 
 
 def load_backbone(
@@ -39,7 +40,14 @@ def load_backbone(
     """
     device = choose_device(device)
     precision = choose_precision(precision, device)
-    backbone = TransformersBackbone(resolved, device, precision, decode)
+    if resolved.library == "open_clip":
+        if trainable:
+            raise BackboneError(f"{resolved.name} is a model of open_clip, which cannot be fine-tuned here; use heads")
+        from consistency.backbone.open_clip_model import OpenClipBackbone  # its packages are optional
+
+        backbone: Backbone = OpenClipBackbone(resolved, device, precision, decode)
+    else:
+        backbone = TransformersBackbone(resolved, device, precision, decode)
     if not trainable:
         backbone.speed_up()
     return backbone

@@ -89,14 +89,19 @@ def check_configuration(folder: Path) -> None:
             f"{folder} is a model of type {kind!r}; expected a CLIP-family dual encoder ({', '.join(SUPPORTED)})"
         )
     processor_config(folder)
+    refuse_code(folder)
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise BackboneError(f"{folder} has no tokenizer (tokenizer.json); save the model's processor there too")
+
+
+def refuse_code(folder: Path) -> None:
+    """Raise BackboneError if a configuration in the folder asks for code from the model's repository."""
     for path in sorted(folder.glob("*.json")):
         if path.name.endswith("config.json") and "auto_map" in read_json(path):
             raise BackboneError(
                 f"{path} asks to run code from the model's repository (auto_map), which this program never does; "
                 "use a model that transformers itself implements"
             )
-    if not any((folder / name).is_file() for name in TOKENIZERS):
-        raise BackboneError(f"{folder} has no tokenizer (tokenizer.json); save the model's processor there too")
 
 
 def weight_names(folder: Path, names: Collection[str]) -> list[str]:
@@ -141,33 +146,6 @@ def weight_names(folder: Path, names: Collection[str]) -> list[str]:
             f"on this machine and an environment with 'transformers<5', torch and flax: python -c \"{convert}\""
         )
     raise BackboneError(f"{folder} has no usable weights; expected model.safetensors or pytorch_model.bin")
-
-
-def weight_paths(folder: Path) -> tuple[Path, ...]:
-    """The weight files of a folder on this machine; see `weight_names`.
-
-    Raises
-    ------
-    BackboneError
-        If there are none, or they are not all there; the message has the command that completes the folder.
-    """
-    present = [path.name for path in folder.iterdir() if path.is_file()]
-    try:
-        paths = tuple(folder / name for name in weight_names(folder, present))
-    except BackboneError as error:
-        if FLAX in present:
-            raise
-        unfinished = "its download is unfinished: " * any(folder.glob(".cache/huggingface/download/*.incomplete"))
-        raise BackboneError(
-            f"{error}; {unfinished}complete it with 'hf download MODEL_ID --local-dir {folder}'"
-        ) from error
-    for path in paths:
-        with path.open("rb") as file:
-            if file.read(len(LFS_POINTER)) == LFS_POINTER:
-                raise BackboneError(
-                    f"{path} is a pointer of Git LFS and not the weights; fetch them with 'git -C {folder} lfs pull'"
-                )
-    return paths
 
 
 def digest(folder: Path, weights: tuple[Path, ...]) -> str:

@@ -1,32 +1,43 @@
 """Finds a backbone by name and lists everything that affects its embeddings, without heavy imports."""
 
 import difflib
-import functools
 import importlib.util
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+from consistency.backbone import open_clip_folder
+from consistency.backbone.libraries import MARKS, Library, check_configuration, library_of, versions, weight_paths
 from consistency.backbone.model_folder import (
     TRIMMED,
-    check_configuration,
     digest,
     lowers_text,
     model_type,
     processor_config,
-    weight_paths,
+    read_json,
+    refuse_code,
 )
 from consistency.data.trained_on import NOTHING, UNKNOWN, TrainedOn
 from consistency.errors import BackboneError, os_reason
 
-PUBLISHED = {"clip": "openai/clip-vit-base-patch32", "koclip": "Bingsu/clip-vit-large-patch14-ko"}
-ALIASES = (*PUBLISHED, "tiny")
+SHORT_NAMES = {  # by the ids of the hub; docs/backbones.md describes them
+    "clip": "openai/clip-vit-base-patch32",
+    "koclip": "Bingsu/clip-vit-large-patch14-ko",
+    "siglip2": "google/siglip2-base-patch16-224",
+    "siglip2-naflex": "google/siglip2-base-patch16-naflex",
+    "siglip2-so400m": "google/siglip2-so400m-patch14-384",
+    "metaclip2": "facebook/metaclip-2-worldwide-b32",
+    "metaclip2-huge": "facebook/metaclip-2-worldwide-huge-quickgelu",
+    "nllb-clip": "visheratin/nllb-clip-base-siglip",
+    "nllb-clip-large": "visheratin/nllb-clip-large-siglip",
+    "xlmr": "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k",
+    "xlmr-huge": "laion/CLIP-ViT-H-14-frozen-xlm-roberta-large-laion5B-s13B-b90k",
+}
+ALIASES = (*SHORT_NAMES, "tiny")
 
-# Libraries between a file and the model's input. torch is not among them: between its versions, as between processors,
-# embeddings differ in the last bits only.
-LIBRARIES = ("pillow", "tokenizers", "transformers")
 SCHEMA = "1"  # raise it whenever the same fields would give different embeddings
 DECODING = {
     "ours": "EXIF orientation applied; transparency on white; 16 bit scaled to 8; first frame; RGB",
@@ -52,6 +63,10 @@ class ResolvedBackbone:
         Model folder.
     weights : tuple of Path
         Weight files to load, safetensors if there are any.
+    library : {"transformers", "open_clip"}
+        Library that loads it.
+    text_tower : Path or None
+        Folder with the `config.json` of the transformers model that is the text tower of an open_clip model.
     trained_on : TrainedOn
         Record of its fine-tunings. Published models and `tiny` have seen nothing that counts; what a local model
         without a record has seen is unknown.
@@ -62,6 +77,8 @@ class ResolvedBackbone:
     revision: str
     folder: Path
     weights: tuple[Path, ...]
+    library: Library = "transformers"
+    text_tower: Path | None = None
     trained_on: TrainedOn = field(default=NOTHING, repr=False)
 
 
@@ -71,7 +88,7 @@ def resolve_backbone(name: str, *, revision: str | None = None) -> ResolvedBackb
     Parameters
     ----------
     name : str
-        "clip", "koclip", "tiny", a model folder, a run folder (its `model/` is used), or a Hugging Face id. Write
+        "tiny", one of SHORT_NAMES, a model folder, a run folder (its `model/` is used), or a Hugging Face id. Write
         ./clip for a folder with the name of an alias.
     revision : str, optional
         Branch, tag or commit of a Hugging Face model.
@@ -88,18 +105,40 @@ def resolve_backbone(name: str, *, revision: str | None = None) -> ResolvedBackb
         If the hub's cache cannot be written.
     """
     folder = _packaged() if name == "tiny" else Path(os.path.expanduser(name))
-    if name not in PUBLISHED and os.path.exists(folder):
+    if name not in SHORT_NAMES and os.path.exists(folder):
         if revision is not None:
             raise BackboneError(f"{name} is local and has no revision {revision!r}; leave the revision out")
         return _local(name, folder)
-    model_id = PUBLISHED.get(name, name)
+    model_id = SHORT_NAMES.get(name, name)
     _refuse_impossible(model_id)
     from consistency.backbone.hub import fetch  # takes a third of a second, which local folders do not need
 
     folder = fetch(model_id, revision)
-    return ResolvedBackbone(
-        name, model_id, folder.name, folder, weight_paths(folder), TrainedOn.read(folder) or NOTHING
-    )
+    return _resolved(name, model_id, folder.name, folder, weight_paths(folder), TrainedOn.read(folder) or NOTHING)
+
+
+def _resolved(
+    name: str, model_id: str, revision: str, folder: Path, weights: tuple[Path, ...], trained_on: TrainedOn
+) -> ResolvedBackbone:
+    library = library_of(folder)
+    tower = _text_tower(folder) if library == "open_clip" else None
+    return ResolvedBackbone(name, model_id, revision, folder, weights, library, tower, trained_on)
+
+
+def _text_tower(folder: Path) -> Path | None:
+    """Folder of the configuration of an open_clip model's text tower: the model's own, a folder, or that of the hub."""
+    named = open_clip_folder.text_tower(folder)
+    if named is None or (folder / "config.json").is_file():
+        tower = None if named is None else folder
+    elif os.path.isabs(named) and os.path.isdir(named):
+        tower = Path(named)
+    else:
+        from consistency.backbone.hub import fetch_configuration
+
+        tower = fetch_configuration(named)
+    if tower is not None:
+        refuse_code(tower)
+    return tower
 
 
 def fingerprint_fields(resolved: ResolvedBackbone, *, decode: str, precision: str) -> dict[str, str]:
@@ -119,22 +158,43 @@ def fingerprint_fields(resolved: ResolvedBackbone, *, decode: str, precision: st
     dict of str to str
         Plain text by field name.
     """
-    processor = processor_config(resolved.folder)
-    padding = "the longest of its batch" if model_type(resolved.folder) in TRIMMED else "the model's length"
-    case = "lower-cased" if lowers_text(resolved.folder) else "as in the table"
-    return {
+    common = {
         "schema": SCHEMA,
         "model": resolved.model_id,
         "revision": resolved.revision,
         "weights": " ".join(path.name for path in resolved.weights),
-        "processor": str(processor.get("image_processor_type") or processor.get("feature_extractor_type")),
-        "preprocessing": json.dumps(processor, sort_keys=True, ensure_ascii=False, separators=(",", ":")),
         "decoding": DECODING[decode],
-        "text": f"{case}; truncated to the model's length, its end kept; padded to {padding}",
-        "libraries": _libraries(),
+        "libraries": versions(resolved.library),
         "precision": precision,
+    }
+    return common | (_open_clip if resolved.library == "open_clip" else _transformers)(resolved)
+
+
+def _transformers(resolved: ResolvedBackbone) -> dict[str, str]:
+    processor = processor_config(resolved.folder)
+    padding = "the longest of its batch" if model_type(resolved.folder) in TRIMMED else "the model's length"
+    case = "lower-cased" if lowers_text(resolved.folder) else "as in the table"
+    return {
+        "processor": str(processor.get("image_processor_type") or processor.get("feature_extractor_type")),
+        "preprocessing": _json(processor),
+        "text": f"{case}; truncated to the model's length, its end kept; padded to {padding}",
         "pooling": "the model's projected image_embeds and text_embeds, L2-normalised in fp32",
     }
+
+
+def _open_clip(resolved: ResolvedBackbone) -> dict[str, str]:
+    tower = resolved.text_tower
+    of = f"; text tower of {_json(read_json(tower / 'config.json'))}" if tower else ""
+    return {
+        "processor": "open_clip",
+        "preprocessing": _json(open_clip_folder.preprocessing(resolved.folder)),
+        "text": f"open_clip's tokenizer; NLLB: in the language of its script{of}",
+        "pooling": "open_clip's encode_image and encode_text, L2-normalised in fp32",
+    }
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def choose_device(requested: str) -> str:
@@ -189,13 +249,6 @@ def choose_precision(requested: str, device: str) -> str:
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
 
 
-@functools.cache
-def _libraries() -> str:
-    """Versions up to their first nonzero number; results do not differ between later parts."""
-    numbers = [(name, metadata.version(name).split(".")) for name in LIBRARIES]
-    return ", ".join(f"{name} {'.'.join(parts[: 2 if parts[0] == '0' else 1])}" for name, parts in numbers)
-
-
 def _packaged() -> Path:
     spec = importlib.util.find_spec("demo")  # finds the package without importing it
     for root in (spec and spec.submodule_search_locations) or ():
@@ -216,7 +269,7 @@ def _is_packaged(folder: Path) -> bool:
 def _model_folder(path: Path) -> Path:
     """`path` itself, or the model of the run folder `path`."""
     for folder in (path, path / "model"):
-        if (folder / "config.json").is_file():
+        if any((folder / name).is_file() for name in MARKS):
             return folder
     if not path.is_dir():
         raise BackboneError(f"{path} is a file; expected the folder that holds config.json and the weights")
@@ -233,7 +286,7 @@ def _local(name: str, path: Path) -> ResolvedBackbone:
         # The path is left out: a model that is moved keeps its fingerprint.
         revision = f"sha256:{digest(folder, weights)}"
         trained_on = TrainedOn.read(folder) or (NOTHING if _is_packaged(folder) else UNKNOWN)
-        return ResolvedBackbone(name, "local", revision, folder, weights, trained_on)
+        return _resolved(name, "local", revision, folder, weights, trained_on)
     except OSError as error:
         raise BackboneError(f"{error.filename or path} cannot be read: {os_reason(error)}; check the folder") from error
 
@@ -249,5 +302,5 @@ def _refuse_impossible(name: str) -> None:
     if "/" not in name and (close := difflib.get_close_matches(name, ALIASES, n=1, cutoff=0.5)):
         raise BackboneError(
             f"there is no backbone {name!r}; did you mean {close[0]}? "
-            "Expected clip, koclip, tiny, a folder or a Hugging Face id"
+            f"Expected {', '.join(ALIASES)}, a folder or a Hugging Face id"
         )

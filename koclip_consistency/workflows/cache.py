@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from consistency.backbone.resolve import PUBLISHED, resolve_backbone
+from consistency.backbone.resolve import SHORT_NAMES, resolve_backbone
 from consistency.data.files import ImageFile, find_images
 from consistency.data.inputs import list_skipped, read_table, refuse_skipped
 from consistency.data.pairs import PairTable, Skipped
@@ -26,8 +26,8 @@ def chosen(choice: CacheChoice) -> list[EmbeddingCache]:
     backbone = choice.backbone
     if backbone is None:
         return caches
-    if backbone in PUBLISHED or not (backbone == "tiny" or Path(backbone).exists()):
-        model_id = PUBLISHED.get(backbone, backbone)  # named in the fields: the hub need not be asked
+    if backbone in SHORT_NAMES or not (backbone == "tiny" or Path(backbone).exists()):
+        model_id = SHORT_NAMES.get(backbone, backbone)  # named in the fields: the hub need not be asked
         return [cache for cache in caches if cache.fields.get("model") == model_id]
     revision = resolve_backbone(backbone).revision
     return [cache for cache in caches if cache.fields.get("revision") == revision]
