@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from consistency.backbone.libraries import weight_paths
 from consistency.backbone.model_folder import (
     check_configuration,
     digest,
@@ -16,7 +17,6 @@ from consistency.backbone.model_folder import (
     processor_config,
     read_json,
     weight_names,
-    weight_paths,
 )
 from consistency.backbone.resolve import fingerprint_fields, resolve_backbone
 from consistency.durable import write_with_digest
