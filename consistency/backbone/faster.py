@@ -14,6 +14,8 @@
 The last three are only for models that are not trained, the last two only for fp32 on a CPU.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import MethodType
 from typing import Any, cast
 
@@ -41,6 +43,20 @@ def trim_last_layer(model: nn.Module) -> None:
     if isinstance(tower, CLIPVisionModel) and tower.config.attention_dropout == 0:
         layer = tower.encoder.layers[-1]
         layer.forward = MethodType(_class_token, layer)
+
+
+@contextmanager
+def untrimmed(model: nn.Module) -> Iterator[None]:
+    """Let the last layer of the image tower compute all tokens within the block, as transformers does."""
+    trimmed = [layer for layer in model.modules() if isinstance(vars(layer).get("forward"), MethodType)]
+    trimmed = [layer for layer in trimmed if vars(layer)["forward"].__func__ is _class_token]
+    for layer in trimmed:
+        del layer.forward
+    try:
+        yield
+    finally:
+        for layer in trimmed:
+            layer.forward = MethodType(_class_token, layer)
 
 
 def _class_token(layer: CLIPEncoderLayer, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
@@ -140,6 +156,11 @@ def _after_attention(layer: CLIPEncoderLayer, tokens: Tensor, mixed: Tensor) -> 
     """The rest of the layer, for attention output `mixed` of (n_tokens, heads, head_dim)."""
     tokens = tokens + layer.self_attn.out_proj(mixed.flatten(1))
     return tokens + layer.mlp(layer.layer_norm2(tokens))
+
+
+def has_gradients(model: nn.Module) -> bool:
+    """Whether gradients pass through `model`: neither `fold_quick_gelu` nor `pack_linear` has rewritten it."""
+    return not any(isinstance(m, PackedLinear) or (isinstance(m, nn.SiLU) and m.inplace) for m in model.modules())
 
 
 QUICK_GELU = 1.702  # x sigmoid(1.702 x), Hendrycks and Gimpel, arXiv:1606.08415, section 2

@@ -1,5 +1,6 @@
 """Controls: predictions that never use an image, which a system must beat before its metrics mean anything."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -115,7 +116,7 @@ def control_predictions(
     if np.count_nonzero(frequencies) < 2:  # a regression needs two classes
         names = [f"{name}{ending}" for ending in weights for name in (TEXT_ONLY, NAME_AND_TEXT)]
         return answers | {name: answers["majority"].copy() for name in (*names, *orders)}
-    text = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4))
+    text = _text_features()
     name = OneHotEncoder(handle_unknown="ignore")
     train_text, test_text = text.fit_transform(hashtags[train]), text.transform(hashtags[test])
     train_name, test_name = name.fit_transform(images[train, None]), name.transform(images[test, None])
@@ -132,6 +133,36 @@ def control_predictions(
         held_out = None if groups is None else groups[train]
         answers[system] = text_and_post_predictions(sides[0], learned, held_out, sides[1])
     return answers
+
+
+def fit_text_only(hashtags: Objects, labels: Ints) -> Callable[[Objects], Floats]:
+    """Train the control text-only alone, as `control_predictions` does.
+
+    Parameters
+    ----------
+    hashtags : (n,) object str
+        Raw hashtags.
+    labels : (n,) int64
+        Classes 0 to 4.
+
+    Returns
+    -------
+    callable
+        Maps m raw hashtags, (m,) object str, to probabilities (m, 5) float64.
+    """
+    if len(np.unique(labels)) < 2:
+        frequencies = np.bincount(labels, minlength=CLASSES) / len(labels)
+        return lambda asked: np.tile(frequencies, (len(asked), 1))
+    text, model = _text_features(), _regression(TEXT_STRENGTH)
+    with threadpool_limits(1):
+        model.fit(text.fit_transform(hashtags), labels)
+
+    def answer(asked: Objects) -> Floats:
+        probabilities = np.zeros((len(asked), CLASSES))
+        probabilities[:, model.classes_] = model.predict_proba(text.transform(asked))
+        return probabilities
+
+    return answer
 
 
 def text_embedding_predictions(
@@ -188,6 +219,10 @@ def _out_of_fold_merit(
             predicted[held_out] = chances.argmax(axis=1)
         reached[strength] = float(merit(confusion(labels, predicted)))
     return reached
+
+
+def _text_features() -> Any:
+    return TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4))
 
 
 def _regression(strength: float, class_weight: str | None = None) -> Any:

@@ -11,6 +11,7 @@ from consistency.options.records import (
     CacheChoice,
     Encoding,
     Evaluation,
+    MapMethod,
     Output,
     Source,
 )
@@ -132,6 +133,37 @@ class ServeOptions:
     model: Path = option(None, "Run of similarity, heads or finetune that answers.", metavar="RUN_DIR", required=True)
     system: str | None = option(None, "System to score with, if the run has several.")
     listening: Listening = record(Listening)
+    source: Source = record(Source, only=("max_megapixels", "max_aspect"))
+    encoding: Encoding = record(Encoding, only=("cache", "device", "threads"))
+
+
+@dataclass(frozen=True)
+class ExplainOptions:
+    model: Path | None = option(
+        None,
+        "Run of similarity, heads or finetune, or weight file of the published scripts.",
+        metavar="RUN_DIR|FILE.pth",
+    )
+    backbone: str | None = option(
+        None,
+        "Model that FILE.pth was trained with; without --model, explain its cosine alone.",
+        metavar=BACKBONES,
+    )
+    system: str | None = option(None, "System to explain, if the run has several.")
+    image_file: Path = option(None, "Image to explain.", flag="--image", metavar="FILE", required=True)
+    hashtag: str = option(None, "Hashtag to explain.", required=True)
+    others: tuple[str, ...] = option(
+        (), "Another hashtag of the post, for systems that read the post; repeatable.", flag="--other", metavar="TEXT"
+    )
+    methods: tuple[MapMethod, ...] = option(
+        (),
+        "Attention times gradient for the cosine, occlusion for the score; repeatable.",
+        flag="--method",
+        default_text="both",
+    )
+    file: Path = option(None, "Figure to write.", group=RESULTS, flag="-o --output", metavar="MAP.png", required=True)
+    data: Path | None = option(None, "Labelled table.", default_text="where the run found it")
+    images: Path | None = option(None, "Folder of its images.", default_text="where the run found them")
     source: Source = record(Source, only=("max_megapixels", "max_aspect"))
     encoding: Encoding = record(Encoding, only=("cache", "device", "threads"))
 

@@ -12,6 +12,7 @@ OnConflict = Literal["abort", "mean", "first", "drop"]
 Decode = Literal["ours", "fast", "published"]
 Protocol = Literal["grouped", "hashtag", "paper"]
 Preset = Literal["paper"]
+MapMethod = Literal["attention", "occlusion"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 TEST_FRACTION = 0.2

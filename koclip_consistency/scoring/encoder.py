@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Vectors = npt.NDArray[np.float32]
 
-REFERENCE = 16_384  # hashtags of the cache that a cosine is compared with
+REFERENCE = 16_384  # hashtags or images of the cache that a cosine is compared with
 IN_MEMORY = 16_384  # vectors of each kind: 32 MB of 512 numbers each
 
 
@@ -53,8 +53,7 @@ class WarmEncoder:
     ) -> None:
         self._load, self.cache = load, cache
         self.lock = threading.Lock()
-        self._reference: Vectors | None = None
-        self._sampled = 0
+        self._reference: dict[Kind, tuple[int, Vectors]] = {}
         self._images, self._hashtags = Recent(IN_MEMORY), Recent(IN_MEMORY)
 
     @cached_property
@@ -66,8 +65,7 @@ class WarmEncoder:
         """The vector of an image, (1, d) float32 of unit norm. Raises ImageError where it cannot be used."""
         found = self._known(image)
         if found is None:
-            pixels = np.stack([self._pixels(image, limits)])
-            found = self._rounded(Encoder(1)(self.backbone.encode_images, pixels))[0]
+            found = self.encoded(self.pixels(image, limits)[None])[0]
             if not valid_rows(found[None])[0]:
                 raise ImageError(NOT_FINITE)
         self._images.put(image.key, found)
@@ -82,10 +80,9 @@ class WarmEncoder:
         for image in images:
             if image.key not in pixels and self._known(image) is None:
                 with suppress(ImageError):
-                    pixels[image.key] = self._pixels(image, limits)
+                    pixels[image.key] = self.pixels(image, limits)
         if pixels:
-            encoder = Encoder(self.backbone.batch_sizes[0])
-            vectors = self._rounded(encoder(self.backbone.encode_images, np.stack(list(pixels.values()))))
+            vectors = self.encoded(np.stack(list(pixels.values())))
             for key, vector, good in zip(pixels, vectors, valid_rows(vectors), strict=True):
                 if good:
                     self._images.put(key, vector)
@@ -98,10 +95,23 @@ class WarmEncoder:
             (found,) = self._stored("image", np.frombuffer(image.key, np.uint8)[None])
         return found
 
-    def _pixels(self, image: OneImage, limits: ImageLimits) -> npt.NDArray[Any]:
+    def pixels(self, image: OneImage, limits: ImageLimits) -> npt.NDArray[Any]:
+        """The image as `Backbone.prepare` gives it. Raises ImageError where it cannot be used."""
         backbone = self.backbone
         target = None if backbone.spec is None else backbone.spec.target
-        return backbone.prepare(image.decoded(Decoding(cast(Decode, backbone.decode), limits, target)))
+        # A copy, because torch warns of the arrays that Pillow lends.
+        return np.array(backbone.prepare(image.decoded(Decoding(cast(Decode, backbone.decode), limits, target))))
+
+    def encoded(self, pixels: npt.NDArray[Any]) -> Vectors:
+        """Vectors of n images from `pixels`, (n, d) float32, rounded as the cache stores them."""
+        return self._rounded(Encoder(self.backbone.batch_sizes[0])(self.backbone.encode_images, pixels))
+
+    @cached_property
+    def with_gradients(self) -> "Backbone":
+        """The model for gradients; loaded once more if the one that encodes was rewritten to be faster."""
+        from consistency.backbone.relevance import with_gradients
+
+        return with_gradients(self.backbone)
 
     def hashtags(self, texts: Sequence[str]) -> Vectors:
         """The vectors of hashtags, (m, d) float32 of unit norm; a row that is not finite has no usable vector."""
@@ -124,14 +134,23 @@ class WarmEncoder:
         """The hashtags that the cache records, sorted."""
         return [] if self.cache is None else self.cache.texts()
 
-    def reference(self) -> Vectors:
-        """Vectors of the cache's hashtags, (r, d) float32, or of some of them: what a cosine is compared with."""
+    def reference(self, kind: Kind = "hashtag") -> Vectors:
+        """Vectors of the cache's hashtags or images, (r, d) float32, or of some: what a cosine is compared with."""
         if self.cache is None:
             return np.empty((0, 0), np.float32)
-        known = len(self.cache.sound_index("hashtag"))
-        if self._reference is None or known != self._sampled:
-            self._sampled, self._reference = known, self.cache.sample("hashtag", REFERENCE)
-        return self._reference
+        known = len(self.cache.sound_index(kind))
+        if kind not in self._reference or known != self._reference[kind][0]:
+            self._reference[kind] = known, self.cache.sample(kind, REFERENCE)
+        return self._reference[kind][1]
+
+    def stored_images(self, digests: Sequence[bytes]) -> list[Vectors | None]:
+        """The vectors, (d,) float32, of images that memory or the cache has, by the SHA-256 of their bytes."""
+        found = [self._images.get(digest) for digest in digests]
+        lacking = [place for place, vector in enumerate(found) if vector is None]
+        keys = np.frombuffer(b"".join(digests[place] for place in lacking), np.uint8).reshape(len(lacking), -1)
+        for place, vector in zip(lacking, self._stored("image", keys) if lacking else (), strict=True):
+            found[place] = vector
+        return found
 
     def forget(self) -> None:
         """Bound the memory that vectors take which the cache cannot store."""

@@ -210,7 +210,8 @@ def _on_embeddings(
         return np.flatnonzero(usable), pairs, filled.skipped
 
     familiarity = None if run is None else load_familiarity(run.path)
-    return Scorer(system, judge, encoder, encode_table, familiarity, post_read=post_read, sets=sets)
+    path = None if run is None else run.path
+    return Scorer(system, judge, encoder, encode_table, familiarity, post_read=post_read, sets=sets, run=path)
 
 
 def _finetuned(
@@ -229,7 +230,7 @@ def _finetuned(
 
     familiarity = None if run is None else load_familiarity(run)
     judge, encoder = _by_probability(tuned.head), WarmEncoder(lambda: tuned.backbone)
-    return Scorer(system, judge, encoder, encode_table, familiarity, sets=sets)
+    return Scorer(system, judge, encoder, encode_table, familiarity, sets=sets, run=run)
 
 
 def _published(path: Path, encoding: Encoding, progress: Progress) -> Scorer:

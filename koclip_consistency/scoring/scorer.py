@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from heads.post import with_context
 from koclip_consistency.keywords import record_of
 from koclip_consistency.scoring.encoder import WarmEncoder
 from koclip_consistency.scoring.images import ImageInput, read_image, unusable
+from koclip_consistency.scoring.probe import Probe
 from koclip_consistency.scoring.scored import ANSWER, POST_READ, SETS, STANDING, WHY_NOT, Scored, scored_frame
 from koclip_consistency.scoring.standing import find_standing
 
@@ -56,10 +58,12 @@ class Scorer:
         For n pairs, whether the judge has read the other hashtags of their post, (n,) bool; None if it reads none.
     sets : callable or None
         Makes prediction sets, (n, 2) int64, from probabilities (n, 5).
+    run : Path or None
+        The run folder that it was loaded from.
 
     Attributes
     ----------
-    system : str
+    system, run
         As given.
     reads_post : bool
         Whether an answer depends on the other hashtags of the post, so that all rows of a post must be asked together.
@@ -83,12 +87,18 @@ class Scorer:
         *,
         post_read: Callable[[PairEmbeddings], npt.NDArray[np.bool_]] | None = None,
         sets: Callable[[Floats], Ints] | None = None,
+        run: Path | None = None,
     ) -> None:
-        self.system = system
+        self.system, self.run = system, run
         self.reads_post = post_read is not None or judge is None
         self._post_read = post_read
         self._judge, self._encoder, self._encode_table = judge, encoder, encode_table
         self._familiarity, self._sets = familiarity, sets
+
+    @property
+    def encoder(self) -> WarmEncoder:
+        """What gives the vectors; its lock is to be held around every call."""
+        return self._encoder
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -123,11 +133,7 @@ class Scorer:
         InputError
             If the image or a hashtag cannot be used.
         """
-        if not hashtags:
-            raise InputError("there is no hashtag to score: give at least one")
-        for hashtag in hashtags:
-            if fault := hashtag_fault(hashtag):
-                raise InputError(f"the hashtag {hashtag!r} cannot be scored: {fault}")
+        _refuse_faulty(hashtags)
         given = read_image(image)
         with self._encoder.lock:
             try:
@@ -178,6 +184,28 @@ class Scorer:
             rows, pairs, skipped = self._encode_table(inputs, source)
             self._encoder.forget()
         return self._judged((rows, pairs, skipped), inputs.posts[rows], inputs.table.hashtags[rows])
+
+    def probe(self, image: ImageInput, hashtags: Sequence[str], limits: ImageLimits | None = None) -> Probe:
+        """The first of `hashtags` with an image that can be varied, for `explanation.explain`; one post in all.
+
+        Raises
+        ------
+        InputError
+            If the image or a hashtag cannot be used.
+        """
+        _refuse_faulty(hashtags)
+        names = identities(hashtags)
+        with self._encoder.lock:
+            vectors = self._encoder.hashtags(hashtags)
+
+        def rank_by(pairs: PairEmbeddings) -> Floats:
+            if self._judge is None:
+                return pairs.cosine()
+            if self.reads_post:
+                pairs = with_context(pairs, pairs.image_index.astype(object), names[pairs.hashtag_index])
+            return self._judge(pairs)[1]
+
+        return Probe(self._encoder, read_image(image), limits or ImageLimits(), vectors, rank_by)
 
     def suggestions(
         self, image: ImageInput, n: int, words: Sequence[str] | None = None, limits: ImageLimits | None = None
@@ -358,6 +386,14 @@ class Scorer:
         return Scored(
             rows, predicted, values, probabilities, similarity, familiar, skipped, post_read=post_read, sets=sets
         )
+
+
+def _refuse_faulty(hashtags: Sequence[str]) -> None:
+    if not hashtags:
+        raise InputError("there is no hashtag to score: give at least one")
+    for hashtag in hashtags:
+        if fault := hashtag_fault(hashtag):
+            raise InputError(f"the hashtag {hashtag!r} cannot be scored: {fault}")
 
 
 def reasons_by_row(skipped: Sequence[Skipped]) -> dict[int, str]:

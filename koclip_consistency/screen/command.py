@@ -97,6 +97,11 @@ def was_given(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) in GIVEN
 
 
+def backbone_of(model: Path | None, backbone: str | None) -> str | None:
+    """The backbone that goes with `model`: a run knows its own, so that one of `koclip.toml` is not meant."""
+    return None if model and model.suffix != ".pth" and not was_given("backbone") else backbone
+
+
 def _options(kind: type[Any], ctx: click.Context) -> tuple[Any, Path | None]:
     """The record `kind`, and with --resume the directory in which the run began."""
     from consistency.options import build, places

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from heads.select import Entry
     from koclip_consistency.workflows.audit import Audit
     from koclip_consistency.workflows.encode import Extracted
+    from koclip_consistency.workflows.explain import Explained
     from koclip_consistency.workflows.rerun import Rerun
 
 
@@ -275,6 +276,41 @@ def scores_tables(system: str, records: Sequence[Mapping[str, Any]]) -> list[Tab
 
 def _range(low: int, high: int) -> str:
     return str(low) if low == high else f"{low}–{high}"
+
+
+def explained_tables(explained: "Explained") -> list[Table]:
+    """The answer and its maps, the facts about the pair, its nearest images and the hashtags that fit better."""
+    e, facts = explained.explanation, explained.facts
+    maps: list[list[object]] = [
+        [each.method, each.explains.replace("_", " "), number(each.gap), number(each.control_gap)] for each in e.maps
+    ]
+    known: list[list[object]] = [["cosine", number(e.similarity)]]
+    if e.predicted is not None:
+        expected = "" if e.expected_score is None else f", expected {number(e.expected_score, 2)}"
+        known.append([f"score by {e.system}", f"{e.predicted}{expected}"])
+    if facts.cosine_rank:
+        known.append(
+            ["rank of the cosine among cached images", f"{facts.cosine_rank.rank} of {facts.cosine_rank.images}"]
+        )
+    for name, labels in (("hashtag", facts.hashtag_labels), ("image", facts.image_labels)):
+        if labels:
+            known.append([f"mean train label of the {name}", f"{number(labels.mean, 2)} (n = {labels.n})"])
+    if facts.text_only:
+        said = facts.text_only
+        known.append(
+            ["the hashtag alone (control text-only)", f"{said.predicted}, expected {number(said.expected_score, 2)}"]
+        )
+    tables = [
+        Table(f"{e.image} and {e.hashtag}", ("", "found"), known, left=2),
+        Table("Deletion gaps", ("map", "of", "gap", "fixed place"), maps, left=2),
+    ]
+    if facts.nearest:
+        near: list[list[object]] = [[each.image, each.score, number(each.similarity)] for each in facts.nearest]
+        tables.append(Table("Most similar train images of the hashtag", ("image", "label", "cosine"), near))
+    if facts.preferred:
+        best: list[list[object]] = [[p.hashtag, number(p.value), number(p.similarity)] for p in facts.preferred]
+        tables.append(Table("Hashtags that rank highest for the image", ("hashtag", "value", "cosine"), best))
+    return tables
 
 
 def audit_table(audit: "Audit", top: int) -> Table:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from koclip_consistency.screen.app import app, close
-from koclip_consistency.screen.command import command, was_given
+from koclip_consistency.screen.command import backbone_of, command
 
 if TYPE_CHECKING:
     from consistency.options import ScoreOptions
@@ -46,13 +46,10 @@ def score(options: "ScoreOptions", screen: "Screen") -> None:
         raise click.UsageError("--image needs --hashtag or --suggest, and these need --image")
     if bool(options.image_files) == (options.file is not None):
         raise click.UsageError("give either --image with --hashtag or --suggest, or --data, --images and -o OUT.csv")
-    backbone = options.backbone
-    if options.model and options.model.suffix != ".pth" and not was_given("backbone"):
-        backbone = None  # koclip.toml names it for other commands, and a run knows its own
     scorer = load_scorer(
         options.model,
         system=options.system,
-        backbone=backbone,
+        backbone=backbone_of(options.model, options.backbone),
         sets=options.sets,
         cache=options.encoding.cache,
         device=options.encoding.device,
