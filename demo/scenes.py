@@ -1,6 +1,7 @@
 """Draws an image: a place in a season or at a time of day, and the objects in front of it."""
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +35,7 @@ LIGHTS = {
 }
 
 
-def draw(content: Content, rng: random.Random, size: int = 144) -> Image.Image:
+def draw(content: Content, rng: random.Random, size: int = 144, *, hidden: Collection[str] = ()) -> Image.Image:
     """Draw an image that shows `content`.
 
     Parameters
@@ -45,6 +46,8 @@ def draw(content: Content, rng: random.Random, size: int = 144) -> Image.Image:
         Source of colours and positions.
     size : int
         Width and height in pixels.
+    hidden : collection of str
+        Objects to leave out. Without the main object everything else stays as it is, to the pixel.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def draw(content: Content, rng: random.Random, size: int = 144) -> Image.Image:
     PLACES[content.scene](pen, light, content.season, rng)
     if content.scene != "cafe":
         _in_the_air(pen, content.season, rng)
-    _objects(pen, content.objects, rng)
+    _objects(pen, content.objects, rng, hidden)
     return image.reduce(SMOOTHING)
 
 
@@ -221,7 +224,7 @@ def _cafe(pen: Pen, light: Light, season: str, rng: random.Random) -> None:
     pen.shape([(0.05, 0.64), (0.95, 0.64), (1.1, 1), (-0.1, 1)], vary((150, 100, 62), rng))
 
 
-def _objects(pen: Pen, objects: tuple[str, ...], rng: random.Random) -> None:
+def _objects(pen: Pen, objects: tuple[str, ...], rng: random.Random, hidden: Collection[str]) -> None:
     """Draw the main object large in the middle and the second one small beside it."""
     side = rng.choice((-1, 1))
     for number, name in reversed(list(enumerate(objects))):
@@ -230,7 +233,8 @@ def _objects(pen: Pen, objects: tuple[str, ...], rng: random.Random) -> None:
             place = pen.at(x, rng.uniform(0.64, 0.7), rng.uniform(0.19, 0.25))
         else:
             place = pen.at(0.5 + side * rng.uniform(0.28, 0.33), rng.uniform(0.72, 0.78), rng.uniform(0.11, 0.14))
-        DRAWN[name](place, rng)
+        if name not in hidden:
+            DRAWN[name](place, rng)
 
 
 PLACES = {"sea": _sea, "mountain": _mountain, "city": _city, "forest": _forest, "cafe": _cafe}

@@ -13,10 +13,11 @@ from koclip_consistency.scoring.explanation import EVIDENCE, Explanation, Map, e
 from koclip_consistency.scoring.facts import Facts, find_facts
 from koclip_consistency.scoring.learned import read_learned
 from koclip_consistency.scoring.loading import load_scorer
-from koclip_consistency.scoring.occlusion import fixed_place
+from koclip_consistency.scoring.occlusion import COARSE, fixed_place
 
 METHOD_TITLES = {"attention": "attention x gradient", "occlusion": "occlusion, cell by cell"}
 VALUE_TITLES = {"cosine": "Cosine", "expected_score": "Expected score"}
+COLOURS = "Orange parts raise the number, blue parts lower it."
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +80,12 @@ def run_explain(options: ExplainOptions, progress: Progress = silent) -> Explain
 def draw(explained: Explanation) -> bytes:
     """The image, the maps and the control as PNG, without the hashtag, since most machines lack Korean fonts."""
     values = {"cosine": explained.similarity, "expected_score": explained.expected_score}
+    shape = explained.maps[0].grid.shape if explained.maps else COARSE
     panels = [Panel(_title(each, values[each.explains]), each.grid) for each in explained.maps]
-    control = Panel("Control: a fixed place\nthe same for all images\nand hashtags", fixed_place((7, 7)))
+    control = Panel("Control: a fixed place\nthe same for all images\nand hashtags", fixed_place(shape))
     score = "" if explained.predicted is None else f"\nscore {explained.predicted}, system {explained.system}"
     title = f"What the model sees\nresized and cropped{score}"
-    return maps_png(explained.pixels, title, [*panels, control], f"{EVIDENCE[0].upper()}{EVIDENCE[1:]}.")
+    return maps_png(explained.pixels, title, [*panels, control], f"{COLOURS} {EVIDENCE[0].upper()}{EVIDENCE[1:]}.")
 
 
 def _title(each: Map, value: float | None) -> str:

@@ -39,3 +39,16 @@ def test_nights_are_darker_than_days() -> None:
 
     assert brightness("night") < 0.6 * brightness("sunset")
     assert brightness("sunset") < brightness("winter")
+
+
+def test_an_image_without_its_main_object_is_the_same_elsewhere() -> None:
+    content = Content("sea", "summer", ("cat", "book"))
+    whole, alone, empty = (
+        np.asarray(draw(content, random.Random(5), 144, hidden=hidden)) for hidden in ((), ("cat",), ("cat", "book"))
+    )
+    nothing = np.asarray(draw(Content("sea", "summer", ()), random.Random(5), 144))
+    np.testing.assert_array_equal(empty, nothing)
+    main, second = (whole != alone).any(axis=2), (alone != empty).any(axis=2)
+    assert main.mean() > 2 * second.mean() > 0.01
+    middle = np.argwhere(main).mean(axis=0)
+    assert np.abs(middle / 144 - (0.65, 0.5)).max() < 0.15  # drawn large in the middle

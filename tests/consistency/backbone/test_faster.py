@@ -1,14 +1,23 @@
 """Quicker encoders give transformers' vectors, and where they can be trained, its gradients."""
 
+from collections.abc import Callable
 from copy import deepcopy
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from transformers import CLIPConfig, CLIPModel
 
-from consistency.backbone.faster import fold_quick_gelu, pack_linear, trim_last_layer, trim_text_tower
+from consistency.backbone.faster import (
+    fold_quick_gelu,
+    has_gradients,
+    pack_linear,
+    trim_last_layer,
+    trim_text_tower,
+    untrimmed,
+)
 
 START, END, LENGTH = 98, 99, 12
 ENDS = (END, 2, 50)  # as a configuration knows it, as old ones do, and another model's: not in every text
@@ -109,3 +118,24 @@ def test_packed_layers_answer_alike_in_batches_of_any_size() -> None:
         for size in (16, 8, 5):
             parts = [model.get_image_features(pixel_values=part).pooler_output for part in pixels.split(size)]
             torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-6)
+
+
+def test_a_trimmed_layer_computes_all_tokens_within_the_block() -> None:
+    model, pixels = small_clip(), torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        whole = model.vision_model(pixels).last_hidden_state
+        trim_last_layer(model)
+        assert model.vision_model(pixels).last_hidden_state.shape == (2, 1, 16)
+        with untrimmed(model):
+            torch.testing.assert_close(model.vision_model(pixels).last_hidden_state, whole, rtol=0, atol=0)
+        assert model.vision_model(pixels).last_hidden_state.shape == (2, 1, 16)
+
+
+@pytest.mark.parametrize("rewrite", [pack_linear, fold_quick_gelu])
+def test_gradients_are_not_expected_of_a_rewritten_model(rewrite: Callable[[nn.Module], None]) -> None:
+    model = small_clip()
+    trim_last_layer(model)
+    trim_text_tower(model)
+    assert has_gradients(model)
+    rewrite(model)
+    assert not has_gradients(model)
