@@ -15,6 +15,7 @@ resamples of the images.
 
 import argparse
 import random
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,7 +37,7 @@ from koclip_consistency.scoring.scorer import Scorer
 
 COVERED = 0.25  # of a patch, by an object
 RESAMPLES = 2000
-ATTENTION, OCCLUSION, FIXED, MEAN = "attention", "occlusion", "fixed place", "mean map"
+MAPS = ATTENTION, OCCLUSION, FIXED, MEAN = "attention", "occlusion", "fixed place", "mean map"
 
 
 @dataclass
@@ -82,11 +83,11 @@ def a_vs_b(first: Grid, second: Grid, patches: npt.NDArray[np.bool_]) -> float |
     return float(roc_auc_score(patches[0][either], (first - second)[either]))
 
 
-def measure(seed: int, images: int) -> dict[str, Figures]:
-    """Return the figures of each map."""
+def measure(seed: int, images: int, names: Collection[str] = MAPS) -> dict[str, Figures]:
+    """Return the figures of the maps with these names."""
     backbone = load_backbone(resolve_backbone("tiny"), device="cpu", precision="fp32")
     scorer = Scorer("cosine", None, WarmEncoder(lambda: backbone), _no_table)
-    figures = {name: Figures() for name in (ATTENTION, OCCLUSION, FIXED, MEAN)}
+    figures = {name: Figures() for name in names}
     drawn = two_objects(seed, images)
     probes: list[list[Probe]] = []
     attention: list[list[Grid]] = []
@@ -98,18 +99,24 @@ def measure(seed: int, images: int) -> dict[str, Figures]:
         shape = pair[0].patches
         assert shape is not None
         patches = patches_of(masks, shape)
-        by_name = {
-            ATTENTION: maps,
-            OCCLUSION: [occlusion(probe.cosines, probe.pixels, shape) for probe in pair],
-            FIXED: [fixed_place(shape)] * 2,
-            MEAN: [total - np.sum(maps, axis=0)] * 2,
-        }
-        for name, (first, second) in by_name.items():
-            if (found := a_vs_b(first, second, patches)) is not None:
-                figures[name].a_vs_b.append(found)
+        for name, found in figures.items():
+            first, second = _maps(name, pair, maps, total - np.sum(maps, axis=0), shape)
+            if (area := a_vs_b(first, second, patches)) is not None:
+                found.a_vs_b.append(area)
             gaps = [deletion_gap(p.cosines, p.pixels, grid) for p, grid in zip(pair, (first, second), strict=True)]
-            figures[name].gaps.append((gaps[0], gaps[1]))
+            found.gaps.append((gaps[0], gaps[1]))
     return figures
+
+
+def _maps(
+    name: str, pair: Sequence[Probe], attention: Sequence[Grid], mean: Grid, shape: tuple[int, int]
+) -> list[Grid]:
+    """The maps of the two hashtags of an image."""
+    if name == ATTENTION:
+        return list(attention)
+    if name == OCCLUSION:
+        return [occlusion(probe.cosines, probe.pixels, shape) for probe in pair]
+    return [fixed_place(shape) if name == FIXED else mean] * 2
 
 
 def _no_table(*_: object) -> None:

@@ -31,6 +31,14 @@ def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="session")
+def trained(small_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `runs/heads`, a run on `small_demo`, and its cache; not to be changed."""
+    from tests.builders.trained import train
+
+    return train(small_demo, tmp_path_factory.mktemp("trained"), "heads")
+
+
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str]) -> Run:
     """Run the command line in this process, as `main()` does, and catch what it writes."""

@@ -7,10 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.backbone.embeddings import PairEmbeddings
+from consistency.errors import BackboneError, ImageError
 from consistency.options import ImageLimits
 from consistency.scale import Floats
 from koclip_consistency.scoring.encoder import Vectors, WarmEncoder
-from koclip_consistency.scoring.images import OneImage
+from koclip_consistency.scoring.images import OneImage, unusable
 from koclip_consistency.scoring.occlusion import Grid, Pixels
 
 
@@ -50,9 +51,26 @@ class Probe:
 
     @cached_property
     def pixels(self) -> Pixels:
-        """The image as the model receives it, (h, w, 3) uint8 or (3, h, w) float32. Raises ImageError."""
+        """The image as the model receives it, (h, w, 3) uint8 or (3, h, w) float32.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be used.
+        BackboneError
+            If the model receives no pixels in rows and columns.
+        """
         with self._encoder.lock:
-            return self._encoder.pixels(self._image, self._limits)
+            try:
+                found = self._encoder.pixels(self._image, self._limits)
+            except ImageError as error:
+                raise unusable(self._image, error) from error
+        if found.ndim != 3:
+            name = self._encoder.backbone.resolved.name
+            raise BackboneError(
+                f"{name} receives images as a list of patches, expected rows and columns of pixels: name another model"
+            )
+        return found
 
     @property
     def visible(self) -> npt.NDArray[np.uint8]:

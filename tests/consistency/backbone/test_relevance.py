@@ -16,6 +16,7 @@ from consistency.backbone.resolve import resolve_backbone
 from consistency.errors import BackboneError
 from tests.builders.models import KINDS, Tower, make_clip_folder
 
+NAFLEX = "siglip 2, naflex"  # its images have no fixed grid of patches
 Folders = Callable[[str], Path]
 
 
@@ -72,7 +73,7 @@ def test_the_map_is_that_of_plain_layers(folders: Folders, photos: list[Image.Im
     np.testing.assert_allclose(found.ravel(), expected, rtol=1e-3, atol=1e-7)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != NAFLEX])
 def test_every_architecture_has_a_map_and_is_left_as_it_was(
     folders: Folders, photos: list[Image.Image], kind: str
 ) -> None:
@@ -94,12 +95,17 @@ def test_a_model_through_which_gradients_pass_is_not_loaded_again(made: Path) ->
     assert with_gradients(backbone) is backbone
 
 
-def test_an_architecture_without_patches_is_refused(tmp_path: Path, photos: list[Image.Image]) -> None:
-    """A patch size that does not divide the image leaves no grid in which its tokens could lie."""
+def test_an_architecture_without_patches_is_refused(
+    tmp_path: Path, folders: Folders, photos: list[Image.Image]
+) -> None:
+    flexible = loaded(folders(NAFLEX), trainable=True)
+    assert patch_grid(flexible) is None
+    with pytest.raises(BackboneError, match="gives no attention weights between patches"):
+        relevance(flexible, prepared(flexible, photos[0]), flexible.encode_texts(["바다"])[0])
     folder = make_clip_folder(tmp_path / "model", vision=Tower(16, 1, 2), text=Tower(16, 1, 2))
     backbone = loaded(folder, trainable=True)
-    backbone.model.config.vision_config.patch_size = 8  # four times the patches that the model has
     text = backbone.encode_texts(["바다"])[0]
+    backbone.model.config.vision_config.patch_size = 8  # four times the patches that the model has
     with pytest.raises(BackboneError, match="gives no attention weights between patches.*use --method occlusion"):
         relevance(backbone, prepared(backbone, photos[0]), text)
     del backbone.model.vision_model

@@ -13,6 +13,7 @@ from consistency.errors import InputError
 from consistency.options import Source
 from consistency.runs.read import read_run
 from heads.familiarity import FILE
+from koclip_consistency.scoring.explanation import explain
 from koclip_consistency.scoring.loading import load_scorer
 from koclip_consistency.scoring.scored import Scored
 from tests.builders.commands import data_options, rows_of
@@ -157,3 +158,15 @@ def test_scorers_of_one_backbone_can_share_it(folder: Path, small_demo: Path, lo
         scorer.load()
         assert len(scorer.answer(image, ["바다"]).rows) == 1
     assert len(loads) == len(encoders) == 1
+
+
+@pytest.mark.parametrize("name", ["similarity", "heads", "finetune"])
+def test_occlusion_of_a_run_is_what_its_score_loses(folder: Path, small_demo: Path, name: str) -> None:
+    scorer, image = load_scorer(folder / name, cache=folder / "cache"), sorted((small_demo / "image").iterdir())[1]
+    found = explain(scorer, image, "카페", methods=["occlusion"])
+    assert found.maps[0].explains == ("cosine" if name == "similarity" else "expected_score")
+    for row, column in ((1, 1), (3, 2), (5, 4)):
+        covered = found.pixels.copy()
+        covered[12 * row : 12 * row + 12, 12 * column : 12 * column + 12] = np.rint(found.pixels.mean(axis=(0, 1)))
+        lost = scorer.answer(image, ["카페"]).values[0] - scorer.answer(covered, ["카페"]).values[0]
+        assert found.maps[0].grid[row, column] == pytest.approx(lost, abs=5e-5)

@@ -9,13 +9,13 @@ from PIL import Image
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.backbone.model import Backbone, load_backbone
 from consistency.backbone.resolve import resolve_backbone
-from consistency.errors import ImageError, InputError
+from consistency.errors import BackboneError, ImageError, InputError
 from consistency.options import ImageLimits
 from heads.post import CONTEXT
 from koclip_consistency.scoring.encoder import WarmEncoder
 from koclip_consistency.scoring.occlusion import cover
 from koclip_consistency.scoring.scorer import Judgement, Scorer
-from tests.builders.models import change_json, make_clip_folder
+from tests.builders.models import change_json, make_clip_folder, make_siglip2_folder
 
 HASHTAGS = ["#바다", "카페", "고양이"]
 
@@ -69,6 +69,9 @@ def test_what_cannot_be_probed_is_refused(backbone: Backbone, image: Path, tmp_p
     scorer = scorer_of(backbone, "cosine")
     with pytest.raises(InputError, match="the hashtag ' ' cannot be scored"):
         scorer.probe(image, [" "])
+    (tmp_path / "page.jpg").write_text("<html></html>")
+    with pytest.raises(ImageError, match=r"page.jpg cannot be scored: looks like HTML"):
+        _ = scorer.probe(tmp_path / "page.jpg", HASHTAGS).pixels
     with pytest.raises(ImageError, match="is over 0.001 megapixels"):
         _ = scorer.probe(image, HASHTAGS, ImageLimits(max_pixels=1000)).pixels
 
@@ -87,3 +90,10 @@ def test_pixels_that_are_no_colours_are_stretched_for_people(tmp_path: Path) -> 
     assert probe.visible[:, :12].mean() > 200
     assert probe.visible[:, 20:].mean() < 55
     assert probe.relevance().shape == (2, 2)
+
+
+def test_a_model_that_receives_no_pixels_in_rows_and_columns_is_refused(tmp_path: Path, image: Path) -> None:
+    folder = make_siglip2_folder(tmp_path / "model", flexible=True)
+    backbone = load_backbone(resolve_backbone(str(folder)), device="cpu", precision="fp32")
+    with pytest.raises(BackboneError, match="receives images as a list of patches"):
+        _ = scorer_of(backbone, "cosine").probe(image, ["바다"]).pixels
