@@ -17,7 +17,15 @@ Grid = npt.NDArray[np.float64]
 
 
 def with_gradients(backbone: Backbone) -> Backbone:
-    """`backbone` itself if gradients pass through it in fp32; otherwise the same model, loaded a second time."""
+    """`backbone` itself if gradients pass through it in fp32; otherwise the same model, loaded a second time.
+
+    Raises
+    ------
+    BackboneError
+        If it is no model of transformers, and so gives no attention weights.
+    """
+    if not isinstance(backbone.model, PreTrainedModel):
+        raise _no_attention(backbone)
     if backbone.precision == "fp32" and has_gradients(backbone.model):
         return backbone
     return load_backbone(backbone.resolved, device=backbone.device, precision="fp32", decode=backbone.decode)

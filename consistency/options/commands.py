@@ -151,7 +151,7 @@ class ExplainOptions:
     )
     system: str | None = option(None, "System to explain, if the run has several.")
     image_file: Path = option(None, "Image to explain.", flag="--image", metavar="FILE", required=True)
-    hashtag: str = option(None, "Hashtag to explain.", required=True)
+    hashtag: str = option("", "Hashtag to explain.", required=True)
     others: tuple[str, ...] = option(
         (), "Another hashtag of the post, for systems that read the post; repeatable.", flag="--other", metavar="TEXT"
     )

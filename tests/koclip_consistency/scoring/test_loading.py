@@ -59,12 +59,12 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The backbones that were loaded."""
     found: list[str] = []
 
-    class Counted(backbone_model.Backbone):
+    class Counted(backbone_model.TransformersBackbone):
         def __init__(self, resolved: Any, *rest: Any) -> None:
             found.append(str(resolved.folder))
             super().__init__(resolved, *rest)
 
-    monkeypatch.setattr(backbone_model, "Backbone", Counted)
+    monkeypatch.setattr(backbone_model, "TransformersBackbone", Counted)
     return found
 
 
