@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
+from consistency.backbone.text_recipe import TextRecipe
 from consistency.data.files import ImageFile
 from consistency.data.hashtags import describe_truncated
 from consistency.data.pairs import PairTable, Skipped
@@ -40,7 +41,8 @@ class ExtractReport:
     Attributes
     ----------
     images, hashtags : int
-        Distinct images (by content) and hashtags (by text) of the table.
+        Distinct images (by content) and hashtags of the table. What the cache's recipe makes of hashtags counts as
+        hashtags here and below: distinct texts.
     images_cached, hashtags_cached : int
         Those that were in the cache already.
     images_encoded, hashtags_encoded : int
@@ -109,7 +111,7 @@ def extract(
     files : mapping of str to ImageFile
         Image file by name.
     cache : EmbeddingCache
-        Cache to fill.
+        Cache to fill; its recipe says as which texts hashtags are encoded.
     load : callable
         Loads the backbone; only called if there is something to encode.
     batch_size : int or "auto"
@@ -145,15 +147,19 @@ def extract(
     started = time.perf_counter()
     images = _by_content(files[name] for name in dict.fromkeys(table.images))
     hashtags = list(dict.fromkeys(table.hashtags))
+    all_texts = cache.recipe.all_texts(hashtags)
     image_missing = cache.missing("image", image_keys(images))
-    hashtag_missing = cache.missing("hashtag", hashtag_keys(hashtags))
+    text_missing = cache.missing("hashtag", hashtag_keys(all_texts))
 
     work = _Work(cache, limits or ImageLimits(), workers or cores(), progress)
     to_encode = [images[index] for index in np.flatnonzero(image_missing)]
-    texts = [hashtags[index] for index in np.flatnonzero(hashtag_missing)]
+    texts = [all_texts[index] for index in np.flatnonzero(text_missing)]
     if not texts:
         to_encode = work.without_broken_start(to_encode)
-    if new := texts if has_texts(cache.path) else hashtags:  # a cache of an earlier version has no record of its texts
+    missing = set(texts)
+    # A cache of an earlier version has no record of its hashtags.
+    new = hashtags if not has_texts(cache.path) else [tag for tag in hashtags if missing & {*cache.recipe.texts(tag)}]
+    if new:
         cache.record_texts(new)
     if texts or to_encode:
         work.encode(load(), to_encode, texts, batch_size)
@@ -162,12 +168,12 @@ def extract(
         images=len(images),
         images_cached=int((~image_missing).sum()),
         images_encoded=work.images_encoded,
-        hashtags=len(hashtags),
-        hashtags_cached=int((~hashtag_missing).sum()),
+        hashtags=len(all_texts),
+        hashtags_cached=int((~text_missing).sum()),
         hashtags_encoded=work.hashtags_encoded,
         truncated=len(work.truncated),
         truncation=describe_truncated(work.truncated, work.text_length),
-        skipped=_skipped(table, files, work),
+        skipped=_skipped(table, files, work, cache.recipe),
         seconds=time.perf_counter() - started,
         images_per_second=work.images_encoded / work.image_seconds if work.images_encoded else None,
         encoder_busy=work.busy,
@@ -294,12 +300,16 @@ def _by_content(files: Iterable[ImageFile]) -> list[ImageFile]:
     return list(found.values())
 
 
-def _skipped(table: PairTable, files: Mapping[str, ImageFile], work: _Work) -> tuple[Skipped, ...]:
+def _skipped(table: PairTable, files: Mapping[str, ImageFile], work: _Work, recipe: TextRecipe) -> tuple[Skipped, ...]:
     """One entry per row whose image or hashtag has no vector."""
     skipped = []
+    problems = work.hashtag_problems
+    unusable = (
+        {tag: NOT_FINITE for tag in {*table.hashtags} if problems.keys() & {*recipe.texts(tag)}} if problems else {}
+    )
     for row, image, hashtag in zip(table.rows, table.images, table.hashtags, strict=True):
         file = files[image]
-        reason = file.problem or work.image_problems.get(file.digest) or work.hashtag_problems.get(hashtag)
+        reason = file.problem or work.image_problems.get(file.digest) or unusable.get(hashtag)
         if reason:
             skipped.append(Skipped(int(row), image, hashtag, reason))
     return tuple(skipped)

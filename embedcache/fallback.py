@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from consistency.backbone.text_recipe import TextRecipe
 from consistency.errors import StorageError
 from embedcache import fingerprint as identity
 from embedcache.index import Rows
@@ -24,6 +25,8 @@ class FallbackCache(EmbeddingCache):
         Folder of all caches.
     fields : mapping of str to str
         What affects the embeddings.
+    recipe : TextRecipe, optional
+        As which texts hashtags are stored; by default as they are written.
 
     Attributes
     ----------
@@ -31,8 +34,8 @@ class FallbackCache(EmbeddingCache):
         Why vectors are kept in memory; None if all of them are stored.
     """
 
-    def __init__(self, root: Path, fields: Mapping[str, str]) -> None:
-        super().__init__(root / identity.fingerprint(fields), fields)
+    def __init__(self, root: Path, fields: Mapping[str, str], recipe: TextRecipe | None = None) -> None:
+        super().__init__(root / identity.fingerprint(fields), fields, recipe)
         self.unwritten: str | None = None
         self._held: dict[Kind, dict[bytes, Vectors]] = {kind: {} for kind in KINDS}
 

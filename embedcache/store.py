@@ -1,6 +1,7 @@
 """The embedding cache of one backbone: what has been appended is never lost, and models are never mixed."""
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.backbone.embeddings import PairEmbeddings
+from consistency.backbone.text_recipe import TextRecipe, mean_vectors
 from consistency.data.distinct import number_distinct
 from consistency.durable import make_folder, sweep_temp, write_file
 from consistency.errors import CacheError
 from embedcache import fingerprint as identity
 from embedcache.catalog import check_root, list_fields, no_cache, read_fields, temp_folder, write_fields
-from embedcache.index import sort_rows
+from embedcache.index import Rows, sort_rows
 from embedcache.keys import hashtag_keys
 from embedcache.segments import (
     KEY_BYTES,
@@ -39,7 +41,9 @@ class EmbeddingCache(SegmentView):
     """
 
     @classmethod
-    def open(cls, root: Path, fields: Mapping[str, str], *, create: bool = True) -> "EmbeddingCache":
+    def open(
+        cls, root: Path, fields: Mapping[str, str], *, create: bool = True, recipe: TextRecipe | None = None
+    ) -> "EmbeddingCache":
         """Open the cache for some fields.
 
         Parameters
@@ -50,6 +54,8 @@ class EmbeddingCache(SegmentView):
             What affects the embeddings.
         create : bool
             Whether to create the cache if it does not exist.
+        recipe : TextRecipe, optional
+            As which texts hashtags are stored; by default as they are written.
 
         Returns
         -------
@@ -64,7 +70,7 @@ class EmbeddingCache(SegmentView):
         StorageError
             If the cache cannot be created.
         """
-        cache = cls(root / identity.fingerprint(fields), fields)
+        cache = cls(root / identity.fingerprint(fields), fields, recipe)
         if not create:
             if read_fields(cache.path) is None:
                 raise CacheError(no_cache(root, fields))
@@ -134,11 +140,37 @@ class EmbeddingCache(SegmentView):
     def texts(self) -> list[str]:
         """The recorded hashtags that have a vector, sorted."""
         texts = np.array(read_texts(self.path), dtype=object)
-        return texts[~self.missing("hashtag", hashtag_keys(texts))].tolist()
+        return texts[self.hashtags(texts)[1] >= 0].tolist()
+
+    def hashtags(self, hashtags: Iterable[str]) -> tuple[Vectors, Rows]:
+        """Gather the vectors of n hashtags that are in the cache, each the mean of its texts' vectors.
+
+        Returns
+        -------
+        vectors : (p, d) float32
+            Vectors of unit norm of the hashtags found.
+        rows : (n,) int64
+            Row of `vectors` for each hashtag, -1 for those with a missing text.
+        """
+        texts = [self.recipe.texts(hashtag) for hashtag in hashtags]
+        vectors, rows = self.present("hashtag", hashtag_keys(chain.from_iterable(texts)))
+        if not texts or len(texts[0]) == 1:
+            return vectors, rows
+        rows = rows.reshape(len(texts), -1)
+        whole = (rows >= 0).all(axis=1)
+        means = mean_vectors([vectors[part] for part in rows[whole].T])
+        return means, np.where(whole, np.cumsum(whole) - 1, -1)
 
     def sample(self, kind: Kind, most: int) -> Vectors:
-        """Vectors, (n, d) float32, of at most `most` keys: a random choice, but the same one for the same keys."""
-        keys = self.sound_index(kind).keys
+        """Vectors, (n, d) float32, of at most `most` keys: a random choice, but the same one for the same keys.
+
+        Texts that were made of hashtags by a recipe are left out if the cache records its hashtags.
+        """
+        index = self.sound_index(kind)
+        keys = index.keys
+        if kind == "hashtag" and (recorded := read_texts(self.path)):
+            rows = index.find(hashtag_keys(recorded))
+            keys = keys[np.unique(rows[rows >= 0])]
         chosen = np.linspace(0, len(keys) - 1, min(len(keys), most)).astype(np.int64)
         return self.present(kind, keys[chosen])[0]  # digests in their order are in random order
 
@@ -172,7 +204,7 @@ class EmbeddingCache(SegmentView):
         image_rows = np.full(len(digests), -1, np.int64)
         image_rows[with_content] = found
         firsts, hashtag_of = number_distinct(table.hashtags)
-        hashtags, hashtag_rows = self.present("hashtag", hashtag_keys(table.hashtags[firsts]))
+        hashtags, hashtag_rows = self.hashtags(table.hashtags[firsts])
         usable = (image_rows[image_of] >= 0) & (hashtag_rows[hashtag_of] >= 0)
         dim = images.shape[1] or hashtags.shape[1]
         return PairEmbeddings(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from consistency.backbone.text_recipe import TextRecipe
 from consistency.durable import make_folder
 from consistency.errors import CacheError, StorageError, os_errors_as
 from embedcache import fingerprint as identity
@@ -27,10 +28,12 @@ class SegmentView:
         Folder of the cache.
     fields : mapping of str to str
         What affects the embeddings; their fingerprint names the folder.
+    recipe : TextRecipe
+        As which texts hashtags are stored. Caches of all recipes share a folder: a key is that of a text.
 
     Attributes
     ----------
-    path, fields
+    path, fields, recipe
         As given.
     fingerprint : str
         SHA-256 of the fields in hexadecimal.
@@ -38,8 +41,8 @@ class SegmentView:
         One line per segment that was found damaged or unfit; its rows count as missing.
     """
 
-    def __init__(self, path: Path, fields: Mapping[str, str]) -> None:
-        self.path = path
+    def __init__(self, path: Path, fields: Mapping[str, str], recipe: TextRecipe | None = None) -> None:
+        self.path, self.recipe = path, recipe or TextRecipe()
         self.fields = dict(fields)
         self.fingerprint = identity.fingerprint(fields)
         self.quarantined: list[str] = []

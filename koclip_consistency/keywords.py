@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from consistency.errors import InputError
 
@@ -31,4 +31,6 @@ def record_of(kind: type[Record], given: Mapping[str, Any]) -> Record:
     for name, value in values.items():
         if isinstance(value, str | os.PathLike) and Path in (hints[name], *get_args(hints[name])):
             values[name] = Path(value)
+        elif get_origin(hints[name]) is tuple:  # one value stands for itself, as an option that is given once
+            values[name] = (value,) if isinstance(value, str) else tuple(value)
     return kind(**values)

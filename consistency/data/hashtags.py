@@ -49,8 +49,17 @@ def hashtag_identity(hashtag: str) -> str:
     ----------
     The Unicode Standard, section 3.13, toNFKC_Casefold; Unicode Standard Annex #15.
     """
+    return _bare(hashtag, str.casefold)
+
+
+def plain_hashtag(hashtag: str) -> str:
+    """The words of a hashtag: its identity with the case kept, `Cafe` for `#Cafe`; empty if it is no hashtag."""
+    return _bare(hashtag, str)
+
+
+def _bare(hashtag: str, fold: Callable[[str], str]) -> str:
     while True:  # one pass can uncover what the next removes: a compatibility form may start with a space
-        folded = _INVISIBLE.sub("", unicodedata.normalize("NFKC", _INVISIBLE.sub("", hashtag)).casefold())
+        folded = _INVISIBLE.sub("", fold(unicodedata.normalize("NFKC", _INVISIBLE.sub("", hashtag))))
         found = unicodedata.normalize("NFKC", folded)
         found = found[match.end() :] if (match := _LEADING.match(found)) else found
         if (found := found.rstrip()) == hashtag:

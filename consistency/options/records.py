@@ -119,6 +119,19 @@ class Encoding:
         group=BACKBONE,
         paper="published",
     )
+    text: Literal["raw", "plain"] = option(
+        "raw",
+        "Give the model each hashtag as it is written, or without its number sign (plain).",
+        group=BACKBONE,
+    )
+    templates: tuple[str, ...] = option(
+        (),
+        "Give the model this text with {} replaced by the hashtag; repeatable, the vectors are averaged.",
+        group=BACKBONE,
+        flag="--template",
+        metavar="TEXT",
+        default_text="the hashtag alone",
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
         "auto", "Number format in the encoder; auto is fp32 on a CPU and bf16 on a GPU that has it.", group=BACKBONE
     )

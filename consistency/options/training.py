@@ -228,7 +228,7 @@ class FinetuneOptions:
         10.0, "Save the state for --resume every M minutes.", group=TRAINING, metavar="M", low=0, open_low=True
     )
     source: Source = record(Source)
-    encoding: Encoding = record(Encoding, without=("cache", "batch_size", "store", "extract"))
+    encoding: Encoding = record(Encoding, without=("cache", "text", "templates", "batch_size", "store", "extract"))
     preset: Preset | None = _preset()
     evaluation: Evaluation = record(Evaluation)
     output: Output = record(Output)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from consistency.backbone.text_recipe import TextRecipe, mean_vectors
 from consistency.data.reading import Decoding
 from consistency.errors import ImageError
 from consistency.options import Decode, ImageLimits
@@ -113,8 +114,15 @@ class WarmEncoder:
 
         return with_gradients(self.backbone)
 
-    def hashtags(self, texts: Sequence[str]) -> Vectors:
+    def hashtags(self, hashtags: Sequence[str]) -> Vectors:
         """The vectors of hashtags, (m, d) float32 of unit norm; a row that is not finite has no usable vector."""
+        recipe = TextRecipe() if self.cache is None else self.cache.recipe
+        texts = recipe.all_texts(hashtags)
+        vectors, place = self._texts(texts), {text: at for at, text in enumerate(texts)}
+        parts = zip(*map(recipe.texts, hashtags), strict=True)
+        return mean_vectors([vectors[[place[text] for text in part]] for part in parts] or [vectors])
+
+    def _texts(self, texts: Sequence[str]) -> Vectors:
         found = {text: self._hashtags.get(text) for text in texts}
         missing = [text for text, vector in found.items() if vector is None]
         if missing:

@@ -30,7 +30,7 @@ from heads.published import import_published
 from heads.similarity import SimilarityModel
 from koclip_consistency.scoring.encoder import WarmEncoder
 from koclip_consistency.scoring.scorer import EncodedTable, Judgement, Scorer
-from koclip_consistency.workflows.encode import fill_cache, load_encoder, resolve, set_threads
+from koclip_consistency.workflows.encode import fill_cache, load_encoder, recipe_of, resolve, set_threads
 
 if TYPE_CHECKING:
     from finetune.model import Finetuned
@@ -75,7 +75,8 @@ def load_scorer(
     progress : Progress
         Where the progress of encoding a table goes.
     encoders : mutable mapping, optional
-        The encoders of earlier scorers by fingerprint, for scorers that share one loaded backbone; a new one is added.
+        The encoders of earlier scorers by fingerprint and text recipe, for scorers that share one loaded backbone; a
+        new one is added.
 
     Raises
     ------
@@ -197,9 +198,10 @@ def _on_embeddings(
             f"{run.info['fingerprint'][:12]}) than are at hand now ({fingerprint(fields)[:12]}); they differ in "
             f"{differing}: use the same, or train again"
         )
-    encoder = WarmEncoder(lambda: load_encoder(resolved, encoding), FallbackCache(encoding.cache, fields))
+    recipe = recipe_of(encoding)
+    encoder = WarmEncoder(lambda: load_encoder(resolved, encoding), FallbackCache(encoding.cache, fields, recipe))
     if encoders is not None:
-        encoder = encoders.setdefault(fingerprint(fields), encoder)
+        encoder = encoders.setdefault(f"{fingerprint(fields)} {recipe}", encoder)
     cache = encoder.cache
     assert cache is not None
 

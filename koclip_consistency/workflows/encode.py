@@ -15,6 +15,7 @@ from consistency.backbone.resolve import (
     fingerprint_fields,
     resolve_backbone,
 )
+from consistency.backbone.text_recipe import TextRecipe
 from consistency.data.hashtags import identities
 from consistency.data.inputs import Inputs, refuse_skipped
 from consistency.data.pairs import Skipped
@@ -63,8 +64,9 @@ class Extracted:
     def note(self) -> str:
         """One line: how many embeddings are new, and how many were in the cache."""
         r = self.report
+        what = "texts of hashtags" if self.cache.recipe.changes else "hashtags"
         return (
-            f"embeddings: {r.images_encoded} of {r.images} images and {r.hashtags_encoded} of {r.hashtags} hashtags "
+            f"embeddings: {r.images_encoded} of {r.images} images and {r.hashtags_encoded} of {r.hashtags} {what} "
             f"encoded now, {r.images_cached} and {r.hashtags_cached} were in the cache"
         ) + "".join(f"; {note}" for note in (self.precision_note, r.truncation) if note)
 
@@ -142,8 +144,14 @@ def cache_fields(resolved: ResolvedBackbone, encoding: Encoding) -> dict[str, st
     return fields if encoding.store == "fp32" else {**fields, "store": encoding.store}
 
 
+def recipe_of(encoding: Encoding) -> TextRecipe:
+    """As which texts hashtags are put to the model. Raises InputError if a template has no place for them."""
+    return TextRecipe(encoding.text, encoding.templates)
+
+
 def resolve(encoding: Encoding) -> tuple[ResolvedBackbone, dict[str, str]]:
-    """The backbone, and the fields of its cache."""
+    """The backbone, and the fields of its cache. Raises InputError if the text recipe cannot be used."""
+    recipe_of(encoding)
     resolved = resolve_backbone(encoding.backbone, revision=encoding.revision)
     return resolved, cache_fields(resolved, encoding)
 
@@ -174,7 +182,7 @@ def fill_cache(
     cache: EmbeddingCache | None = None,
 ) -> Extracted:
     """Encode what the cache lacks. `load` returns the model if one is already loaded, `cache` is open already."""
-    cache = cache or EmbeddingCache.open(encoding.cache, fields, create=encoding.extract)
+    cache = cache or EmbeddingCache.open(encoding.cache, fields, create=encoding.extract, recipe=recipe_of(encoding))
     set_threads(encoding.threads)
     report = extract(
         inputs.table,

@@ -56,7 +56,7 @@ def system_steps(
     """Return the runs of every system on one backbone under one protocol.
 
     The published heads predict the test rows and, by cross-validation, every row. The published recipes decode images
-    as the published scripts do, ours as `encoding` says.
+    and read hashtags as the published scripts do, ours as `encoding` says.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def system_steps(
     grid
         Whether our head is chosen from a grid; otherwise the default head is trained.
     """
-    published = replace(encoding, decode="published")
+    published = replace(encoding, decode="published", text="raw", templates=())
     evaluation = Evaluation(protocol=protocol, seed=seed)
 
     def output(out: Path) -> Output:

@@ -6,9 +6,11 @@ import statistics
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+import koclip_consistency as kc
 from consistency.data.hashtags import identities
 from tests.builders.commands import Run, data_options, rows_of
 
@@ -288,3 +290,46 @@ def test_the_table_of_seeds_shows_both_intervals(run: Run, small_demo: Path, fol
         f"{spread['mean']:.3f} {spread['low']:.2f}–{spread['high']:.2f}",
         f"{spread['deviation']:.3f}",
     ]
+
+
+def test_a_text_recipe_is_kept_with_the_run(run: Run, small_demo: Path, folder: Path) -> None:
+    """Templates: no image is encoded again; `score`, `rerun`, `audit` and Python put hashtags as the run did."""
+    options = ["--backbone", "tiny", *data_options(small_demo, folder)]
+    recipe = ["--text", "plain", "--template", "{}의 사진", "--template", "{}"]
+    assert run("extract", *options).code == 0
+    ran = run("heads", *options, *recipe, "--out", folder / "recipe")
+    assert ran.code == 0, ran.stderr
+    assert "embeddings: 0 of 60 images and " in ran.stderr
+    account = json.loads((folder / "recipe" / "run.json").read_text())
+    assert account["config"]["encoding"]["text"] == "plain"
+    assert account["config"]["encoding"]["templates"] == ["{}의 사진", "{}"]
+    extraction = account["details"]["extraction"]
+    words = {row["Hashtag"].lstrip("#") for row in rows_of(small_demo / "combined_data.csv")}
+    assert (extraction["images_encoded"], extraction["hashtags"]) == (0, len(words | {f"{w}의 사진" for w in words}))
+
+    answers = [row for row in rows_of(folder / "recipe" / "predictions.csv") if row["system"] == "heads"]
+    said = {(row["image"], row["hashtag"]): float(row["value"]) for row in answers}
+    scored = run("score", "--model", folder / "recipe", *data_options(small_demo, folder), "-o", folder / "scored.csv")
+    assert scored.code == 0, scored.stderr
+    found = {(row["Image Filename"], row["Hashtag"]): float(row["value"]) for row in rows_of(folder / "scored.csv")}
+    image, hashtag = next(iter(said))
+    alone = run("score", "--model", folder / "recipe", "--image", small_demo / "image" / image, "--hashtag", hashtag,
+                "--cache", folder / "cache", "--json")  # fmt: skip
+    scorer = kc.load(folder / "recipe", cache=folder / "nowhere")
+    warm = scorer.score(small_demo / "image" / image, [hashtag])["expected_score"]
+    for value in (found[image, hashtag], alone.json()[0]["value"], *warm):
+        assert value == pytest.approx(said[image, hashtag], abs=1e-5)
+    assert {pair: found[pair] for pair in said} == pytest.approx(said, abs=1e-5)
+
+    pairs = kc.read_pairs(small_demo / "combined_data.csv", small_demo / "image")
+    here = {"backbone": "tiny", "cache": folder / "cache", "extract": False}
+    raw, emb = kc.embed(pairs, **here), kc.embed(pairs, text="plain", templates=["{}의 사진", "{}"], **here)
+    assert np.abs(emb[:].cosine() - raw[:].cosine()).max() > 0.01
+    assert emb.fingerprint == raw.fingerprint  # one cache
+
+    again = run("rerun", folder / "recipe", "--out", folder / "again", "--json")
+    assert again.code == 0, again.stderr
+    assert (folder / "again" / "predictions.csv").read_bytes() == (folder / "recipe" / "predictions.csv").read_bytes()
+    wrong = run("heads", *options, "--template", "사진")
+    assert (wrong.code, wrong.stderr.count("\n")) == (2, 1)
+    assert "has no place for the hashtag" in wrong.stderr

@@ -16,6 +16,7 @@ from sklearn.datasets import load_sample_images
 
 from consistency.backbone.model import Backbone, load_backbone
 from consistency.backbone.resolve import resolve_backbone
+from consistency.backbone.text_recipe import TextRecipe
 from consistency.data.files import ImageFile, find_images
 from consistency.data.pairs import PairTable
 from consistency.errors import CacheError, InputError, OutOfMemory
@@ -398,6 +399,45 @@ def test_memory_running_out_halves_the_batch(tmp_path: Path, cache: EmbeddingCac
     table, files = made_up(tmp_path / "images", 21)
     with pytest.raises(OutOfMemory, match="too little memory for a batch of 1"):
         run(table, files, cache, Counting(fail=lambda batch: fail(9)))
+
+
+def test_templates_encode_texts_and_no_image_again(tmp_path: Path, cache: EmbeddingCache) -> None:
+    table, files = made_up(tmp_path / "images", 6)
+    run(table, files, cache, Counting())
+    recipe = TextRecipe("plain", ("{}의 사진", "{}"))
+    other, backbone = EmbeddingCache(cache.path, FIELDS, recipe), Counting()
+    report = run(table, files, other, backbone)
+    texts = {text for hashtag in table.hashtags for text in recipe.texts(hashtag)}
+    assert (report.images_encoded, report.images_cached, backbone.images) == (0, 6, [])
+    assert report.hashtags == report.hashtags_cached + report.hashtags_encoded == len(texts)
+    again = run(table, files, other, Counting())
+    assert (again.images_encoded, again.hashtags_encoded, again.hashtags_cached) == (0, 0, len(texts))
+    hashtags = sorted(set(table.hashtags))
+    assert cache.texts() == other.texts() == hashtags  # what `score --suggest` ranks: no text of a template
+    assert len(cache.sample("hashtag", 1000)) == len(hashtags)
+    pairs, usable = other.features(table, files)
+    assert usable.all()
+    for at, hashtag in enumerate(table.hashtags):
+        vectors = Toy().encode_texts(list(recipe.texts(hashtag))).astype(float)
+        mean = vectors.mean(axis=0) / np.linalg.norm(vectors.mean(axis=0))
+        np.testing.assert_allclose(pairs.hashtags[pairs.hashtag_index[at]], mean, atol=1e-6)
+
+
+def test_a_hashtag_lacks_a_vector_if_one_of_its_texts_does(tmp_path: Path, cache: EmbeddingCache) -> None:
+    table, files = made_up(tmp_path / "images", 3)
+    recipe = TextRecipe("raw", ("{}", "{}의 사진"))
+    bad, other = table.hashtags[0], EmbeddingCache(cache.path, FIELDS, recipe)
+
+    class Odd(Toy):
+        def encode_texts(self, texts: list[str]) -> Vectors:
+            vectors = super().encode_texts(texts)
+            vectors[[text == f"{bad}의 사진" for text in texts]] = np.nan
+            return vectors
+
+    report = run(table, files, other, Odd())
+    assert {entry.hashtag for entry in report.skipped} == {bad}
+    assert len(report.skipped) == (table.hashtags == bad).sum()
+    np.testing.assert_array_equal(other.features(table, files)[1], table.hashtags != bad)
 
 
 def test_no_memory_for_a_second_model_loses_nothing(tmp_path: Path, cache: EmbeddingCache) -> None:

@@ -32,6 +32,11 @@ def test_nothing_given_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert record_of(Encoding, {"backbone": None, "cache": "elsewhere"}) == Encoding(cache=Path("elsewhere"))
 
 
+def test_an_option_that_can_be_repeated_takes_one_value_or_several() -> None:
+    assert record_of(Encoding, {"templates": "{}의 사진"}).templates == ("{}의 사진",)
+    assert record_of(Encoding, {"templates": ["{}의 사진", "{}"]}).templates == ("{}의 사진", "{}")
+
+
 def test_what_is_given_wins_over_the_environment_and_that_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOY_FOLDER", "from the environment")
     assert record_of(Record, {}) == Record(Path("from the environment"))

@@ -18,6 +18,7 @@ from consistency.data.hashtags import (
     holds_several,
     identities,
     may_be_truncated,
+    plain_hashtag,
     split_hashtags,
 )
 
@@ -62,6 +63,16 @@ def test_other_hashtags_stay_others(one: str, other: str) -> None:
 def test_the_identity_is_plain_text() -> None:
     assert hashtag_identity(" ＃Cafe\u200b ") == "cafe"
     assert hashtag_identity("#제주도") == "제주도"
+
+
+def test_plain_words_keep_their_case() -> None:
+    assert plain_hashtag(" ＃Cafe\u200b ") == "Cafe"
+    assert plain_hashtag("#\u200b") == ""
+
+
+@given(st.text())
+def test_the_identity_is_that_of_the_plain_words(text: str) -> None:
+    assert hashtag_identity(plain_hashtag(text)) == hashtag_identity(text)
 
 
 @given(st.text())
