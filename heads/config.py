@@ -15,8 +15,11 @@ PARTS = {
     "product": ("product",),
     "image": ("image",),
     "text": ("text",),
+    "full+post": ("image", "text", "product", "difference", "cosine", "post"),
+    "product+post": ("product", "post"),
 }
 FEATURES = tuple(PARTS)
+POST = ("mean", "maximum", "centroid", "weighted")  # columns of `heads.post.CONTEXT` that are the part "post"
 CHOICES = {
     "features": FEATURES,
     "loss": tuple(OUTPUTS),
@@ -32,9 +35,10 @@ class HeadConfig:
 
     Attributes
     ----------
-    features : {"full", "concat", "product", "image", "text"}
+    features : {"full", "concat", "product", "image", "text", "full+post", "product+post"}
         "concat" is the image's and the hashtag's embedding side by side. "full" adds their product, their absolute
         difference and their cosine. "product" is the product alone; "image" and "text" are one embedding alone.
+        "+post" adds the context of the post: the columns POST of `heads.post.CONTEXT`.
     hidden : tuple of int
         Widths of the hidden layers, at most two; () is a linear head.
     dropout : float
@@ -130,6 +134,11 @@ class HeadConfig:
         return "x".join(map(str, self.hidden)) or "linear"
 
     @property
+    def reads_post(self) -> bool:
+        """Whether the context of the post is among the features."""
+        return "post" in PARTS[self.features]
+
+    @property
     def has_published_layout(self) -> bool:
         """Whether the weights fit the published `classifier`: concat features, one hidden layer, five logits."""
         return self.features == "concat" and len(self.hidden) == 1 and OUTPUTS[self.loss] == (CLASSES, CLASSES)
@@ -160,7 +169,12 @@ def _is(kind: type | tuple[type, ...], value: object) -> bool:
 
 def feature_dim(kind: str, embed_dim: int) -> int:
     """Count the features that `kind` makes of two embeddings of `embed_dim` numbers each."""
-    return sum(1 if part == "cosine" else embed_dim for part in PARTS[kind])
+    return sum(part_width(part, embed_dim) for part in PARTS[kind])
+
+
+def part_width(part: str, embed_dim: int) -> int:
+    """Count the features of one part."""
+    return {"cosine": 1, "post": len(POST)}.get(part, embed_dim)
 
 
 def parameter_count(config: HeadConfig, embed_dim: int) -> int:

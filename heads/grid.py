@@ -18,21 +18,24 @@ from consistency.backbone.embeddings import PairEmbeddings
 from consistency.data.folds import make_divisions
 from consistency.errors import DivergenceError, InputError, os_errors_as
 from consistency.progress import Progress, silent
-from consistency.scale import Floats, Ints
+from consistency.scale import Floats, Ints, confusion, merit
+from heads.by_post import ByPost
 from heads.config import HeadConfig, parameter_count
 from heads.model import HeadEnsemble, TrainedHead
 from heads.pairs import Pairs
+from heads.post_head import PostConfig, TrainedPostHead
 from heads.record import Curves, Record
-from heads.select import MEASURED, Entry, best_power, choose, leaderboard, ranking, survivors
+from heads.select import MEASURED, Entry, best_power, choose, leaderboard, ranking, standard_error, survivors
 from heads.thresholds import exact_thresholds
 from heads.train import Job, Trained, stacks, train_heads, train_stacks
 
 Objects = npt.NDArray[np.object_]
 
 
-def default_grid() -> list[HeadConfig]:
+def default_grid(*, posts: bool = False) -> list[HeadConfig]:
     """Return the configurations of `--grid`, from ridge regressions to two hidden layers.
 
+    With `posts`, those of "full" features are there a second time, with the context of the post among their features.
     Class weights are mostly "none": on the demo data balanced weights lower the deciding score by 0.03.
     """
     descent = HeadConfig(schedule="constant", epochs=24, patience=5, batch_size=128)
@@ -66,11 +69,13 @@ def default_grid() -> list[HeadConfig]:
             {"loss": nominal, "lr": (1e-3, 3e-3), "dropout": (0.3, 0.6), "class_weights": ("none", "balanced")},
         ),
     ]
-    return [
+    configs = [
         replace(base, **dict(zip(choices, values, strict=True)))
         for base, choices in grids
         for values in product(*choices.values())
     ]
+    reading = [replace(config, features="full+post") for config in configs if config.features == "full"]
+    return configs + reading if posts else configs
 
 
 def read_grid(path: Path) -> list[HeadConfig]:
@@ -122,19 +127,23 @@ class GridResult:
         All configurations that did not diverge, in their order.
     chosen : int
         Index of the winner among the entries.
-    trained : TrainedHead or HeadEnsemble
-        The winner, or the best heads as an ensemble, trained on all rows.
+    trained : TrainedHead, HeadEnsemble, ByPost or TrainedPostHead
+        The winner, or the best heads as an ensemble, trained on all rows. One that reads the post comes with one that
+        does not.
     diverged : int
         Number of configurations that were left out because one of their heads diverged.
     rows : list of dict
         The rows of leaderboard.csv, the highest mean score first.
+    post_head : (n_folds,) float64 or None
+        Score of `TrainedPostHead` on each fold, if it was a candidate.
     """
 
     entries: tuple[Entry, ...]
     chosen: int
-    trained: TrainedHead | HeadEnsemble
+    trained: TrainedHead | HeadEnsemble | ByPost | TrainedPostHead
     diverged: int
     rows: list[dict[str, Any]]
+    post_head: Floats | None = None
 
 
 def run_grid(
@@ -148,6 +157,7 @@ def run_grid(
     seed: int = 42,
     ensemble: int = 1,
     race: bool = True,
+    post: PostConfig | None = None,
     fingerprint: str | None = None,
     state: Path | None = None,
     device: str = "cpu",
@@ -183,6 +193,9 @@ def run_grid(
         With more than 1, so many of the best configurations are trained and their mean probabilities decide.
     race : bool, default True
         Whether configurations drop out after each division; otherwise all train on every fold.
+    post : PostConfig, optional
+        The head that reads the post (`heads.post_head`) is a candidate too. It is the largest, so it is chosen if it is
+        ahead of the winner by more than one standard error of their paired difference.
     fingerprint : str, optional
         Fingerprint of the embeddings, for the trained head.
     state : Path, optional
@@ -222,7 +235,11 @@ def run_grid(
     for start in range(0, len(parts), step):
         if start:
             found = _entries(configs, record.curves, embeddings.dim, training)
-            staying = survivors(found, len(configs), start // folds, least=ensemble)
+            staying = []
+            for reads_post in (False, True):  # each has a race of its own, since a post of few hashtags needs the other
+                racing = [entry for entry in found if entry.config.reads_post == reads_post]
+                total = sum(config.reads_post == reads_post for config in configs)
+                staying += survivors(racing, total, start // folds, least=ensemble) if racing else []
             training = [number for number, config in enumerate(configs) if config in staying]
         due = [fold * len(configs) + number for fold in range(start, start + step) for number in training]
         description = f"Training heads, {start // folds + 1} of {repeats}" if race else "Training heads"
@@ -240,41 +257,79 @@ def run_grid(
                 advance(len(numbers), best=f"{leaders[0].mean:.3f}" if leaders else "none")
     entries = _entries(configs, record.curves, embeddings.dim, range(len(configs)))
     diverged = len(configs) - len(entries)
-    chosen: list[int] = []
-    members: list[TrainedHead] = []
-    answers: list[Floats] = []
-    left = [number for number, entry in enumerate(entries) if entry.n_folds == len(parts)]
-    while left and len(members) < ensemble:
-        among = [entries[index] for index in left]
-        number = left.pop(choose(among) if ensemble == 1 else ranking(among)[0])
-        config = entries[number].config
-        repeated = [  # for as long as the other folds choose: rows that stopped a head early could not calibrate it
-            replace(job, validation=None, stop=entries[number].epochs_without(fold, folds))
-            for fold, job in enumerate(job for job in jobs if job.config == config)
-        ]
-        final = Job(config, np.arange(len(labels)), seed, stop=entries[number].epochs)
-        *outcomes, refit = train_heads([*repeated, final], embeddings, labels, device=device)
-        if any(outcome.diverged for outcome in (*outcomes, refit)):
-            diverged += 1
-            continue
-        trained = TrainedHead(config, refit.head, embeddings.dim, seed, fingerprint=fingerprint)
-        held_out_outputs = torch.cat(
-            [
-                replace(trained, head=outcome.head).outputs(embeddings.take(validation))
-                for outcome, (_, validation) in zip(outcomes, parts, strict=True)
+
+    def train_best(left: list[int]) -> tuple[int, TrainedHead | HeadEnsemble]:
+        """Train the best of the entries `left` on all rows; return the first of them and the head."""
+        nonlocal diverged
+        first = len(chosen)
+        members: list[TrainedHead] = []
+        answers: list[Floats] = []
+        while left and len(members) < ensemble:
+            among = [entries[index] for index in left]
+            number = left.pop(choose(among) if ensemble == 1 else ranking(among)[0])
+            config = entries[number].config
+            repeated = [  # for as long as the other folds choose: rows that stopped a head early could not calibrate it
+                replace(job, validation=None, stop=entries[number].epochs_without(fold, folds))
+                for fold, job in enumerate(job for job in jobs if job.config == config)
             ]
-        )
-        chosen.append(number)
-        members.append(calibrated(trained, held_out_outputs, held_out_labels))
-        answers.append(members[-1].decide(held_out_outputs).probabilities)
-    if not members:
-        raise DivergenceError(
-            f"{diverged} of {len(configs)} configurations diverged, and none was left to choose: "
-            "give the grid file a lower lr"
-        )
-    power = best_power(np.mean(answers, axis=0), held_out_labels)
-    answering = replace(members[0], power=power) if ensemble == 1 else HeadEnsemble(tuple(members), power)
-    return GridResult(tuple(entries), chosen[0], answering, diverged, leaderboard(entries, chosen, folds))
+            final = Job(config, np.arange(len(labels)), seed, stop=entries[number].epochs)
+            *outcomes, refit = train_heads([*repeated, final], embeddings, labels, device=device)
+            if any(outcome.diverged for outcome in (*outcomes, refit)):
+                diverged += 1
+                continue
+            trained = TrainedHead(config, refit.head, embeddings.dim, seed, fingerprint=fingerprint)
+            held_out_outputs = torch.cat(
+                [
+                    replace(trained, head=outcome.head).outputs(embeddings.take(validation))
+                    for outcome, (_, validation) in zip(outcomes, parts, strict=True)
+                ]
+            )
+            chosen.append(number)
+            members.append(calibrated(trained, held_out_outputs, held_out_labels))
+            answers.append(members[-1].decide(held_out_outputs).probabilities)
+        if not members:
+            raise DivergenceError(
+                f"{diverged} of {len(configs)} configurations diverged, and none was left to choose: "
+                "give the grid file a lower lr"
+            )
+        power = best_power(np.mean(answers, axis=0), held_out_labels)
+        return chosen[first], replace(members[0], power=power) if ensemble == 1 else HeadEnsemble(tuple(members), power)
+
+    chosen: list[int] = []
+    finished = [number for number, entry in enumerate(entries) if entry.n_folds == len(parts)]
+    answering: TrainedHead | HeadEnsemble | ByPost | TrainedPostHead
+    best, answering = train_best(list(finished))
+    if any(entries[number].config.reads_post for number in chosen):
+        alone = [number for number in finished if not entries[number].config.reads_post]
+        answering = ByPost(answering, train_best(alone)[1])
+    rows = leaderboard(entries, chosen, folds)
+    if post is None:
+        return GridResult(tuple(entries), best, answering, diverged, rows)
+    scores = _post_scores(post, embeddings, labels, parts, fold_seeds, record, progress)
+    ahead = scores - entries[best].folds()
+    if ahead.mean() > standard_error(ahead):
+        answering = TrainedPostHead.fit(embeddings, labels, seed=seed, config=post, fingerprint=fingerprint)
+    return GridResult(tuple(entries), best, answering, diverged, rows, scores)
+
+
+def _post_scores(
+    config: PostConfig,
+    embeddings: PairEmbeddings,
+    labels: Ints,
+    parts: Sequence[tuple[Ints, Ints]],
+    seeds: Sequence[int],
+    record: Record,
+    progress: Progress,
+) -> Floats:
+    """Return the merit of a `TrainedPostHead` on the rows held out by each fold, (n_folds,)."""
+    with progress("Training heads for posts", len(parts)) as advance:
+        for fold, ((rows, held_out), seed) in enumerate(zip(parts, seeds, strict=True)):
+            if -1 - fold not in record.curves:  # the jobs of the grid are counted from 0
+                head = TrainedPostHead.fit(embeddings.take(rows), labels[rows], seed=seed, config=config)
+                predicted = head.predict(embeddings.take(held_out)).predicted
+                record.add({-1 - fold: {"merit": [float(merit(confusion(labels[held_out], predicted)))]}})
+            advance(1)
+    return np.array([record.curves[-1 - fold]["merit"][0] for fold in range(len(parts))])
 
 
 def calibrated(trained: TrainedHead, outputs: Tensor, labels: Ints) -> TrainedHead:
@@ -300,12 +355,12 @@ def _entries(
 ) -> list[Entry]:
     """Return an entry for each of the configurations `numbers` that has finished a fold and diverged in none.
 
-    `curves` are by job number, as `run_grid` numbers them.
+    `curves` are by job number, as `run_grid` numbers them; numbers below 0 are not of the grid.
     """
     entries = []
     for number in numbers:
         config = configs[number]
-        done = [curves[job] for job in sorted(curves) if job % len(configs) == number]
+        done = [curves[job] for job in sorted(curves) if job >= 0 and job % len(configs) == number]
         if done and all(curve["merit"] for curve in done):
             held = {metric: np.array([_held(curve[metric], config.epochs) for curve in done]) for metric in MEASURED}
             entries.append(Entry(config, parameter_count(config, embed_dim), held))
@@ -325,6 +380,7 @@ def _held(values: list[float], epochs: int) -> list[float]:
 def _digest(configs: Sequence[HeadConfig], embeddings: PairEmbeddings, labels: Ints, held_out: Any, seed: int) -> str:
     digest = sha256(json.dumps([[config.as_dict() for config in configs], seed]).encode())
     tables = (embeddings.images, embeddings.hashtags, embeddings.image_index, embeddings.hashtag_index)
-    for array in (*tables, labels, *held_out):
+    context = () if embeddings.context is None else (embeddings.context,)
+    for array in (*tables, *context, labels, *held_out):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

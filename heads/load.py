@@ -8,11 +8,12 @@ from safetensors.torch import load as load_tensors
 
 from consistency.durable import check_digest
 from consistency.errors import InputError
+from heads.by_post import ByPost
 from heads.config import HeadConfig
 from heads.model import FORMAT, Head, HeadEnsemble, TrainedHead
 from heads.post_head import TrainedPostHead
 
-AnyHead = TrainedHead | HeadEnsemble | TrainedPostHead
+AnyHead = TrainedHead | HeadEnsemble | TrainedPostHead | ByPost
 
 
 def load_head(folder: Path) -> AnyHead:
@@ -31,6 +32,8 @@ def load_head(folder: Path) -> AnyHead:
             raise InputError(f"{folder / 'head.json'} has format {description['format']}, expected {FORMAT}")
         if "reads" in description:
             return TrainedPostHead.load(folder, description)
+        if "by_post" in description:
+            return ByPost.load(folder, description, load_head)
         if "members" in description:
             members = tuple(_load_member(folder / Path(name).name) for name in description["members"])
             return HeadEnsemble(members, description["power"])

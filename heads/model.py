@@ -14,16 +14,18 @@ from torch import Tensor, nn
 
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.durable import make_folder, write_file, write_with_digest
+from consistency.errors import InputError
 from consistency.scale import DISTANCE, SCORES, Floats, Ints
-from heads.config import PARTS, feature_dim
+from heads.config import PARTS, POST, feature_dim, part_width
 from heads.config import HeadConfig as HeadConfig
 from heads.losses import OUTPUTS, log_probabilities, output_bias
+from heads.post import CONTEXT
 from heads.thresholds import apply_thresholds
 
 FORMAT = 1
 
 
-def pair_features(kind: str, images: Tensor, hashtags: Tensor) -> Tensor:
+def pair_features(kind: str, images: Tensor, hashtags: Tensor, context: Tensor | None = None) -> Tensor:
     """Compute the features of pairs.
 
     Parameters
@@ -32,16 +34,34 @@ def pair_features(kind: str, images: Tensor, hashtags: Tensor) -> Tensor:
         One of `heads.config.PARTS`.
     images, hashtags : (n, embed_dim) float
         Embeddings; row i of both is pair i.
+    context : (n, len(POST)) float, optional
+        The part "post" of each pair: see `post_context`. Kinds without that part do not need it.
 
     Returns
     -------
     (n, feature_dim) float
         Features.
     """
-    return torch.cat([_part(part, images, hashtags) for part in PARTS[kind]], dim=1)
+    return torch.cat([_part(part, images, hashtags, context) for part in PARTS[kind]], dim=1)
 
 
-def _part(part: str, images: Tensor, hashtags: Tensor) -> Tensor:
+def post_context(pairs: PairEmbeddings) -> Floats:
+    """Return the part "post" of pairs, (n, len(POST)) float64.
+
+    Raises
+    ------
+    InputError
+        If the pairs have no context.
+    """
+    if pairs.context is None:
+        raise InputError("this head reads the whole post: give it pairs with the context of their posts")
+    return pairs.context[:, [CONTEXT.index(column) for column in POST]]
+
+
+def _part(part: str, images: Tensor, hashtags: Tensor, context: Tensor | None) -> Tensor:
+    if part == "post":
+        assert context is not None
+        return context
     if part == "image":
         return images
     if part == "text":
@@ -108,7 +128,7 @@ class Head(nn.Sequential):
         """The layers that have weights, in order."""
         return [layer for layer in self if isinstance(layer, nn.Linear | Output)]
 
-    def of_pairs(self, images: Tensor, hashtags: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    def of_pairs(self, images: Tensor, hashtags: Tensor) -> Callable[..., Tensor]:
         """Prepare to answer pairs of rows of two tables.
 
         W[x; y] = Wa x + Wb y, so each image and hashtag passes the first layer once; only products and differences
@@ -124,12 +144,12 @@ class Head(nn.Sequential):
         Returns
         -------
         callable
-            From indices into the two tables, (n,) int64 each, to outputs (n, k).
+            From indices into the two tables, (n,) int64 each, and the part "post" of the pairs, to outputs (n, k).
         """
         first, *others = list[Any](self)
         tables, pairwise, weights, start = [], [], [], 0
         for part in PARTS[self.features]:
-            width = 1 if part == "cosine" else images.shape[1]
+            width = part_width(part, images.shape[1])
             weight = first.weight[:, start : start + width]
             start += width
             if part in ("image", "text"):
@@ -138,12 +158,12 @@ class Head(nn.Sequential):
                 pairwise.append(part)
                 weights.append(weight)
 
-        def answer(i: Tensor, j: Tensor) -> Tensor:
+        def answer(i: Tensor, j: Tensor, context: Tensor | None = None) -> Tensor:
             x = output_bias(first.loss, first.bias) if isinstance(first, Output) else first.bias
             for of_image, table in tables:
                 x = x + table[i if of_image else j]
             if pairwise:
-                features = torch.cat([_part(part, images[i], hashtags[j]) for part in pairwise], dim=1)
+                features = torch.cat([_part(part, images[i], hashtags[j], context) for part in pairwise], dim=1)
                 x = x + features @ torch.cat(weights, dim=1).T
             for layer in others:
                 x = layer(x)
@@ -238,14 +258,17 @@ class TrainedHead:
         Raises
         ------
         InputError
-            If the embeddings have another width than those of the training.
+            If the embeddings have another width than those of the training, or lack the context that it reads.
         """
         embeddings.check_dim(self.embed_dim)
         images, hashtags = torch.from_numpy(embeddings.images), torch.from_numpy(embeddings.hashtags)
-        indices = torch.from_numpy(embeddings.image_index), torch.from_numpy(embeddings.hashtag_index)
+        of_pairs = torch.from_numpy(embeddings.image_index), torch.from_numpy(embeddings.hashtag_index)
+        context = post_context(embeddings) if self.config.reads_post else None
+        if context is not None:
+            of_pairs += (torch.from_numpy(context).to(images.dtype),)
         with torch.inference_mode():
             answer = self.head.of_pairs(images, hashtags)
-            parts = [answer(i, j).double() for i, j in zip(*(index.split(8192) for index in indices), strict=True)]
+            parts = [answer(*part).double() for part in zip(*(values.split(8192) for values in of_pairs), strict=True)]
         return torch.cat(parts)
 
     def decide(self, outputs: Tensor) -> Decision:

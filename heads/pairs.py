@@ -8,7 +8,7 @@ from torch import Tensor
 
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.scale import Ints
-from heads.model import pair_features
+from heads.model import pair_features, post_context
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +23,8 @@ class Pairs:
         Rows of the tables for each pair.
     labels : (n,) int64
         Classes, 0 to 4.
+    context : (n, len(POST)) float or None
+        The part "post" of each pair: see `heads.model.post_context`.
     """
 
     images: Tensor
@@ -30,6 +32,7 @@ class Pairs:
     image_index: Tensor
     hashtag_index: Tensor
     labels: Tensor
+    context: Tensor | None = None
 
     @classmethod
     def of(cls, embeddings: PairEmbeddings, labels: Ints, *, dtype: torch.dtype, device: str) -> "Pairs":
@@ -44,6 +47,7 @@ class Pairs:
             move(embeddings.image_index, torch.int64),
             move(embeddings.hashtag_index, torch.int64),
             move(labels, torch.int64),
+            None if embeddings.context is None else move(post_context(embeddings), dtype),
         )
 
     def rows(self, rows: Ints) -> Tensor:
@@ -54,7 +58,8 @@ class Pairs:
         """Compute the features of some pairs, (n_rows, feature_dim)."""
         images = self.images.index_select(0, self.image_index.index_select(0, rows))
         hashtags = self.hashtags.index_select(0, self.hashtag_index.index_select(0, rows))
-        return pair_features(kind, images, hashtags)
+        context = None if self.context is None else self.context.index_select(0, rows)
+        return pair_features(kind, images, hashtags, context)
 
     def moments(self, kind: str, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Compute mean and standard deviation of each feature over `rows`, (feature_dim,) each.

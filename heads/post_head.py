@@ -39,6 +39,11 @@ class PostConfig:
     ordered: bool = False
 
     @property
+    def reads_post(self) -> bool:
+        """True, as for a `HeadConfig` with the context of the post among its features."""
+        return True
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The context that the head for whole posts reads."""
         read = ("mean", "maximum", "weighted", COSINE) if self.sees_image else ("mean", "maximum", "centroid")

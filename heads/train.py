@@ -152,11 +152,13 @@ def _joined(
 ) -> tuple[PairEmbeddings, Ints, Ints]:
     if validation.images is not embeddings.images or validation.hashtags is not embeddings.hashtags:
         raise ValueError("training and validation pairs must share their two tables: take() both from one")
+    contexts = [pairs.context for pairs in (embeddings, validation) if pairs.context is not None]
     joined = PairEmbeddings(
         embeddings.images,
         embeddings.hashtags,
         np.concatenate([embeddings.image_index, validation.image_index]),
         np.concatenate([embeddings.hashtag_index, validation.hashtag_index]),
+        np.concatenate(contexts) if contexts else None,
     )
     rows = np.arange(len(embeddings), len(joined))
     return joined, np.concatenate([labels, validation_labels]), rows

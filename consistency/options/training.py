@@ -77,7 +77,7 @@ class HeadsOptions:
         "pair",
         "What a head reads: the image and the hashtag (pair), or also the other hashtags of the same image (post).",
         group=TRAINING,
-        excludes=("preset", "grid", "export_pth"),
+        excludes=("preset", "export_pth"),
     )
     ordered: bool = option(
         False,

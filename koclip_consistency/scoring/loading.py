@@ -22,6 +22,7 @@ from consistency.runs.read import UNANSWERED, Run, read_info, read_options, read
 from consistency.scale import SCORES, Floats, Ints
 from embedcache.fallback import FallbackCache
 from embedcache.fingerprint import difference, fingerprint
+from heads.by_post import ByPost
 from heads.familiarity import load_familiarity
 from heads.load import AnyHead, load_head
 from heads.model import TrainedHead
@@ -112,7 +113,7 @@ def load_scorer(
         post_read = None
     else:
         head = load_head(model)
-        judge, post_read = _by_head(head), head.reads_post if isinstance(head, TrainedPostHead) else None
+        judge, post_read = _by_head(head), head.reads_post if isinstance(head, TrainedPostHead | ByPost) else None
     encoding = _encoding(run, cache=cache, device=device, threads=threads)
     return _on_embeddings(
         system, judge, encoding, progress, run, post_read=post_read, sets=make_sets, encoders=encoders

@@ -161,7 +161,7 @@ def config_of(options: FinetuneOptions) -> FinetuneConfig:
         chosen["autocast"] = AUTOCAST[options.encoding.precision]
     if options.like is not None:
         head = load_head(options.like)
-        if isinstance(head, TrainedPostHead):
+        if isinstance(head, TrainedPostHead) or head.config.reads_post:
             raise InputError(f"--like {options.like}: its head reads the whole post, name a run of `heads` without it")
         chosen |= {"head": head.config, "warm_start": True}
     config = replace(config, **chosen)

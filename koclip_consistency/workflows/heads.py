@@ -17,7 +17,7 @@ from consistency.evaluation.post_texts import refuse_sorted
 from consistency.options import HeadsOptions
 from consistency.progress import QUIET, Reporter
 from consistency.report.plots import training_png
-from consistency.text import to_csv
+from consistency.text import number, to_csv
 from heads.familiarity import keep_familiarity
 from heads.grid import GridResult, default_grid, read_grid, run_grid
 from heads.load import AnyHead
@@ -32,13 +32,15 @@ from koclip_consistency.workflows.repeat import check_repeats, repeat_training
 from koclip_consistency.workflows.sets import keep_sets
 from koclip_consistency.workflows.trial import Outcome, Rows, Trial
 
-Recipe = Literal["default", "post", "grid", "paper"]
+Recipe = Literal["default", "post", "grid", "post-grid", "paper"]
 SYSTEMS: dict[Recipe, str] = {
     "default": "heads",
     "post": "heads-post",
     "grid": "heads-grid",
+    "post-grid": "heads-post-grid",
     "paper": "heads-paper",
 }
+GRIDS = ("grid", "post-grid")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +81,11 @@ class Trainer:
     def fit(self, rows: Rows, held_out: Rows, *, seed: int, state: Path | None = None) -> Fitted:
         """Train on `rows` of the table. The published recipe also measures on `held_out`, but chooses nothing by it."""
         pairs, labels = self.encoded.at(rows), self.split.labels[rows]
+        of_post, fingerprint = PostConfig(ordered=self.options.ordered), self.encoded.fingerprint
         if self.recipe == "post":
-            config, fingerprint = PostConfig(ordered=self.options.ordered), self.encoded.fingerprint
-            return Fitted(
-                TrainedPostHead.fit(pairs, labels, seed=seed, config=config, fingerprint=fingerprint), [], None
-            )
-        if self.recipe == "grid":
+            head = TrainedPostHead.fit(pairs, labels, seed=seed, config=of_post, fingerprint=fingerprint)
+            return Fitted(head, [], None)
+        if self.recipe in GRIDS:
             grid = run_grid(
                 self.configs,
                 pairs,
@@ -94,7 +95,8 @@ class Trainer:
                 seed=seed,
                 ensemble=self.options.ensemble,
                 race=self.options.racing,
-                fingerprint=self.encoded.fingerprint,
+                post=of_post if self.recipe == "post-grid" else None,
+                fingerprint=fingerprint,
                 state=state,
                 device=self.device,
                 progress=self.reporter.progress,
@@ -110,7 +112,7 @@ class Trainer:
             seed=seed,
             validation=(self.encoded.at(held_out), self.split.labels[held_out]) if published else None,
             class_weights_from=self.split.labels[every] if published else None,
-            fingerprint=self.encoded.fingerprint,
+            fingerprint=fingerprint,
         )
         return Fitted(trained, history, None)
 
@@ -118,7 +120,7 @@ class Trainer:
 def recipe_of(options: HeadsOptions) -> Recipe:
     """The recipe that the options ask for: published, grid, post or default."""
     if options.context == "post":
-        return "post"
+        return "post-grid" if options.grid else "post"
     return options.preset or ("grid" if options.grid else "default")
 
 
@@ -157,16 +159,16 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET, *, tuned_from: 
         system += "-ordered"
     encoded = trial.encode(posts=options.context == "post", ordered=options.ordered)
     # A grid is wide enough for a GPU. A single head is as fast on a CPU, and repeats bit for bit there.
-    device = choose_device(options.encoding.device) if recipe == "grid" else "cpu"
+    device = choose_device(options.encoding.device) if recipe in GRIDS else "cpu"
     device = device if device.startswith("cuda") else "cpu"
     trainer = Trainer(options, configs, trial.split, encoded, device, reporter)
     train, test = trial.sides()
     folder = trial.open()
-    resumable = trial.resumable if recipe == "grid" else nullcontext
+    resumable = trial.resumable if recipe in GRIDS else nullcontext
     seed = options.evaluation.seed
     with resumable():
         fitted = trainer.fit(
-            train, test, seed=seed, state=folder.path / "grid_state.json" if recipe == "grid" else None
+            train, test, seed=seed, state=folder.path / "grid_state.json" if recipe in GRIDS else None
         )
     trial.clock.lap("train")
     trial.add_controls(train, test)
@@ -238,9 +240,15 @@ def _answers(fitted: Fitted, encoded: Encoded, rows: Rows) -> Answers:
 
 
 def _configs(recipe: Recipe, grid_file: Path | None) -> tuple[HeadConfig, ...]:
-    if recipe == "grid":
-        return tuple(read_grid(grid_file) if grid_file else default_grid())
-    return (HeadConfig.paper() if recipe == "paper" else HeadConfig(),)
+    if recipe not in GRIDS:
+        return (HeadConfig.paper() if recipe == "paper" else HeadConfig(),)
+    configs = tuple(read_grid(grid_file) if grid_file else default_grid(posts=recipe == "post-grid"))
+    reading = sum(config.reads_post for config in configs)
+    if reading and recipe == "grid":
+        raise InputError(f"{reading} of {len(configs)} heads of the grid read the whole post: give --context post")
+    if reading == len(configs):
+        raise InputError("all heads of the grid read the whole post: add one that answers posts of few hashtags")
+    return configs
 
 
 def _cross_validate(trial: Trial, trainer: Trainer, system: str, folds: int) -> list[Mapping[str, Any]]:
@@ -261,7 +269,7 @@ def _train_again(trial: Trial, trainer: Trainer, number: int, seed: int, split: 
     """Train on the training rows of `split` with another seed, and predict its test rows."""
     encoded = trainer.encoded
     train, test = encoded.side(split, "train"), encoded.side(split, "test")
-    state = trial.folder.path / f"grid_state-{number}.json" if trainer.recipe == "grid" else None
+    state = trial.folder.path / f"grid_state-{number}.json" if trainer.recipe in GRIDS else None
     fitted = replace(trainer, split=split).fit(train, test, seed=seed, state=state)
     return test, _answers(fitted, encoded, test)
 
@@ -290,7 +298,12 @@ def _notes(grid: GridResult | None) -> tuple[str, ...]:
     diverged = f"; {grid.diverged} more diverged" if grid.diverged else ""
     raced = sum(entry.n_folds == chosen.n_folds for entry in grid.entries)
     dropped = f", {raced} of which trained on all of them" if raced < len(grid.entries) else ""
+    won = ""
+    if grid.post_head is not None:
+        beaten = isinstance(grid.trained, TrainedPostHead)
+        won = f"; the head of `heads --context post` {'is ahead and answers' if beaten else 'is not ahead'} (score "
+        won += f"{number(float(grid.post_head.mean()))} against {number(chosen.mean)} on the same folds)"
     return (
         f"chosen of {len(grid.entries)} configurations by {chosen.n_folds} inner folds of train{dropped}: "
-        f"{config.features} features, {config.shape}, {config.loss}, {training} (all in leaderboard.csv){diverged}",
+        f"{config.features} features, {config.shape}, {config.loss}, {training} (all in leaderboard.csv){diverged}{won}",
     )

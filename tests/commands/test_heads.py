@@ -184,11 +184,35 @@ def test_the_order_of_a_post_is_read_on_request_and_never_where_it_is_that_of_th
     assert "--context post" in ran.stderr
 
 
-@pytest.mark.parametrize("other", [["--preset", "paper"], ["--grid"], ["--export-pth"]])
+@pytest.mark.parametrize("other", [["--preset", "paper"], ["--export-pth"]])
 def test_what_does_not_go_with_a_post_is_one_line(run: Run, small_demo: Path, folder: Path, other: list[str]) -> None:
     ran = run("heads", "--context", "post", "--backbone", "tiny", *data_options(small_demo, folder), *other)
     assert (ran.code, ran.stderr.count("\n")) == (2, 1)
     assert "--context" in ran.stderr
+
+
+def test_a_grid_of_posts_scores_as_it_answered(run: Run, small_demo: Path, folder: Path) -> None:
+    """The grid chooses among heads of pairs, heads of posts and the head of --context post."""
+    grid = folder / "posts.toml"
+    grid.write_text(
+        '[[grid]]\nfeatures = ["full", "full+post"]\nhidden = [[]]\noptimizer = "ridge"\nepochs = 1\n'
+        "weight_decay = [0.1, 1.0]\n"
+    )
+    options = ["--backbone", "tiny", *data_options(small_demo, folder), "--grid", "--grid-file", grid]
+    ran = run("heads", *options)
+    assert (ran.code, ran.stderr.count("\n")) == (2, 1)
+    assert "2 of 4 heads of the grid read the whole post: give --context post" in ran.stderr
+    options += ["--context", "post", "--inner-folds", 2]
+    out = folder / "post-grid"
+    ran = run("heads", *options, "--out", out)
+    assert ran.code == 0, ran.stderr
+    assert "heads --context post` is" in ran.stderr
+    assert {row["features"] for row in rows_of(out / "leaderboard.csv")} == {"full", "full+post"}
+    tested = [row for row in rows_of(out / "predictions.csv") if row["system"] == "heads-post-grid"]
+    ran = run("score", *data_options(small_demo, folder), "--model", out, "-o", folder / "of-grid.csv")
+    assert ran.code == 0, ran.stderr
+    scored = {row["row"]: row for row in rows_of(folder / "of-grid.csv")}
+    assert [scored[row["row"]]["predicted"] for row in tested] == [row["predicted"] for row in tested]
 
 
 RECIPES = {"default": [], "paper": ["--preset", "paper"], "grid": ["--grid", "--inner-folds", 2]}

@@ -11,11 +11,13 @@ from sklearn.metrics import cohen_kappa_score, f1_score, log_loss
 from consistency.data.folds import make_divisions
 from consistency.errors import DivergenceError, InputError
 from heads import train as train_module
+from heads.by_post import ByPost
 from heads.grid import default_grid, read_grid, run_grid
 from heads.model import HeadConfig
+from heads.post_head import PostConfig, TrainedPostHead
 from heads.select import best_power
 from heads.train import Job, train_heads
-from tests.builders.head_data import make_pairs
+from tests.builders.head_data import make_pairs, make_posts
 
 SMALL = [
     HeadConfig(features=features, hidden=hidden, loss=loss, lr=1e-2, epochs=6, batch_size=64, patience=3)
@@ -361,3 +363,45 @@ def test_what_is_wrong_with_a_grid_file_is_said(tmp_path, text, message):
 def test_a_missing_grid_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"cannot read the grid file .*none.toml: No such file"):
         read_grid(tmp_path / "none.toml")
+
+
+@pytest.fixture(scope="module")
+def posts():
+    return make_posts(240, hashtags=60)
+
+
+def test_a_head_that_reads_the_post_is_chosen_with_one_that_does_not(posts):
+    """Labels that only the context of the post tells; a post of few hashtags is answered by the other head."""
+    pairs, _, names, _ = posts
+    labels = np.digitize(pairs.context[:, 1], np.quantile(pairs.context[:, 1], [0.2, 0.4, 0.6, 0.8]))
+    configs = [replace(SMALL[0], features=features, epochs=12) for features in ("product", "full", "product+post")]
+    found = run_grid(configs, pairs, labels, names, repeats=2, seed=3)
+    assert isinstance(found.trained, ByPost)
+    assert (found.trained.post.config, found.post_head) == (configs[2], None)
+    assert found.trained.pair.config in configs[:2]
+    assert sorted(row["features"] for row in found.rows if row["chosen"])[-1] == "product+post"
+    alone = run_grid(configs[:2], pairs, labels, names, repeats=2, seed=3)
+    bare = replace(pairs, context=None)
+    assert np.array_equal(found.trained.predict_proba(bare), alone.trained.predict_proba(bare))
+
+
+def test_the_head_of_context_post_competes_on_the_same_folds(posts, tmp_path):
+    pairs, labels, names, _ = posts
+    configs, state = [SMALL[0]], tmp_path / "state.json"
+    found = run_grid(configs, pairs, labels, names, folds=2, repeats=1, seed=3, post=PostConfig(), state=state)
+    division = make_divisions(labels, names, folds=2, repeats=1, seed=3)[0]
+    seeds = np.random.SeedSequence(3).generate_state(2).tolist()
+    scores = []
+    for fold, seed in enumerate(seeds):
+        train, held = np.flatnonzero(division != fold), np.flatnonzero(division == fold)
+        said = TrainedPostHead.fit(pairs.take(train), labels[train], seed=seed).predict(pairs.take(held)).predicted
+        kappa = cohen_kappa_score(labels[held], said, weights="quadratic", labels=range(5))
+        scores.append((kappa + f1_score(labels[held], said, average="macro", labels=range(5), zero_division=0)) / 2)
+    np.testing.assert_allclose(found.post_head, scores)
+    ahead = found.post_head - found.entries[0].folds()
+    assert isinstance(found.trained, TrainedPostHead) == (ahead.mean() > ahead.std(ddof=1) / 2**0.5)
+    lines = state.read_bytes().splitlines()
+    state.write_bytes(b"\n".join(lines[:-1]) + b"\n")  # as if the last fold had not been finished
+    again = run_grid(configs, pairs, labels, names, folds=2, repeats=1, seed=3, post=PostConfig(), state=state)
+    assert np.array_equal(again.post_head, found.post_head)
+    assert np.array_equal(again.trained.predict_proba(pairs), found.trained.predict_proba(pairs))

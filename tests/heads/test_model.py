@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from consistency.errors import InputError, StorageError
-from heads.config import FEATURES, feature_dim, parameter_count
+from heads.config import FEATURES, POST, feature_dim, parameter_count
 from heads.load import load_head
 from heads.losses import OUTPUTS
 from heads.model import (
@@ -16,8 +16,10 @@ from heads.model import (
     HeadEnsemble,
     TrainedHead,
     pair_features,
+    post_context,
 )
-from tests.builders.head_data import make_pairs
+from heads.post import CONTEXT
+from tests.builders.head_data import make_pairs, make_posts
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +58,19 @@ def test_weights_start_as_torchs_linear_layers_do_and_come_from_the_seed():
 
 
 def test_features_are_what_their_names_say():
-    images, hashtags = torch.tensor([[0.6, 0.8]]), torch.tensor([[1.0, 0.0]])
+    images, hashtags, context = torch.tensor([[0.6, 0.8]]), torch.tensor([[1.0, 0.0]]), torch.tensor([[4.0, 3, 2, 1]])
     expected = {
         "concat": [0.6, 0.8, 1.0, 0.0],
         "full": [0.6, 0.8, 1.0, 0.0, 0.6, 0.0, 0.4, 0.8, 0.6],
         "product": [0.6, 0.0],
         "image": [0.6, 0.8],
         "text": [1.0, 0.0],
+        "full+post": [0.6, 0.8, 1.0, 0.0, 0.6, 0.0, 0.4, 0.8, 0.6, 4.0, 3.0, 2.0, 1.0],
+        "product+post": [0.6, 0.0, 4.0, 3.0, 2.0, 1.0],
     }
     assert set(expected) == set(FEATURES)
     for kind, values in expected.items():
-        torch.testing.assert_close(pair_features(kind, images, hashtags), torch.tensor([values]))
+        torch.testing.assert_close(pair_features(kind, images, hashtags, context), torch.tensor([values]))
         assert feature_dim(kind, 2) == len(values)
 
 
@@ -101,9 +105,29 @@ def test_first_layers_split_by_table_equal_those_on_pair_features(features, hidd
     head = Head(HeadConfig(features=features, hidden=hidden, loss=loss), 12).double().eval()
     images, hashtags = torch.from_numpy(embeddings.images).double(), torch.from_numpy(embeddings.hashtags).double()
     i, j = torch.from_numpy(embeddings.image_index), torch.from_numpy(embeddings.hashtag_index)
+    context = torch.randn(len(i), len(POST), dtype=torch.float64)
     torch.testing.assert_close(
-        head.of_pairs(images, hashtags)(i, j), head(pair_features(features, images[i], hashtags[j]))
+        head.of_pairs(images, hashtags)(i, j, context), head(pair_features(features, images[i], hashtags[j], context))
     )
+
+
+def test_the_context_is_that_of_the_post_and_must_be_there(embeddings):
+    pairs, *_ = make_posts(60)
+    head = trained(HeadConfig(features="full+post", hidden=(8,)))
+    named = np.column_stack(
+        [pairs.context[:, CONTEXT.index(name)] for name in ("mean", "maximum", "centroid", "weighted")]
+    )
+    np.testing.assert_array_equal(post_context(pairs), named)
+    written_out = pair_features(
+        "full+post",
+        torch.from_numpy(pairs.images[pairs.image_index]),
+        torch.from_numpy(pairs.hashtags[pairs.hashtag_index]),
+        torch.from_numpy(named).float(),
+    )
+    with torch.inference_mode():
+        torch.testing.assert_close(head.outputs(pairs), head.head(written_out).double())
+    with pytest.raises(InputError, match="reads the whole post: give it pairs with the context"):
+        head.predict(embeddings)
 
 
 def test_the_answer_for_a_pair_does_not_depend_on_the_others(embeddings):
