@@ -12,8 +12,9 @@ TEST := $(VENV)/.installed-test-$(notdir $(PY))
 demo: $(BASE)
 	$(BIN)/python cli.py demo
 
+# One thread for each of the two processes: threads that wait for each other's turn are many times slower.
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(TEST)
 	$(BIN)/python -m pytest -m slow

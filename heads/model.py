@@ -262,7 +262,10 @@ class TrainedHead:
         """
         embeddings.check_dim(self.embed_dim)
         images, hashtags = torch.from_numpy(embeddings.images), torch.from_numpy(embeddings.hashtags)
-        of_pairs = torch.from_numpy(embeddings.image_index), torch.from_numpy(embeddings.hashtag_index)
+        of_pairs: tuple[Tensor, ...] = (
+            torch.from_numpy(embeddings.image_index),
+            torch.from_numpy(embeddings.hashtag_index),
+        )
         context = post_context(embeddings) if self.config.reads_post else None
         if context is not None:
             of_pairs += (torch.from_numpy(context).to(images.dtype),)

@@ -36,13 +36,13 @@ def result_figures(results: Sequence[Result]) -> dict[str, bytes]:
     Returns
     -------
     dict
-        PNG by file name. `confusion_matrix.png` shows all results; if there are several, each has a file of its own
-        too. `reliability.png` shows the systems with probabilities that are no controls, if there are any.
+        PNG by file name. `confusion_matrix.png` shows all results but those of controls; if there are several, each has
+        a file of its own too. `reliability.png` shows those with probabilities, if there are any.
     """
-    matrices = {f"confusion_matrix-{_file_name(result)}.png": result_png(result) for result in results}
-    figures = dict(matrices) if len(results) > 1 else {}
+    learned = [result for result in results if result.predictions.system not in CONTROLS] or results
+    matrices = {f"confusion_matrix-{_file_name(result)}.png": result_png(result) for result in learned}
+    figures = dict(matrices) if len(matrices) > 1 else {}
     figures["confusion_matrix.png"] = tiles_png(list(matrices.values()))
-    learned = (result for result in results if result.predictions.system not in CONTROLS)
     diagrams = [reliability_png(result) for result in learned if result.predictions.probabilities is not None]
     if diagrams:
         figures["reliability.png"] = tiles_png(diagrams)
