@@ -167,9 +167,7 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET, *, tuned_from: 
     resumable = trial.resumable if recipe in GRIDS else nullcontext
     seed = options.evaluation.seed
     with resumable():
-        fitted = trainer.fit(
-            train, test, seed=seed, state=folder.path / "grid_state.json" if recipe in GRIDS else None
-        )
+        fitted = trainer.fit(train, test, seed=seed, state=folder.path / "grid_state.json" if recipe in GRIDS else None)
     trial.clock.lap("train")
     trial.add_controls(train, test)
     first = trial.add(system, test, _answers(fitted, encoded, test))
@@ -298,12 +296,16 @@ def _notes(grid: GridResult | None) -> tuple[str, ...]:
     diverged = f"; {grid.diverged} more diverged" if grid.diverged else ""
     raced = sum(entry.n_folds == chosen.n_folds for entry in grid.entries)
     dropped = f", {raced} of which trained on all of them" if raced < len(grid.entries) else ""
-    won = ""
-    if grid.post_head is not None:
-        beaten = isinstance(grid.trained, TrainedPostHead)
-        won = f"; the head of `heads --context post` {'is ahead and answers' if beaten else 'is not ahead'} (score "
-        won += f"{number(float(grid.post_head.mean()))} against {number(chosen.mean)} on the same folds)"
     return (
         f"chosen of {len(grid.entries)} configurations by {chosen.n_folds} inner folds of train{dropped}: "
-        f"{config.features} features, {config.shape}, {config.loss}, {training} (all in leaderboard.csv){diverged}{won}",
+        f"{config.features} features, {config.shape}, {config.loss}, {training} (all in leaderboard.csv){diverged}",
+        *_against_post_head(grid),
     )
+
+
+def _against_post_head(grid: GridResult) -> tuple[str, ...]:
+    if grid.post_head is None:
+        return ()
+    found = "is ahead and answers" if isinstance(grid.trained, TrainedPostHead) else "is not ahead"
+    scores = [number(float(score)) for score in (grid.post_head.mean(), grid.entries[grid.chosen].mean)]
+    return (f"the head of heads --context post {found}: score {scores[0]} against {scores[1]} on the same folds",)
