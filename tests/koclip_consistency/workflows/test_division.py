@@ -53,7 +53,7 @@ def test_the_notes_count_only_rows_that_could_be_used() -> None:
 
 
 def tuned(trained_on: TrainedOn) -> ResolvedBackbone:
-    return ResolvedBackbone("runs/ft", "local", "sha256:0", Path("runs/ft/model"), (), trained_on)
+    return ResolvedBackbone("runs/ft", "local", "sha256:0", Path("runs/ft/model"), (), trained_on=trained_on)
 
 
 @pytest.fixture
