@@ -1,4 +1,4 @@
-# make demo | make test | make lint: each does everything on a fresh machine with Python >= 3.11, pip and make.
+# make demo | make app | make test | make lint: each does everything on a fresh machine with Python >= 3.11, pip and make.
 PY ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,10 +7,14 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BASE := $(VENV)/.installed-$(notdir $(PY))
 TEST := $(VENV)/.installed-test-$(notdir $(PY))
 
-.PHONY: demo test test-slow test-openclip lint lock lowest clean
+.PHONY: demo app test test-slow test-openclip lint lock lowest clean
 
 demo: $(BASE)
 	$(BIN)/python cli.py demo
+
+# After `make demo`: its runs, its table and its images in the browser.
+app: $(BASE)
+	$(BIN)/python cli.py app
 
 # One thread for each of the two processes: threads that wait for each other's turn are many times slower.
 test: lint

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.commands import Ran, Run
+from tests.builders.trained import train
 
 # A shell's background jobs ignore SIGINT and hand that on; the commands that tests interrupt must not.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -33,10 +34,8 @@ def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(small_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `runs/heads`, a run on `small_demo`, and its cache; not to be changed."""
-    from tests.builders.trained import train
-
-    return train(small_demo, tmp_path_factory.mktemp("trained"), "heads")
+    """A folder with runs/heads, runs/similarity, runs/audit, and their cache; not to be changed."""
+    return train(small_demo, tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Every option of every command, written once. Standard library only, so that `--help` answers at once."""
 
 from consistency.options.commands import (
+    AppOptions,
     CacheExportOptions,
     CacheGcOptions,
     CacheOptions,
@@ -60,6 +61,7 @@ from consistency.options.training import (
 )
 
 __all__ = [
+    "AppOptions",
     "AuditOptions",
     "BACKBONES",
     "CacheChoice",

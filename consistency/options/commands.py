@@ -6,6 +6,7 @@ from pathlib import Path
 from consistency.options.option import option, record
 from consistency.options.records import (
     BACKBONES,
+    DATA,
     RESULTS,
     SPLIT,
     CacheChoice,
@@ -165,6 +166,38 @@ class ExplainOptions:
     data: Path | None = option(None, "Labelled table.", default_text="where the run found it")
     images: Path | None = option(None, "Folder of its images.", default_text="where the run found them")
     source: Source = record(Source, only=("max_megapixels", "max_aspect"))
+    encoding: Encoding = record(Encoding, only=("cache", "device", "threads"))
+
+
+@dataclass(frozen=True)
+class AppOptions:
+    runs: Path = option(Path("runs"), "Folder of the runs to show.", env="KOCLIP_RUNS")
+    data: Path | None = option(
+        None, "Table to show.", group=DATA, env="KOCLIP_DATA", default_text="that of the newest run"
+    )
+    images: Path | None = option(
+        None,
+        "Folder of its images, or a ZIP or tar of them.",
+        group=DATA,
+        env="KOCLIP_IMAGES",
+        default_text="those of the newest run",
+    )
+    browser: bool = option(True, "Open the page in the browser.", group=SERVER, flag="--browser/--no-browser")
+    listening: Listening = record(Listening)
+    source: Source = record(
+        Source,
+        only=(
+            "image_column",
+            "hashtag_column",
+            "score_column",
+            "split_hashtags",
+            "encoding",
+            "separator",
+            "score_map",
+            "max_megapixels",
+            "max_aspect",
+        ),
+    )
     encoding: Encoding = record(Encoding, only=("cache", "device", "threads"))
 
 

@@ -23,7 +23,14 @@ from consistency.data.trained_on import SeenByBackbone
 from consistency.errors import InputError, one_line, os_errors_as
 from consistency.evaluation.results import Audited, Predictions, Result
 from consistency.options import from_config
-from consistency.runs.folder import AUDIT_COLUMNS, CHANCES, PREDICTION_COLUMNS, UNFINISHED, read_unfinished
+from consistency.runs.folder import (
+    AUDIT_COLUMNS,
+    CHANCES,
+    PREDICTION_COLUMNS,
+    SPLIT_COLUMNS,
+    UNFINISHED,
+    read_unfinished,
+)
 from consistency.text import FURTHER_TITLES, METRIC_TITLES, SPLITS
 
 UNANSWERED = ("extract", "paper")  # commands whose own folder holds no predictions
@@ -171,6 +178,20 @@ def read_audit(path: Path) -> list[Audited] | None:
             )
             for line in _lines(path, "audit.csv", AUDIT_COLUMNS)
         ]
+
+
+def read_sides(path: Path) -> dict[int, str]:
+    """The side of each row by its number, from `split.csv` of the run folder `path`; empty if it has none.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
+    if not (path / "split.csv").is_file():
+        return {}
+    with _refusing_damage(path / "split.csv"):
+        return {_integer(line["row"], 1): line["split"] for line in _lines(path, "split.csv", SPLIT_COLUMNS)}
 
 
 def read_bytes(folder: Path, name: str) -> bytes:

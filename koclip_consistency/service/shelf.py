@@ -26,7 +26,7 @@ class Shelved:
     name : str
         Its path relative to the folder; the folder's own name for the folder itself.
     run : Run or None
-        The run; None if it cannot be read, or holds no predictions of its own.
+        The run; None if it cannot be read, or holds other runs or no predictions.
     info : dict
         Content of its run.json, empty if that cannot be read.
     systems : tuple of str
@@ -69,7 +69,9 @@ class Shelf:
         for path in found:
             changed = path.stat().st_mtime_ns
             known = self._read.get(path)
-            read[path] = known if known and known[0] == changed else (changed, self._shelved(path.parent))
+            if known is None or known[0] != changed:
+                known = changed, self._shelved(path.parent, any(path.parent in other.parent.parents for other in found))
+            read[path] = known
         self._read = read
         return [shelved for _, shelved in read.values()]
 
@@ -130,18 +132,18 @@ class Shelf:
                 del self._scorers[next(iter(self._scorers))]
         return self._scorers[key]
 
-    def loading(self, name: str | None, system: str | None) -> Callable[[], Scorer]:
+    def loading(self, name: str | None, system: str | None) -> partial[Scorer]:
         """Loads the scorer of a request; raises InputError now if there is no such run or system."""
         return partial(self.scorer, *self.choose(name, system))
 
     def _path(self, name: str) -> Path:
         return next(path.parent for path, (_, shelved) in self._read.items() if shelved.name == name)
 
-    def _shelved(self, path: Path) -> Shelved:
+    def _shelved(self, path: Path, holds_others: bool) -> Shelved:
         name = path.relative_to(self.folder).as_posix() if path != self.folder else path.resolve().name
         try:
             info = read_info(path)
-            if info["command"] in UNANSWERED or not (path / "predictions.csv").is_file():
+            if holds_others or info["command"] in UNANSWERED:
                 return Shelved(name, None, info)
             run = read_run(path)
             return Shelved(name, run, info, tuple(trained_systems(run)))

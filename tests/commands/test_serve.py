@@ -10,15 +10,9 @@ import pytest
 
 from tests.builders.commands import Run
 from tests.builders.serving import Client
-from tests.builders.trained import train
 
 
-@pytest.fixture(scope="module")
-def folder(small_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(small_demo, tmp_path_factory.mktemp("serve"), "similarity")
-
-
-def test_it_answers_until_ctrl_c(run: Run, folder: Path, small_demo: Path, tmp_path: Path) -> None:
+def test_it_answers_until_ctrl_c(run: Run, trained: Path, small_demo: Path, tmp_path: Path) -> None:
     token = tmp_path / "token"
     image = sorted((small_demo / "image").iterdir())[0].read_bytes()
     log, answers = tmp_path / "log", []
@@ -37,8 +31,8 @@ def test_it_answers_until_ctrl_c(run: Run, folder: Path, small_demo: Path, tmp_p
 
     visitor = threading.Thread(target=visit)
     visitor.start()
-    words = ["--port", 0, "--token-file", token, "--cache", folder / "cache", "--log-file", log]
-    ran = run("serve", "--model", folder / "runs", *words)
+    words = ["--port", 0, "--token-file", token, "--cache", trained / "cache", "--log-file", log]
+    ran = run("serve", "--model", trained / "runs" / "similarity", *words)
     visitor.join()
     assert (ran.code, ran.stdout) == (0, "")
     assert "Serving similarity-exact: http://127.0.0.1:" in ran.stderr
@@ -46,18 +40,24 @@ def test_it_answers_until_ctrl_c(run: Run, folder: Path, small_demo: Path, tmp_p
     assert answers == [401, "similarity-exact", 401]
 
 
+RUN = ["--model", "{folder}/runs/similarity"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--model", "{folder}/nowhere"], "is no run folder"),
-        (["--model", "{folder}/runs", "--system", "x"], "has no system x"),
-        (["--model", "{folder}/runs", "--host", "0.0.0.0"], "give --token-file, whose token they must send"),
-        (["--model", "{folder}/runs", "--host", "no.such.host.invalid", "--token-file", "{folder}/t"], "cannot listen"),
+        ([*RUN, "--system", "x"], "has no system x"),
+        ([*RUN, "--host", "0.0.0.0"], "give --token-file, whose token they must send"),
+        (
+            [*RUN, "--host", "no.such.host.invalid", "--token-file", "{folder}/t"],
+            "cannot listen",
+        ),
         ([], "Missing option '--model'"),
     ],
 )
-def test_what_cannot_be_served_is_one_line(run: Run, folder: Path, words: list[str], said: str) -> None:
-    given = [word.format(folder=folder) for word in words]
-    ran = run("serve", *given, "--cache", folder / "cache", "--port", 0)
+def test_what_cannot_be_served_is_one_line(run: Run, trained: Path, words: list[str], said: str) -> None:
+    given = [word.format(folder=trained) for word in words]
+    ran = run("serve", *given, "--cache", trained / "cache", "--port", 0)
     assert (ran.code, ran.stderr.count("\n")) == (2, 1)
     assert said in ran.stderr

@@ -6,12 +6,9 @@ environment variable AXE_CORE names.
 
 import html
 import json
-import os
 import re
-import shutil
 import subprocess
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,7 @@ from consistency.report.page import write_report
 from consistency.report.plots import training_png
 from consistency.runs.folder import RunFolder
 from consistency.runs.read import read_run
+from tests.builders.browser import axe, chromium
 from tests.builders.curves import curve_of
 from tests.builders.results import make_result, write_run
 
@@ -60,26 +58,10 @@ addEventListener("message", (event) => {{
 </script></body></html>"""
 
 
-def browser() -> str:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("there is no Chromium to show the report in: install chromium")
-    return found
-
-
-def axe() -> str:
-    if named := os.environ.get("AXE_CORE"):
-        return Path(named).read_text(encoding="utf-8")
-    spec = find_spec("axe_core_python")
-    if spec is None or spec.origin is None:
-        pytest.skip("there is no axe-core: pip install axe-core-python, or set AXE_CORE to axe.min.js")
-    return Path(spec.origin).with_name("axe.min.js").read_text(encoding="utf-8")
-
-
 def shown(page: Path, *flags: str) -> str:
     """The page's HTML after its scripts have run."""
     with tempfile.TemporaryDirectory() as profile:
-        command = [browser(), *FLAGS, *flags, f"--user-data-dir={profile}", "--dump-dom", page.as_uri()]
+        command = [chromium(), *FLAGS, *flags, f"--user-data-dir={profile}", "--dump-dom", page.as_uri()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -43,6 +43,9 @@ def test_wheel_holds_the_packages_and_their_data_only(wheel: Path) -> None:
         "consistency/report/templates/report.html.j2",
         "consistency/report/templates/report.css",
         "consistency/report/templates/report.js",
+        "koclip_consistency/service/static/index.html",
+        "koclip_consistency/service/static/app.js",
+        "koclip_consistency/service/static/app.css",
     } <= set(names)
     assert {module.place for module in House(ROOT).modules.values()} <= set(names)
     assert not [name for name in names if "test" in name or name.endswith((".png", ".h5"))]

@@ -1,6 +1,7 @@
 """The commands, one file per command or family: what each prints. Importing this registers them all."""
 
 from koclip_consistency.screen.commands import (
+    app,
     audit,
     cache,
     compare,
@@ -19,6 +20,7 @@ from koclip_consistency.screen.commands import (
 )
 
 __all__ = [
+    "app",
     "audit",
     "cache",
     "compare",

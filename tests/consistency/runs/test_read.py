@@ -14,7 +14,7 @@ from consistency.data.pairs import Skipped
 from consistency.errors import InputError
 from consistency.evaluation.results import Audited
 from consistency.runs.folder import RunFolder
-from consistency.runs.read import read_audit, read_bytes, read_info, read_run
+from consistency.runs.read import read_audit, read_bytes, read_info, read_run, read_sides
 from koclip_consistency.workflows.report import read_runs
 from tests.builders.results import make_result, write_run
 
@@ -191,3 +191,13 @@ def test_reading_runs_needs_no_heavy_module() -> None:
     code = f"import sys, consistency.runs.read; sys.exit(', '.join({heavy!r} & set(sys.modules)) or 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[3])
     assert done.returncode == 0, done.stderr
+
+
+def test_the_side_of_each_row(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [make_result()])
+    assert read_sides(run) == {}
+    (run / "split.csv").write_text("row,image,hashtag,split,fold\n1,a.png,x,train,\n7,b.png,y,test,2\n")
+    assert read_sides(run) == {1: "train", 7: "test"}
+    (run / "split.csv").write_text("row,image\n1,a.png\n")
+    with pytest.raises(InputError, match=r"split\.csv is damaged"):
+        read_sides(run)

@@ -113,3 +113,13 @@ def test_several_threads_get_the_answers_of_one(backbone: Backbone, small_demo: 
         calls = [pool.submit(shared.answer, p, [f"태그{n}", "바다"]) for n, p in enumerate(pictures)]
         found = [call.result().values for call in calls]
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_requests_that_are_remembered_answer_as_alone(backbone: Backbone, picture: Path) -> None:
+    scorer = Scorer("s", judge, WarmEncoder(lambda: backbone), no_table)
+    scorer.load()
+    scorer.remember([picture, b"no image", picture.read_bytes()], [*HASHTAGS, " ", "카페"])
+    alone = Scorer("s", judge, WarmEncoder(lambda: backbone), no_table).answer(picture, HASHTAGS)
+    np.testing.assert_allclose(scorer.answer(picture, HASHTAGS).similarity, alone.similarity, atol=1e-6)
+    with pytest.raises(InputError, match="the image cannot be scored"):
+        scorer.answer(b"no image", HASHTAGS)

@@ -21,14 +21,8 @@ from koclip_consistency.service.shelf import Shelf
 from koclip_consistency.service.worker import Worker
 from tests.builders.commands import Run
 from tests.builders.serving import Client, multipart, serving
-from tests.builders.trained import train
 
 HASHTAGS = ["#바다", "카페", "처음 보는 말", "=1+1"]
-
-
-@pytest.fixture(scope="module")
-def folder(small_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(small_demo, tmp_path_factory.mktemp("api"), "similarity", "heads", "posts")
 
 
 def service_of(folder: Path, **options: Any) -> Service:
@@ -36,8 +30,8 @@ def service_of(folder: Path, **options: Any) -> Service:
 
 
 @pytest.fixture(scope="module")
-def client(folder: Path) -> Iterator[Client]:
-    service = service_of(folder)
+def client(trained: Path) -> Iterator[Client]:
+    service = service_of(trained)
     with serving(create_api(service)) as found:
         assert found.send("/readyz").status == 200  # nothing is being loaded
         service.load_first()
@@ -75,9 +69,9 @@ def agrees(client: Client, run: Run, folder: Path, name: str, image: Path) -> No
             assert (row["expected_score"], row["probabilities"]) == (None, None)
 
 
-@pytest.mark.parametrize("name", ["similarity", "heads", "posts"])
-def test_answers_equal_those_of_score(client: Client, run: Run, folder: Path, name: str, image: Path) -> None:
-    agrees(client, run, folder, name, image)
+@pytest.mark.parametrize("name", ["similarity", "heads"])
+def test_answers_equal_those_of_score(client: Client, run: Run, trained: Path, name: str, image: Path) -> None:
+    agrees(client, run, trained, name, image)
 
 
 @pytest.mark.slow
@@ -87,14 +81,14 @@ def test_answers_equal_those_of_score_for_every_system_of_the_demo(run: Run, tmp
     image = sorted((tmp_path / "runs" / "data" / "image").iterdir())[0]
     with serving(create_api(service)) as client:
         names = [each["name"] for each in client.send("/v1/runs").json()["runs"] if len(each["systems"]) == 1]
-        assert {"heads-grid", "heads-post", "finetune"} <= set(names)
+        assert {"heads-grid", "heads", "finetune"} <= set(names)
         for name in names:
             agrees(client, run, tmp_path, name, image)
     service.worker.close()
 
 
-def test_suggestions_equal_those_of_score(client: Client, run: Run, folder: Path, image: Path) -> None:
-    words = ["score", "--model", folder / "runs" / "heads", "--cache", folder / "cache", "--image", image]
+def test_suggestions_equal_those_of_score(client: Client, run: Run, trained: Path, image: Path) -> None:
+    words = ["score", "--model", trained / "runs" / "heads", "--cache", trained / "cache", "--image", image]
     expected = [record["hashtag"] for record in run(*words, "--suggest", 3, "--json").json()]
     answer = client.ask("/v1/suggest", image.read_bytes(), n=3, run="heads").json()
     assert [row["hashtag"] for row in answer["rows"]] == expected
@@ -102,14 +96,13 @@ def test_suggestions_equal_those_of_score(client: Client, run: Run, folder: Path
     assert [row["hashtag"] for row in listed["rows"]][0] in ("카페", "#바다")
 
 
-def test_the_runs_and_the_description(client: Client, folder: Path) -> None:
+def test_the_runs_and_the_description(client: Client, trained: Path) -> None:
     told = client.send("/v1/runs").json()
     assert {each["name"]: each["systems"] for each in told["runs"]} == {
         "similarity": ["similarity-exact"],
         "heads": ["heads"],
-        "posts": ["heads-post"],
-    }
-    assert told["default_run"] in ("similarity", "heads", "posts")
+    }  # an audit cannot score
+    assert told["default_run"] in ("similarity", "heads")
     assert client.send("/healthz").json() == {"status": "ok"}
     assert client.send("/readyz").json() == {"status": "ready"}
     paths = client.send("/openapi.json").json()["paths"]
@@ -181,14 +174,14 @@ def test_200_requests_at_once_lose_none(client: Client, image: Path) -> None:
         assert answer["rows"][0]["expected_score"] == pytest.approx(expected["rows"][0]["expected_score"], abs=1e-5)
 
 
-def test_more_than_may_wait_are_refused(folder: Path, image: Path) -> None:
+def test_more_than_may_wait_are_refused(trained: Path, image: Path) -> None:
     """While the worker loads a model, one request is with it and as many wait as may wait."""
 
     def slowly(*words: Any, **options: Any) -> Any:
         time.sleep(2)
-        return load_scorer(*words, cache=folder / "cache", **options)
+        return load_scorer(*words, cache=trained / "cache", **options)
 
-    service = Service(Shelf(folder / "runs", slowly), Worker(most=3), Limits(seconds=1.0))
+    service = Service(Shelf(trained / "runs", slowly), Worker(most=3), Limits(seconds=1.0))
     data = image.read_bytes()
     with serving(create_api(service)) as client, ThreadPoolExecutor(8) as pool:
         replies = list(pool.map(lambda _: client.ask("/v1/score", data, hashtags="바다", run="heads"), range(8)))
@@ -210,8 +203,8 @@ def test_a_client_that_is_killed_harms_nobody(client: Client, image: Path) -> No
     assert client.ask("/v1/score", image.read_bytes(), hashtags=["바다"]).status == 200
 
 
-def test_a_model_that_cannot_be_loaded(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder / "runs" / "heads", tmp_path / "runs" / "heads")
+def test_a_model_that_cannot_be_loaded(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "runs" / "heads", tmp_path / "runs" / "heads")
     (tmp_path / "runs" / "heads" / "head.json").write_text("{")
     service = service_of(tmp_path)
     service.load_first()

@@ -19,9 +19,10 @@ def unloaded(path: Path, **options: Any) -> Scorer:
     raise AssertionError(f"{path} is loaded")
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run of heads, one without weights, one inside another folder, and a damaged one."""
+    tmp_path = tmp_path_factory.mktemp("written")
     write_run(tmp_path / "demo", [], command="demo")
     for place, seed in (("b", 1), ("demo/heads", 2)):
         run = write_run(tmp_path / place, [make_result("majority"), make_result("heads", seed=seed)])
@@ -30,6 +31,12 @@ def folder(tmp_path: Path) -> Path:
     damaged = write_run(tmp_path / "damaged", [make_result("heads")])
     (damaged / "metrics.json").write_text("{")
     return tmp_path
+
+
+@pytest.fixture
+def folder(written: Path, tmp_path: Path) -> Path:
+    """A copy to change."""
+    return Path(shutil.copytree(written, tmp_path / "runs"))
 
 
 def test_runs_with_the_systems_that_can_score(folder: Path) -> None:
