@@ -78,10 +78,10 @@ def test_what_there_is(client: Client, small_demo: Path) -> None:
 
 def test_rows_are_filtered_by_the_address(client: Client) -> None:
     everything = client.send("/api/rows?run=heads&system=heads").json()
-    assert (everything["images"], everything["pages"], len(everything["heads"])) == (60, 3, 24)
+    assert (everything["images"], everything["pages"], len(everything["posts"])) == (60, 3, 24)
     some = client.send("/api/rows?run=heads&system=heads&split=test&error=1&order=error").json()
     assert 0 < some["rows"] < everything["rows"]
-    for post in some["heads"]:
+    for post in some["posts"]:
         assert all(abs(row["label"] - row["predicted"]) >= 1 for row in post["rows"])
     assert client.send("/api/rows?order=x").error == "order is 'x', expected one of table, error, doubt"
     assert client.send("/api/rows?label=x").status == 422

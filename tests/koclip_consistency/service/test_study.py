@@ -139,7 +139,7 @@ def test_facts_are_those_of_explain_with_the_numbers_of_images(study: Study, tra
     found, why_not = study.learned("audit")
     assert found is None
     assert why_not is not None
-    assert study.facts(scorer, "audit", image, hashtag)["notes"] == [why_not]
+    assert study.facts(scorer, "audit", image, hashtag)["notes"] == (why_not,)
 
 
 def test_runs_with_their_results(study: Study, trained: Path) -> None:
