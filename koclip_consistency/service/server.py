@@ -61,7 +61,8 @@ def bind(host: str, port: int, token_file: Path | None) -> Address:
         raise InputError(f"--host {host} lets other machines connect: give --token-file, whose token they must send")
     token = None if token_file is None else read_token(token_file)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # Named, because asyncio sends small packets at once (TCP_NODELAY) only on sockets that name their protocol.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
