@@ -1,10 +1,10 @@
 """The service over many requests: memory, time per answer, and the first page of a large table.
 
-    python -m benchmarks.service [--requests 10000] [--rows 20000]
+    python -m benchmarks.service [--requests 10000] [--hashtags 10000] [--rows 20000]
 
-`serve` runs in a process of its own, and 8 clients ask it about one of 50 images with a known and a new hashtag each
-time. Memory is the resident memory of the server after every tenth of the requests; the vectors of the last 16,384
-images and hashtags stay in it. Then `app` shows a table of so many rows, on images of which there are 8 rows each.
+`app` shows a table of so many rows, 8 for each image. Then `serve` runs in a process of its own, and 8 clients ask it
+about one of 50 images, with a known hashtag and one of so many others. Memory is the resident memory of the server
+after every tenth of the requests; the vectors of the last 16,384 images and hashtags stay in it.
 """
 
 import argparse
@@ -63,13 +63,13 @@ def form(image: bytes, *hashtags: str) -> bytes:
     return fields + f'{part}image"; filename="a"\r\n\r\n'.encode() + image + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
-def ask(port: int, numbers: range, images: list[bytes]) -> list[float]:
+def ask(port: int, numbers: range, images: list[bytes], hashtags: int) -> list[float]:
     """Seconds of each request, one after another on one connection."""
     connection, seconds = http.client.HTTPConnection("127.0.0.1", port, timeout=60), []
     headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
     for number in numbers:
         started = time.perf_counter()
-        body = form(images[number % len(images)], "바다", f"말{number}")
+        body = form(images[number % len(images)], "바다", f"말{number % hashtags}")
         connection.request("POST", "/v1/score", body, headers)
         reply = connection.getresponse()
         answer = json.loads(reply.read())
@@ -79,7 +79,7 @@ def ask(port: int, numbers: range, images: list[bytes]) -> list[float]:
     return seconds
 
 
-def many_requests(folder: Path, requests: int) -> None:
+def many_requests(folder: Path, requests: int, hashtags: int) -> None:
     write_demo(folder / "demo", seed=7, images=IMAGES)
     source = Source(data=folder / "demo" / "combined_data.csv", images=folder / "demo" / "image")
     encoding = Encoding(backbone="tiny", cache=folder / "cache")
@@ -89,13 +89,13 @@ def many_requests(folder: Path, requests: int) -> None:
         server("serve", "--model", folder / "run", "--cache", folder / "cache") as (pid, port),
         ThreadPoolExecutor(CLIENTS) as pool,
     ):
-        ask(port, range(-20, 0), images)
+        ask(port, range(20), images, 20)
         print(f"{0:>7} requests: {resident(pid):6.1f} MB")
         step = requests // PARTS
         for done in range(0, step * PARTS, step):
             started = time.perf_counter()
             each = [range(done + client, done + step, CLIENTS) for client in range(CLIENTS)]
-            seconds = np.concatenate(list(pool.map(lambda numbers: ask(port, numbers, images), each)))
+            seconds = np.concatenate(list(pool.map(lambda numbers: ask(port, numbers, images, hashtags), each)))
             rate = step / (time.perf_counter() - started)
             middle, slow = np.quantile(seconds, [0.5, 0.99])
             print(
@@ -132,12 +132,13 @@ def main() -> None:
         prog="python -m benchmarks.service", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--hashtags", type=int, default=10_000, help="distinct ones")
     parser.add_argument("--rows", type=int, default=20_000)
     given = parser.parse_args()
     print(machine("transformers", "fastapi", "uvicorn"))
     with tempfile.TemporaryDirectory() as folder:
         large_table(Path(folder), given.rows)
-        many_requests(Path(folder), given.requests)
+        many_requests(Path(folder), given.requests, given.hashtags)
 
 
 if __name__ == "__main__":

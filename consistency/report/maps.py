@@ -55,7 +55,7 @@ def maps_png(image: npt.NDArray[np.uint8], title: str, panels: Sequence[Panel], 
     """
     columns = 1 + len(panels)
     height = 3.0 * image.shape[0] / image.shape[1]
-    figure = Figure(figsize=(3.0 * columns, height + 0.9), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.08))
+    figure = Figure(figsize=(3.0 * columns, height + 1.3), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.08))
     axes = figure.subplots(1, columns, squeeze=False)[0]
     axes[0].imshow(image)
     _head(axes[0], title)

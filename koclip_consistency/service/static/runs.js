@@ -7,7 +7,10 @@ const SHOWN = ["accuracy", "macro_f1", "mae", "qwk"];
 export async function showRuns(about) {
   const { titles, runs } = await get("/api/runs");
   if (!runs.length) return main.append(fault(t("noRuns", { folder: about.runs_folder }), "python cli.py demo"));
-  const lines = runs.flatMap((run) => run.results.map((result) => ({ run, result })));
+  // A control is the same in every run on the same rows: it is listed once.
+  const key = ({ result }) => JSON.stringify([result.system, result.protocol, result.split, result.n, result.metrics]);
+  const every = runs.flatMap((run) => run.results.map((result) => ({ run, result })));
+  const lines = [...new Map(every.toReversed().map((line) => [key(line), line])).values()];
   const rank = ({ result }) => (result.metrics.macro_f1 ?? 0) + (result.metrics.qwk ?? 0);
   lines.sort((a, b) => rank(b) - rank(a));
   const metric = (result, name) => {

@@ -37,9 +37,9 @@ export async function showScore(about) {
     say(text);
   }
   async function useExample() {
-    take(new File([await fileOf(0)], t("image")));
-    const rows = (await get("/api/post", { image: 0 })).rows;
+    const rows = (await get("/api/post", { image: 0 })).rows, file = new File([await fileOf(0)], t("image"));
     if (!words.value) words.value = rows.slice(0, 4).map((row) => row.hashtag).join(" ");
+    take(file);
   }
   async function submit(event) {
     event.preventDefault();
