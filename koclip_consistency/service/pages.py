@@ -21,6 +21,7 @@ PICTURES = {"cache-control": "private, max-age=600"}
 
 Text = Annotated[str, Query(max_length=1000)]
 Number = Annotated[int, Query(ge=0)]
+Names = Annotated[list[str], Query(min_length=1, max_length=50)]
 
 
 def add_pages(api: FastAPI, service: Service, study: Study) -> None:
@@ -128,6 +129,15 @@ def _requests(service: Service, study: Study) -> APIRouter:
     @router.get("/runs")
     def runs() -> dict[str, Any]:
         return {"titles": study.titles, "runs": study.runs()}
+
+    @router.get("/compare")
+    def compare(run: Names) -> dict[str, Any]:
+        return study.background.ask(("compare", *run), lambda: study.compare(run))
+
+    @router.get("/report")
+    def report(run: Names) -> Response:
+        headers = {"content-disposition": 'attachment; filename="report.html"'}
+        return Response(study.report(run), media_type="text/html; charset=utf-8", headers=headers)
 
     @router.post("/why")
     async def why(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,10 @@ from koclip_consistency.service.collection import Collection, Opinions
 from koclip_consistency.service.projection import METHODS, Method, project
 from koclip_consistency.service.shelf import Shelf, Shelved
 from koclip_consistency.workflows.explain import draw
+from koclip_consistency.workflows.report import compare_folders, report_runs
 
 SIZES = (240, 1000)  # pixels of the longer side of a shown image
+SEED = 42  # of the resamples of a comparison, as on the command line
 ON_MAP = 2000  # points of each kind
 KEPT = 8  # runs whose opinions, and whose training rows, stay in memory
 NEAR = 50  # groups, pairs and names that a panel lists
@@ -126,8 +129,8 @@ class Study:
         return ImageLimits() if self.source is None else self.source.limits
 
     def original(self, number: int) -> bytes:
-        """The file of an image of the table. Raises InputError as `image` does."""
-        self.collection.of_image(number)
+        """The file of an image of the table. Raises as `image` does, so that no other file is handed out."""
+        self.image(number, SIZES[0])
         return self.collection.files([number])[number].read()
 
     def image(self, number: int, size: int) -> bytes:
@@ -231,6 +234,22 @@ class Study:
             }
             for each in self.shelf.runs()
         ]
+
+    def compare(self, names: Sequence[str]) -> dict[str, Any]:
+        """What `compare` says about some runs, the reference first, as JSON."""
+        differences, notes = compare_folders(self._folders(names), seed=SEED)
+        return {"differences": [each.as_dict() for each in differences], "notes": list(notes)}
+
+    def report(self, names: Sequence[str]) -> bytes:
+        """The page that `report` writes about some runs."""
+        images = None if self.source is None else self.source.images
+        with TemporaryDirectory() as folder:
+            report_runs(self._folders(names), Path(folder) / "report.html", images=images)
+            return (Path(folder) / "report.html").read_bytes()
+
+    def _folders(self, names: Sequence[str]) -> list[Path]:
+        found = [self.shelf.run(name).run for name in names]
+        return [run.path for run in found if run is not None]
 
     @cached_property
     def titles(self) -> dict[str, str]:

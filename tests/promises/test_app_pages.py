@@ -236,6 +236,20 @@ def test_the_list_of_the_map_is_the_map(visit: Visit) -> None:
     page.locator("#counted", has_text=f"{every} points").wait_for()
 
 
+def test_runs_are_compared_and_reported(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    visit.open("/runs")
+    for name in ("heads", "similarity"):
+        page.get_by_role("checkbox", name=name).check()
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_text(re.compile(r"Differences to heads/heads on \d+ rows")).first.wait_for()
+    visit.check()
+    with page.expect_download() as coming:
+        page.get_by_role("button", name="Write a report").click()
+    coming.value.save_as(tmp_path / "report.html")
+    assert "Confusion matrices" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("visit", [{"viewport": {"width": 390, "height": 800}, "locale": "ko-KR"}], indirect=True)
 def test_every_page_fits_a_phone_in_korean(visit: Visit) -> None:
     for path in PAGES:

@@ -46,7 +46,7 @@ async function send(path, options = {}) {
 }
 
 export function query(values) {
-  return new URLSearchParams(Object.entries(values).filter(([, value]) => value !== "" && value !== null && value !== undefined)).toString();
+  return new URLSearchParams((Array.isArray(values) ? values : Object.entries(values)).filter(([, value]) => value !== "" && value !== null && value !== undefined)).toString();
 }
 
 export const get = async (path, values = {}) => (await send(`${path}?${query(values)}`)).json();
@@ -55,6 +55,13 @@ export const blobOf = async (image, size) => (await send(`/api/image/${image}?si
 
 export const blobFrom = async (path, form) => (await send(path, { method: "POST", body: form })).blob();
 export const fileOf = async (image) => (await send(`/api/file/${image}`)).blob();
+
+export async function download(path, values, name) {
+  const link = el("a", { download: name });
+  link.href = URL.createObjectURL(await (await send(`${path}?${query(values)}`)).blob());
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
 
 // Asks again until work in the background is done.
 export async function finished(path, values = {}) {

@@ -1,5 +1,5 @@
 // Page 8: the runs and their results.
-import { el, fault, get, link, main } from "./dom.js";
+import { download, el, fault, finished, get, link, main, say } from "./dom.js";
 import { figure, splitName, t } from "./words.js";
 
 const SHOWN = ["accuracy", "macro_f1", "mae", "qwk"];
@@ -23,5 +23,41 @@ export async function showRuns(about) {
     el("thead", {}, el("tr", {}, head.map((each) => el("th", { scope: "col" }, each)))),
     el("tbody", {}, lines.map(({ run, result }) => el("tr", {}, el("th", { scope: "row" }, systems(run, result)), el("td", {}, run.name),
       el("td", {}, splitName(result.split)), el("td", {}, `${result.n}`), SHOWN.map((name) => metric(result, name))))))));
+  main.append(several(runs.filter((run) => run.results.length), titles));
   for (const run of runs.filter((each) => each.problem)) main.append(fault(`${run.name}: ${t("problem")}. ${run.problem}`));
+}
+
+// Runs to compare with the first one that is chosen, or to write a report about.
+function several(runs, titles) {
+  let chosen = [];
+  const result = el("div"), button = (text, least, work) => el("button", { type: "button", class: "plain", onclick: async (event) => {
+    if (chosen.length < least) return result.replaceChildren(fault(t("chooseRuns", { n: least })));
+    const pressed = event.currentTarget;
+    pressed.disabled = true;
+    result.replaceChildren(el("p", { class: "soft" }, t("working")));
+    try {
+      result.replaceChildren(...(await work()));
+    } catch (error) {
+      result.replaceChildren(fault(error.message));
+    }
+    pressed.disabled = false;
+  } }, text);
+  const box = (run) => el("label", {}, el("span", {}, el("input", { type: "checkbox", onchange: (event) => {
+    chosen = chosen.filter((name) => name !== run.name);
+    if (event.currentTarget.checked) chosen.push(run.name);
+  } }), ` ${run.name}`));
+  const asked = () => chosen.map((name) => ["run", name]);
+  return el("section", {}, el("h2", {}, t("several")), el("p", { class: "soft" }, t("severalAbout")), el("div", { class: "filters" }, runs.map(box)),
+    el("div", { class: "row" }, button(t("compare"), 2, async () => compared(await finished("/api/compare", asked()), titles)),
+      button(t("report"), 1, async () => { await download("/api/report", asked(), "report.html"); say(t("reported")); return [el("p", {}, t("reported"))]; })), result);
+}
+
+function compared({ differences, notes }, titles) {
+  const head = [t("systemName"), t("metric"), t("value"), t("difference"), "95 %", "p (Holm)"];
+  const rows = differences.map((each) => el("tr", {}, el("th", { scope: "row" }, each.name), el("td", {}, titles[each.metric] ?? each.metric), el("td", {}, figure(each.value, 3)), el("td", {}, figure(each.difference, 3)),
+    el("td", {}, each.low === null ? "–" : `${figure(each.low, 3)} – ${figure(each.high, 3)}`), el("td", {}, figure(each.p_holm, 3))));
+  say(t("compared", { reference: differences[0].reference, n: differences[0].n }));
+  return [el("p", {}, t("compared", { reference: differences[0].reference, n: differences[0].n })),
+    el("div", { class: "scroll card", tabindex: "0", role: "region", "aria-label": t("compare") }, el("table", { class: "plain-table" }, el("thead", {}, el("tr", {}, head.map((each) => el("th", { scope: "col" }, each)))), el("tbody", {}, rows))),
+    ...notes.map((note) => el("p", { class: "soft" }, note))];
 }

@@ -132,6 +132,19 @@ def test_why_and_the_map(client: Client, small_demo: Path) -> None:
         )
 
 
+def test_runs_are_compared_and_reported(client: Client) -> None:
+    while (told := client.send("/api/compare?run=heads&run=similarity").json())["state"] == "working":
+        time.sleep(0.05)
+    found = told["result"]["differences"]
+    assert {(each["reference"], each["name"]) for each in found} == {("heads/heads", "similarity/similarity-exact")}
+    assert found[0]["difference"] == 0  # its predictions are those of the head
+    reply = client.send("/api/report?run=heads")
+    assert reply.headers["content-disposition"] == 'attachment; filename="report.html"'
+    assert b"Content-Security-Policy" in reply.body
+    assert client.send("/api/report").status == 422
+    assert client.send("/api/report?run=nowhere").error.startswith("there is no run 'nowhere'")
+
+
 def test_runs_for_the_page(client: Client) -> None:
     told = client.send("/api/runs").json()
     assert told["titles"]["mae"] == "MAE"
