@@ -31,6 +31,7 @@ from consistency.text import METRIC_TITLES, number, slug, to_csv, with_interval
 from koclip_consistency.workflows.encode import resolve
 from koclip_consistency.workflows.finetune import run_finetune
 from koclip_consistency.workflows.heads import recipe_of, run_heads
+from koclip_consistency.workflows.ranking import FILE, rank_backbones, ranking_csv, ranking_notes
 from koclip_consistency.workflows.similarity import run_similarity
 from koclip_consistency.workflows.suite import Done, Step, close_suite, notes_of, open_suite, run_steps, skipped_of
 from koclip_consistency.workflows.trial import Outcome
@@ -146,8 +147,11 @@ def run_paper(options: PaperOptions, reporter: Reporter = QUIET) -> Outcome:
             )
     done = run_steps(folder, steps, reporter.say)
     lines = distinct_results(done)
-    notes = notes_of(done)
+    ranked = rank_backbones([line.result for line in lines], *_cost_of(done))
+    notes = notes_of(done) + ranking_notes(ranked)
     write_tables(folder, lines, inputs.table, notes)
+    if ranked:
+        folder.write_file(FILE, ranking_csv(ranked))
     write_report([step.run for step in done], folder.path / "report.html", images=source.images)
     close_suite(folder, seed, done)
     return Outcome(
@@ -157,6 +161,18 @@ def run_paper(options: PaperOptions, reporter: Reporter = QUIET) -> Outcome:
         notes=notes + folder.notes,
         seconds=tuple(line.seconds for line in lines),
     )
+
+
+def _cost_of(done: Sequence[Done]) -> tuple[dict[str, float], dict[str, float]]:
+    """By backbone: images per second where some were encoded, and the duration of all runs."""
+    speeds: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    for step in done:
+        name, extraction = step.run.info["backbone"], step.run.info["details"].get("extraction") or {}
+        seconds[name] = round(seconds.get(name, 0.0) + step.seconds, 3)
+        if speed := extraction.get("images_per_second"):
+            speeds.setdefault(name, speed)
+    return speeds, seconds
 
 
 @dataclass(frozen=True, eq=False)

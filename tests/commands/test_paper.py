@@ -68,6 +68,11 @@ def test_two_backbones_stand_side_by_side(run: Run, small: Path, tmp_path: Path)
     assert len(side) == 2 * len(FROZEN | {("heads", "test")})
     assert list(side[0])[3:] == ["macro-F1 tiny", f"macro-F1 {other}", "QWK tiny", f"QWK {other}"]
     assert all(row["QWK tiny"] == row[f"QWK {other}"] for row in side)
+    ranking = lines_of(tmp_path / "run" / "ranking.csv")
+    assert {(row["system"], row["split"]) for row in ranking} == FROZEN | {("heads", "test")}
+    assert {row["difference"] for row in ranking} == {"", "0.0"}  # the same model under two names
+    assert {row["images_per_second"] == "" for row in ranking} == {False}
+    assert "backbones by QWK of heads, with the difference to the best: " in ran.stderr
     assert recompute_metrics.check(tmp_path / "run") <= recompute_metrics.TOLERANCE
 
     text = (tmp_path / "run" / "paper.md").read_text(encoding="utf-8")
