@@ -1,7 +1,7 @@
 """Loads a scorer: from the run folder of `similarity`, `heads` or `finetune`, or from a published weight file."""
 
 import json
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from consistency.options import Device, Encoding, Source
 from consistency.progress import Progress, silent
 from consistency.runs.read import UNANSWERED, Run, read_info, read_options, read_run
 from consistency.scale import SCORES, Floats, Ints
+from embedcache.adopt import Verdict, read_verdict
 from embedcache.fallback import FallbackCache
 from embedcache.fingerprint import difference, fingerprint
 from heads.by_post import ByPost
@@ -193,12 +194,10 @@ def _on_embeddings(
     """A scorer on embeddings of a frozen backbone. run: whose embeddings these must be; None asks for none."""
     resolved, fields = resolve(encoding)
     if run is not None and fingerprint(fields) != run.info["fingerprint"]:
-        differing = ", ".join(difference(run.info.get("fingerprint_fields") or {}, fields))
-        raise CacheError(
-            f"{run.path} was trained on other embeddings of {encoding.backbone} (fingerprint "
-            f"{run.info['fingerprint'][:12]}) than are at hand now ({fingerprint(fields)[:12]}); they differ in "
-            f"{differing}: use the same, or train again"
-        )
+        different = difference(run.info.get("fingerprint_fields") or {}, fields)
+        verdict = read_verdict(encoding.cache / fingerprint(fields), run.info["fingerprint"])
+        if different != ("libraries",) or verdict is None or not verdict.equal:
+            raise CacheError(_other_embeddings(run, encoding, fields, different, verdict))
     recipe = recipe_of(encoding)
     encoder = WarmEncoder(lambda: load_encoder(resolved, encoding), FallbackCache(encoding.cache, fields, recipe))
     if encoders is not None:
@@ -215,6 +214,25 @@ def _on_embeddings(
     familiarity = None if run is None else load_familiarity(run.path)
     path = None if run is None else run.path
     return Scorer(system, judge, encoder, encode_table, familiarity, post_read=post_read, sets=sets, run=path)
+
+
+def _other_embeddings(
+    run: Run, encoding: Encoding, fields: Mapping[str, str], different: Sequence[str], verdict: Verdict | None
+) -> str:
+    """Why a run cannot score with the embeddings that are made now, and what to do."""
+    then, now = run.info["fingerprint"][:12], fingerprint(fields)[:12]
+    said = (
+        f"{run.path} was trained on other embeddings of {encoding.backbone} (fingerprint {then}) than are at hand now "
+        f"({now}); they differ in {', '.join(different)}"
+    )
+    if verdict is not None:
+        return f"{said}: {verdict.note}"
+    if tuple(different) == ("libraries",):
+        return (
+            f"{said}: run extract on its data with its cache, which encodes a sample again and accepts the earlier "
+            "embeddings if they are equal; or install those versions, or train again"
+        )
+    return f"{said}: use the same, or train again"
 
 
 def _finetuned(

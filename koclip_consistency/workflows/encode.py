@@ -1,5 +1,6 @@
 """From a pair table to embeddings: resolves the backbone, extracts what the cache lacks, returns the pairs."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from consistency.data.splits import Side, Split
 from consistency.errors import CacheError, DataError
 from consistency.options import Encoding, Source
 from consistency.progress import Progress, silent
+from embedcache.adopt import Verdict, adopt
 from embedcache.engines.local import decoding_context
 from embedcache.extract import ExtractReport, extract
 from embedcache.store import EmbeddingCache
@@ -48,6 +50,8 @@ class Extracted:
         Rows without an embedding.
     several
         One line about rows whose cell has several hashtags, None if there are none.
+    adopted
+        How far embeddings of earlier library versions were from those of now; None if there were none to compare.
     """
 
     resolved: ResolvedBackbone
@@ -55,6 +59,7 @@ class Extracted:
     report: ExtractReport
     skipped: tuple[Skipped, ...]
     several: str | None
+    adopted: Verdict | None
 
     @property
     def fingerprint(self) -> str:
@@ -65,10 +70,11 @@ class Extracted:
         """One line: how many embeddings are new, and how many were in the cache."""
         r = self.report
         what = "texts of hashtags" if self.cache.recipe.changes else "hashtags"
+        adopted = None if self.adopted is None else self.adopted.note
         return (
             f"embeddings: {r.images_encoded} of {r.images} images and {r.hashtags_encoded} of {r.hashtags} {what} "
             f"encoded now, {r.images_cached} and {r.hashtags_cached} were in the cache"
-        ) + "".join(f"; {note}" for note in (self.precision_note, r.truncation) if note)
+        ) + "".join(f"; {note}" for note in (adopted, self.precision_note, r.truncation) if note)
 
     @property
     def speed_note(self) -> str | None:
@@ -182,13 +188,18 @@ def fill_cache(
     cache: EmbeddingCache | None = None,
 ) -> Extracted:
     """Encode what the cache lacks. `load` returns the model if one is already loaded, `cache` is open already."""
-    cache = cache or EmbeddingCache.open(encoding.cache, fields, create=encoding.extract, recipe=recipe_of(encoding))
+    load = functools.cache(load or (lambda: load_encoder(resolved, encoding)))
     set_threads(encoding.threads)
+    adopted = None
+    if cache is None:
+        cache = EmbeddingCache.open(encoding.cache, fields, create=encoding.extract, recipe=recipe_of(encoding))
+        if encoding.extract:
+            adopted = adopt(inputs.table, inputs.files, cache, load, source.limits)
     report = extract(
         inputs.table,
         inputs.files,
         cache,
-        load or (lambda: load_encoder(resolved, encoding)),
+        load,
         batch_size=encoding.batch_size,
         workers=encoding.workers,
         store=encoding.store,
@@ -196,7 +207,7 @@ def fill_cache(
         progress=progress,
     )
     refuse_skipped(report.skipped, source.on_error)
-    return Extracted(resolved, cache, report, inputs.skipped + report.skipped, inputs.several)
+    return Extracted(resolved, cache, report, inputs.skipped + report.skipped, inputs.several, adopted)
 
 
 def load_encoder(resolved: ResolvedBackbone, encoding: Encoding) -> "Backbone":

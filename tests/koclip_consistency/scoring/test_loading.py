@@ -1,5 +1,6 @@
 """Loading a scorer: each kind of run and weight file answers as it was evaluated, with its model loaded once."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,15 @@ import pytest
 
 from consistency.backbone import model as backbone_model
 from consistency.data.inputs import read_inputs
-from consistency.errors import InputError
+from consistency.errors import CacheError, InputError
 from consistency.options import Source
 from consistency.runs.read import read_run
 from heads.familiarity import FILE
 from koclip_consistency.scoring.explanation import explain
 from koclip_consistency.scoring.loading import load_scorer
 from koclip_consistency.scoring.scored import Scored
-from tests.builders.commands import data_options, rows_of
+from tests.builders.commands import Run, data_options, rows_of
+from tests.builders.models import change_json
 
 GRID = '[[grid]]\nfeatures = ["concat"]\nhidden = [[16]]\nloss = ["cross-entropy"]\nepochs = [3]\n'
 COMMANDS: dict[str, list[Any]] = {
@@ -170,3 +172,26 @@ def test_occlusion_of_a_run_is_what_its_score_loses(folder: Path, small_demo: Pa
         covered[12 * row : 12 * row + 12, 12 * column : 12 * column + 12] = np.rint(found.pixels.mean(axis=(0, 1)))
         lost = scorer.answer(image, ["카페"]).values[0] - scorer.answer(covered, ["카페"]).values[0]
         assert found.maps[0].grid[row, column] == pytest.approx(lost, abs=5e-5)
+
+
+def test_a_run_of_earlier_library_versions(
+    run: Run, folder: Path, small_demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It scores once `extract` has found that a sample of its embeddings is equal."""
+    shutil.copytree(folder / "cache", tmp_path / "cache")
+    options = data_options(small_demo, tmp_path)
+    before = load_scorer(folder / "similarity", system="similarity-exact", cache=tmp_path / "cache")
+    monkeypatch.setattr("consistency.backbone.resolve.versions", lambda library: "pillow 99, transformers 99")
+    with pytest.raises(CacheError, match="differ in libraries: run extract on its data with its cache"):
+        load_scorer(folder / "similarity", system="similarity-exact", cache=tmp_path / "cache")
+    ran = run("extract", "--backbone", "tiny", *options, "--out", tmp_path / "extract")
+    assert ran.code == 0, ran.stderr
+    assert "they are taken over" in ran.stderr
+    after = load_scorer(folder / "similarity", system="similarity-exact", cache=tmp_path / "cache")
+    image = next((small_demo / "image").iterdir())
+    np.testing.assert_array_equal(after.answer(image, ["바다"]).values, before.answer(image, ["바다"]).values)
+
+    (verdict,) = (tmp_path / "cache").glob("*/compared-*.json")
+    change_json(verdict, largest=0.25)
+    with pytest.raises(CacheError, match="encoded again, differ by at most 0.25 .*; they are not used"):
+        load_scorer(folder / "similarity", system="similarity-exact", cache=tmp_path / "cache")
