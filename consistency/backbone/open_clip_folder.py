@@ -4,10 +4,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from consistency.backbone.model_folder import TOKENIZERS, read_json, refuse_code
+from consistency.backbone.model_folder import TOKENIZERS, model_type, read_json, refuse_code
 from consistency.errors import BackboneError
 
 CONFIG = "open_clip_config.json"
+TEXT_TOWERS = ("roberta", "xlm-roberta", "mt5", "bert", "m2m_100")  # types of transformers that open_clip knows
 WEIGHT_FILES = (  # in the order in which open_clip itself looks for them
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
@@ -35,6 +36,11 @@ def text_tower(folder: Path) -> str | None:
     """Name of the transformers model whose architecture the text tower has; None if it is open_clip's own."""
     name = model_config(folder)["text_cfg"].get("hf_model_name")
     return str(name) if name else None
+
+
+def holds_text_tower(folder: Path) -> bool:
+    """Whether the folder's own `config.json` is that of a text tower."""
+    return (folder / "config.json").is_file() and model_type(folder) in TEXT_TOWERS
 
 
 def check_configuration(folder: Path) -> None:

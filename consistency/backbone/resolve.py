@@ -128,7 +128,7 @@ def _resolved(
 def _text_tower(folder: Path) -> Path | None:
     """Folder of the configuration of an open_clip model's text tower: the model's own, a folder, or that of the hub."""
     named = open_clip_folder.text_tower(folder)
-    if named is None or (folder / "config.json").is_file():
+    if named is None or open_clip_folder.holds_text_tower(folder):
         tower = None if named is None else folder
     elif os.path.isabs(named) and os.path.isdir(named):
         tower = Path(named)

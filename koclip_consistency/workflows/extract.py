@@ -33,7 +33,7 @@ def run_extract(options: ExtractOptions, reporter: Reporter = QUIET) -> Extracti
     folder = RunFolder.open(options.output, command="extract", backbone=encoding.backbone, config=as_config(options))
     folder.write_skipped(extracted.skipped)
     folder.finish(
-        as_config({"extraction": extracted.report}),
+        as_config({"extraction": extracted.report, **({"adopted": extracted.adopted} if extracted.adopted else {})}),
         seeds={},
         data_digest=inputs.table.digest,
         pictures_digest=inputs.pictures_digest,

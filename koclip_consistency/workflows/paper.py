@@ -148,7 +148,7 @@ def run_paper(options: PaperOptions, reporter: Reporter = QUIET) -> Outcome:
     done = run_steps(folder, steps, reporter.say)
     lines = distinct_results(done)
     ranked = rank_backbones([line.result for line in lines], *_cost_of(done))
-    notes = notes_of(done) + ranking_notes(ranked)
+    notes = notes_of(done)
     write_tables(folder, lines, inputs.table, notes)
     if ranked:
         folder.write_file(FILE, ranking_csv(ranked))
@@ -158,7 +158,7 @@ def run_paper(options: PaperOptions, reporter: Reporter = QUIET) -> Outcome:
         folder.path,
         tuple(line.result for line in lines),
         skipped_of(done),
-        notes=notes + folder.notes,
+        notes=notes + ranking_notes(ranked) + folder.notes,
         seconds=tuple(line.seconds for line in lines),
     )
 

@@ -29,7 +29,10 @@ def extract(options: "ExtractOptions", screen: "Screen") -> None:
     extracted = done.extracted
     screen.json({"fingerprint": extracted.fingerprint, **extracted.report.as_dict()})
     screen.table(extraction_table(extracted))
-    for note in filter(None, (extracted.speed_note, extracted.precision_note, extracted.several, *done.folder.notes)):
+    adopted = None if extracted.adopted is None else extracted.adopted.note
+    for note in filter(
+        None, (adopted, extracted.speed_note, extracted.precision_note, extracted.several, *done.folder.notes)
+    ):
         screen.note(note)
     screen.note(f"Run folder: {done.folder.path}")
     close(extracted.skipped, options.source.on_error, screen, done.folder.path / "skipped.csv")

@@ -57,6 +57,11 @@ def test_the_configuration_of_the_text_tower_may_be_in_the_folder(folder: Path) 
     assert resolve_backbone(str(folder)).text_tower == folder
 
 
+def test_a_configuration_of_something_else_is_not_that_of_the_text_tower(folder: Path, hub_cache: Path) -> None:
+    write_json(folder / "config.json", {"model_type": "vit"})
+    assert resolve_backbone(str(folder)).text_tower == hub_cache
+
+
 def test_a_model_that_transformers_can_load_is_left_to_it(tmp_path: Path) -> None:
     folder = make_clip_folder(tmp_path / "model")
     write_json(folder / CONFIG, {"model_cfg": {}})
