@@ -36,6 +36,10 @@ class DamagedSegment(CacheError):
     """Raised if the content of a segment does not match its name or its digests."""
 
 
+class ForeignSegment(CacheError):
+    """Raised if a file is intact and named like a segment, but is none of this cache and version."""
+
+
 def build(kind: Kind, fingerprint: str, keys: Keys, vectors: npt.NDArray[np.floating]) -> bytes:
     """Build the content of a segment; the same rows give the same bytes.
 
@@ -127,7 +131,7 @@ class Segment:
         ------
         DamagedSegment
             If the file is damaged.
-        CacheError
+        ForeignSegment
             If the file is intact but belongs to another cache or version.
         FileNotFoundError
             If a compaction has removed the file.
@@ -139,7 +143,7 @@ class Segment:
             raise
         except Exception as error:  # libhdf5 raises many kinds of errors for damaged headers
             check_file(path)
-            raise CacheError(
+            raise ForeignSegment(
                 f"{path} is intact but cannot be used ({error}); it was written for another cache or by another version"
             ) from error
 

@@ -124,7 +124,7 @@ class EmbeddingCache(SegmentView):
         data = build(kind, self.fingerprint, keys, vectors.astype(self.dtype, copy=False))
         name = name_of(data)
         write_file(self.path / name, data, temp=temp_folder(self.path))
-        self._damaged.discard(name)
+        self._unused.discard(name)
         return self.path / name
 
     def record_texts(self, texts: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from consistency.durable import make_folder
 from consistency.errors import CacheError, StorageError, os_errors_as
 from embedcache import fingerprint as identity
 from embedcache.index import Rows, SegmentIndex
-from embedcache.segments import KINDS, NAME, DamagedSegment, Keys, Kind, Segment, Vectors, check_file
+from embedcache.segments import KINDS, NAME, DamagedSegment, ForeignSegment, Keys, Kind, Segment, Vectors, check_file
 
 STORES: dict[str, np.dtype] = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16)}
 
@@ -38,7 +38,7 @@ class SegmentView:
     fingerprint : str
         SHA-256 of the fields in hexadecimal.
     quarantined : list of str
-        One line per segment that was found damaged or unfit; its rows count as missing.
+        One line per segment that was found damaged, unfit or foreign; its rows count as missing.
     """
 
     def __init__(self, path: Path, fields: Mapping[str, str], recipe: TextRecipe | None = None) -> None:
@@ -48,7 +48,7 @@ class SegmentView:
         self.quarantined: list[str] = []
         self._segments: dict[str, Segment] = {}  # in the order of their names
         self._sound: set[str] = set()  # names of segments whose vectors this process has checked
-        self._damaged: set[str] = set()  # names of damaged segments that could not be moved to quarantine
+        self._unused: set[str] = set()  # names of foreign segments, and of damaged ones that could not be moved
         self._indexes: dict[Kind, SegmentIndex] | None = None
         self._dim: int | None = None
 
@@ -113,10 +113,10 @@ class SegmentView:
         return self.find(kind, keys)[1] < 0
 
     def listed(self) -> list[Path]:
-        """Paths of the current segments, sorted by name, without those known to be damaged."""
+        """Paths of the current segments, sorted by name, without those known to be of no use."""
         with os_errors_as(CacheError, f"{self.path} cannot be listed", advice="run extract again"):
             names = sorted(entry.name for entry in os.scandir(self.path) if entry.is_file())
-        return [self.path / name for name in names if NAME.fullmatch(name) and name not in self._damaged]
+        return [self.path / name for name in names if NAME.fullmatch(name) and name not in self._unused]
 
     def refresh(self) -> bool:
         """Update the view to what other processes have added or compacted; return whether anything changed."""
@@ -178,7 +178,7 @@ class SegmentView:
 
     @contextmanager
     def handling(self, path: Path) -> Iterator[None]:
-        """Ignore a segment that a compaction has removed, and move a damaged one to quarantine."""
+        """Ignore a segment that a compaction has removed or that is foreign, and move a damaged one to quarantine."""
         with os_errors_as(StorageError, f"{path} cannot be read"):
             try:
                 yield
@@ -186,6 +186,10 @@ class SegmentView:
                 pass
             except DamagedSegment as error:
                 self._set_aside(path, error)
+            except ForeignSegment as error:  # it may be of use to whoever put it there: it stays
+                self._forget(path)
+                self._unused.add(path.name)
+                self.quarantined.append(f"{error}; it is left where it is, and not used")
 
     def _set_misfits_aside(self) -> None:
         """Quarantine segments of another type or dimension; the dimension of most rows is right."""
@@ -217,7 +221,7 @@ class SegmentView:
         except FileNotFoundError:  # moved by another process
             pass
         except (OSError, StorageError):  # a read-only cache: the segment stays but is not used
-            self._damaged.add(path.name)
+            self._unused.add(path.name)
 
     def _forget(self, path: Path) -> None:
         self._dim = self._indexes = None

@@ -105,7 +105,7 @@ class Checkpoints:
             self._compare(manifest["identity"])
             parts = {}
             for part, name in manifest["parts"].items():
-                data = (self.folder / name).read_bytes()
+                data = (self.folder / Path(name).name).read_bytes()
                 if hashlib.sha256(data).hexdigest() not in name:
                     raise StorageError(f"{self.folder / name} is damaged (its SHA-256 is not its name's): train again")
                 parts[part] = load_tensors(data)

@@ -1,17 +1,22 @@
 """Reads a trained head of any kind from its folder."""
 
 import json
+import math
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
 from consistency.durable import check_digest
 from consistency.errors import InputError
+from consistency.scale import CLASSES
 from heads.by_post import ByPost
 from heads.config import HeadConfig
 from heads.model import FORMAT, Head, HeadEnsemble, TrainedHead
 from heads.post_head import TrainedPostHead
+from heads.select import POWERS
 
 AnyHead = TrainedHead | HeadEnsemble | TrainedPostHead | ByPost
 
@@ -36,6 +41,7 @@ def load_head(folder: Path) -> AnyHead:
             return ByPost.load(folder, description, load_head)
         if "members" in description:
             members = tuple(_load_member(folder / Path(name).name) for name in description["members"])
+            _check_power(description["power"])
             return HeadEnsemble(members, description["power"])
         return _load_member(folder)
     except FileNotFoundError as error:
@@ -46,6 +52,7 @@ def load_head(folder: Path) -> AnyHead:
 
 def _load_member(folder: Path) -> TrainedHead:
     description = json.loads((folder / "head.json").read_bytes())
+    _check(description)
     config = HeadConfig.from_dict(description["config"])
     head = Head(config, description["embed_dim"], seed=None)
     check_digest(folder / "head.safetensors")
@@ -61,3 +68,20 @@ def _load_member(folder: Path) -> TrainedHead:
         temperature=description["temperature"],
         fingerprint=description["fingerprint"],
     )
+
+
+def _check(description: dict[str, Any]) -> None:
+    """Raise ValueError if head.json has a decision rule that no training gives."""
+    thresholds, temperature = description["thresholds"], description["temperature"]
+    _check_power(description["power"])
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature is {temperature}, expected a number above 0")
+    if thresholds is not None:
+        rising = all(a <= b for a, b in pairwise(thresholds))
+        if len(thresholds) != CLASSES - 1 or not rising or not all(map(math.isfinite, thresholds)):
+            raise ValueError(f"thresholds are {thresholds}, expected {CLASSES - 1} ascending numbers")
+
+
+def _check_power(power: object) -> None:
+    if power not in POWERS:
+        raise ValueError(f"power is {power}, expected one of {', '.join(map(str, POWERS))}")

@@ -24,7 +24,10 @@ USUAL_SCANS, MAX_SCANS, PIXELS_SCANNED = 20, 100, 1_000_000_000
 # Starts a segment of a JPEG, whose length follows, or ends the image.
 _MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
 _SCAN, _END = b"\xda", b"\xd9"
+# Memory of a pixel in decoding, as a multiple of the 8 bytes that other formats take: benchmarks/RESULTS.md.
+MEMORY = {"WEBP": 2.5, "AVIF": 1.75}
 _TILE = 322, 323  # TIFF's tags for a tile's width and length
+_PARTS = (273, 279), (324, 325)  # and for the offsets and lengths in bytes of its strips, or of its tiles
 # Pillow warns about large images and rejects very large ones; ImageLimits takes the place of its rule.
 Image.MAX_IMAGE_PIXELS = None
 # Each decoding thread would keep Pillow's blocks of 16 MB after use; larger blocks are returned to the system.
@@ -130,7 +133,7 @@ def convert_image(image: Image.Image, *, decode: Decode = "ours", limits: ImageL
 
 
 def count_pixels(stream: BinaryIO, *, decode: Decode = "ours", target: int | None = None) -> int:
-    """Count the pixels that `decode_image` would decode, from the header alone.
+    """Count the pixels that `decode_image` would decode, from the header alone, by the memory that they take.
 
     Parameters
     ----------
@@ -142,7 +145,7 @@ def count_pixels(stream: BinaryIO, *, decode: Decode = "ours", target: int | Non
     Returns
     -------
     int
-        Number of pixels, or the size of `stream` at 4 bytes per pixel if that is more.
+        Number of pixels, times `MEMORY` of the format, or the size of `stream` at 4 bytes per pixel if that is more.
     """
     in_stream = stream.seek(0, io.SEEK_END) // 4
     stream.seek(0)
@@ -151,7 +154,7 @@ def count_pixels(stream: BinaryIO, *, decode: Decode = "ours", target: int | Non
         stream.seek(0)
         image = Image.open(stream, formats=formats)
         _reduce(image, decode, target)
-        return max(in_stream, image.width * image.height)
+        return max(in_stream, round(image.width * image.height * MEMORY.get(image.format or "", 1)))
     except Exception:  # `decode_image` reports what is wrong
         return in_stream
 
@@ -214,6 +217,24 @@ def _check_cost(image: Image.Image, data: bytes, limits: ImageLimits) -> None:
     most = min(MAX_SCANS, max(USUAL_SCANS, PIXELS_SCANNED // (width * height)))
     if isinstance(image, JpegImageFile) and (scans := _scans(data, most)) > most:
         raise ImageError(f"its {scans} scans are over {most}")
+    if isinstance(image, TiffImageFile) and "jpeg" in str(image.info.get("compression")):
+        _check_parts(image, data, most)
+
+
+def _check_parts(image: TiffImageFile, data: bytes, most: int) -> None:
+    """Raise ImageError if a strip or tile of a TIFF is a JPEG of too many scans; several may share the same bytes."""
+    if data.count(b"\xff" + _SCAN) <= most:
+        return
+    parts = {
+        part
+        for offsets, lengths in _PARTS
+        for part in zip(image.tag_v2.get(offsets, ()), image.tag_v2.get(lengths, ()), strict=False)
+    }
+    if sum(length for _, length in parts) > len(data):
+        raise ImageError("its strips overlap")
+    for start, length in parts:
+        if (scans := _scans(data[start : start + length], most)) > most:
+            raise ImageError(f"the {scans} scans of one of its strips are over {most}")
 
 
 def _scans(data: bytes, most: int) -> int:

@@ -15,6 +15,7 @@ from embedcache.segments import (
     NAME,
     SEGMENT_BYTES,
     DamagedSegment,
+    ForeignSegment,
     Keys,
     Segment,
     Vectors,
@@ -103,16 +104,15 @@ def test_damage_is_told_where_it_is(tmp_path: Path) -> None:
 
 def test_a_segment_of_another_cache_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, build("image", FINGERPRINT, some_keys(3), some_vectors(3)))
-    with pytest.raises(CacheError, match=r"intact but cannot be used \(fingerprint 0123456789ab, not ffff") as error:
+    with pytest.raises(ForeignSegment, match=r"intact but cannot be used \(fingerprint 0123456789ab, not ffff"):
         Segment.open(path, "f" * 64)
-    assert not isinstance(error.value, DamagedSegment)
 
 
 def test_another_hdf5_file_under_a_right_name_is_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = 1
     path = written(tmp_path, (tmp_path / "other.h5").read_bytes())
-    with pytest.raises(CacheError, match="intact but cannot be used"):
+    with pytest.raises(ForeignSegment, match="intact but cannot be used"):
         Segment.open(path, FINGERPRINT)
 
 

@@ -1,19 +1,21 @@
 """Readers beside writers and compactions, and damage that is found and set aside."""
 
 import fcntl
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from consistency.errors import CacheError
 from embedcache.maintenance import compact, gc, info, verify
-from embedcache.segments import Kind
+from embedcache.segments import Kind, name_of
 from embedcache.store import EmbeddingCache
 from tests.builders.caches import (
     FIELDS,
@@ -188,3 +190,30 @@ def test_a_complete_cache_needs_no_folders_to_be_read(cache: EmbeddingCache) -> 
     damage(cache.path / segments(cache)[0])
     assert reopened(cache).missing("image", keys_of(1, 2)).all()
     assert len(os.listdir(cache.path / "quarantine")) == 1
+
+
+def test_foreign_segments_are_passed_over(cache: EmbeddingCache) -> None:
+    """A segment of another cache and another HDF5 file, both under their right names: the rest answers."""
+    cache.append("image", keys_of(1), vectors_of(1))
+    other = EmbeddingCache.open(cache.path.parent, FIELDS | {"precision": "bf16"})
+    other.append("image", keys_of(2), vectors_of(1))
+    strange = [(other.path / name).read_bytes() for name in segments(other)]
+    with h5py.File(buffer := io.BytesIO(), "w") as file:
+        file["x"] = 1
+    strange.append(buffer.getvalue())
+    names = [name_of(data) for data in strange]
+    for name, data in zip(names, strange, strict=True):
+        (cache.path / name).write_bytes(data)
+    reader = reopened(cache)
+    assert reader.missing("image", keys_of(1, 2)).tolist() == [False, True]
+    assert (reader.vectors("image", keys_of(1)) == vectors_of(1)).all()
+    assert len(reader.quarantined) == 2
+    for name in names:
+        (said,) = [line for line in reader.quarantined if name in line]
+        assert "it is left where it is, and not used" in said
+    with pytest.raises(CacheError, match=r"1 of 1 images are not in .* intact but cannot be used"):
+        reader.vectors("image", keys_of(2))
+    reader.append("image", keys_of(2), vectors_of(1, seed=5))
+    compact(reader)
+    assert (reopened(cache).vectors("image", keys_of(1, 2)) == [vectors_of(1)[0], vectors_of(1, seed=5)[0]]).all()
+    assert set(names) < set(segments(cache))

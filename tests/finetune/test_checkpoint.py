@@ -1,5 +1,6 @@
 """A checkpoint comes back as it was written, to the training that it belongs to."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,16 @@ def test_another_training_and_a_damaged_part_are_refused(tmp_path: Path) -> None
         Checkpoints(tmp_path, {"data": "a"}, Cadence()).read()
     discard(tmp_path)
     assert Checkpoints(tmp_path, {"data": "a"}, Cadence()).read() is None
+
+
+def test_a_part_is_read_from_the_folder_alone(tmp_path: Path) -> None:
+    """A manifest that names a file elsewhere, which has the digest of its name."""
+    write(tmp_path / "other")
+    (part,) = (tmp_path / "other" / "checkpoint").glob("weights-*")
+    write(tmp_path / "own", step=9)
+    manifest = tmp_path / "own" / "checkpoint" / "checkpoint.json"
+    named = json.loads(manifest.read_text())
+    named["parts"]["weights"] = f"../../other/checkpoint/{part.name}"
+    manifest.write_text(json.dumps(named))
+    with pytest.raises(StorageError, match="damaged checkpoint"):
+        Checkpoints(tmp_path / "own", {"data": "a"}, Cadence()).read()

@@ -7,7 +7,7 @@ import pytest
 
 from consistency.errors import InputError, StorageError
 from heads.load import load_head
-from heads.model import Head, HeadConfig, TrainedHead
+from heads.model import Head, HeadConfig, HeadEnsemble, TrainedHead
 
 
 def trained():
@@ -31,4 +31,33 @@ def test_a_folder_without_a_readable_head_is_explained(tmp_path):
     other = description | {"embed_dim": 13}
     (tmp_path / "head.json").write_text(json.dumps(other))
     with pytest.raises(InputError, match="has no head that this version can read"):
+        load_head(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"temperature": 0}, "temperature is 0, expected a number above 0"),
+        ({"temperature": -1.0}, "temperature is -1.0, expected"),
+        ({"temperature": float("nan")}, "temperature is nan, expected"),
+        ({"power": 9}, "power is 9, expected one of 0.0, 0.5, 1.0, 1.5, 2.0"),
+        ({"thresholds": [5, 1, 2, 3]}, r"thresholds are \[5, 1, 2, 3\], expected 4 ascending numbers"),
+        ({"thresholds": [1, 2, 3]}, "expected 4 ascending numbers"),
+        ({"thresholds": [1, 2, 3, float("inf")]}, "expected 4 ascending numbers"),
+        ({"thresholds": [1, 2, 3, "a"]}, "has no head that this version can read"),
+    ],
+)
+def test_a_decision_rule_that_no_training_gives_is_refused(tmp_path, changed, said):
+    trained().save(tmp_path)
+    description = json.loads((tmp_path / "head.json").read_text())
+    (tmp_path / "head.json").write_text(json.dumps(description | changed))
+    with pytest.raises(InputError, match=said):
+        load_head(tmp_path)
+
+
+def test_the_rule_of_an_ensemble_is_checked_too(tmp_path):
+    HeadEnsemble((trained(), trained()), 0.5).save(tmp_path)
+    description = json.loads((tmp_path / "head.json").read_text())
+    (tmp_path / "head.json").write_text(json.dumps(description | {"power": -3}))
+    with pytest.raises(InputError, match="power is -3, expected one of"):
         load_head(tmp_path)

@@ -289,6 +289,13 @@ def test_pixels_are_counted_by_the_header(tmp_path: Path, how: Decode, pixels: i
     assert counted(path, decode=how, target=224) == pixels
 
 
+@pytest.mark.parametrize(("kind", "times"), [("PNG", 1), ("WEBP", 2.5), ("AVIF", 1.75)])
+def test_pixels_count_by_the_memory_that_their_format_takes(tmp_path: Path, kind: str, times: float) -> None:
+    (tmp_path / "a").write_bytes(encode(with_alpha(), kind))
+    width, height = with_alpha().size
+    assert counted(tmp_path / "a") == round(width * height * times)
+
+
 def test_the_bytes_of_a_file_count_too(tmp_path: Path) -> None:
     """All of it is read, an image or not: at 4 bytes a pixel."""
     for name, data in (("text.png", b"no image"), ("padded.png", encode(SMALL, "PNG"))):
@@ -357,6 +364,40 @@ def test_many_scans_are_told_from_bytes_that_look_like_them(how: Decode) -> None
     # The end inside of metadata is none.
     hidden = data[:-2] + b"\xff\xfe\0\4\xff\xd9" + with_scans(500)[2:]
     assert "scans are over 100" in reason(hidden, how)
+
+
+def tiff_of(jpeg: bytes, strips: int, *, width: int = 64, rows: int = 64, shorter: int = 0) -> bytes:
+    """A TIFF whose strips are all the same JPEG of `width` by `rows` pixels, each cut by `shorter` bytes more."""
+    at = 8 + 2 + 10 * 12 + 4
+    lists, stream = at, at + 8 * strips
+    tags = [
+        (256, 4, 1, width),
+        (257, 4, 1, rows * strips),
+        (258, 3, 1, 8),
+        (259, 3, 1, 7),
+        (262, 3, 1, 1),
+        (273, 4, strips, lists if strips > 1 else stream),
+        (277, 3, 1, 1),
+        (278, 4, 1, rows),
+        (279, 4, strips, lists + 4 * strips if strips > 1 else len(jpeg)),
+        (284, 3, 1, 1),
+    ]
+    directory = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    offsets, lengths = (
+        struct.pack(f"<{strips}I", *of)
+        for of in ([stream] * strips, [len(jpeg) - shorter * number for number in range(strips)])
+    )
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + directory + b"\0" * 4 + offsets + lengths + jpeg
+
+
+def test_scans_of_a_tiff_s_strips_are_counted() -> None:
+    """A progressive JPEG may be a strip, and many strips may be the same one."""
+    gray = Image.effect_noise((64, 64), 60)
+    usual = with_scans(0, gray)
+    assert decode(tiff_of(usual, 3)).shape == (192, 64, 3)
+    said = f"the {usual.count(bytes([255, 218])) + 500} scans of one of its strips are over 100"
+    assert reason(tiff_of(with_scans(500, gray), 1)) == reason(tiff_of(with_scans(500, gray), 40)) == said
+    assert reason(tiff_of(with_scans(500, gray), 40, shorter=1)) == "its strips overlap"
 
 
 def test_large_images_may_have_fewer_scans() -> None:
