@@ -60,7 +60,7 @@ def fetch(model_id: str, revision: str | None) -> Path:
             f"{model_id!r} is neither a folder nor a valid Hugging Face id; expected clip, koclip, tiny, "
             "a folder, or an id such as openai/clip-vit-base-patch32"
         ) from None
-    cached = _cached(model_id, revision)
+    cached = held(model_id, revision)
     if cached and cached.name == revision:
         return cached  # a commit never changes
     with quiet("huggingface_hub"):
@@ -139,7 +139,8 @@ def _snapshot(model_id: str, revision: str | None, names: list[str]) -> Path:
     return Path(snapshot_download(model_id, revision=revision, allow_patterns=names, tqdm_class=_Bar))
 
 
-def _cached(model_id: str, revision: str | None) -> Path | None:
+def held(model_id: str, revision: str | None) -> Path | None:
+    """The folder of a model that the hub's cache holds in full, None if it does not; the hub is not asked."""
     found = [try_to_load_from_cache(model_id, name, revision=revision) for name in MARKS]
     folder = next((Path(path).parent for path in found if isinstance(path, str)), None)
     if folder is None:

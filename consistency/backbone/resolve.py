@@ -117,6 +117,15 @@ def resolve_backbone(name: str, *, revision: str | None = None) -> ResolvedBackb
     return _resolved(name, model_id, folder.name, folder, weight_paths(folder), TrainedOn.read(folder) or NOTHING)
 
 
+def is_here(name: str, revision: str | None = None) -> bool:
+    """Tell whether `resolve_backbone` would find a backbone on this machine, without a download."""
+    if name not in SHORT_NAMES and (name == "tiny" or os.path.exists(os.path.expanduser(name))):
+        return True
+    from consistency.backbone.hub import held
+
+    return held(SHORT_NAMES.get(name, name), revision) is not None
+
+
 def _resolved(
     name: str, model_id: str, revision: str, folder: Path, weights: tuple[Path, ...], trained_on: TrainedOn
 ) -> ResolvedBackbone:

@@ -224,6 +224,7 @@ class RerunOptions:
     data: Path | None = option(None, "Where the CSV is now.", default_text="where the run found it")
     images: Path | None = option(None, "Where the images are now.", default_text="where the run found them")
     cache: Path | None = option(None, "Folder of the stored embeddings.", default_text="the run's")
+    download: bool = option(False, "Download the run's backbone if it is not on this machine.")
     output: Output = record(Output, without=("resume",))
 
 

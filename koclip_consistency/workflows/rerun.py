@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from consistency.backbone.resolve import is_here
 from consistency.data.inputs import read_inputs, read_table
 from consistency.errors import DataError, InputError
 from consistency.options import (
     AuditOptions,
     DemoOptions,
+    Encoding,
     FinetuneOptions,
     HeadsOptions,
     PaperOptions,
@@ -137,6 +139,7 @@ def rerun(options: RerunOptions, reporter: Reporter = QUIET) -> Rerun:
             raise InputError(
                 f"{path / 'run.json'} lacks what a repetition needs ({error}): run its command again by hand"
             ) from error
+        _check_place(repeated.encoding, here, caches=info["command"] not in ("finetune", "demo"))
         again = work(repeated, reporter).path
     return Rerun(again, changes(info, read_info(again)), tuple(compare_runs_files(path, again)))
 
@@ -168,6 +171,18 @@ def _repeated(recorded: Any, here: RerunOptions, path: Path, info: Mapping[str, 
     if getattr(recorded, "grid_file", None) is not None:
         changed["grid_file"] = path / "grid.toml"  # as it was read
     return replace(recorded, **changed)
+
+
+def _check_place(encoding: Encoding, options: RerunOptions, *, caches: bool) -> None:
+    """Raise InputError where a run of somebody else would write or download what nobody here has asked for."""
+    if caches and options.cache is None and not encoding.cache.is_dir():
+        raise InputError(
+            f"{encoding.cache}, where the run kept its embeddings, is not here: name a folder for them with --cache"
+        )
+    if not options.download and not is_here(encoding.backbone, encoding.revision):
+        raise InputError(
+            f"the run's backbone {encoding.backbone} is not on this machine: give --download if you trust it"
+        )
 
 
 def _check_data(source: Source, info: Mapping[str, Any]) -> None:

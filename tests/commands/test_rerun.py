@@ -175,6 +175,26 @@ def test_changed_data_cannot_be_repeated(
     assert not (tmp_path / "again").exists()
 
 
+def test_the_run_of_a_stranger_writes_and_downloads_on_request_alone(run: Run, place: Path, tmp_path: Path) -> None:
+    received = tmp_path / "received"
+    shutil.copytree(first_run(run, place, "similarity"), received)
+    info = json.loads((received / "run.json").read_text())
+    encoding = info["config"]["encoding"]
+    for changed, said in (
+        ({"cache": str(tmp_path / "theirs")}, "where the run kept its embeddings, is not here: name a folder"),
+        (
+            {"backbone": "somebody/clip"},
+            "backbone somebody/clip is not on this machine: give --download if you trust it",
+        ),
+    ):
+        info["config"]["encoding"] = encoding | changed
+        (received / "run.json").write_text(json.dumps(info))
+        ran = run("rerun", received, "--out", tmp_path / "again")
+        assert (ran.code, ran.stderr.count("\n")) == (2, 1)
+        assert said in ran.stderr
+        assert {path.name for path in tmp_path.iterdir()} == {"received"}
+
+
 def test_moved_data_can_be_named(run: Run, place: Path, tmp_path: Path) -> None:
     before = first_run(run, place, "similarity")
     shutil.copytree(place / "data", tmp_path / "moved")
