@@ -150,6 +150,13 @@ def test_contributing_names_what_is_there() -> None:
     assert [name for name in sorted(named) if not (ROOT / name).exists() and "NAME" not in name] == []
 
 
+def test_what_security_promises_is_tested() -> None:
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[^`]+)`", text)
+    assert len(named) > 10
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def test_contributing_draws_every_room() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     tree = re.findall(r"```text\n(cli\.py.*?)```", text, re.S)[0]
