@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BASE := $(VENV)/.installed-$(notdir $(PY))
 TEST := $(VENV)/.installed-test-$(notdir $(PY))
 
-.PHONY: demo app test test-slow test-openclip lint lock lowest clean
+.PHONY: demo app test test-slow test-openclip mutants lint lock lowest clean
 
 demo: $(BASE)
 	$(BIN)/python cli.py demo
@@ -22,6 +22,10 @@ test: lint
 
 test-slow: $(TEST)
 	$(BIN)/python -m pytest -m slow
+
+# Plants faults in what must not be wrong, one at a time; a test must notice each.
+mutants: $(TEST)
+	$(BIN)/python -m tests.promises.mutants
 
 # The tests of the extra openclip. Its packages lie apart from the rest: torchvision belongs to one version of torch.
 test-openclip: $(TEST)
