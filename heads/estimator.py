@@ -27,8 +27,8 @@ class Head(ClassifierMixin, BaseEstimator):
     ----------
     features : {"full", "concat", "product", "image", "text", "full+post", "product+post"}
         The features of a pair: both vectors, their product, their absolute difference and their cosine ("full"); both
-        vectors ("concat"); their product; or one vector alone. Those with "+post" also read the context of the post, and
-        take pairs from `kc.embed(..., posts=True)` only; `PostHead` reads it better.
+        vectors ("concat"); their product; or one vector alone. Those with "+post" also read the context of the post,
+        and take pairs from `kc.embed(..., posts=True)` only; `PostHead` reads it better.
     hidden : tuple of int
         Widths of the hidden layers, at most two; () is a linear head.
     dropout : float
