@@ -2,11 +2,15 @@
 
 import http.client
 import json
+import os
+import re
+import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +19,7 @@ from starlette.types import ASGIApp
 
 from koclip_consistency.service.guard import Limits
 from koclip_consistency.service.server import Address, bind, make_server
+from tests.builders.commands import Ran, Run
 
 
 @dataclass(frozen=True)
@@ -100,3 +105,29 @@ def serving(application: ASGIApp, *, token: str | None = None, limits: Limits | 
     address = Address(free.socket, free.host, token)
     with running(make_server(application, address, limits or Limits()), address) as client:
         yield client
+
+
+def until_ctrl_c(run: Run, log: Path, visit: Callable[[Client], None], *words: object) -> Ran:
+    """Run a command that serves, visit it once it listens, and press Ctrl-C."""
+    ended, faults = threading.Event(), []
+
+    def wait_and_visit() -> None:
+        while not (found := re.search(r"http://127\.0\.0\.1:(\d+)/", log.read_text() if log.exists() else "")):
+            if ended.wait(0.05):
+                return
+        try:
+            visit(Client(int(found[1])))
+        except BaseException as error:
+            faults.append(error)
+        finally:
+            if not ended.is_set():
+                os.kill(os.getpid(), signal.SIGINT)
+
+    visitor = threading.Thread(target=wait_and_visit)
+    visitor.start()
+    try:
+        return run(*words, "--port", 0, "--log-file", log)
+    finally:
+        ended.set()
+        visitor.join()
+        assert faults == []

@@ -1,35 +1,20 @@
 """`app` from the command line: it finds the table of the newest run, and ends cleanly on Ctrl-C."""
 
-import os
-import signal
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.builders.commands import Ran, Run
-from tests.builders.serving import Client
+from tests.builders.serving import until_ctrl_c
 
 
 def visited(run: Run, log: Path, *words: object) -> tuple[Ran, dict[str, Any]]:
     """Start the app, ask what it shows, and press Ctrl-C."""
     found: list[dict[str, Any]] = []
-
-    def visit() -> None:
-        try:
-            while "Ctrl-C" not in (log.read_text(encoding="utf-8") if log.exists() else ""):
-                time.sleep(0.05)
-            port = int(log.read_text(encoding="utf-8").rsplit(":", 1)[1].partition("/")[0])
-            found.append(Client(port).send("/api/about").json())
-        finally:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    visitor = threading.Thread(target=visit)
-    visitor.start()
-    ran = run("app", "--port", 0, "--no-browser", "--log-file", log, *words)
-    visitor.join()
+    ran = until_ctrl_c(
+        run, log, lambda client: found.append(client.send("/api/about").json()), "app", "--no-browser", *words
+    )
     return ran, found[0]
 
 

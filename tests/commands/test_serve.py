@@ -1,39 +1,25 @@
 """`serve` from the command line: it answers until Ctrl-C, and refuses what it cannot serve before it listens."""
 
-import os
-import signal
-import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.builders.commands import Run
-from tests.builders.serving import Client
+from tests.builders.serving import Client, until_ctrl_c
 
 
 def test_it_answers_until_ctrl_c(run: Run, trained: Path, small_demo: Path, tmp_path: Path) -> None:
-    token = tmp_path / "token"
+    token, answers = tmp_path / "token", []
     image = sorted((small_demo / "image").iterdir())[0].read_bytes()
-    log, answers = tmp_path / "log", []
 
-    def visit() -> None:
-        try:
-            while "Serving" not in (log.read_text(encoding="utf-8") if log.exists() else ""):
-                time.sleep(0.05)
-            port = int(log.read_text(encoding="utf-8").rsplit(":", 1)[1].strip().rstrip("/"))
-            answers.append(Client(port).send("/v1/runs").status)
-            given = {"Authorization": f"Bearer {token.read_text().strip()}"}
-            answers.append(Client(port).send("/v1/runs", headers=given).json()["default_system"])
-            answers.append(Client(port).ask("/v1/score", image, hashtags="바다").status)
-        finally:
-            os.kill(os.getpid(), signal.SIGINT)
+    def visit(client: Client) -> None:
+        given = {"Authorization": f"Bearer {token.read_text().strip()}"}
+        answers.append(client.send("/v1/runs").status)
+        answers.append(client.send("/v1/runs", headers=given).json()["default_system"])
+        answers.append(client.ask("/v1/score", image, hashtags="바다").status)
 
-    visitor = threading.Thread(target=visit)
-    visitor.start()
-    words = ["--port", 0, "--token-file", token, "--cache", trained / "cache", "--log-file", log]
-    ran = run("serve", "--model", trained / "runs" / "similarity", *words)
-    visitor.join()
+    words = ["--model", trained / "runs" / "similarity", "--token-file", token, "--cache", trained / "cache"]
+    ran = until_ctrl_c(run, tmp_path / "log", visit, "serve", *words)
     assert (ran.code, ran.stdout) == (0, "")
     assert "Serving similarity-exact: http://127.0.0.1:" in ran.stderr
     assert ran.stderr.endswith("Stopped.\n")

@@ -28,7 +28,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="there is no Play
 Page = Any
 
 NOISE = "Failed to load resource: the server responded with a status of"  # of an error that a page shows
-UNFAMILIAR = "쀍쀍쀍"
+UNFAMILIAR = "<b>쀍쀍쀍</b>"  # and no markup
 CONTENT = {"/": ".drop", "/data": ".post img", "/hashtag": "#name", "/post": "main a", "/doubtful": ".post img",
            "/map": ".list li", "/runs": ".plain-table"}  # fmt: skip
 CONNECTED: list[Any] = []  # addresses outside this machine that this process has turned to
