@@ -95,7 +95,8 @@ def fetch_configuration(model_id: str) -> Path:
         return Path(found).parent
     with quiet("huggingface_hub"):
         try:
-            return _snapshot(model_id, _ask(model_id, None).sha, ["config.json"])
+            _ask(model_id, None)  # fails in time if the hub cannot be reached
+            return _snapshot(model_id, None, ["config.json"])
         except (OSError, httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise _explain(error, model_id, None, begun=False) from error
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from consistency.data.inputs import read_inputs
 from consistency.data.pairs import PairTable
+from consistency.errors import InputError
 from consistency.evaluation.controls import CONTROLS
 from consistency.evaluation.intervals import LEVEL, RESAMPLES
 from consistency.evaluation.metrics import METRICS
@@ -122,7 +123,12 @@ def run_paper(options: PaperOptions, reporter: Reporter = QUIET) -> Outcome:
     source, seed = options.source, options.evaluation.seed
     encodings = [replace(options.encoding, backbone=backbone) for backbone in options.backbones]
     for encoding in encodings:
-        resolve(encoding)  # otherwise a missing backbone would show only after hours with the others
+        resolved, _ = resolve(encoding)  # otherwise a missing backbone would show only after hours with the others
+        if resolved.library != "transformers" and "finetune" not in options.skip:
+            raise InputError(
+                f"{encoding.backbone} is a model of {resolved.library}, which cannot be fine-tuned here: "
+                "give --skip finetune, or leave this backbone out"
+            )
     inputs = read_inputs(source)
     folder = open_suite(
         options.output,

@@ -95,6 +95,15 @@ def test_what_is_missing_is_told_before_the_first_run(run: Run, small: Path, tmp
     there = run("paper", "--images", small / "image", "--backbone", "tiny", "--backbone", tmp_path / "gone", *options)
     assert there.code == 2
     assert f"there is no folder {tmp_path / 'gone'}" in there.stderr
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "open_clip_config.json").write_text('{"model_cfg": {"vision_cfg": {}, "text_cfg": {}}}')
+    (tmp_path / "clip" / "open_clip_model.safetensors").write_bytes(b"not read")
+    with pytest.MonkeyPatch.context() as patch:  # the packages of open_clip are not needed to say so
+        patch.setattr("consistency.backbone.resolve.versions", lambda library: "open_clip_torch 3")
+        fixed = run("paper", "--images", small / "image", "--backbone", tmp_path / "clip", *options)
+    shutil.rmtree(tmp_path / "clip")
+    assert fixed.code == 2
+    assert "is a model of open_clip, which cannot be fine-tuned here: give --skip finetune" in fixed.stderr
     blind = run("paper", "--images", tmp_path, "--backbone", "tiny", *options)
     assert blind.code == 2
     assert "put them there, or name their folder with --images" in blind.stderr

@@ -108,6 +108,29 @@ def test_a_hub_model_is_fetched_once_and_then_works_without_the_hub(
     assert offline["folder"] == gone["folder"] == first["folder"]
 
 
+def test_an_open_clip_model_comes_with_the_configuration_of_its_text_tower(
+    hub: Hub, tmp_path: Path, ask: Callable[..., dict[str, Any]]
+) -> None:
+    folder, tower = tmp_path / "model", tmp_path / "tower"
+    folder.mkdir()
+    tower.mkdir()
+    text = {"hf_model_name": "kim/text", "hf_tokenizer_name": "kim/text"}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"vision_cfg": {}, "text_cfg": text}}))
+    for name in ("tokenizer.json", "README.md", "model.onnx"):
+        (folder / name).write_text("{}")
+    (folder / "open_clip_pytorch_model.bin").write_bytes(b"weights")
+    (tower / "config.json").write_text(json.dumps({"model_type": "m2m_100"}))
+    (tower / "model.safetensors").write_bytes(b"not needed")
+    hub.repositories |= {("kim/nllb-clip", "main"): folder, ("kim/text", "main"): tower}
+    found = ask(hub, "kim/nllb-clip")
+    assert found["weights"] == ["open_clip_pytorch_model.bin"]
+    assert fetched(hub) == {"open_clip_config.json", "tokenizer.json", "open_clip_pytorch_model.bin", "config.json"}
+    assert ask(hub, "kim/nllb-clip", HF_HUB_OFFLINE="1")["folder"] == found["folder"]
+    del hub.repositories["kim/text", "main"]
+    alone = ask(hub, "kim/nllb-clip", HF_HOME=str(tmp_path / "other"))
+    assert "has no model kim/text" in alone["error"]
+
+
 def test_a_branch_that_moved_is_fetched_again(
     hub: Hub, made: Path, model: Path, ask: Callable[..., dict[str, Any]]
 ) -> None:
