@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from koclip_consistency.python.pairs import make_split as make_split
     from koclip_consistency.python.pairs import read_pairs as read_pairs
     from koclip_consistency.python.scoring import load as load
+    from koclip_consistency.scoring.explanation import explain as explain
     from koclip_consistency.scoring.scorer import Scorer as Scorer
 
 _HOMES = {
@@ -32,6 +33,7 @@ _HOMES = {
     "controls": "koclip_consistency.python.evaluation",
     "embed": "koclip_consistency.python.embeddings",
     "evaluate": "koclip_consistency.python.evaluation",
+    "explain": "koclip_consistency.scoring.explanation",
     "load": "koclip_consistency.python.scoring",
     "make_split": "koclip_consistency.python.pairs",
     "read_pairs": "koclip_consistency.python.pairs",

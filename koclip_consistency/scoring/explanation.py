@@ -141,6 +141,14 @@ def explain(
         If the image or a hashtag cannot be used, or a method is unknown.
     BackboneError
         If "attention" is asked for and the architecture has no attention weights between patches.
+
+    Examples
+    --------
+    >>> import koclip_consistency as kc
+    >>> scorer = kc.load("runs/heads")
+    >>> explained = kc.explain(scorer, "image/demo_001.png", "#바다")
+    >>> [(each.method, each.explains, each.grid.shape) for each in explained.maps]
+    [('attention', 'cosine', (6, 6)), ('occlusion', 'expected_score', (6, 6))]
     """
     if unknown := [method for method in methods or () if method not in METHODS]:
         raise InputError(f"there is no method {unknown[0]!r}: expected {' or '.join(METHODS)}")

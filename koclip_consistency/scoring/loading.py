@@ -52,6 +52,7 @@ def load_scorer(
     threads: int | None = None,
     progress: Progress = silent,
     encoders: MutableMapping[str, WarmEncoder] | None = None,
+    gradients: bool = False,
 ) -> Scorer:
     """Load the trained system of a run folder, a published weight file, or a backbone alone.
 
@@ -79,6 +80,8 @@ def load_scorer(
     encoders : mutable mapping, optional
         The encoders of earlier scorers by fingerprint and text recipe, for scorers that share one loaded backbone; a
         new one is added.
+    gradients : bool
+        Whether the model is to give gradients, for explanations: it is then not rewritten to be faster.
 
     Raises
     ------
@@ -93,7 +96,7 @@ def load_scorer(
         if backbone is None:
             raise InputError("there is nothing to score with: name a run with --model, or a model with --backbone")
         encoding = Encoding(backbone=backbone, cache=cache, device=device, threads=threads)
-        return _on_embeddings("cosine", None, encoding, progress, encoders=encoders)
+        return _on_embeddings("cosine", None, encoding, progress, encoders=encoders, gradients=gradients)
     if model.suffix == ".pth":
         if backbone is None:
             raise InputError(f"{model} does not say whose weights it holds: name the backbone with --backbone")
@@ -117,7 +120,15 @@ def load_scorer(
         judge, post_read = _by_head(head), head.reads_post if isinstance(head, TrainedPostHead | ByPost) else None
     encoding = _encoding(run, cache=cache, device=device, threads=threads)
     return _on_embeddings(
-        system, judge, encoding, progress, run, post_read=post_read, sets=make_sets, encoders=encoders
+        system,
+        judge,
+        encoding,
+        progress,
+        run,
+        post_read=post_read,
+        sets=make_sets,
+        encoders=encoders,
+        gradients=gradients,
     )
 
 
@@ -190,6 +201,7 @@ def _on_embeddings(
     post_read: Callable[[PairEmbeddings], npt.NDArray[np.bool_]] | None = None,
     sets: MakeSets | None = None,
     encoders: MutableMapping[str, WarmEncoder] | None = None,
+    gradients: bool = False,
 ) -> Scorer:
     """A scorer on embeddings of a frozen backbone. run: whose embeddings these must be; None asks for none."""
     resolved, fields = resolve(encoding)
@@ -199,7 +211,9 @@ def _on_embeddings(
         if different != ("libraries",) or verdict is None or not verdict.equal:
             raise CacheError(_other_embeddings(run, encoding, fields, different, verdict))
     recipe = recipe_of(encoding)
-    encoder = WarmEncoder(lambda: load_encoder(resolved, encoding), FallbackCache(encoding.cache, fields, recipe))
+    encoder = WarmEncoder(
+        lambda: load_encoder(resolved, encoding, gradients=gradients), FallbackCache(encoding.cache, fields, recipe)
+    )
     if encoders is not None:
         encoder = encoders.setdefault(f"{fingerprint(fields)} {recipe}", encoder)
     cache = encoder.cache

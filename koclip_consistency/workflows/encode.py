@@ -210,8 +210,8 @@ def fill_cache(
     return Extracted(resolved, cache, report, inputs.skipped + report.skipped, inputs.several, adopted)
 
 
-def load_encoder(resolved: ResolvedBackbone, encoding: Encoding) -> "Backbone":
-    """Load the model that computes the vectors of a cache."""
+def load_encoder(resolved: ResolvedBackbone, encoding: Encoding, *, gradients: bool = False) -> "Backbone":
+    """Load the model that computes the vectors of a cache; with `gradients` it is not rewritten to be faster."""
     if not encoding.extract:
         raise CacheError(
             f"{encoding.cache} lacks embeddings of {encoding.backbone} for this data, and --no-extract was given: "
@@ -227,5 +227,5 @@ def load_encoder(resolved: ResolvedBackbone, encoding: Encoding) -> "Backbone":
         device=encoding.device,
         precision=encoding.precision,
         decode=encoding.decode,
-        trainable=False,
+        trainable=gradients and resolved.library == "transformers",
     )

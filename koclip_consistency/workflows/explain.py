@@ -54,6 +54,7 @@ def run_explain(options: ExplainOptions, progress: Progress = silent) -> Explain
         cache=encoding.cache,
         device=encoding.device,
         threads=encoding.threads,
+        gradients=True,
     )
     explanation = explain(
         scorer,

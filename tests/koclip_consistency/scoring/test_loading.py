@@ -195,3 +195,15 @@ def test_a_run_of_earlier_library_versions(
     change_json(verdict, largest=0.25)
     with pytest.raises(CacheError, match="encoded again, differ by at most 0.25 .*; they are not used"):
         load_scorer(folder / "similarity", system="similarity-exact", cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("name", "gradients", "count"), [("heads", True, 1), ("heads", False, 2), ("finetune", False, 1)]
+)
+def test_a_model_is_loaded_again_for_gradients_only_if_it_was_rewritten(
+    folder: Path, small_demo: Path, loads: list[str], name: str, gradients: bool, count: int
+) -> None:
+    scorer = load_scorer(folder / name, cache=folder / "cache", gradients=gradients)
+    found = [explain(scorer, sorted((small_demo / "image").iterdir())[1], tag).maps[0].grid for tag in ("바다", "카페")]
+    assert not np.allclose(*found)
+    assert len(loads) == count
