@@ -2,7 +2,7 @@
 
 import io
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from PIL import Image
 from consistency.data.reading import PIXELS_AT_ONCE, Budget, Decoding
 from consistency.errors import ConsistencyError, ImageError, InputError
 from consistency.evaluation.health import check
-from consistency.evaluation.results import Audited, Result
+from consistency.evaluation.results import Result
 from consistency.options import ImageLimits, Source
 from consistency.runs.read import Run, read_audit, read_options, read_sides
 from consistency.text import METRIC_TITLES
@@ -55,7 +55,8 @@ class Study:
         self._collection = None if source is None else Collection(source)
         self.background = Background()
         self._room = Budget(PIXELS_AT_ONCE)
-        self._known: dict[tuple[Any, ...], Opinions] = {}
+        self._reading = threading.Lock()
+        self._known: dict[tuple[Shelved | None, str, Shelved | None], Opinions] = {}
         self._learned: dict[Shelved, tuple[Learned | None, str | None]] = {}
         self._explaining = threading.Lock()  # one at a time: an explanation keeps every core busy
 
@@ -81,33 +82,31 @@ class Study:
         """What a system of a run says about the rows, with the newest audit; an empty run says nothing."""
         shelved = self.shelf.run(run) if run else None
         audit = max(self._audits(), key=lambda each: str(each.info.get("finished")), default=None)
-        result, sides = None, {}
-        if shelved is not None and shelved.run is not None:
-            result, sides = _result(shelved.run, system), read_sides(shelved.run.path)
-        audited = None if audit is None or audit.run is None else read_audit(audit.run.path)
-        return self._remembered(("opinions", shelved, system, audit), result, sides, audited)
-
-    def _remembered(
-        self, key: tuple[Any, ...], result: Result | None, sides: Mapping[int, str], audited: Sequence[Audited] | None
-    ) -> Opinions:
-        if key not in self._known:
-            while len(self._known) >= KEPT:
-                del self._known[next(iter(self._known))]
-            self._known[key] = self.collection.opinions(result, sides, audited)
-        return self._known[key]
+        key = shelved, system, audit
+        with self._reading:
+            if key not in self._known:
+                result, sides, audited = None, {}, None
+                if shelved is not None and shelved.run is not None:
+                    result, sides = _result(shelved.run, system), read_sides(shelved.run.path)
+                if audit is not None and audit.run is not None:
+                    audited = read_audit(audit.run.path)
+                found = self.collection.opinions(result, sides, audited)
+                self._known = {key: found, **dict(list(self._known.items())[: KEPT - 1])}
+            return self._known[key]
 
     def learned(self, run: str) -> tuple[Learned | None, str | None]:
         """The rows that a run learned from, read once; or why they are not at hand."""
         shelved = self.shelf.run(run)
-        if shelved not in self._learned:
-            found: tuple[Learned | None, str | None] = (None, "this run holds no predictions")
-            try:
-                if shelved.run is not None:
-                    found = read_learned(shelved.run.path), None
-            except ConsistencyError as error:
-                found = None, str(error)
-            self._learned = {shelved: found, **dict(list(self._learned.items())[: KEPT - 1])}
-        return self._learned[shelved]
+        with self._reading:
+            if shelved not in self._learned:
+                found: tuple[Learned | None, str | None] = (None, "this run holds no predictions")
+                try:
+                    if shelved.run is not None:
+                        found = read_learned(shelved.run.path), None
+                except ConsistencyError as error:
+                    found = None, str(error)
+                self._learned = {shelved: found, **dict(list(self._learned.items())[: KEPT - 1])}
+            return self._learned[shelved]
 
     def facts(self, scorer: Scorer, run: str, image: bytes, hashtag: str) -> dict[str, Any]:
         """What is known about a pair beside its score, as JSON; neighbours have the numbers of their images."""
