@@ -1,6 +1,7 @@
 """Every option of every command, written once. Standard library only, so that `--help` answers at once."""
 
 from consistency.options.commands import (
+    AgreementOptions,
     AppOptions,
     CacheExportOptions,
     CacheGcOptions,
@@ -61,6 +62,7 @@ from consistency.options.training import (
 )
 
 __all__ = [
+    "AgreementOptions",
     "AppOptions",
     "AuditOptions",
     "BACKBONES",

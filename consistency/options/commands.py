@@ -202,6 +202,15 @@ class AppOptions:
 
 
 @dataclass(frozen=True)
+class AgreementOptions:
+    columns: str = option("", "Columns of scores, one for each rater.", metavar="COLUMN,COLUMN,...", required=True)
+    run: Path | None = option(None, "Run on this table, whose systems stand beside the raters.", metavar="RUN_DIR")
+    source: Source = record(
+        Source, only=("data", "image_column", "hashtag_column", "encoding", "separator", "score_map")
+    )
+
+
+@dataclass(frozen=True)
 class CompareOptions:
     run_dirs: tuple[Path, ...] = option(
         (), "Run folders, the reference first.", metavar="RUN_DIR RUN_DIR...", argument=True, required=True

@@ -11,12 +11,14 @@ from consistency.backbone.resolve import DECODING, resolve_backbone
 from consistency.text import METRIC_TITLES, SPLITS, number, signed, with_interval
 
 if TYPE_CHECKING:
+    from consistency.evaluation.agreement import PairAgreement
     from consistency.evaluation.compare import Difference
     from consistency.evaluation.health import Health
     from consistency.evaluation.learning_curve import LearningCurve
     from consistency.evaluation.results import Result
     from consistency.evaluation.seeds import Trainings
     from heads.select import Entry
+    from koclip_consistency.workflows.agreement import Agreed
     from koclip_consistency.workflows.audit import Audit
     from koclip_consistency.workflows.encode import Extracted
     from koclip_consistency.workflows.explain import Explained
@@ -310,6 +312,47 @@ def explained_tables(explained: "Explained") -> list[Table]:
     if facts.preferred:
         best: list[list[object]] = [[p.hashtag, number(p.value), number(p.similarity)] for p in facts.preferred]
         tables.append(Table("Hashtags that rank highest for the image", ("hashtag", "value", "cosine"), best))
+    return tables
+
+
+SHOWN_DISAGREEMENTS = 10
+
+
+def agreement_tables(agreed: "Agreed") -> list[Table]:
+    """Agreement of every two raters and of all, the systems of a run beside them, and the widest disagreements."""
+    titles = {
+        "kappa_unweighted": "kappa",
+        "kappa_linear": "linear kappa",
+        "kappa_quadratic": "quadratic kappa",
+        "agreement": "agreement",
+        "within_one": "within one",
+    }
+    columns = ("rater", "rater", "rows", *titles.values())
+
+    def lines(pairs: "Sequence[PairAgreement]") -> list[list[object]]:
+        return [
+            [p.first, p.second, p.n, *(with_interval(p.figures[key], p.ci95[key]) for key in titles)] for p in pairs
+        ]
+
+    alpha = agreed.alpha
+    title = f"Agreement on {agreed.rows} rows of {agreed.images} images; Krippendorff's ordinal alpha "
+    title += f"{with_interval(alpha.value, alpha.ci95)} (n = {alpha.n})"
+    tables = [Table(title, columns, lines(agreed.pairs), left=2)]
+    if agreed.models:
+        tables.append(Table("Systems and raters", ("system", *columns[1:]), lines(agreed.models), left=2))
+        ceilings: list[list[object]] = [
+            [c.system, c.n, number(c.model), number(c.people), with_interval(c.difference, c.ci95)]
+            for c in agreed.ceilings
+        ]
+        names = ("system", "rows", "with raters", "raters with each other", "difference")
+        tables.append(Table("Mean quadratic kappa on the same rows", names, ceilings))
+    if agreed.disagreements:
+        wide = agreed.disagreements[:SHOWN_DISAGREEMENTS]
+        rows: list[list[object]] = [
+            [d.row, d.image, d.hashtag, *("" if score is None else score for score in d.scores.values())] for d in wide
+        ]
+        shown = f"Widest disagreements of {len(agreed.disagreements)}"
+        tables.append(Table(shown, ("row", "image", "hashtag", *wide[0].scores), rows, left=3))
     return tables
 
 

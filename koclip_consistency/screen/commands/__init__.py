@@ -1,6 +1,7 @@
 """The commands, one file per command or family: what each prints. Importing this registers them all."""
 
 from koclip_consistency.screen.commands import (
+    agreement,
     app,
     audit,
     cache,
@@ -20,6 +21,7 @@ from koclip_consistency.screen.commands import (
 )
 
 __all__ = [
+    "agreement",
     "app",
     "audit",
     "cache",

@@ -1,0 +1,96 @@
+"""Reads several people's scores of the same pairs: one column for each person, with empty cells where there is none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from consistency.data.pairs import plain
+from consistency.data.scores import score_fault, score_of
+from consistency.data.tables import open_table
+from consistency.errors import DataError, InputError
+from consistency.options import Source
+
+
+@dataclass(frozen=True, eq=False)
+class Ratings:
+    """Scores of n pairs by k raters.
+
+    Attributes
+    ----------
+    raters : tuple of str
+        Names of the columns.
+    rows : (n,) int64
+        Data row of the file, numbered from 1.
+    images, hashtags : (n,) object str
+        As in the file.
+    scores : (n, k) int64
+        1 to 5; 0 where a rater has not scored the pair.
+    path : Path
+        The file.
+    """
+
+    raters: tuple[str, ...]
+    rows: npt.NDArray[np.int64]
+    images: npt.NDArray[np.object_]
+    hashtags: npt.NDArray[np.object_]
+    scores: npt.NDArray[np.int64]
+    path: Path
+
+
+def read_ratings(source: Source, columns: Sequence[str]) -> Ratings:
+    """Read the columns of several raters.
+
+    Parameters
+    ----------
+    source : Source
+        The table, the columns of images and hashtags, and `score_map`.
+    columns : sequence of str
+        At least two columns of scores.
+
+    Returns
+    -------
+    Ratings
+
+    Raises
+    ------
+    InputError
+        If fewer than two columns are named, or one twice.
+    DataError
+        If the table lacks a column, or a cell holds something else than a score or nothing.
+    """
+    names = tuple(column.strip() for column in columns if column.strip())
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise InputError(f"--columns names {', '.join(names) or 'nothing'}, expected two or more different columns")
+    wanted = (source.image_column, source.hashtag_column, *names)
+    table = open_table(source.data, encoding=source.encoding, separator=source.separator, wanted=wanted)
+    image_at = table.place(source.image_column, "--image-column")
+    hashtag_at = table.place(source.hashtag_column, "--hashtag-column")
+    places = [table.place(name, "--columns") for name in names]
+    images, hashtags, scores = [], [], []
+    for row, cells in enumerate(table.rows(wanted), start=1):
+        if len(cells) != len(table.columns):
+            raise DataError(f"{table.path}, row {row}: {len(cells)} cells, the header has {len(table.columns)}")
+        given = [plain(cells[place]).strip() for place in places]
+        found = [score_of(text, source.score_map) if text else 0 for text in given]
+        for name, text, score in zip(names, given, found, strict=True):
+            if text and not score:
+                raise DataError(
+                    f"{table.path}, row {row}, column {name}: {score_fault(text, source.score_map)}; "
+                    "empty the cell if there is no score"
+                )
+        images.append(plain(cells[image_at]))
+        hashtags.append(plain(cells[hashtag_at]))
+        scores.append(found)
+    if not scores:
+        raise DataError(f"{table.path} has no row, expected pairs that several people have scored")
+    return Ratings(
+        raters=names,
+        rows=np.arange(1, len(scores) + 1, dtype=np.int64),
+        images=np.array(images, dtype=object),
+        hashtags=np.array(hashtags, dtype=object),
+        scores=np.array(scores, dtype=np.int64),
+        path=table.path,
+    )
