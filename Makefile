@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Stamps for each interpreter: a re-run installs nothing, another PY makes the environment again.
 BASE := $(VENV)/.installed-$(notdir $(PY))
+APP := $(VENV)/.installed-app-$(notdir $(PY))
 TEST := $(VENV)/.installed-test-$(notdir $(PY))
 
 .PHONY: demo app test test-slow test-openclip mutants lint lock lowest clean
@@ -13,7 +14,7 @@ demo: $(BASE)
 	$(BIN)/python cli.py demo
 
 # After `make demo`: its runs, its table and its images in the browser.
-app: $(BASE)
+app: $(APP)
 	$(BIN)/python cli.py app
 
 # One thread for each of the two processes: threads that wait for each other's turn are many times slower.
@@ -47,6 +48,11 @@ $(BASE): pyproject.toml constraints.txt requirements/base.txt
 	$(PIP) --no-deps --no-build-isolation -e .
 	touch $@
 
+# What the extra app adds.
+$(APP): $(BASE) requirements/app.txt
+	$(PIP) --require-hashes --no-deps -r requirements/app.txt
+	touch $@
+
 $(TEST): $(BASE) requirements/test.txt
 	$(PIP) --require-hashes --no-deps -r requirements/test.txt
 	touch $@
@@ -57,7 +63,8 @@ COMPILE := uv pip compile --quiet --upgrade --universal --python-version 3.11 --
 
 lock:
 	$(COMPILE) pyproject.toml requirements/more.in --extra test -o requirements/test.txt
-	$(COMPILE) pyproject.toml requirements/more.in --extra app -c requirements/test.txt -o requirements/base.txt
+	$(COMPILE) pyproject.toml requirements/more.in -c requirements/test.txt -o requirements/base.txt
+	$(COMPILE) --no-deps requirements/app.in -c requirements/test.txt -o requirements/app.txt
 	$(COMPILE) --no-deps requirements/openclip.in -o requirements/openclip.txt
 
 # The demo and the other commands on the lowest versions that pyproject.toml allows.
