@@ -124,8 +124,10 @@ def _ask(model_id: str, revision: str | None) -> ModelInfo:
 def _download(model_id: str, revision: str | None, names: list[str]) -> Path:
     small = [name for name in names if is_small_file(name)]
     if not any(name in small for name in MARKS):
+        weights_only = any(name.startswith("open_clip") for name in names)
         raise BackboneError(
             f"{model_id} has no {' or '.join(MARKS)} at its top level; expected a model of transformers or open_clip"
+            + "; docs/backbones.md says how to make a folder of it" * weights_only
         )
     folder = _snapshot(model_id, revision, small)
     try:

@@ -131,6 +131,16 @@ def test_an_open_clip_model_comes_with_the_configuration_of_its_text_tower(
     assert "has no model kim/text" in alone["error"]
 
 
+def test_open_clip_weights_without_their_configuration(
+    hub: Hub, tmp_path: Path, ask: Callable[..., dict[str, Any]]
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "open_clip_pytorch_model.bin").write_bytes(b"weights")
+    hub.repositories["kim/xlmr", "main"] = tmp_path / "model"
+    assert ask(hub, "kim/xlmr")["error"].endswith("docs/backbones.md says how to make a folder of it")
+    assert not fetched(hub)
+
+
 def test_a_branch_that_moved_is_fetched_again(
     hub: Hub, made: Path, model: Path, ask: Callable[..., dict[str, Any]]
 ) -> None:

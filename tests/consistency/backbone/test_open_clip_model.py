@@ -1,5 +1,6 @@
 """Embeddings of an open_clip folder equal those of open_clip's own call. `make test-openclip` runs this file."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from consistency.backbone.base import Backbone
 from consistency.backbone.model import load_backbone
@@ -51,6 +53,24 @@ def test_embeddings_are_those_of_open_clip(
     assert backbone.truncated([LONG, "#바다", LONG + "!"]) == [LONG, LONG + "!"]
     assert backbone.truncated([]) == backbone.token_ids([]) == []
     assert min(backbone.batch_sizes) >= 2
+
+
+def test_a_folder_made_of_weights_text_tower_and_configuration(tmp_path: Path, photos: list[Image.Image]) -> None:
+    """As docs/backbones.md makes it of XLM-RoBERTa's weights: open_clip's configuration names a model of the hub."""
+    made = make_open_clip_folder(tmp_path / "made", "XLM-RoBERTa")
+    change_json(made / "open_clip_config.json", preprocess_cfg={})
+    images, texts = expected(made, photos, HASHTAGS)
+    folder = tmp_path / "xlmr"
+    shutil.copytree(made, folder)
+    shutil.copy(tmp_path / "made-text" / "config.json", folder)
+    torch.save(load_file(folder / "open_clip_model.safetensors"), folder / "open_clip_pytorch_model.bin")
+    (folder / "open_clip_model.safetensors").unlink()
+    config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
+    config["text_cfg"] |= {"hf_model_name": "xlm-roberta-base", "hf_tokenizer_name": "xlm-roberta-base"}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    backbone = load(folder)
+    np.testing.assert_allclose(encode(backbone, photos), images, atol=1e-5)
+    np.testing.assert_allclose(backbone.encode_texts(HASHTAGS), texts, atol=1e-5)
 
 
 def test_half_precision_is_close(clip: Path, photos: list[Image.Image]) -> None:
