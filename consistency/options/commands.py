@@ -55,6 +55,31 @@ class DataPrepareOptions:
 
 
 @dataclass(frozen=True)
+class DataCodebookOptions:
+    source: Source = record(
+        Source,
+        only=(
+            "data",
+            "image_column",
+            "hashtag_column",
+            "score_column",
+            "post_column",
+            "encoding",
+            "separator",
+            "score_map",
+        ),
+    )
+    meanings: tuple[str, ...] = option(
+        (),
+        "What a score means; repeatable.",
+        flag="--meaning",
+        metavar="SCORE=TEXT",
+        default_text="1=Very low relevance to 5=Very high relevance",
+    )
+    folder: Path = option(None, "Folder to write to.", group=RESULTS, flag="-o --output", metavar="DIR", required=True)
+
+
+@dataclass(frozen=True)
 class DataDemoOptions:
     folder: Path = option(None, "Folder to draw into.", metavar="OUT", argument=True)
     like_published: bool = option(

@@ -1,19 +1,20 @@
-"""`data check`, `data split` and `data demo`."""
+"""`data check`, `data split`, `data codebook` and `data demo`."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from consistency.data.codebook import Codebook, make_codebook, parse_meanings
 from consistency.data.files import find_images
 from consistency.data.folds import with_folds
 from consistency.data.inputs import list_skipped, read_inputs, read_table, refuse_overwriting, refuse_skipped
 from consistency.data.leakage import Leakage, leakage
 from consistency.data.pairs import Skipped
-from consistency.durable import check_folder, check_output, write_file
+from consistency.durable import check_folder, check_output, make_folder, write_file
 from consistency.errors import InputError
 from consistency.evaluation.control_figures import ControlChoice
 from consistency.evaluation.health import Health, check
-from consistency.options import DataCheckOptions, DataDemoOptions, DataSplitOptions, Source
+from consistency.options import DataCheckOptions, DataCodebookOptions, DataDemoOptions, DataSplitOptions, Source
 from consistency.progress import QUIET, Progress, Reporter, silent
 from consistency.runs.folder import split_csv
 from demo.dataset import IMAGES, is_drawing, write_demo
@@ -63,6 +64,19 @@ def check_data(options: DataCheckOptions, *, progress: Progress = silent) -> Hea
     files = find_images(table.images, source.images)
     controls = ControlChoice(options.folds, options.ordered, options.seed) if options.controls else None
     return check(table, files, limits=source.limits, controls=controls, progress=progress)
+
+
+def write_codebook(options: DataCodebookOptions) -> Codebook:
+    """Write codebook.md, columns.csv and codes.csv of a table into a folder."""
+    check_folder(options.folder)
+    codebook = make_codebook(options.source, parse_meanings(options.meanings))
+    files = {options.folder / name: content for name, content in codebook.files().items()}
+    for path in files:
+        refuse_overwriting(options.source, path)
+    make_folder(options.folder)
+    for path, content in files.items():
+        write_file(path, content)
+    return codebook
 
 
 def write_split(options: DataSplitOptions, reporter: Reporter = QUIET) -> WrittenSplit:

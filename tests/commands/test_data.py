@@ -135,3 +135,25 @@ def test_posts_like_the_published_ones_are_drawn(run: Run, tmp_path: Path) -> No
     assert ran.code == 0, ran.stderr
     assert ran.json()["pictures"] == 172
     assert ran.json()["rows"] == len(sample_rows(9, images=172, like_published=True))
+
+
+def test_a_codebook_is_written_and_never_over_the_table(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    ran = run("data", "codebook", "--data", small_demo / "combined_data.csv", "-o", tmp_path / "codebook", "--json")
+    assert ran.code == 0, ran.stderr
+    assert sorted(path.name for path in (tmp_path / "codebook").iterdir()) == [
+        "codebook.md",
+        "codes.csv",
+        "columns.csv",
+    ]
+    codes = rows_of(tmp_path / "codebook" / "codes.csv")
+    assert sum(int(code["rows"]) for code in codes) == ran.json()["rows"]
+    assert codes[4]["meaning_en"] == "Very high relevance"
+    again = run("data", "codebook", "--data", small_demo / "combined_data.csv", "-o", tmp_path / "codebook")
+    assert again.code == 0
+    table = tmp_path / "codes.csv"
+    table.write_bytes((small_demo / "combined_data.csv").read_bytes())
+    refused = run("data", "codebook", "--data", table, "-o", tmp_path)
+    assert refused.code == 2
+    assert "is the pair table itself" in refused.stderr
+    assert not (tmp_path / "codebook.md").exists()
+    assert table.read_bytes() == (small_demo / "combined_data.csv").read_bytes()

@@ -1,4 +1,4 @@
-"""`data check`, `data prepare`, `data split` and `data demo`."""
+"""`data check`, `data prepare`, `data split`, `data codebook` and `data demo`."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -7,7 +7,13 @@ from koclip_consistency.screen.app import SKIPPED_ROWS, app, close
 from koclip_consistency.screen.command import command
 
 if TYPE_CHECKING:
-    from consistency.options import DataCheckOptions, DataDemoOptions, DataPrepareOptions, DataSplitOptions
+    from consistency.options import (
+        DataCheckOptions,
+        DataCodebookOptions,
+        DataDemoOptions,
+        DataPrepareOptions,
+        DataSplitOptions,
+    )
     from koclip_consistency.screen.console import Screen
 
 
@@ -73,6 +79,27 @@ def split(options: "DataSplitOptions", screen: "Screen") -> None:
         screen.note(note)
     screen.note(f"Split: {written.rows['train']} rows of train, {written.rows['test']} of test: {written.path}")
     close(written.skipped, options.source.on_error, screen, skipped_beside(written.path))
+
+
+@command(
+    data,
+    "codebook",
+    "DataCodebookOptions",
+    "--data pairs.csv -o codebook",
+    "--data pairs.csv --meaning '5=names what the image shows' -o codebook",
+)
+def codebook(options: "DataCodebookOptions", screen: "Screen") -> None:
+    """Write the codebook of a table: its columns, and what its scores mean and how often they occur.
+
+    DIR/codebook.md is for people, DIR/columns.csv and DIR/codes.csv are for programs.
+    """
+    from dataclasses import asdict
+
+    from koclip_consistency.workflows.data import write_codebook
+
+    written = write_codebook(options)
+    screen.json({**asdict(written), "path": str(written.path)})
+    screen.note(f"Codebook of {written.rows} rows: {options.folder / 'codebook.md'}, columns.csv, codes.csv")
 
 
 @command(data, "demo", "DataDemoOptions", "data", "data --like-published")
