@@ -165,7 +165,7 @@ def _requests(service: Service, study: Study) -> APIRouter:
         data, more = await image.read(), service.hashtags(others or [])
         loading = await asyncio.to_thread(service.shelf.loading, run, system)
         scorer: Scorer = await service.ask(Job(loading, lambda scorer: scorer))
-        drawn = await asyncio.to_thread(study.map_of, scorer, data, hashtag, more)
+        drawn = await asyncio.wrap_future(study.explaining.submit(study.map_of, scorer, data, hashtag, more))
         return Response(drawn, media_type="image/png")
 
     return router

@@ -3,6 +3,7 @@
 import io
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -58,7 +59,13 @@ class Study:
         self._reading = threading.Lock()
         self._known: dict[tuple[Shelved | None, str, Shelved | None], Opinions] = {}
         self._learned: dict[Shelved, tuple[Learned | None, str | None]] = {}
-        self._explaining = threading.Lock()  # one at a time: an explanation keeps every core busy
+        # One at a time: an explanation keeps every core busy.
+        self.explaining = ThreadPoolExecutor(1, thread_name_prefix="explaining")
+
+    def close(self) -> None:
+        """Drop the work that has not begun."""
+        self.background.close()
+        self.explaining.shutdown(wait=False, cancel_futures=True)
 
     @property
     def collection(self) -> Collection:
@@ -119,8 +126,7 @@ class Study:
 
     def map_of(self, scorer: Scorer, image: bytes, hashtag: str, others: Sequence[str]) -> bytes:
         """The maps of the parts of an image that its cosine and its score depend on, as PNG."""
-        with self._explaining:
-            return draw(explain(scorer, image, hashtag, others=others, limits=self.limits))
+        return draw(explain(scorer, image, hashtag, others=others, limits=self.limits))
 
     @property
     def limits(self) -> ImageLimits:

@@ -58,5 +58,5 @@ def open_app(options: "AppOptions", screen: "Screen") -> None:
     try:
         run_server(api, address, service.limits, announce)
     finally:
-        study.background.close()
+        study.close()
     screen.note("Stopped.")

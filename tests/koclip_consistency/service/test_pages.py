@@ -31,7 +31,7 @@ def client(trained: Path, small_demo: Path) -> Iterator[Client]:
     with serving(api) as found:
         yield found
     service.worker.close()
-    study.background.close()
+    study.close()
 
 
 def test_pages_load_files_of_the_package_alone(client: Client) -> None:
