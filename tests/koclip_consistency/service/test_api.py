@@ -81,7 +81,7 @@ def test_answers_equal_those_of_score_for_every_system_of_the_demo(run: Run, tmp
     image = sorted((tmp_path / "runs" / "data" / "image").iterdir())[0]
     with serving(create_api(service)) as client:
         names = [each["name"] for each in client.send("/v1/runs").json()["runs"] if len(each["systems"]) == 1]
-        assert {"heads-grid", "heads", "finetune"} <= set(names)
+        assert {"heads-grid", "heads-post", "finetune", "finetune-post"} <= set(names)
         for name in names:
             agrees(client, run, tmp_path, name, image)
     service.worker.close()
