@@ -30,6 +30,7 @@ def test_posts_of_few_hashtags_are_answered_without_their_context(head, data):
     assert np.array_equal(head.reads_post(pairs), others(pairs) >= FEW)
     assert np.array_equal(whole[head.reads_post(pairs)], head.post.predict_proba(pairs.take(head.reads_post(pairs))))
     assert not head.reads_post(small).any()
+    assert head.reads_post(make_posts(60, size=FEW + 1, hashtags=100_000)[0]).all()  # no hashtag twice in a post
     assert np.array_equal(alone, head.pair.predict_proba(small))
     assert np.array_equal(head.predict_proba(replace(small, context=None)), alone)
     assert np.array_equal(head.predict(pairs).predicted, whole.argmax(axis=1))

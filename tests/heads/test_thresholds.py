@@ -48,12 +48,20 @@ def test_score_is_scikit_learns(seed):
         assert score(objective, labels, predicted) == pytest.approx(sign * figure(objective, labels, predicted))
 
 
-@pytest.mark.parametrize(("n", "distinct"), [(150, 100), (60, 12), (7, 3)])
-def test_published_search_is_the_literal_one_ties_included(n, distinct):
-    values, labels = example(n, seed=n, spread=0.2)
-    values = np.round(values * distinct) / distinct
+def drawn_candidates():
     np.random.seed(42)  # noqa: NPY002 the published script's own generator
-    candidates = sorted(np.random.uniform(0.05, 0.95, 100))  # noqa: NPY002
+    return sorted(np.random.uniform(0.05, 0.95, 100))  # noqa: NPY002
+
+
+@pytest.mark.parametrize(("n", "distinct"), [(150, 100), (60, 12), (7, 3), (60, None)])
+def test_published_search_is_the_literal_one_ties_included(n, distinct):
+    """Without `distinct`, every value is one of the candidates: it belongs to the class above."""
+    values, labels = example(n, seed=n, spread=0.2)
+    candidates = drawn_candidates()
+    if distinct is None:
+        values = np.array(candidates)[np.searchsorted(candidates, values).clip(0, 99)]
+    else:
+        values = np.round(values * distinct) / distinct
     best, best_f1, known = None, -1.0, {}
     for combination in islice(combinations(candidates, 4), 5000):
         predicted = np.array([sum(value >= t for t in combination) for value in np.unique(values)])
@@ -64,6 +72,20 @@ def test_published_search_is_the_literal_one_ties_included(n, distinct):
         if known[key] > best_f1:
             best, best_f1 = combination, known[key]
     assert published_search(values, labels).tolist() == list(best)
+
+
+def test_a_threshold_between_neighbouring_floats_separates_them():
+    below = 0.5
+    values, labels = [below, np.nextafter(below, 1)], np.array([0, 4])
+    for objective in OBJECTIVES:
+        assert apply_thresholds(values, exact_thresholds(values, labels, objective)).tolist() == [0, 4]
+
+
+def test_quantiles_of_many_values_are_narrow_enough_for_rare_classes():
+    """Of 25,000 distinct values the optimum separates all classes, the smallest of 60 rows."""
+    labels = np.repeat(np.arange(5), [60, 90, 150, 12_000, 12_700])
+    found = exact_thresholds(np.arange(len(labels)), labels, "macro-f1")
+    assert f1_score(labels, apply_thresholds(np.arange(len(labels)), found), average="macro") > 0.97
 
 
 @st.composite

@@ -62,11 +62,13 @@ def test_undefined_is_none_never_nan() -> None:
 
 
 def test_expected_calibration_error_by_hand() -> None:
-    probabilities = np.array([[0.9, 0.1, 0, 0, 0], [0, 0.92, 0.08, 0, 0], [0.4, 0.3, 0.3, 0, 0]])
-    scores, predicted = np.array([1, 1, 1]), np.array([1, 2, 1])
+    probabilities = np.array(
+        [[0.9, 0.1, 0, 0, 0], [0, 0.92, 0.08, 0, 0], [0.4, 0.3, 0.3, 0, 0], [0.35, 0.3, 0.15, 0.1, 0.1]]
+    )
+    scores, predicted = np.array([1, 1, 1, 2]), np.array([1, 2, 1, 1])
     found = evaluate(scores, predicted, probabilities @ np.arange(1, 6), probabilities)
-    # 0.9 and 0.92 share the bin (13/15, 14/15] with one of two correct; 0.4 is alone in the bin (5/15, 6/15].
-    assert found["ece"] == pytest.approx((2 * abs(0.5 - 0.91) + abs(1 - 0.4)) / 3)
+    # 0.9 and 0.92 share the bin (13/15, 14/15] with one of two correct; so do 0.4 = 6/15 and 0.35 the bin (5/15, 6/15].
+    assert found["ece"] == pytest.approx((2 * abs(0.5 - 0.91) + 2 * abs(0.5 - 0.375)) / 4)
 
 
 def test_figures_of_each_score() -> None:

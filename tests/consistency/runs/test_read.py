@@ -175,6 +175,25 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
         read_bytes(tmp_path, "nothing")
 
 
+def test_a_link_that_takes_the_place_of_a_checked_file_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is looked at, then replaced by a link, then opened."""
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "private").write_bytes(b"private")
+    look = os.lstat
+
+    def look_and_replace(path: Path) -> os.stat_result:
+        status = look(path)
+        path.unlink()
+        path.symlink_to(tmp_path / "private")
+        return status
+
+    monkeypatch.setattr(os, "lstat", look_and_replace)
+    with pytest.raises(OSError, match="symbolic link"):
+        read_bytes(tmp_path, "file")
+
+
 def test_runs_without_predictions_are_told_and_passed_over(tmp_path: Path) -> None:
     inside = write_run(tmp_path / "all" / "heads", [make_result()])
     extracted = write_run(tmp_path / "all" / "extract", [], command="extract")
