@@ -28,11 +28,13 @@ TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "toke
 FLAX = "flax_model.msgpack"
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 SMALL_FILES = (".json", ".txt", ".model")  # every configuration and tokenizer file that transformers reads
+# What `export` puts beside a model, and what affects none of its embeddings.
+BESIDE = ("export.json", "finetune.json", "head.json", "metrics.json", "sets.json", "thresholds.json")
 
 
 def is_small_file(name: str) -> bool:
     """Whether a file, named relative to the model's folder, is a configuration or tokenizer file."""
-    return "/" not in name and name.endswith(SMALL_FILES)
+    return "/" not in name and name.endswith(SMALL_FILES) and name not in BESIDE
 
 
 def read_json(path: Path) -> dict[str, Any]:

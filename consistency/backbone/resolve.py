@@ -294,8 +294,10 @@ def _local(name: str, path: Path) -> ResolvedBackbone:
         weights = weight_paths(folder)
         # The path is left out: a model that is moved keeps its fingerprint.
         revision = f"sha256:{digest(folder, weights)}"
-        trained_on = TrainedOn.read(folder) or (NOTHING if _is_packaged(folder) else UNKNOWN)
-        return _resolved(name, "local", revision, folder, weights, trained_on)
+        recorded = TrainedOn.read(folder)
+        if recorded is None:
+            recorded = NOTHING if _is_packaged(folder) else UNKNOWN
+        return _resolved(name, "local", revision, folder, weights, recorded)
     except OSError as error:
         raise BackboneError(f"{error.filename or path} cannot be read: {os_reason(error)}; check the folder") from error
 

@@ -50,6 +50,7 @@ from consistency.options.records import (
     Protocol,
     Source,
 )
+from consistency.options.results import ExportOptions
 from consistency.options.training import (
     METHODS,
     AuditOptions,
@@ -84,6 +85,7 @@ __all__ = [
     "Encoding",
     "Evaluation",
     "ExplainOptions",
+    "ExportOptions",
     "ExtractOptions",
     "FinetuneOptions",
     "HeadsOptions",

@@ -99,7 +99,7 @@ class ExtractOptions:
 class ScoreOptions:
     model: Path | None = option(
         None,
-        "Run of similarity, heads or finetune, or weight file of the published scripts.",
+        "Run of similarity, heads or finetune, folder of export, or weight file of the published scripts.",
         metavar="RUN_DIR|FILE.pth",
     )
     backbone: str | None = option(

@@ -26,8 +26,8 @@ def load(
     Parameters
     ----------
     run : path, optional
-        A run folder of `similarity`, `heads` or `finetune`, a folder of `demo` or `paper`, or a weight file (.pth) of
-        the published scripts. Without one, answers have the cosine and its rank and percentile, but no score.
+        A run folder of `similarity`, `heads` or `finetune`, a folder of `demo`, `paper` or `export`, or a weight file
+        (.pth) of the published scripts. Without one, answers have the cosine and its rank and percentile, but no score.
     system : str, optional
         Which system, where the run holds several.
     backbone : str, optional

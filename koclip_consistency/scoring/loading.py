@@ -1,8 +1,9 @@
-"""Loads a scorer: from the run folder of `similarity`, `heads` or `finetune`, or from a published weight file."""
+"""Loads a scorer: from a run of `similarity`, `heads` or `finetune`, an exported folder, or a published weight file."""
 
+import functools
 import json
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,21 +25,46 @@ from embedcache.adopt import Verdict, read_verdict
 from embedcache.fallback import FallbackCache
 from embedcache.fingerprint import difference, fingerprint
 from heads.by_post import ByPost
-from heads.familiarity import load_familiarity
+from heads.familiarity import Familiarity, load_familiarity
 from heads.load import AnyHead, load_head
 from heads.model import TrainedHead
 from heads.post_head import TrainedPostHead
 from heads.published import import_published
 from heads.similarity import SimilarityModel
 from koclip_consistency.scoring.encoder import WarmEncoder
+from koclip_consistency.scoring.exported import compare_reference, is_exported, read_exported
 from koclip_consistency.scoring.scorer import EncodedTable, Judgement, Scorer
 from koclip_consistency.workflows.encode import fill_cache, load_encoder, recipe_of, resolve, set_threads
 
 if TYPE_CHECKING:
+    from consistency.backbone.model import Backbone
     from finetune.model import Finetuned
 
 Judge = Callable[[PairEmbeddings], Judgement]
 MakeSets = Callable[[Floats], Ints]  # probabilities (n, 5) to the lowest and highest score of each set (n, 2)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The embeddings that a system was trained on.
+
+    Attributes
+    ----------
+    path : Path
+        Folder of the system.
+    fingerprint : str
+        Of the embeddings.
+    fields : mapping of str to str
+        What the fingerprint is made of; empty if that was not recorded.
+    compare : callable
+        Given the cache of the embeddings of now and what loads their backbone: how far they are from those of then,
+        None if that is unknown. Called if the two differ in library versions only.
+    """
+
+    path: Path
+    fingerprint: str
+    fields: Mapping[str, str]
+    compare: "Callable[[Path, Callable[[], Backbone]], Verdict | None]"
 
 
 def load_scorer(
@@ -61,8 +87,9 @@ def load_scorer(
     Parameters
     ----------
     model : Path or None
-        A run folder, a folder of several runs (as `demo` and `paper` write it), or a published weight file (.pth): a
-        `classifier`, or a fine_tuned_*.pth. Without one, the scorer gives the cosine and its standing, no scores.
+        A run folder, a folder of several runs (as `demo` and `paper` write it), a folder that `export` wrote, or a
+        published weight file (.pth): a `classifier`, or a fine_tuned_*.pth. Without one, the scorer gives the cosine
+        and its standing, no scores.
     system : str, optional
         Which system, where there are several.
     backbone : str, optional
@@ -104,32 +131,52 @@ def load_scorer(
         return _published(model, encoding, progress)
     if backbone is not None:
         raise InputError(f"{model} is no .pth file: a run folder knows its backbone, leave --backbone out")
-    run, system = choose_system(model, system)
-    model = run.path
+    if is_exported(model):
+        exported = read_exported(model)
+        if system not in (None, exported.system):
+            raise InputError(f"{model} has no system {system}: it holds {exported.system}")
+        system, path, encoding = exported.system, None, exported.on(cache, device, threads)
+        origin = Origin(
+            model, exported.fingerprint, exported.fields, lambda _, load: compare_reference(exported, load())
+        )
+    else:
+        run, system = choose_system(model, system)
+        model = path = run.path
+        if not is_finetuned(model):
+            encoding, origin = _encoding(run, cache=cache, device=device, threads=threads), _origin(run)
     make_sets = None if sets is None else load_sets(model, sets)
-    if (model / "model").is_dir():
+    familiarity = load_familiarity(model)
+    if is_finetuned(model):
         from finetune.model import load_finetuned
 
         set_threads(threads)
-        return _finetuned(system, load_finetuned(model, device=device), progress, model, sets=make_sets)
+        tuned = load_finetuned(model, device=device)
+        if path is None:
+            _check_origin(origin, tuned.backbone.fields, Path(), lambda: tuned.backbone)
+        return _finetuned(system, tuned, progress, familiarity, sets=make_sets, run=path)
     if (model / "thresholds.json").is_file():
-        judge = _by_thresholds(_thresholds(run)[system])
-        post_read = None
+        judge, post_read = _by_thresholds(read_thresholds(model)[system]), None
     else:
         head = load_head(model)
         judge, post_read = _by_head(head), head.reads_post if isinstance(head, TrainedPostHead | ByPost) else None
-    encoding = _encoding(run, cache=cache, device=device, threads=threads)
     return _on_embeddings(
         system,
         judge,
         encoding,
         progress,
-        run,
+        origin,
+        familiarity=familiarity,
         post_read=post_read,
         sets=make_sets,
+        run=path,
         encoders=encoders,
         gradients=gradients,
     )
+
+
+def is_finetuned(model: Path) -> bool:
+    """Whether a folder, of a run or exported, holds a fine-tuned model."""
+    return (model / "model").is_dir() or (model / "finetune.json").is_file()
 
 
 def choose_system(model: Path, system: str | None) -> tuple[Run, str]:
@@ -161,16 +208,16 @@ def choose_system(model: Path, system: str | None) -> tuple[Run, str]:
 def trained_systems(run: Run) -> list[str]:
     """The systems whose thresholds or weights are in the folder."""
     if (run.path / "thresholds.json").is_file():
-        return list(_thresholds(run))
+        return list(read_thresholds(run.path))
     if (run.path / "head.json").is_file():
         systems = dict.fromkeys(result.predictions.system for result in run.results)
         return list(filter(competes, systems))
     return []
 
 
-def _thresholds(run: Run) -> dict[str, SimilarityModel]:
+def read_thresholds(folder: Path) -> dict[str, SimilarityModel]:
     """What `similarity` fitted, by system. Raises InputError where the file is damaged."""
-    path = run.path / "thresholds.json"
+    path = folder / "thresholds.json"
     try:
         saved = json.loads(path.read_bytes())
         return {system: SimilarityModel.from_dict(values) for system, values in saved.items()}
@@ -191,29 +238,33 @@ def _encoding(run: Run, *, cache: Path, device: Device, threads: int | None) -> 
         ) from error
 
 
+def _origin(run: Run) -> Origin:
+    """The embeddings of a run. The cache keeps what was measured when those of earlier libraries were taken over."""
+    then = run.info["fingerprint"]
+    return Origin(run.path, then, run.info.get("fingerprint_fields") or {}, lambda cache, _: read_verdict(cache, then))
+
+
 def _on_embeddings(
     system: str,
     judge: Judge | None,
     encoding: Encoding,
     progress: Progress,
-    run: Run | None = None,
+    origin: Origin | None = None,
     *,
+    familiarity: Familiarity | None = None,
     post_read: Callable[[PairEmbeddings], npt.NDArray[np.bool_]] | None = None,
     sets: MakeSets | None = None,
+    run: Path | None = None,
     encoders: MutableMapping[str, WarmEncoder] | None = None,
     gradients: bool = False,
 ) -> Scorer:
-    """A scorer on embeddings of a frozen backbone. run: whose embeddings these must be; None asks for none."""
+    """A scorer on embeddings of a frozen backbone. origin: what these must be; None asks for nothing."""
     resolved, fields = resolve(encoding)
-    if run is not None and fingerprint(fields) != run.info["fingerprint"]:
-        different = difference(run.info.get("fingerprint_fields") or {}, fields)
-        verdict = read_verdict(encoding.cache / fingerprint(fields), run.info["fingerprint"])
-        if different != ("libraries",) or verdict is None or not verdict.equal:
-            raise CacheError(_other_embeddings(run, encoding, fields, different, verdict))
+    load = functools.cache(lambda: load_encoder(resolved, encoding, gradients=gradients))
+    if origin is not None:
+        _check_origin(origin, fields, encoding.cache, load)
     recipe = recipe_of(encoding)
-    encoder = WarmEncoder(
-        lambda: load_encoder(resolved, encoding, gradients=gradients), FallbackCache(encoding.cache, fields, recipe)
-    )
+    encoder = WarmEncoder(load, FallbackCache(encoding.cache, fields, recipe))
     if encoders is not None:
         encoder = encoders.setdefault(f"{fingerprint(fields)} {recipe}", encoder)
     cache = encoder.cache
@@ -225,19 +276,26 @@ def _on_embeddings(
         pairs, usable = cache.features(inputs.table, inputs.files)
         return np.flatnonzero(usable), pairs, filled.skipped
 
-    familiarity = None if run is None else load_familiarity(run.path)
-    path = None if run is None else run.path
-    return Scorer(system, judge, encoder, encode_table, familiarity, post_read=post_read, sets=sets, run=path)
+    return Scorer(system, judge, encoder, encode_table, familiarity, post_read=post_read, sets=sets, run=run)
+
+
+def _check_origin(origin: Origin, fields: Mapping[str, str], cache: Path, load: "Callable[[], Backbone]") -> None:
+    """Raise CacheError if a system was trained on other embeddings than are made now, and nothing shows them equal."""
+    if fingerprint(fields) == origin.fingerprint:
+        return
+    different = difference(origin.fields, fields)
+    verdict = origin.compare(cache / fingerprint(fields), load) if different == ("libraries",) else None
+    if verdict is None or not verdict.equal:
+        raise CacheError(_other_embeddings(origin, fields, different, verdict))
 
 
 def _other_embeddings(
-    run: Run, encoding: Encoding, fields: Mapping[str, str], different: Sequence[str], verdict: Verdict | None
+    origin: Origin, fields: Mapping[str, str], different: Sequence[str], verdict: Verdict | None
 ) -> str:
-    """Why a run cannot score with the embeddings that are made now, and what to do."""
-    then, now = run.info["fingerprint"][:12], fingerprint(fields)[:12]
+    """Why a system cannot score with the embeddings that are made now, and what to do."""
     said = (
-        f"{run.path} was trained on other embeddings of {encoding.backbone} (fingerprint {then}) than are at hand now "
-        f"({now}); they differ in {', '.join(different)}"
+        f"{origin.path} was trained on other embeddings (fingerprint {origin.fingerprint[:12]}) than are at hand now "
+        f"({fingerprint(fields)[:12]}); they differ in {', '.join(different)}"
     )
     if verdict is not None:
         return f"{said}: {verdict.note}"
@@ -250,7 +308,13 @@ def _other_embeddings(
 
 
 def _finetuned(
-    system: str, tuned: "Finetuned", progress: Progress, run: Path | None = None, *, sets: MakeSets | None = None
+    system: str,
+    tuned: "Finetuned",
+    progress: Progress,
+    familiarity: Familiarity | None = None,
+    *,
+    sets: MakeSets | None = None,
+    run: Path | None = None,
 ) -> Scorer:
     """A scorer straight from images: a tuned backbone has no cache."""
 
@@ -263,7 +327,6 @@ def _finetuned(
         rows = data.usable(np.arange(len(table)))
         return rows, embed(tuned.backbone, data, rows), inputs.skipped + data.skipped
 
-    familiarity = None if run is None else load_familiarity(run)
     judge, encoder = _by_probability(tuned.head), WarmEncoder(lambda: tuned.backbone)
     return Scorer(system, judge, encoder, encode_table, familiarity, sets=sets, run=run)
 

@@ -111,6 +111,23 @@ def test_a_run_answers_as_it_was_evaluated(folder: Path, small_demo: Path, name:
     assert not (folder / "nowhere").exists()
 
 
+@pytest.mark.parametrize("name", ["ensemble", "finetune"])
+def test_an_exported_run_answers_as_the_run(
+    run: Run, folder: Path, small_demo: Path, tmp_path: Path, name: str
+) -> None:
+    """tests/commands/test_export.py has the other kinds."""
+    ran = run("export", folder / name, "-o", tmp_path / "scorer", "--cache", folder / "cache")
+    assert ran.code == 0, ran.stderr
+    exported = load_scorer(tmp_path / "scorer", cache=tmp_path / "cache")
+    original = load_scorer(folder / name, cache=tmp_path / "cache")
+    image = sorted((small_demo / "image").iterdir())[1]
+    answers, expected = (each.answer(image, ["바다", "새말", "#카페"]) for each in (exported, original))
+    assert (exported.system, exported.run) == (original.system, None)
+    np.testing.assert_array_equal(answers.probabilities, expected.probabilities)
+    np.testing.assert_array_equal(answers.predicted, expected.predicted)
+    np.testing.assert_array_equal(answers.familiar, expected.familiar)
+
+
 def test_a_published_head_answers_as_its_run(folder: Path, small_demo: Path) -> None:
     source = Source(data=small_demo / "combined_data.csv", images=small_demo / "image")
     inputs = read_inputs(source)
