@@ -20,7 +20,7 @@ from consistency.evaluation.intervals import (
 )
 from consistency.scale import Floats, Ints
 
-BINS = 10
+BINS = 5
 LEAST_ROWS = 20  # in a bin, unless there are fewer in all
 _CHUNK = 500  # resamples held at once
 

@@ -246,7 +246,21 @@ class CompareOptions:
 @dataclass(frozen=True)
 class ReportOptions:
     run_dirs: tuple[Path, ...] = option((), "Run folders.", metavar="RUN_DIR...", argument=True, required=True)
-    file: Path = option(None, "The page to write.", flag="-o --output", metavar="report.html", required=True)
+    file: Path | None = option(None, "The page to write.", group=RESULTS, flag="-o --output", metavar="report.html")
+    paper: Path | None = option(
+        None,
+        "Write figures (SVG, PDF), a LaTeX table and a methods paragraph to this folder.",
+        group=RESULTS,
+        metavar="DIR",
+    )
+    columns: str = option(
+        "",
+        "Columns of scores, one for each rater, for the figure of agreement.",
+        metavar="COLUMN,COLUMN,...",
+        needs="paper",
+        default_text="those of --score-column, if there are several",
+    )
+    data: Path | None = option(None, "Table with --columns.", needs="columns", default_text="that of the run")
     images: Path | None = option(
         None, "Folder of the images.", env="KOCLIP_IMAGES", default_text="where each run found them"
     )

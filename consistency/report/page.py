@@ -106,13 +106,10 @@ def write_report(runs: Sequence[Run], out: Path, *, images: Path | None = None) 
     InputError
         If no run has a result, or a file of a run is damaged or a symbolic link.
     """
-    if not any(run.results for run in runs):
-        raise InputError("there is no result to report: name at least one run folder that evaluated something")
-    results = _distinct(runs)
-    groups = _groups(results)
+    main, shown = shown_result(runs)
+    results = distinct_results(runs)
+    groups = result_groups(results)
     comparisons = [Comparison([result for _, result in group]) for group in groups]
-    shown = main_result(comparisons[0].results)
-    main = next(run for run, result in groups[0] if result is shown)
     panels = [_panel(result) for _, result in sorted(results, key=_panel_order)]
     page = _template().render(
         tables=[
@@ -137,7 +134,7 @@ def write_report(runs: Sequence[Run], out: Path, *, images: Path | None = None) 
     write_file(out, page.encode("utf-8", "replace"))
 
 
-def _distinct(runs: Sequence[Run]) -> list[Member]:
+def distinct_results(runs: Sequence[Run]) -> list[Member]:
     """Every result once, since runs on the same rows repeat the same controls. Controls come first."""
     found: dict[object, Member] = {}
     for run in runs:
@@ -148,12 +145,27 @@ def _distinct(runs: Sequence[Run]) -> list[Member]:
     return sorted(found.values(), key=lambda member: member[1].predictions.system not in CONTROLS)
 
 
-def _groups(results: Sequence[Member]) -> list[list[Member]]:
+def result_groups(results: Sequence[Member]) -> list[list[Member]]:
     """Results by protocol and split, the most honest first."""
     groups: dict[tuple[str, str], list[Member]] = {}
     for run, result in results:
         groups.setdefault((result.predictions.protocol, result.predictions.split), []).append((run, result))
     return sorted(groups.values(), key=lambda group: honesty(group[0][1]))
+
+
+def shown_result(runs: Sequence[Run]) -> Member:
+    """The run and the result that a report is about first: the learned system of highest overall figure.
+
+    Raises
+    ------
+    InputError
+        If no run has a result.
+    """
+    if not any(run.results for run in runs):
+        raise InputError("there is no result to report: name at least one run folder that evaluated something")
+    group = result_groups(distinct_results(runs))[0]
+    main = main_result([result for _, result in group])
+    return next((run, result) for run, result in group if result is main)
 
 
 def _headline(comparison: Comparison) -> Headline | None:

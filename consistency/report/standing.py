@@ -103,7 +103,7 @@ class Comparison:
 
     def best_control(self, result: Result, metric: str) -> Result | None:
         """The best control on `metric` among those that answered for the rows of `result`."""
-        known = [r for r in self.controls if _figure(r, metric) is not None and self._paired(r, result)]
+        known = [r for r in self.controls if _figure(r, metric) is not None and self.paired(r, result)]
         return _best(known, metric) if known else None
 
     def constant(self, result: Result) -> Result:
@@ -116,23 +116,30 @@ class Comparison:
 
     def verdict(self, result: Result, other: Result, metric: str) -> Verdict:
         """Whether `result` is better or worse than `other` on `metric`, or level: the paired interval holds 0."""
-        if not self._paired(result, other):
+        if not self.paired(result, other):
             return "other rows"
-        figures = _figure(result, metric), _figure(other, metric)
-        m = effective_clusters(result.predictions.clusters)
-        if figures[0] is None or figures[1] is None or m == 1:
-            return "level"
-        gaps = self._drawn(result)[metric] - self._drawn(other)[metric]
-        ends = interval(figures[0] - figures[1], gaps, m, corrected=metric not in UNCORRECTED)
+        found = self.difference(result, other, metric)
+        ends = None if found is None else found[1]
         if ends is None or ends[0] <= 0 <= ends[1]:
             return "level"
         return "better" if (ends[0] > 0) != (metric in LOWER_IS_BETTER) else "worse"
+
+    def difference(self, result: Result, other: Result, metric: str) -> tuple[float, tuple[float, float] | None] | None:
+        """`result` minus `other` on `metric`, on the same rows, with its 95 % interval; None where undefined."""
+        figures = _figure(result, metric), _figure(other, metric)
+        if figures[0] is None or figures[1] is None:
+            return None
+        gap, m = figures[0] - figures[1], effective_clusters(result.predictions.clusters)
+        if m == 1:
+            return gap, None
+        gaps = self._drawn(result)[metric] - self._drawn(other)[metric]
+        return gap, interval(gap, gaps, m, corrected=metric not in UNCORRECTED)
 
     @property
     def controls(self) -> list[Result]:
         return [result for result in self.results if result.predictions.system in CONTROLS]
 
-    def _paired(self, a: Result, b: Result) -> bool:
+    def paired(self, a: Result, b: Result) -> bool:
         """Whether both answered for the same rows, in any order: same images, hashtags, labels and clusters."""
         return self._rows_of(a) == self._rows_of(b)
 

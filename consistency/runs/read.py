@@ -125,8 +125,8 @@ def read_info(path: Path) -> dict[str, Any]:
     if not (path / "run.json").is_file():
         state = "an unfinished run" if (path / UNFINISHED).exists() else "no run folder"
         raise InputError(f"{path} is {state} (it has no run.json): name the folder that a finished command printed")
-    with _refusing_damage(path / "run.json"):
-        info = {"command": "", "config": {}, "details": {}, **_json(path, "run.json")}
+    with refusing_damage(path / "run.json"):
+        info = {"command": "", "config": {}, "details": {}, **read_json(path, "run.json")}
         _expect(isinstance(info["command"], str), "command is no text")
         for part in ("config", "details"):
             _expect(isinstance(info[part], dict), f"{part} is no object")
@@ -145,16 +145,16 @@ def read_run(path: Path) -> Run:
     if info["command"] in UNANSWERED:
         inside = ": name one of the runs in it" if info["command"] == "paper" else ""
         raise InputError(f"{path} is a run of {info['command']}, which holds no predictions of its own{inside}")
-    with _refusing_damage(path / "predictions.csv"):
+    with refusing_damage(path / "predictions.csv"):
         predicted = _predictions(path)
-    with _refusing_damage(path / "metrics.json"):
-        results = tuple(_result(entry, predicted) for entry in _json(path, "metrics.json"))
+    with refusing_damage(path / "metrics.json"):
+        results = tuple(_result(entry, predicted) for entry in read_json(path, "metrics.json"))
     skipped: tuple[Skipped, ...] = ()
     if (path / "skipped.csv").is_file():
-        with _refusing_damage(path / "skipped.csv"):
+        with refusing_damage(path / "skipped.csv"):
             skipped = tuple(
                 Skipped(int(line["row"]) if line["row"] else None, line["image"], line["hashtag"], line["reason"])
-                for line in _lines(path, "skipped.csv", SKIPPED_COLUMNS)
+                for line in read_lines(path, "skipped.csv", SKIPPED_COLUMNS)
             )
     return Run(path, info, results, skipped)
 
@@ -163,7 +163,7 @@ def read_audit(path: Path) -> list[Audited] | None:
     """The lines of `audit.csv` in the run folder `path`, None if it has none. Raises InputError if it is damaged."""
     if not (path / "audit.csv").is_file():
         return None
-    with _refusing_damage(path / "audit.csv"):
+    with refusing_damage(path / "audit.csv"):
         return [
             Audited(
                 rank=_integer(line["rank"], 1),
@@ -172,11 +172,11 @@ def read_audit(path: Path) -> list[Audited] | None:
                 hashtag=line["hashtag"],
                 score=_integer(line["score"], 1, 5),
                 suggested=_integer(line["suggested"], 1, 5),
-                doubt=_finite(line["doubt"]),
+                doubt=finite(line["doubt"]),
                 chances=tuple(_chance(line[name]) for name in CHANCES),
                 repeats=tuple(_integer(row, 1) for row in line["repeats"].split()),
             )
-            for line in _lines(path, "audit.csv", AUDIT_COLUMNS)
+            for line in read_lines(path, "audit.csv", AUDIT_COLUMNS)
         ]
 
 
@@ -190,8 +190,8 @@ def read_sides(path: Path) -> dict[int, str]:
     """
     if not (path / "split.csv").is_file():
         return {}
-    with _refusing_damage(path / "split.csv"):
-        return {_integer(line["row"], 1): line["split"] for line in _lines(path, "split.csv", SPLIT_COLUMNS)}
+    with refusing_damage(path / "split.csv"):
+        return {_integer(line["row"], 1): line["split"] for line in read_lines(path, "split.csv", SPLIT_COLUMNS)}
 
 
 def read_bytes(folder: Path, name: str) -> bytes:
@@ -216,7 +216,7 @@ def read_bytes(folder: Path, name: str) -> bytes:
 
 
 @contextmanager
-def _refusing_damage(path: Path) -> Iterator[None]:
+def refusing_damage(path: Path) -> Iterator[None]:
     """Turn whatever goes wrong when `path` is read into an InputError of one line."""
     try:
         with os_errors_as(InputError, f"{path} cannot be read"):
@@ -227,14 +227,17 @@ def _refusing_damage(path: Path) -> Iterator[None]:
         raise InputError(f"{path} is damaged: {one_line(error)}; run the command of its run again") from error
 
 
-def _json(folder: Path, name: str) -> Any:
+def read_json(folder: Path, name: str) -> Any:
+    """The JSON of a file of a run folder; raises ValueError for a number that is not finite."""
+
     def refuse(text: str) -> None:
         raise ValueError(f"{text} is no finite number")
 
     return json.loads(read_bytes(folder, name).decode("utf-8"), parse_constant=refuse)
 
 
-def _lines(folder: Path, name: str, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+def read_lines(folder: Path, name: str, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    """The lines of a CSV of a run folder by column; raises ValueError if its columns are others."""
     reader = csv.DictReader(io.StringIO(read_bytes(folder, name).decode("utf-8"), newline=""))
     found = tuple(reader.fieldnames or ())
     _expect(found == columns, f"its columns are {', '.join(found)}, expected {', '.join(columns)}")
@@ -246,7 +249,7 @@ def _lines(folder: Path, name: str, columns: tuple[str, ...]) -> Iterator[dict[s
 def _predictions(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
     """The columns of Predictions by system and split."""
     grouped: dict[tuple[str, str], list[dict[str, str]]] = {}
-    for line in _lines(folder, "predictions.csv", PREDICTION_COLUMNS):
+    for line in read_lines(folder, "predictions.csv", PREDICTION_COLUMNS):
         grouped.setdefault((line["system"], line["split"]), []).append(line)
 
     def column(lines: list[dict[str, str]], name: str, read: Callable[[str], Any], kind: Any) -> Any:
@@ -259,7 +262,7 @@ def _predictions(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
             "hashtags": column(lines, "hashtag", str, object),
             "scores": column(lines, "score", lambda cell: _integer(cell, 1, 5), np.int64),
             "predicted": column(lines, "predicted", lambda cell: _integer(cell, 1, 5), np.int64),
-            "values": column(lines, "value", _finite, np.float64),
+            "values": column(lines, "value", finite, np.float64),
             "probabilities": None
             if all(line[name] == "" for line in lines for name in CHANCES)
             else np.array([[_chance(line[name]) for name in CHANCES] for line in lines]),
@@ -302,7 +305,7 @@ def _expect(true: bool, otherwise: str) -> None:
 def _number(value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{value!r} is no number")
-    return _finite(value)
+    return finite(value)
 
 
 def _figure(value: Any) -> float | None:
@@ -316,7 +319,8 @@ def _ends(value: Any) -> tuple[float, float] | None:
     return _number(low), _number(high)
 
 
-def _finite(value: Any) -> float:
+def finite(value: Any) -> float:
+    """A number; raises ValueError if it is not finite."""
     if not math.isfinite(found := float(value)):
         raise ValueError(f"{value} is no finite number")
     return found
