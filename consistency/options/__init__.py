@@ -50,7 +50,7 @@ from consistency.options.records import (
     Protocol,
     Source,
 )
-from consistency.options.results import ExportOptions
+from consistency.options.results import ExportOptions, RunsGcOptions, RunsListOptions
 from consistency.options.training import (
     METHODS,
     AuditOptions,
@@ -105,6 +105,8 @@ __all__ = [
     "Protocol",
     "ReportOptions",
     "RerunOptions",
+    "RunsGcOptions",
+    "RunsListOptions",
     "ScoreOptions",
     "ServeOptions",
     "SimilarityOptions",

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from consistency.options.option import option, record
 from consistency.options.records import RESULTS, Encoding
 
-HUB = "Hugging Face hub"
+RUNS = "Runs"
 
 
 @dataclass(frozen=True)
@@ -22,3 +23,26 @@ class ExportOptions:
         default_text="that of the backbone, if its folder says so",
     )
     encoding: Encoding = record(Encoding, only=("cache", "device", "threads"))
+
+
+@dataclass(frozen=True)
+class RunsListOptions:
+    runs: Path = option(Path("runs"), "Folder of the runs.", group=RUNS, env="KOCLIP_RUNS")
+    where: tuple[str, ...] = option(
+        (),
+        "Only runs whose command, backbone, protocol, system or state is this; repeatable.",
+        group=RUNS,
+        metavar="FIELD=VALUE",
+    )
+    sort: Literal["name", "age", "size", "qwk", "macro-f1"] = option(
+        "name", "Order: by name, newest, largest or best first.", group=RUNS
+    )
+
+
+@dataclass(frozen=True)
+class RunsGcOptions:
+    run_dirs: tuple[Path, ...] = option((), "Run folders to delete.", metavar="RUN_DIR...", argument=True)
+    runs: Path = option(Path("runs"), "Folder of the runs.", group=RUNS, env="KOCLIP_RUNS")
+    unfinished: bool = option(False, "Also delete every unfinished run of --runs.", group=RUNS)
+    delete: bool = option(False, "Delete; without it, only show what would be deleted.", group=RUNS)
+    yes: bool = option(False, "Do not ask for confirmation.", group=RUNS, needs="delete")

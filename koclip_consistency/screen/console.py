@@ -124,6 +124,11 @@ class Screen:
         wide.print(_grid(shown))
         self.stdout.print()
 
+    def fitting(self, tables: Sequence[Table]) -> None:
+        """Print the first of several forms of a table that the terminal has room for; in a pipe, the first."""
+        wide = not self.stdout.is_terminal
+        self.table(next((shown for shown in tables if wide or _least_width(shown) <= self.stdout.width), tables[-1]))
+
     def live(self, shown: Table) -> None:
         """Show the table below the running progress bar, if there is one, in place of an earlier table."""
         if self._running is not None:

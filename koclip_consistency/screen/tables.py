@@ -43,7 +43,7 @@ def info_table(root: Path, entries: list[dict[str, Any]]) -> Table:
             entry["images"],
             entry["hashtags"],
             f"{entry['bytes'] / 1e6:.1f} MB",
-            "–" if entry["newest"] is None else _age(time.time() - entry["newest"]),
+            "–" if entry["newest"] is None else age(time.time() - entry["newest"]),
         ]
         for entry in entries
     ]
@@ -67,8 +67,8 @@ def compact_table(root: Path, entries: list[dict[str, Any]]) -> Table:
     return Table(f"Compacted {root}", ("fingerprint", "segments before", "after"), rows)
 
 
-def _age(seconds: float) -> str:
-    """How long ago the last row was added."""
+def age(seconds: float) -> str:
+    """How long ago the last row was added, or a run finished."""
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds // size:.0f} {unit}"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from consistency.options import ExportOptions, as_config, from_config, places
+from consistency.options import ExportOptions, RunsGcOptions, RunsListOptions, as_config, from_config, places
 
 
 def test_an_export_names_run_and_folder() -> None:
@@ -11,3 +11,10 @@ def test_an_export_names_run_and_folder() -> None:
     flags = {place.name: place.flag for place in places(ExportOptions)}
     assert flags["folder"] == "-o --output"
     assert flags["licence"] == "--licence"
+
+
+def test_nothing_is_deleted_by_default() -> None:
+    options = RunsGcOptions()
+    assert not options.delete
+    assert not options.yes
+    assert RunsListOptions().runs == Path("runs")
