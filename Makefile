@@ -28,11 +28,12 @@ test-slow: $(TEST)
 mutants: $(TEST)
 	$(BIN)/python -m tests.promises.mutants
 
-# The tests of the extra openclip. Its packages lie apart from the rest: torchvision belongs to one version of torch.
+# The tests of the extra openclip, and of sentence-transformers models that need torchvision. Its packages lie apart from
+# the rest: torchvision belongs to one version of torch.
 test-openclip: $(TEST)
 	$(PIP) --require-hashes --no-deps --upgrade --target $(VENV)/openclip -r requirements/openclip.txt
 	PYTHONPATH=$(VENV)/openclip $(BIN)/python -m pytest -p tests.builders.cpu_torchvision \
-		tests/consistency/backbone/test_open_clip_model.py
+		tests/consistency/backbone/test_open_clip_model.py tests/consistency/backbone/test_sentence_model.py
 
 lint: $(TEST)
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils import httpx, tqdm, validate_repo_id  # type: ignore[attr-defined]  # lazy names
 
-from consistency.backbone.libraries import MARKS, check_configuration, weight_names, weight_paths
+from consistency.backbone.libraries import MARKS, check_configuration, small_files, weight_names, weight_paths
 from consistency.backbone.model_folder import is_small_file
 from consistency.backbone.quiet import quiet
 from consistency.errors import BackboneError, ConsistencyError, StorageError, one_line, os_reason
@@ -126,11 +126,13 @@ def _download(model_id: str, revision: str | None, names: list[str]) -> Path:
     if not any(name in small for name in MARKS):
         weights_only = any(name.startswith("open_clip") for name in names)
         raise BackboneError(
-            f"{model_id} has no {' or '.join(MARKS)} at its top level; expected a model of transformers or open_clip"
-            + "; docs/backbones.md says how to make a folder of it" * weights_only
+            f"{model_id} has no {' or '.join(MARKS)} at its top level; expected a model of transformers, open_clip or "
+            "sentence-transformers" + "; docs/backbones.md says how to make a folder of it" * weights_only
         )
     folder = _snapshot(model_id, revision, small)
     try:
+        if below := set(small_files(folder, names)).difference(small):
+            folder = _snapshot(model_id, revision, sorted(below))
         check_configuration(folder)
         weights = weight_names(folder, names)
     except BackboneError as error:

@@ -40,14 +40,25 @@ def load_backbone(
     """
     device = choose_device(device)
     precision = choose_precision(precision, device)
-    if resolved.library == "open_clip":
-        if trainable:
-            raise BackboneError(f"{resolved.name} is a model of open_clip, which cannot be fine-tuned here; use heads")
-        from consistency.backbone.open_clip_model import OpenClipBackbone  # its packages are optional
+    if trainable and resolved.fixed:
+        raise BackboneError(f"{resolved.name} is {resolved.fixed}, which cannot be fine-tuned here; use heads")
+    backbone = _load(resolved, device, precision, decode)
+    if resolved.texts is not None:
+        from consistency.backbone.paired_model import PairedBackbone
 
-        backbone: Backbone = OpenClipBackbone(resolved, device, precision, decode)
-    else:
-        backbone = TransformersBackbone(resolved, device, precision, decode)
+        backbone = PairedBackbone(backbone, _load(resolved.texts, device, precision, decode))
     if not trainable:
         backbone.speed_up()
     return backbone
+
+
+def _load(resolved: ResolvedBackbone, device: str, precision: str, decode: str) -> Backbone:
+    if resolved.library == "open_clip":
+        from consistency.backbone.open_clip_model import OpenClipBackbone  # its packages are optional
+
+        return OpenClipBackbone(resolved, device, precision, decode)
+    if resolved.library == "sentence-transformers":
+        from consistency.backbone.sentence_model import SentenceTransformersBackbone
+
+        return SentenceTransformersBackbone(resolved, device, precision, decode)
+    return TransformersBackbone(resolved, device, precision, decode)

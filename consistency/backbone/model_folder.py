@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,7 @@ def weight_names(folder: Path, names: Collection[str]) -> list[str]:
     raise BackboneError(f"{folder} has no usable weights; expected model.safetensors or pytorch_model.bin")
 
 
-def digest(folder: Path, weights: tuple[Path, ...]) -> str:
+def digest(folder: Path, small: Iterable[str], weights: tuple[Path, ...]) -> str:
     """Hash the names and contents of all files that affect embeddings: weights, configurations, tokenizer.
 
     The record of what a backbone was trained on does not affect any: with or without it the digest is the same.
@@ -159,6 +159,8 @@ def digest(folder: Path, weights: tuple[Path, ...]) -> str:
     ----------
     folder : Path
         Model folder.
+    small : iterable of str
+        Its configuration and tokenizer files, relative to the folder.
     weights : tuple of Path
         Its weight files.
 
@@ -173,8 +175,7 @@ def digest(folder: Path, weights: tuple[Path, ...]) -> str:
         If a weight file does not match the `.sha256` file beside it.
     """
     whole = hashlib.sha256()
-    small = {path for path in folder.iterdir() if path.is_file() and is_small_file(path.name) and path.name != RECORD}
-    for path in sorted(small | set(weights)):
+    for path in sorted({folder / name for name in small if name != RECORD} | set(weights)):
         if path in weights and path.with_name(path.name + ".sha256").is_file():
             try:
                 found = check_digest(path)
@@ -183,5 +184,6 @@ def digest(folder: Path, weights: tuple[Path, ...]) -> str:
         else:
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
-        whole.update(f"{len(path.name.encode())}:{path.name}:{found}\n".encode())
+        name = path.relative_to(folder).as_posix()
+        whole.update(f"{len(name.encode())}:{name}:{found}\n".encode())
     return whole.hexdigest()

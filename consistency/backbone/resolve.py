@@ -1,16 +1,25 @@
 """Finds a backbone by name and lists everything that affects its embeddings, without heavy imports."""
 
-import difflib
 import importlib.util
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from consistency.backbone import open_clip_folder
-from consistency.backbone.libraries import MARKS, Library, check_configuration, library_of, versions, weight_paths
+from consistency.backbone import open_clip_folder, sentence_folder
+from consistency.backbone.libraries import (
+    MARKS,
+    Library,
+    check_configuration,
+    embeds_images,
+    files_of,
+    library_of,
+    small_files,
+    versions,
+    weight_paths,
+)
 from consistency.backbone.model_folder import (
     TRIMMED,
     digest,
@@ -20,23 +29,9 @@ from consistency.backbone.model_folder import (
     read_json,
     refuse_code,
 )
+from consistency.backbone.names import BESIDE, PINNED, SHORT_NAMES, parts_of, pinned, refuse_impossible
 from consistency.data.trained_on import NOTHING, UNKNOWN, TrainedOn
 from consistency.errors import BackboneError, os_reason
-
-SHORT_NAMES = {  # by the ids of the hub; docs/backbones.md describes them
-    "clip": "openai/clip-vit-base-patch32",
-    "koclip": "Bingsu/clip-vit-large-patch14-ko",
-    "siglip2": "google/siglip2-base-patch16-224",
-    "siglip2-naflex": "google/siglip2-base-patch16-naflex",
-    "siglip2-so400m": "google/siglip2-so400m-patch14-384",
-    "metaclip2": "facebook/metaclip-2-worldwide-b32",
-    "metaclip2-huge": "facebook/metaclip-2-worldwide-huge-quickgelu",
-    "nllb-clip": "visheratin/nllb-clip-base-siglip",
-    "nllb-clip-large": "visheratin/nllb-clip-large-siglip",
-    "xlmr": "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k",
-    "xlmr-huge": "laion/CLIP-ViT-H-14-frozen-xlm-roberta-large-laion5B-s13B-b90k",
-}
-ALIASES = (*SHORT_NAMES, "tiny")
 
 SCHEMA = "1"  # raise it whenever the same fields would give different embeddings
 DECODING = {
@@ -63,10 +58,12 @@ class ResolvedBackbone:
         Model folder.
     weights : tuple of Path
         Weight files to load, safetensors if there are any.
-    library : {"transformers", "open_clip"}
+    library : {"transformers", "open_clip", "sentence-transformers"}
         Library that loads it.
     text_tower : Path or None
         Folder with the `config.json` of the transformers model that is the text tower of an open_clip model.
+    texts : ResolvedBackbone or None
+        The model that embeds the hashtags, if it is another one.
     trained_on : TrainedOn
         Record of its fine-tunings. Published models and `tiny` have seen nothing that counts; what a local model
         without a record has seen is unknown.
@@ -79,7 +76,20 @@ class ResolvedBackbone:
     weights: tuple[Path, ...]
     library: Library = "transformers"
     text_tower: Path | None = None
+    texts: "ResolvedBackbone | None" = None
     trained_on: TrainedOn = field(default=NOTHING, repr=False)
+
+    @property
+    def fixed(self) -> str | None:
+        """What it is if it cannot be trained here: "two models", or "a model of" another library."""
+        if self.texts is not None:
+            return "two models"
+        return None if self.library == "transformers" else f"a model of {self.library}"
+
+    @property
+    def described(self) -> str:
+        """Model and revision, shortened, for messages."""
+        return described(self.model_id, self.revision)
 
 
 def resolve_backbone(name: str, *, revision: str | None = None) -> ResolvedBackbone:
@@ -88,10 +98,11 @@ def resolve_backbone(name: str, *, revision: str | None = None) -> ResolvedBackb
     Parameters
     ----------
     name : str
-        "tiny", one of SHORT_NAMES, a model folder, a run folder (its `model/` is used), or a Hugging Face id. Write
-        ./clip for a folder with the name of an alias.
+        "tiny", one of SHORT_NAMES, a model folder, a run folder (its `model/` is used), or a Hugging Face id, which may
+        be followed by its revision: HF_ID@REVISION. Write ./clip for a folder with the name of an alias. A model that
+        embeds texts alone is named with the model of its images: TEXT_MODEL+IMAGE_MODEL.
     revision : str, optional
-        Branch, tag or commit of a Hugging Face model.
+        Branch, tag or commit of a Hugging Face model, as after @.
 
     Returns
     -------
@@ -104,21 +115,57 @@ def resolve_backbone(name: str, *, revision: str | None = None) -> ResolvedBackb
     StorageError
         If the hub's cache cannot be written.
     """
+    parts = parts_of(name)
+    if len(parts) == 1:
+        found = _resolve_one(*pinned(parts[0], revision))
+        if not embeds_images(found.folder):
+            raise BackboneError(
+                f"{name} embeds texts alone; name the model of its images too, with a plus sign: "
+                f"{name}{BESIDE}IMAGE_MODEL, for example {name}{BESIDE}openai/clip-vit-base-patch32"
+            )
+        return found
+    if revision is not None:
+        raise BackboneError(f"{name} is two models: write the revision of each behind it, as HF_ID{PINNED}REVISION")
+    if len(parts) > 2:
+        raise BackboneError(f"{name} names {len(parts)} models; expected TEXT_MODEL{BESIDE}IMAGE_MODEL")
+    return _pair(name, *(_resolve_one(*pinned(part, None)) for part in parts))
+
+
+def _resolve_one(name: str, revision: str | None) -> ResolvedBackbone:
     folder = _packaged() if name == "tiny" else Path(os.path.expanduser(name))
     if name not in SHORT_NAMES and os.path.exists(folder):
         if revision is not None:
             raise BackboneError(f"{name} is local and has no revision {revision!r}; leave the revision out")
         return _local(name, folder)
     model_id = SHORT_NAMES.get(name, name)
-    _refuse_impossible(model_id)
+    refuse_impossible(model_id)
     from consistency.backbone.hub import fetch  # takes a third of a second, which local folders do not need
 
     folder = fetch(model_id, revision)
     return _resolved(name, model_id, folder.name, folder, weight_paths(folder), TrainedOn.read(folder) or NOTHING)
 
 
+def _pair(name: str, first: ResolvedBackbone, second: ResolvedBackbone) -> ResolvedBackbone:
+    """Two models as one: hashtags are embedded by the one that embeds texts alone, images by the other."""
+    texts, images = sorted((first, second), key=lambda one: embeds_images(one.folder))
+    if embeds_images(texts.folder) or not embeds_images(images.folder):
+        what = "both embed images: name one of them" if embeds_images(texts.folder) else "neither embeds images"
+        raise BackboneError(f"{first.name} and {second.name}: {what}; expected TEXT_MODEL{BESIDE}IMAGE_MODEL")
+    return replace(
+        images,
+        name=name,
+        model_id=f"{texts.model_id}{BESIDE}{images.model_id}",
+        revision=f"{texts.revision}{BESIDE}{images.revision}",
+        texts=texts,
+    )
+
+
 def is_here(name: str, revision: str | None = None) -> bool:
     """Tell whether `resolve_backbone` would find a backbone on this machine, without a download."""
+    return all(_is_here(*pinned(part, revision)) for part in parts_of(name))
+
+
+def _is_here(name: str, revision: str | None) -> bool:
     if name not in SHORT_NAMES and (name == "tiny" or os.path.exists(os.path.expanduser(name))):
         return True
     from consistency.backbone.hub import held
@@ -131,7 +178,7 @@ def _resolved(
 ) -> ResolvedBackbone:
     library = library_of(folder)
     tower = _text_tower(folder) if library == "open_clip" else None
-    return ResolvedBackbone(name, model_id, revision, folder, weights, library, tower, trained_on)
+    return ResolvedBackbone(name, model_id, revision, folder, weights, library, tower, trained_on=trained_on)
 
 
 def _text_tower(folder: Path) -> Path | None:
@@ -148,6 +195,12 @@ def _text_tower(folder: Path) -> Path | None:
     if tower is not None:
         refuse_code(tower)
     return tower
+
+
+def described(model: str, revision: str) -> str:
+    """A model and its revision in a few words: "kim/clip@75de2d55ec2d"; both models of a pair with a plus sign."""
+    pairs = zip(model.split(BESIDE), revision.split(BESIDE), strict=True)
+    return BESIDE.join(f"{name}{PINNED}{commit.removeprefix('sha256:')[:12]}" for name, commit in pairs)
 
 
 def fingerprint_fields(resolved: ResolvedBackbone, *, decode: str, precision: str) -> dict[str, str]:
@@ -167,16 +220,29 @@ def fingerprint_fields(resolved: ResolvedBackbone, *, decode: str, precision: st
     dict of str to str
         Plain text by field name.
     """
-    common = {
+    fields = {
         "schema": SCHEMA,
         "model": resolved.model_id,
         "revision": resolved.revision,
-        "weights": " ".join(path.name for path in resolved.weights),
+        "weights": _names(resolved),
         "decoding": DECODING[decode],
         "libraries": versions(resolved.library),
         "precision": precision,
     }
-    return common | (_open_clip if resolved.library == "open_clip" else _transformers)(resolved)
+    own = {"transformers": _transformers, "open_clip": _open_clip, "sentence-transformers": _sentence_transformers}
+    fields |= own[resolved.library](resolved)
+    if (texts := resolved.texts) is not None:
+        packages = dict.fromkeys([*fields["libraries"].split(", "), *versions(texts.library).split(", ")])
+        fields |= {
+            "libraries": ", ".join(packages),
+            "text_weights": _names(texts),
+            "text": own[texts.library](texts)["text"],
+        }
+    return fields
+
+
+def _names(resolved: ResolvedBackbone) -> str:
+    return " ".join(path.relative_to(resolved.folder).as_posix() for path in resolved.weights)
 
 
 def _transformers(resolved: ResolvedBackbone) -> dict[str, str]:
@@ -199,6 +265,18 @@ def _open_clip(resolved: ResolvedBackbone) -> dict[str, str]:
         "preprocessing": _json(open_clip_folder.preprocessing(resolved.folder)),
         "text": f"open_clip's tokenizer; NLLB: in the language of its script{of}",
         "pooling": "open_clip's encode_image and encode_text, L2-normalised in fp32",
+    }
+
+
+def _sentence_transformers(resolved: ResolvedBackbone) -> dict[str, str]:
+    kinds = ", ".join(kind for kind, _ in sentence_folder.modules(resolved.folder))
+    reader = sentence_folder.modules(resolved.folder)[0][1]
+    images = processor_config(reader) if sentence_folder.embeds_images(resolved.folder) else {}
+    return {
+        "processor": "sentence-transformers with transformers' Pillow backend",
+        "preprocessing": _json(images),
+        "text": f"sentence-transformers' tokenizer and default prompt; modules {kinds}",
+        "pooling": "sentence-transformers' encode, L2-normalised in fp32",
     }
 
 
@@ -293,25 +371,10 @@ def _local(name: str, path: Path) -> ResolvedBackbone:
         check_configuration(folder)
         weights = weight_paths(folder)
         # The path is left out: a model that is moved keeps its fingerprint.
-        revision = f"sha256:{digest(folder, weights)}"
+        revision = f"sha256:{digest(folder, small_files(folder, files_of(folder)), weights)}"
         recorded = TrainedOn.read(folder)
         if recorded is None:
             recorded = NOTHING if _is_packaged(folder) else UNKNOWN
         return _resolved(name, "local", revision, folder, weights, recorded)
     except OSError as error:
         raise BackboneError(f"{error.filename or path} cannot be read: {os_reason(error)}; check the folder") from error
-
-
-def _refuse_impossible(name: str) -> None:
-    """Raise BackboneError if the name is a missing path or a misspelt alias rather than a Hugging Face id."""
-    path = Path(os.path.expanduser(name))
-    if path.is_absolute() or name.startswith((".", "~")) or name.endswith("/") or name.count("/") > 1:
-        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        close = difflib.get_close_matches(path.name, siblings, n=1)
-        hint = f"; did you mean {path.parent / close[0]}?" if close else ""
-        raise BackboneError(f"there is no folder {name} (looked for {path.absolute()}){hint}")
-    if "/" not in name and (close := difflib.get_close_matches(name, ALIASES, n=1, cutoff=0.5)):
-        raise BackboneError(
-            f"there is no backbone {name!r}; did you mean {close[0]}? "
-            f"Expected {', '.join(ALIASES)}, a folder or a Hugging Face id"
-        )

@@ -111,7 +111,7 @@ class Encoding:
     backbone: str = option(
         "koclip", "Model that encodes images and hashtags.", group=BACKBONE, env="KOCLIP_BACKBONE", metavar=BACKBONES
     )
-    revision: str | None = option(None, "Branch, tag or commit of a hub model.", group=BACKBONE)
+    revision: str | None = option(None, "Branch, tag or commit of a hub model, as in HF_ID@REVISION.", group=BACKBONE)
     cache: Path = option(Path("cache"), "Folder of the stored embeddings.", group=BACKBONE, env="KOCLIP_CACHE")
     decode: Decode = option(
         "ours",

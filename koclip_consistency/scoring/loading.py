@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.backbone.embeddings import PairEmbeddings
-from consistency.backbone.resolve import resolve_backbone
+from consistency.backbone.resolve import described, resolve_backbone
 from consistency.backbone.state_dict import read_state_dict
 from consistency.data.inputs import Inputs
 from consistency.errors import CacheError, InputError
@@ -295,7 +295,7 @@ def _other_embeddings(
     """Why a system cannot score with the embeddings that are made now, and what to do."""
     said = (
         f"{origin.path} was trained on other embeddings (fingerprint {origin.fingerprint[:12]}) than are at hand now "
-        f"({fingerprint(fields)[:12]}); they differ in {', '.join(different)}"
+        f"({fingerprint(fields)[:12]}); they differ in {', '.join(different)}{_revisions(origin, fields)}"
     )
     if verdict is not None:
         return f"{said}: {verdict.note}"
@@ -305,6 +305,15 @@ def _other_embeddings(
             "embeddings if they are equal; or install those versions, or train again"
         )
     return f"{said}: use the same, or train again"
+
+
+def _revisions(origin: Origin, fields: Mapping[str, str]) -> str:
+    """In brackets, both revisions of one model; empty if they do not differ."""
+    then = origin.fields
+    if then.get("model") != fields["model"] or then.get("revision") in (None, fields["revision"]):
+        return ""
+    both = [described(fields["model"], revision) for revision in (then["revision"], fields["revision"])]
+    return f" ({both[0]} then, {both[1]} now)"
 
 
 def _finetuned(

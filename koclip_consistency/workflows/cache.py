@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from consistency.backbone.resolve import SHORT_NAMES, resolve_backbone
+from consistency.backbone.names import SHORT_NAMES, parts_of, pinned
+from consistency.backbone.resolve import described, resolve_backbone
 from consistency.data.files import ImageFile, find_images
 from consistency.data.inputs import list_skipped, read_table, refuse_skipped
 from consistency.data.pairs import PairTable, Skipped
@@ -26,7 +27,8 @@ def chosen(choice: CacheChoice) -> list[EmbeddingCache]:
     backbone = choice.backbone
     if backbone is None:
         return caches
-    if backbone in SHORT_NAMES or not (backbone == "tiny" or Path(backbone).exists()):
+    local = backbone not in SHORT_NAMES and (backbone == "tiny" or Path(backbone).exists())
+    if not local and len(parts_of(backbone)) == 1 and pinned(backbone, None)[1] is None:
         model_id = SHORT_NAMES.get(backbone, backbone)  # named in the fields: the hub need not be asked
         return [cache for cache in caches if cache.fields.get("model") == model_id]
     revision = resolve_backbone(backbone).revision
@@ -39,7 +41,12 @@ def only_one(choice: CacheChoice) -> EmbeddingCache:
         return caches[0]
     if not caches:
         raise InputError(f"{root} has no such embeddings: `cache info` lists those it has, and `extract` adds others")
-    there = ", ".join(cache.fingerprint[:12] for cache in caches)
+    there = ", ".join(
+        f"{cache.fingerprint[:12]} of {described(cache.fields['model'], cache.fields['revision'])}"
+        if {"model", "revision"} <= cache.fields.keys()
+        else cache.fingerprint[:12]
+        for cache in caches
+    )
     raise InputError(f"{root} holds {len(caches)} sets of embeddings ({there}): choose one with --fingerprint")
 
 

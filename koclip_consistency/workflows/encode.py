@@ -13,6 +13,7 @@ from consistency.backbone.resolve import (
     ResolvedBackbone,
     choose_device,
     choose_precision,
+    described,
     fingerprint_fields,
     resolve_backbone,
 )
@@ -25,6 +26,7 @@ from consistency.errors import CacheError, DataError
 from consistency.options import Encoding, Source
 from consistency.progress import Progress, silent
 from embedcache.adopt import Verdict, adopt
+from embedcache.catalog import list_fields
 from embedcache.engines.local import decoding_context
 from embedcache.extract import ExtractReport, extract
 from embedcache.store import EmbeddingCache
@@ -52,6 +54,8 @@ class Extracted:
         One line about rows whose cell has several hashtags, None if there are none.
     adopted
         How far embeddings of earlier library versions were from those of now; None if there were none to compare.
+    others
+        The same hub model in other revisions whose embeddings are in the cache folder too, as messages name them.
     """
 
     resolved: ResolvedBackbone
@@ -60,6 +64,7 @@ class Extracted:
     skipped: tuple[Skipped, ...]
     several: str | None
     adopted: Verdict | None
+    others: tuple[str, ...]
 
     @property
     def fingerprint(self) -> str:
@@ -74,7 +79,7 @@ class Extracted:
         return (
             f"embeddings: {r.images_encoded} of {r.images} images and {r.hashtags_encoded} of {r.hashtags} {what} "
             f"encoded now, {r.images_cached} and {r.hashtags_cached} were in the cache"
-        ) + "".join(f"; {note}" for note in (adopted, self.precision_note, r.truncation) if note)
+        ) + "".join(f"; {note}" for note in (adopted, self.revision_note, self.precision_note, r.truncation) if note)
 
     @property
     def speed_note(self) -> str | None:
@@ -83,6 +88,13 @@ class Extracted:
         if r.images_per_second is None:
             return None
         return f"{r.images_per_second:.1f} images/s, encoder busy {r.encoder_busy:.0%}, batches of {r.batch_size}"
+
+    @property
+    def revision_note(self) -> str | None:
+        """One line: which revision is encoded, if the cache has others of the same model too."""
+        if not (self.others and self.report.images_encoded + self.report.hashtags_encoded):
+            return None
+        return f"these are of {self.resolved.described}; those of {', '.join(self.others)} are kept apart"
 
     @property
     def precision_note(self) -> str | None:
@@ -207,7 +219,14 @@ def fill_cache(
         progress=progress,
     )
     refuse_skipped(report.skipped, source.on_error)
-    return Extracted(resolved, cache, report, inputs.skipped + report.skipped, inputs.several, adopted)
+    return Extracted(resolved, cache, report, inputs.skipped + report.skipped, inputs.several, adopted, _others(cache))
+
+
+def _others(cache: EmbeddingCache) -> tuple[str, ...]:
+    """Other revisions of the cache's model that have a cache beside it; folders are not known by a name."""
+    model, revision = cache.fields["model"], cache.fields["revision"]
+    there = {found["revision"] for _, found in list_fields(cache.path.parent) if found.get("model") == model}
+    return () if "local" in model else tuple(described(model, each) for each in sorted(there - {revision}))
 
 
 def load_encoder(resolved: ResolvedBackbone, encoding: Encoding, *, gradients: bool = False) -> "Backbone":
@@ -227,5 +246,5 @@ def load_encoder(resolved: ResolvedBackbone, encoding: Encoding, *, gradients: b
         device=encoding.device,
         precision=encoding.precision,
         decode=encoding.decode,
-        trainable=gradients and resolved.library == "transformers",
+        trainable=gradients and not resolved.fixed,
     )

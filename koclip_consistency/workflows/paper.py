@@ -124,9 +124,9 @@ def run_paper(options: PaperOptions, reporter: Reporter = QUIET) -> Outcome:
     encodings = [replace(options.encoding, backbone=backbone) for backbone in options.backbones]
     for encoding in encodings:
         resolved, _ = resolve(encoding)  # otherwise a missing backbone would show only after hours with the others
-        if resolved.library != "transformers" and "finetune" not in options.skip:
+        if resolved.fixed and "finetune" not in options.skip:
             raise InputError(
-                f"{encoding.backbone} is a model of {resolved.library}, which cannot be fine-tuned here: "
+                f"{encoding.backbone} is {resolved.fixed}, which cannot be fine-tuned here: "
                 "give --skip finetune, or leave this backbone out"
             )
     inputs = read_inputs(source)

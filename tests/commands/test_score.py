@@ -76,6 +76,10 @@ def test_a_run_on_other_embeddings_says_what_differs(
     assert ran.code == 1
     assert ran.stderr.count("\n") == 1
     assert "they differ in libraries: run extract on its data with its cache, which encodes a sample" in ran.stderr
+    info["fingerprint_fields"]["revision"] = "sha256:" + "c" * 64
+    (tmp_path / "run" / "run.json").write_text(json.dumps(info))
+    ran = score(run, tmp_path / "run", small_demo)
+    assert f"they differ in libraries, revision (local@{'c' * 12} then, local@" in ran.stderr
 
 
 @pytest.mark.parametrize("hashtag", ["", " # ", "\udcff"])

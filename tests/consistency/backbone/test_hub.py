@@ -108,6 +108,33 @@ def test_a_hub_model_is_fetched_once_and_then_works_without_the_hub(
     assert offline["folder"] == gone["folder"] == first["folder"]
 
 
+def test_a_sentence_transformers_pair_is_fetched_with_the_files_of_its_modules(
+    hub: Hub, made: Path, tmp_path: Path, ask: Callable[..., dict[str, Any]]
+) -> None:
+    texts = tmp_path / "texts"
+    for place in ("1_Pooling", "2_Dense", "onnx"):
+        (texts / place).mkdir(parents=True)
+        (texts / place / "config.json").write_text("{}")
+    kinds = {"Transformer": "", "Pooling": "1_Pooling", "Dense": "2_Dense"}
+    listed = [{"type": f"sentence_transformers.models.{kind}", "path": place} for kind, place in kinds.items()]
+    (texts / "modules.json").write_text(json.dumps(listed))
+    (texts / "config.json").write_text(json.dumps({"model_type": "distilbert"}))
+    for name in ("tokenizer.json", "sentence_bert_config.json", "README.md"):
+        (texts / name).write_text("{}")
+    for name in ("pytorch_model.bin", "2_Dense/pytorch_model.bin", "2_Dense/tf_model.h5", "onnx/model.safetensors"):
+        (texts / name).write_bytes(b"weights")
+    hub.repositories["kim/texts", "main"] = texts
+    commits = hub.commit(texts), hub.commit(made)
+    assert ask(hub, "kim/texts")["error"].startswith("kim/texts embeds texts alone; name the model of its images too")
+    kept = {path.relative_to(texts).as_posix() for path in texts.rglob("*") if path.is_file()}
+    kept -= {"README.md", "2_Dense/tf_model.h5", "onnx/model.safetensors", "onnx/config.json"}
+    snapshot = tmp_path / "hf" / "hub" / "models--kim--texts" / "snapshots" / commits[0]
+    assert {path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()} == kept
+    pair = ask(hub, f"kim/texts@{commits[0]}+kim/clip@{commits[1]}")
+    assert pair["revision"] == "+".join(commits)
+    assert "has no revision 'v9'" in ask(hub, "kim/texts+kim/clip@v9")["error"]
+
+
 def test_an_open_clip_model_comes_with_the_configuration_of_its_text_tower(
     hub: Hub, tmp_path: Path, ask: Callable[..., dict[str, Any]]
 ) -> None:

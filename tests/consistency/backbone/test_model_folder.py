@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from consistency.backbone.libraries import weight_paths
+from consistency.backbone.libraries import files_of, small_files, weight_paths
 from consistency.backbone.model_folder import (
     check_configuration,
     digest,
@@ -112,7 +112,7 @@ def test_the_digest_is_that_of_names_and_contents(model: Path) -> None:
         if path.name != "README.md":
             content = hashlib.sha256(path.read_bytes()).hexdigest()
             whole.update(f"{len(path.name)}:{path.name}:{content}\n".encode())
-    assert digest(model, weight_paths(model)) == whole.hexdigest()
+    assert digest(model, small_files(model, files_of(model)), weight_paths(model)) == whole.hexdigest()
 
 
 def test_a_sound_folder_passes(model: Path) -> None:

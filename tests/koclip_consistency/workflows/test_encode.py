@@ -8,9 +8,11 @@ import pytest
 
 from consistency.data.inputs import read_inputs
 from consistency.data.splits import make_split
-from consistency.errors import CacheError, DataError
-from consistency.options import Encoding, Source
-from koclip_consistency.workflows.encode import encode_pairs, resolve
+from consistency.errors import CacheError, DataError, InputError
+from consistency.options import CacheChoice, Encoding, Source
+from consistency.progress import silent
+from koclip_consistency.workflows.cache import only_one
+from koclip_consistency.workflows.encode import cache_fields, encode_pairs, fill_cache, resolve
 
 
 @pytest.fixture
@@ -37,6 +39,22 @@ def test_every_row_has_its_own_vectors_or_a_reason(source: Source, tmp_path: Pat
     rows = usable[[3, 0, -1]]
     expected = backbone.encode_texts(inputs.table.hashtags[rows])
     assert np.allclose(encoded.at(rows).hashtag_vectors(), expected, atol=1e-5)
+
+
+def test_other_revisions_of_a_model_are_kept_apart_and_named(source: Source, tmp_path: Path) -> None:
+    encoding, inputs = Encoding(backbone="tiny", cache=tmp_path / "cache"), read_inputs(source)
+    resolved, _ = resolve(encoding)
+    notes = []
+    for commit in ("a" * 40, "b" * 40, "b" * 40):  # one folder under two commits of a hub id
+        named = replace(resolved, model_id="kim/clip", revision=commit)
+        notes.append(fill_cache(inputs, encoding, source, named, cache_fields(named, encoding), silent).note)
+    assert "kept apart" not in notes[0]
+    assert f"; these are of kim/clip@{'b' * 12}; those of kim/clip@{'a' * 12} are kept apart" in notes[1]
+    assert "59 of 59 images" in notes[1]
+    assert "kept apart" not in notes[2]  # nothing was encoded
+    choice = CacheChoice(cache=encoding.cache, backbone="kim/clip")
+    with pytest.raises(InputError, match=f"of kim/clip@{'a' * 12}, .* of kim/clip@{'b' * 12}.: choose one with"):
+        only_one(choice)
 
 
 def test_missing_embeddings_are_refused_without_extract(source: Source, tmp_path: Path) -> None:
