@@ -77,6 +77,11 @@ def export_run(options: ExportOptions) -> Export:
     run, system = choose_system(options.run_dir, options.system)
     scorer = load_scorer(run.path, system=system, cache=machine.cache, device=machine.device, threads=machine.threads)
     backbone = scorer.encoder.backbone
+    if backbone.resolved.fixed not in (None, "a model of open_clip"):
+        raise InputError(
+            f"{run.path} has a backbone that is {backbone.resolved.fixed}, which export does not copy; "
+            "share the run folder itself, and name the backbone in it"
+        )
     with _whole(out) as folder:
         copy_backbone(backbone.resolved, folder)
         _copy_system(run, system, folder)
