@@ -15,6 +15,7 @@ from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 from consistency.data.hashtags import hashtag_identity
 from consistency.durable import TEMP_PREFIX, make_folder, sweep_temp, write_file
 from consistency.text import to_csv
+from demo.annotators import NOISE, annotate, column_names
 from demo.like_published import sample_post
 from demo.scenes import draw
 from demo.vocabulary import CONCEPTS, Content, clean_score, sample_content, sample_hashtag
@@ -51,7 +52,16 @@ class Row:
     clean: int
 
 
-def write_demo(out: Path, *, seed: int = 42, images: int = IMAGES, like_published: bool = False) -> None:
+def write_demo(
+    out: Path,
+    *,
+    seed: int = 42,
+    images: int = IMAGES,
+    like_published: bool = False,
+    annotators: int = 0,
+    noise: float = NOISE,
+    missing: float = 0.0,
+) -> None:
     """Write the images to `out`/image/, then `out`/clean_labels.csv, then `out`/combined_data.csv.
 
     The same seed gives the same bytes. clean_labels.csv holds the score of each row (numbered from 1) before 15 % of
@@ -68,6 +78,10 @@ def write_demo(out: Path, *, seed: int = 42, images: int = IMAGES, like_publishe
         Number of images to draw; each gets 10 hashtags.
     like_published : bool
         Draw posts of 1 to 30 hashtags by the rule of `demo.like_published`, in the order of their posts.
+    annotators : int
+        Number of columns annotator_1, annotator_2, ... to add to the table, see `demo.annotators`.
+    noise, missing : float
+        As for `demo.annotators.annotate`.
 
     Raises
     ------
@@ -84,8 +98,14 @@ def write_demo(out: Path, *, seed: int = 42, images: int = IMAGES, like_publishe
     rows = sample_rows(seed, images=images, like_published=like_published)
     clean = [(number, row.clean) for number, row in enumerate(rows, start=1)]
     write_file(out / "clean_labels.csv", to_csv(("row", "clean_score"), clean))
-    table = [(row.image, row.hashtag, row.score) for row in rows]
-    write_file(out / "combined_data.csv", to_csv(("Image Filename", "Hashtag", "Score"), table))
+    scored = [(row.image, row.hashtag, row.clean) for row in rows]
+    others = annotate(scored, annotators, seed=seed, noise=noise, missing=missing) if annotators else [()] * len(rows)
+    table = [
+        (row.image, row.hashtag, row.score, *("" if score is None else score for score in scores))
+        for row, scores in zip(rows, others, strict=True)
+    ]
+    header = ("Image Filename", "Hashtag", "Score", *column_names(annotators))
+    write_file(out / "combined_data.csv", to_csv(header, table))
 
 
 def sample_rows(seed: int, *, images: int = IMAGES, like_published: bool = False) -> list[Row]:

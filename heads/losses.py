@@ -113,13 +113,38 @@ def loss_terms(
 ) -> tuple[Tensor, Tensor]:
     """Compute the dividend and the divisor of `loss`, (...) each, so that they can be summed over parts of the rows.
 
-    Rows where `counts`, of the labels' shape, is 0 are left out; where it is 1 they count.
+    Rows count as often as `counts`, of the labels' shape, says: 0 leaves them out.
     """
     every = outputs.shape[:-1]
     weights = class_weights.expand(*every[:-1], CLASSES).gather(-1, labels.expand(every))
     if counts is not None:
         weights = weights * counts
     return (row_losses(name, outputs, labels) * weights).sum(-1), row_masses(name, labels, weights).sum(-1)
+
+
+def soft_loss_terms(
+    name: str, outputs: Tensor, shares: Tensor, class_weights: Tensor, counts: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Compute `loss_terms` for labels that are distributions: the mean over the scores that people gave.
+
+    Every loss has such a mean. For cross-entropy it is the cross-entropy with the distribution, and for regression and
+    emd it differs by a constant from the loss of the mean score and of the mean cumulative distribution.
+
+    Parameters
+    ----------
+    name, outputs, class_weights, counts
+        As for `loss_terms`.
+    shares : (..., n, 5) float
+        Share of the people who gave each score; the leading dimensions broadcast to those of the labels.
+    """
+    totals, masses = [], []
+    for score in range(CLASSES):
+        share = shares[..., score]
+        labels = torch.full(share.shape, score, dtype=torch.int64, device=share.device)
+        total, mass = loss_terms(name, outputs, labels, class_weights, share if counts is None else share * counts)
+        totals.append(total)
+        masses.append(mass)
+    return torch.stack(totals).sum(0), torch.stack(masses).sum(0)
 
 
 def row_masses(name: str, labels: Tensor, weights: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from consistency.backbone.embeddings import PairEmbeddings
-from consistency.scale import Ints
+from consistency.scale import Floats, Ints
 from heads.model import pair_features, post_context
 
 
@@ -25,6 +25,8 @@ class Pairs:
         Classes, 0 to 4.
     context : (n, len(POST)) float or None
         The part "post" of each pair: see `heads.model.post_context`.
+    shares : (n, 5) float or None
+        Share of the people who gave each score, for soft labels.
     """
 
     images: Tensor
@@ -33,9 +35,18 @@ class Pairs:
     hashtag_index: Tensor
     labels: Tensor
     context: Tensor | None = None
+    shares: Tensor | None = None
 
     @classmethod
-    def of(cls, embeddings: PairEmbeddings, labels: Ints, *, dtype: torch.dtype, device: str) -> "Pairs":
+    def of(
+        cls,
+        embeddings: PairEmbeddings,
+        labels: Ints,
+        *,
+        dtype: torch.dtype,
+        device: str,
+        shares: Floats | None = None,
+    ) -> "Pairs":
         """Copy embeddings, in `dtype`, and labels to a device."""
 
         def move(array: Any, kind: torch.dtype) -> Tensor:
@@ -48,6 +59,7 @@ class Pairs:
             move(embeddings.hashtag_index, torch.int64),
             move(labels, torch.int64),
             None if embeddings.context is None else move(post_context(embeddings), dtype),
+            None if shares is None else move(shares, dtype),
         )
 
     def rows(self, rows: Ints) -> Tensor:

@@ -28,7 +28,7 @@ from torch.optim.adamw import adamw
 
 from consistency.scale import CLASSES, Floats, Ints, macro_f1, merit, qwk
 from heads.config import HeadConfig, feature_dim
-from heads.losses import constant_bias, log_probabilities, loss_terms, output_bias
+from heads.losses import constant_bias, log_probabilities, loss_terms, output_bias, soft_loss_terms
 from heads.model import Head
 from heads.pairs import Pairs
 
@@ -251,6 +251,7 @@ class Stack:
     def _differentiate(self, batch: Batch) -> Tensor:
         """Return the losses on a batch, (parts, n_heads), and write their derivatives into `self.gradients`."""
         labels, counts = self.pairs.labels[batch.rows][:, None], batch.counts()
+        shares = None if self.pairs.shares is None else self.pairs.shares[batch.rows][:, None]
         dropout = any(config.dropout for config in self.configs)
         masks = [self._dropout_factors(layer, batch) for layer in range(self.depth if dropout else 0)]
         activations = self._activations(self._inputs(batch.rows), masks)
@@ -259,7 +260,11 @@ class Stack:
             inputs = _of(activations[-1], start, end)
             product, bias = _product(weight, inputs).requires_grad_(), bias.detach().requires_grad_()
             outputs = product.mT + output_bias(name, bias)[..., None, :]
-            total, mass = loss_terms(name, outputs, labels, self.class_weights[:, start:end], counts)
+            weights = self.class_weights[:, start:end]
+            if shares is None:
+                total, mass = loss_terms(name, outputs, labels, weights, counts)
+            else:
+                total, mass = soft_loss_terms(name, outputs, shares, weights, counts)
             losses.append((total / mass).detach())
             outer, of_bias = torch.autograd.grad((total / mass).sum(), (product, bias))
             _weight_gradient(outer, inputs, out=weight_gradient)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from consistency.backbone.embeddings import PairEmbeddings
-from consistency.errors import DivergenceError
-from consistency.scale import CLASSES, Ints, confusion
+from consistency.errors import DivergenceError, InputError
+from consistency.scale import CLASSES, Floats, Ints, confusion
 from heads.config import HeadConfig, feature_dim, rate_share
 from heads.losses import balanced_weights, log_probabilities, loss
 from heads.model import Head, TrainedHead
@@ -90,6 +90,7 @@ def train_head(
     seed: int,
     validation: tuple[PairEmbeddings, Ints] | None = None,
     class_weights_from: Ints | None = None,
+    shares: Floats | None = None,
     fingerprint: str | None = None,
     device: str = "cpu",
 ) -> tuple[TrainedHead, History]:
@@ -110,6 +111,8 @@ def train_head(
     class_weights_from : (m,) int64, optional
         Classes from which balanced class weights are computed, by default `labels`. The published recipe takes those
         of all rows.
+    shares : (n, 5) float64, optional
+        Share of the people who gave each score, to train on instead of `labels`.
     fingerprint : str, optional
         Fingerprint of the embeddings, for the trained head.
     device : str
@@ -127,6 +130,8 @@ def train_head(
     DivergenceError
         If the loss becomes infinite or not a number.
     """
+    if shares is not None and validation is not None:
+        raise ValueError("soft labels and validation rows are not supported together")
     rows = np.arange(len(embeddings))
     watched = None
     if validation is not None:
@@ -136,6 +141,7 @@ def train_head(
         embeddings,
         labels,
         class_weights_from=class_weights_from,
+        shares=shares,
         keep_best=config.patience is not None,
         device=device,
     )
@@ -170,6 +176,7 @@ def train_heads(
     labels: Ints,
     *,
     class_weights_from: Ints | None = None,
+    shares: Floats | None = None,
     keep_best: bool = False,
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
@@ -186,6 +193,8 @@ def train_heads(
         Classes, 0 to 4.
     class_weights_from : (m,) int64, optional
         Classes from which balanced class weights are computed, by default those of the training rows of each job.
+    shares : (n, 5) float64, optional
+        Share of the people who gave each score, to train on instead of `labels`.
     keep_best : bool, default False
         Whether to keep the weights of the best epoch on the validation rows instead of the last.
     dtype, device
@@ -195,8 +204,15 @@ def train_heads(
     -------
     list of Trained
         In the order of the jobs.
+
+    Raises
+    ------
+    InputError
+        If a ridge head is to be trained on soft labels: its closed form takes one label for each pair.
     """
-    pairs = Pairs.of(embeddings, labels, dtype=dtype, device=device)
+    if shares is not None and any(job.config.optimizer == "ridge" for job in jobs):
+        raise InputError("ridge heads take one label for each pair: leave out soft labels, or choose another optimizer")
+    pairs = Pairs.of(embeddings, labels, dtype=dtype, device=device, shares=shares)
     outcomes: dict[int, Trained] = {}
     together = stacks(jobs, embeddings.dim, device=device)
     for numbers, trained in train_stacks(

@@ -87,6 +87,7 @@ class Codebook:
             (self.variable, "" if c.code is None else c.code, c.meaning, "; ".join(c.labels), c.rows)
             for c in self.codes
         ]
+        total = sum(c.rows for c in self.codes)  # of several columns of scores, more than the rows
         page = [
             f"# Codebook of {_cell(self.path.name)}",
             "",
@@ -100,7 +101,7 @@ class Codebook:
             "",
             *_table(
                 ("score", "meaning", "labels", "rows", "share"),
-                [(code, meaning, labels, n, percent(n / self.rows)) for _, code, meaning, labels, n in codes],
+                [(code, meaning, labels, n, percent(n / total)) for _, code, meaning, labels, n in codes],
             ),
         ]
         return {
@@ -147,7 +148,7 @@ def make_codebook(source: Source, meanings: Mapping[int, str] = MEANINGS) -> Cod
         If the table cannot be read, lacks the column of the scores, or has no row.
     """
     table = open_source(source)
-    score_at = table.place(source.score_column, "--score-column")
+    scores_at = [table.place(name, "--score-column") for name in source.score_columns]
     contents: list[dict[Cell, int]] = [{} for _ in table.columns]  # number of cells by content, in order
     rows = 0
     for rows, cells in enumerate(table.rows(), start=1):
@@ -157,22 +158,22 @@ def make_codebook(source: Source, meanings: Mapping[int, str] = MEANINGS) -> Cod
             found[cell] = found.get(cell, 0) + 1
     if not rows:
         raise DataError(f"{table.path} has no row: there is only a header")
-    roles = {
+    roles: dict[str | None, str] = {
         source.image_column: "image",
         source.hashtag_column: "hashtag",
         source.post_column: "post",
-        source.score_column: "score",
+        **dict.fromkeys(source.score_columns, "score"),
     }
     return Codebook(
         path=table.path,
         format=", ".join(filter(None, (table.format, table.encoding))),
         digest=table.digest,
         rows=rows,
-        variable=source.score_column,
+        variable=", ".join(source.score_columns),
         columns=tuple(
             _column(name, roles.get(name, ""), found) for name, found in zip(table.columns, contents, strict=True)
         ),
-        codes=_codes(contents[score_at], source.score_map, meanings),
+        codes=_codes([contents[at] for at in scores_at], source.score_map, meanings),
     )
 
 
@@ -203,10 +204,10 @@ def _number(cell: Cell) -> float | None:
 
 
 def _codes(
-    contents: Mapping[Cell, int], score_map: Mapping[str, int] | None, meanings: Mapping[int, str]
+    columns: Sequence[Mapping[Cell, int]], score_map: Mapping[str, int] | None, meanings: Mapping[int, str]
 ) -> tuple[Code, ...]:
     labels: dict[int, dict[str, int]] = {score: {} for score in (*meanings, 0)}
-    for cell, count in contents.items():
+    for cell, count in (item for contents in columns for item in contents.items()):
         text = plain(cell)
         of_score = labels[score_of(text, score_map)]
         of_score[text.strip()] = of_score.get(text.strip(), 0) + count

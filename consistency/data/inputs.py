@@ -95,7 +95,8 @@ class Inputs:
 
 def open_source(source: Source) -> TableFile:
     """Open the table of `source`; raises DataError as `tables.open_table` does."""
-    wanted = [name for name in _columns(source).values() if name]
+    wanted = [source.image_column, source.hashtag_column, *source.score_columns]
+    wanted += [source.post_column] if source.post_column else []
     return open_table(source.data, encoding=source.encoding, separator=source.separator, wanted=wanted)
 
 
@@ -141,7 +142,8 @@ def _columns(source: Source) -> dict[str, Any]:
     return {
         "image_column": source.image_column,
         "hashtag_column": source.hashtag_column,
-        "score_column": source.score_column,
+        "score_column": source.score_columns,
+        "aggregate": source.aggregate,
         "post_column": source.post_column,
     }
 

@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from consistency.data.formats import Cell
 from consistency.data.hashtags import hashtag_fault, split_hashtags
-from consistency.data.scores import describe_scale, score_fault, score_of
+from consistency.data.scores import check_raters, describe_scale, rate, score_fault, score_of
 from consistency.data.tables import TableFile, open_table
 from consistency.errors import DataError
+from consistency.options import Aggregate
 from consistency.text import csv_lines, to_csv
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
@@ -72,6 +73,10 @@ class PairTable:
         Data row of the file if cells were split; None where these are `rows`.
     format, encoding : str
         As `tables.TableFile` has them.
+    raters : tuple of str
+        The columns of scores if there are several; otherwise empty.
+    ratings : (n, k) int64 or None
+        The scores of the k raters, 0 where there is none; `scores` are their aggregates. None with one column.
     """
 
     rows: npt.NDArray[np.int64]
@@ -87,6 +92,8 @@ class PairTable:
     file_rows: npt.NDArray[np.int64] | None = None
     format: str = "CSV"
     encoding: str = ""
+    raters: tuple[str, ...] = ()
+    ratings: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         shapes = {column.shape for column in (self.rows, self.images, self.hashtags, self.scores)}
@@ -122,6 +129,7 @@ class PairTable:
             scores=self.scores[rows],
             posts=None if self.posts is None else self.posts[rows],
             file_rows=None if self.file_rows is None else self.file_rows[rows],
+            ratings=None if self.ratings is None else self.ratings[rows],
         )
 
     def without_images(self, faults: Mapping[str, str]) -> tuple["PairTable", list[Skipped]]:
@@ -137,7 +145,8 @@ def read_pairs(
     *,
     image_column: str = "Image Filename",
     hashtag_column: str = "Hashtag",
-    score_column: str = "Score",
+    score_column: str | Sequence[str] = "Score",
+    aggregate: Aggregate = "median",
     post_column: str | None = None,
     encoding: str = "utf-8-sig",
     separator: str | None = None,
@@ -153,7 +162,9 @@ def read_pairs(
         A delimited text file, JSON Lines, Parquet or XLSX; or an opened table, with which `encoding` and `separator`
         have no effect.
     image_column, hashtag_column, score_column : str
-        Names of the columns.
+        Names of the columns. Several columns of scores are those of several people; an empty cell is no score.
+    aggregate : {"median", "mean"}
+        The score of a pair that several people have scored; halves are rounded up.
     post_column : str, optional
         Name of the column that says which post a row belongs to.
     encoding : str
@@ -180,13 +191,15 @@ def read_pairs(
     """
     table = data
     if not isinstance(table, TableFile):
-        wanted = [image_column, hashtag_column, score_column, *([post_column] if post_column else [])]
+        scores = [score_column] if isinstance(score_column, str) else score_column
+        wanted = [image_column, hashtag_column, *scores, *([post_column] if post_column else [])]
         table = open_table(Path(table), encoding=encoding, separator=separator, wanted=wanted)
     rows = PairRows(
         table,
         image_column=image_column,
         hashtag_column=hashtag_column,
         score_column=score_column,
+        aggregate=aggregate,
         post_column=post_column,
         split=split,
         require_scores=require_scores,
@@ -220,7 +233,8 @@ class PairRows:
         *,
         image_column: str,
         hashtag_column: str,
-        score_column: str,
+        score_column: str | Sequence[str],
+        aggregate: Aggregate = "median",
         post_column: str | None = None,
         split: bool = False,
         require_scores: bool = True,
@@ -229,10 +243,13 @@ class PairRows:
         self._table, self._split, self._require, self._map = table, split, require_scores, score_map
         self._image_at = table.place(image_column, "--image-column")
         self._hashtag_at = table.place(hashtag_column, "--hashtag-column")
-        scored = require_scores or score_column in table.columns
-        self._score_at = table.place(score_column, "--score-column") if scored else None
+        self._raters = (score_column,) if isinstance(score_column, str) else tuple(score_column)
+        check_raters(self._raters, split=split)
+        scored = require_scores or set(self._raters) <= set(table.columns)
+        self._scores_at = [table.place(name, "--score-column") for name in self._raters] if scored else []
+        self._aggregate: Aggregate = aggregate
         self._post_at = table.place(post_column, "--post-column") if post_column else None
-        self._needed = [name for name in (image_column, hashtag_column, score_column, post_column) if name]
+        self._needed = [name for name in (image_column, hashtag_column, *self._raters, post_column) if name]
         self._fault = lru_cache(REMEMBERED)(_image_fault)  # cells repeat
         self._hashtag_fault = lru_cache(REMEMBERED)(hashtag_fault)
         self._score = lru_cache(REMEMBERED)(lambda text: score_of(text, score_map))
@@ -255,12 +272,17 @@ class PairRows:
             wrong = f"{len(cells)} cells, the header has {len(self._table.columns)}"
             self._skipped.append(Skipped(self._row, image, hashtag, wrong + where))
             return 1
-        image, label = plain(cells[self._image_at]), "" if self._score_at is None else cells[self._score_at]
+        image, label = plain(cells[self._image_at]), cells[self._scores_at[0]] if self._scores_at else ""
+        ratings = None
+        if len(self._scores_at) > 1:
+            ratings = rate([plain(cells[at]) for at in self._scores_at], self._score, self._aggregate)
         image = self._known.setdefault(image, image)
         for hashtag, given, fault in _pairs_of(cells[self._hashtag_at], label, self._split, self._score):
             self._row += 1
             score = self._score(given)
             reason = self._fault(image) or fault or self._hashtag_fault(hashtag)
+            if ratings is not None:
+                score, given = ratings.score, ratings.unused
             if not score and (self._require or given.strip()):
                 self._unscored[given] += 1
                 reason = reason or score_fault(given, self._map)
@@ -272,6 +294,8 @@ class PairRows:
             self._images.append(image)
             self._hashtags.append(self._known.setdefault(hashtag, hashtag))
             self._scores.append(score)
+            if ratings is not None:
+                self._ratings.append(ratings.scores)
             if self._post_at is not None:
                 post = plain(cells[self._post_at]).strip()
                 self._posts.append(self._known.setdefault(post, post))
@@ -293,6 +317,8 @@ class PairRows:
             file_rows=np.array(self._file_rows, dtype=np.int64) if self._split else None,
             format=self._table.format,
             encoding=self._table.encoding,
+            raters=self._raters if len(self._scores_at) > 1 else (),
+            ratings=np.array(self._ratings, np.int64).reshape(-1, len(self._raters)) if self._scores_at[1:] else None,
         )
         self._clear()
         return pairs
@@ -303,11 +329,12 @@ class PairRows:
         self._images: list[str] = []
         self._hashtags: list[str] = []
         self._posts: list[str] = []
+        self._ratings: list[tuple[int, ...]] = []
         self._skipped: list[Skipped] = []
         self._unscored: Counter[str] = Counter()
 
     def _is_row(self, cells: Sequence[str]) -> bool:
-        return self._score_at is None or self._score(cells[self._score_at]) > 0
+        return not self._scores_at or any(self._score(cells[at]) > 0 for at in self._scores_at)
 
 
 def plain(cell: Cell) -> str:

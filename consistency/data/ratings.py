@@ -12,6 +12,7 @@ from consistency.data.scores import score_fault, score_of
 from consistency.data.tables import open_table
 from consistency.errors import DataError, InputError
 from consistency.options import Source
+from consistency.scale import SCORES, Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,22 @@ class Ratings:
     hashtags: npt.NDArray[np.object_]
     scores: npt.NDArray[np.int64]
     path: Path
+
+
+def rating_shares(scores: Ints) -> Floats:
+    """The share of the raters of each pair who gave each score.
+
+    Parameters
+    ----------
+    scores : (n, k) int64
+        Scores of k raters, 1 to 5; 0 for none. Every pair has at least one.
+
+    Returns
+    -------
+    (n, 5) float64
+    """
+    counts = (scores[:, :, None] == SCORES).sum(axis=1)
+    return counts / counts.sum(axis=1, keepdims=True)
 
 
 def read_ratings(source: Source, columns: Sequence[str]) -> Ratings:

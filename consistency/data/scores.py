@@ -3,9 +3,11 @@
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from consistency.errors import DataError, InputError
+from consistency.options import Aggregate
 from consistency.text import listed
 
 ALLOWED_SHARE = 0.05  # of the rows that may be left out for their label before the table is refused
@@ -62,6 +64,46 @@ def score_of(text: str, score_map: Mapping[str, int] | None = None) -> int:
         return score_map.get(plain_label(text), 0)
     match = _SCORE.fullmatch(text)
     return int(match[1]) if match else 0
+
+
+def aggregate(scores: Sequence[int], how: Aggregate) -> int:
+    """The median or the mean of several people's scores, halves rounded up; 0 if there is none (0 stands for none)."""
+    ordered = sorted(score for score in scores if score)
+    if not ordered:
+        return 0
+    if how == "mean":
+        return (2 * sum(ordered) + len(ordered)) // (2 * len(ordered))
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2] + 1) // 2
+
+
+class Rated(NamedTuple):
+    """Several people's scores of a pair (0 for none), their aggregate, and the first label that is no score."""
+
+    scores: tuple[int, ...]
+    score: int
+    unused: str
+
+
+def rate(labels: Sequence[str], score: Callable[[str], int], how: Aggregate) -> Rated:
+    """Read the labels that several people gave a pair, empty for none; `score` gives the score of a label, or 0.
+
+    A label that is no score leaves the pair without one.
+    """
+    texts = [label.strip() for label in labels]
+    scores = tuple(score(text) if text else 0 for text in texts)
+    unused = next((text for text, found in zip(texts, scores, strict=True) if text and not found), "")
+    return Rated(scores, 0 if unused else aggregate(scores, how), unused)
+
+
+def check_raters(columns: Sequence[str], *, split: bool) -> None:
+    """Refuse columns of scores that are named twice, or several of them where cells are split into hashtags."""
+    if len(set(columns)) < len(columns) or not columns:
+        raise InputError(f"--score-column names {', '.join(columns) or 'nothing'}: expected different columns")
+    if split and len(columns) > 1:
+        raise InputError(
+            f"--split-hashtags reads one column of scores, but --score-column names {len(columns)}: "
+            f"{', '.join(columns)}"
+        )
 
 
 def score_fault(text: str, score_map: Mapping[str, int] | None = None) -> str:

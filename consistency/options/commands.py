@@ -85,6 +85,15 @@ class DataDemoOptions:
     like_published: bool = option(
         False, "Draw posts in which hashtags alone tell as little as in the published data.", flag="--like-published"
     )
+    annotators: int = option(
+        0, "Add columns annotator_1 to annotator_N of simulated people who score each pair.", metavar="N", low=0
+    )
+    noise: float = option(
+        0.3, "Share of an annotator's scores that are moved by one.", needs="annotators", metavar="SHARE", low=0, high=1
+    )
+    missing: float = option(
+        0.0, "Share of the pairs that an annotator leaves out.", needs="annotators", metavar="SHARE", low=0, high=1
+    )
     seed: int = option(42, "Random seed.", low=0)
 
 
@@ -215,6 +224,7 @@ class AppOptions:
             "image_column",
             "hashtag_column",
             "score_column",
+            "aggregate",
             "split_hashtags",
             "encoding",
             "separator",

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from consistency.errors import InputError
 from consistency.options.option import option
 
 OnError = Literal["skip", "allow", "abort"]
+Aggregate = Literal["median", "mean"]
 OnConflict = Literal["abort", "mean", "first", "drop"]
 Decode = Literal["ours", "fast", "published"]
 Protocol = Literal["grouped", "hashtag", "paper"]
@@ -54,7 +56,12 @@ class Source:
     )
     image_column: str = option("Image Filename", "Column of the image file names.", group=DATA)
     hashtag_column: str = option("Hashtag", "Column of the hashtags.", group=DATA)
-    score_column: str = option("Score", "Column of the scores, 1 to 5.", group=DATA)
+    score_column: tuple[str, ...] | str = option(
+        ("Score",), "Column of the scores, 1 to 5; repeatable, one for each person.", group=DATA
+    )
+    aggregate: Aggregate = option(
+        "median", "Label of a pair that several people have scored; halves are rounded up.", group=DATA
+    )
     post_column: str | None = option(
         None,
         "Column that says which post a row belongs to; splits keep posts whole.",
@@ -97,6 +104,24 @@ class Source:
         low=1,
         high=100_000,
     )
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.score_column, str) and len(self.score_column) == 1:
+            object.__setattr__(self, "score_column", self.score_column[0])
+
+    @property
+    def score_columns(self) -> tuple[str, ...]:
+        """The columns of scores, usually one."""
+        return (self.score_column,) if isinstance(self.score_column, str) else self.score_column
+
+    def one_score_column(self, command: str) -> str:
+        """The only column of scores; raises InputError, which names the command, if there are several."""
+        if len(self.score_columns) > 1:
+            raise InputError(
+                f"{command} takes one column of scores, but --score-column names {len(self.score_columns)}: "
+                f"{', '.join(self.score_columns)}"
+            )
+        return self.score_columns[0]
 
     @property
     def limits(self) -> ImageLimits:

@@ -103,6 +103,12 @@ class HeadsOptions:
         flag="--racing/--no-racing",
         needs="grid",
     )
+    soft_labels: bool = option(
+        False,
+        "Train on the shares of the scores that several people gave, instead of their median or mean.",
+        group=TRAINING,
+        excludes=("grid", "preset"),
+    )
     seeds: int = _seeds()
     redraw_split: bool = _redraw_split()
     learning_curve: int | None = option(

@@ -96,7 +96,8 @@ def read_pairs(
     near_duplicates : int, optional
         Images whose 64-bit hashes differ in at most so many bits stay together in a split; None compares none.
     **options
-        Other options of the command line about the data: `image_column`, `hashtag_column`, `score_column`,
+        Other options of the command line about the data: `image_column`, `hashtag_column`, `score_column` (one, or a
+        tuple of them), `aggregate` ("median" or "mean"),
         `post_column`, `split_hashtags`, `separator`, `encoding`, `score_map` (the score of each label), `on_error`
         ("skip", "allow" or "abort"), `on_conflict` ("abort", "mean", "first" or "drop").
 

@@ -35,7 +35,12 @@ def read_config(ctx: click.Context, file: Path | None) -> None:
     for key in tables.get(own, {}):
         _check_name(file, key, set(options[own]), f" in [{own}]")
     values = {**content, **tables.get(own, {})}
-    ctx.default_map = {name: _plain(values[key]) for key, name in options[own].items() if key in values}
+    several = {parameter.name for parameter in ctx.command.get_params(ctx) if getattr(parameter, "multiple", False)}
+    ctx.default_map = {
+        name: _plain([values[key]] if name in several and isinstance(values[key], str) else values[key])
+        for key, name in options[own].items()
+        if key in values
+    }
 
 
 def _words(ctx: click.Context) -> str:

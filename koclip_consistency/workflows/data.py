@@ -17,6 +17,7 @@ from consistency.evaluation.health import Health, check
 from consistency.options import DataCheckOptions, DataCodebookOptions, DataDemoOptions, DataSplitOptions, Source
 from consistency.progress import QUIET, Progress, Reporter, silent
 from consistency.runs.folder import split_csv
+from demo.annotators import column_names
 from demo.dataset import IMAGES, is_drawing, write_demo
 from demo.like_published import IMAGES as LIKE_PUBLISHED
 from koclip_consistency.workflows.division import describe_division, split_table
@@ -114,7 +115,15 @@ def draw_demo(options: DataDemoOptions) -> dict[str, Any]:
     if out.is_dir() and not is_drawing(out):
         raise InputError(f"{out} holds other files than an earlier drawing: choose another folder, or empty it")
     check_folder(out)
-    write_demo(out, seed=options.seed, images=images, like_published=like_published)
+    write_demo(
+        out,
+        seed=options.seed,
+        images=images,
+        like_published=like_published,
+        annotators=options.annotators,
+        noise=options.noise,
+        missing=options.missing,
+    )
     source = Source(data=out / "combined_data.csv", images=out / "image")
     table = read_table(source)
     return {
@@ -123,6 +132,7 @@ def draw_demo(options: DataDemoOptions) -> dict[str, Any]:
         "rows": len(table),
         "pictures": len(set(table.images)),
         "seed": options.seed,
+        **({"annotators": list(column_names(options.annotators))} if options.annotators else {}),
     }
 
 

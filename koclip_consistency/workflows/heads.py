@@ -11,12 +11,15 @@ from typing import Any, Literal
 import numpy as np
 
 from consistency.backbone.resolve import choose_device
+from consistency.data.pairs import PairTable
+from consistency.data.ratings import rating_shares
 from consistency.data.splits import Split
 from consistency.errors import InputError
 from consistency.evaluation.post_texts import refuse_sorted
 from consistency.options import HeadsOptions
 from consistency.progress import QUIET, Reporter
 from consistency.report.plots import training_png
+from consistency.scale import Floats
 from consistency.text import number, to_csv
 from heads.familiarity import keep_familiarity
 from heads.grid import GridResult, default_grid, read_grid, run_grid
@@ -72,6 +75,7 @@ class Trainer:
     encoded: Encoded
     device: str
     reporter: Reporter
+    shares: Floats | None = None  # (n, 5), of the scores that people gave each row; None without soft labels
 
     @property
     def recipe(self) -> Recipe:
@@ -112,6 +116,7 @@ class Trainer:
             seed=seed,
             validation=(self.encoded.at(held_out), self.split.labels[held_out]) if published else None,
             class_weights_from=self.split.labels[every] if published else None,
+            shares=None if self.shares is None else self.shares[rows],
             fingerprint=fingerprint,
         )
         return Fitted(trained, history, None)
@@ -152,6 +157,7 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET, *, tuned_from: 
         raise InputError("--ordered reads the position of a hashtag in its post: give --context post with it")
     check_repeats(options.seeds, options.evaluation, redraw=options.redraw_split)
     trial = Trial("heads", options, reporter, backbone_name=tuned_from)
+    shares = _shares(options, recipe, trial.inputs.table)
     system = SYSTEMS[recipe] if tuned_from is None else SYSTEMS[recipe].replace("heads", "finetune")
     if options.ordered:
         kept, table = trial.split.kept, trial.inputs.table
@@ -161,7 +167,7 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET, *, tuned_from: 
     # A grid is wide enough for a GPU. A single head is as fast on a CPU, and repeats bit for bit there.
     device = choose_device(options.encoding.device) if recipe in GRIDS else "cpu"
     device = device if device.startswith("cuda") else "cpu"
-    trainer = Trainer(options, configs, trial.split, encoded, device, reporter)
+    trainer = Trainer(options, configs, trial.split, encoded, device, reporter, shares)
     train, test = trial.sides()
     folder = trial.open()
     resumable = trial.resumable if recipe in GRIDS else nullcontext
@@ -235,6 +241,17 @@ def _write_training(trial: Trial, options: HeadsOptions, fitted: Fitted, curves:
 def _answers(fitted: Fitted, encoded: Encoded, rows: Rows) -> Answers:
     said = fitted.head.predict(encoded.at(rows))
     return Answers(said.predicted + 1, said.values, said.probabilities)
+
+
+def _shares(options: HeadsOptions, recipe: Recipe, table: PairTable) -> Floats | None:
+    """The shares of the scores of each row, (n, 5), if the head is to be trained on soft labels."""
+    if not options.soft_labels:
+        return None
+    if recipe != "default":
+        raise InputError(f"--soft-labels is for the single head, not for {SYSTEMS[recipe]}: leave it out")
+    if table.ratings is None:
+        raise InputError("--soft-labels needs the scores of several people: repeat --score-column for each of them")
+    return rating_shares(table.ratings)
 
 
 def _configs(recipe: Recipe, grid_file: Path | None) -> tuple[HeadConfig, ...]:

@@ -97,6 +97,7 @@ def prepare(options: DataPrepareOptions, reporter: Reporter = QUIET) -> Prepared
         resolve, or no row that can be used.
     """
     out, source = options.folder, replace(options.source, data=options.table)
+    score_column = source.one_score_column("data prepare")
     _check_folder(out, source)
     saved = is_dataset(source.data)
     if saved:
@@ -104,7 +105,7 @@ def prepare(options: DataPrepareOptions, reporter: Reporter = QUIET) -> Prepared
         opened = open_dataset(source.data, source.image_column, source.images)
     else:
         opened = open_source(source)
-    labelled = source.score_column in opened.columns
+    labelled = score_column in opened.columns
     table = read_table(source, require_scores=labelled, table=opened)
     if labelled:
         allow = source.on_error == "allow"
@@ -142,7 +143,7 @@ def prepare(options: DataPrepareOptions, reporter: Reporter = QUIET) -> Prepared
         post = [] if with_images.posts is None else [with_images.posts[at]]
         lines.append((name, tag, *([score] if labelled else []), *post))
     defaults = Source()
-    header = [defaults.image_column, defaults.hashtag_column, *([defaults.score_column] if labelled else [])]
+    header = [defaults.image_column, defaults.hashtag_column, *(defaults.score_columns if labelled else [])]
     header += [] if source.post_column is None else [source.post_column]
     changes.sort(key=lambda change: change.row or 0)
     write_file(out / CHANGES, to_csv(COLUMNS, (["" if c.row is None else c.row, *_texts(c)] for c in changes)))
@@ -186,7 +187,7 @@ def _of_the_file(opened: TableFile, source: Source, labelled: bool) -> Iterable[
         yield Change(None, "", "", "format", given, "CSV, UTF-8")
     defaults = Source()
     used = {source.image_column: defaults.image_column, source.hashtag_column: defaults.hashtag_column}
-    used |= {source.score_column: defaults.score_column} if labelled else {}
+    used |= dict(zip(source.score_columns, defaults.score_columns, strict=True)) if labelled else {}
     for column in opened.columns:
         if column in used and used[column] != column:
             yield Change(None, "", "", "column renamed", column, used[column])
@@ -197,7 +198,8 @@ def _of_the_file(opened: TableFile, source: Source, labelled: bool) -> Iterable[
 def _of_cells(opened: TableFile, source: Source, table: PairTable, rows: dict[int | None, int]) -> Iterable[Change]:
     """Cells that were split, and labels that became scores."""
     image_at, hashtag_at = (opened.columns.index(name) for name in (source.image_column, source.hashtag_column))
-    score_at = opened.columns.index(source.score_column) if source.score_column in opened.columns else None
+    (score_column,) = source.score_columns
+    score_at = opened.columns.index(score_column) if score_column in opened.columns else None
     pairs: dict[int, list[int]] = {}
     for at, row in enumerate(rows.values()):
         pairs.setdefault(row, []).append(at)

@@ -21,6 +21,7 @@ from consistency.errors import DataError
 from consistency.evaluation.controls import ON_EMBEDDINGS
 from consistency.evaluation.intervals import BOOTSTRAP_SEED
 from consistency.evaluation.learning_curve import LearningCurve
+from consistency.evaluation.panel import describe_panel
 from consistency.evaluation.results import Result
 from consistency.evaluation.seeds import Trainings
 from consistency.options import Encoding, Evaluation, Output, Source, as_config
@@ -292,7 +293,9 @@ class Trial:
         inputs, folder = self.inputs, self.folder
         division = describe_division(self.split, inputs, usable, self.backbone)
         near, digest = inputs.near, self.split.digest
-        strange = (unfamiliar.note,) if unfamiliar and unfamiliar.rows else ()
+        panel = describe_panel(inputs.table, self.options.source.aggregate)
+        own = [unfamiliar.note] if unfamiliar and unfamiliar.rows else []
+        own += [panel.note] if panel else []
         folder.write_results(self.results)
         folder.write_files(result_figures(self.results))
         folder.write_split(inputs.table, self.split)
@@ -305,6 +308,7 @@ class Trial:
                     **({"split_digest": digest} if digest else {}),
                     **({"near_duplicates": {"joined": near.joined, "groups": near.groups}} if near else {}),
                     **({"unfamiliar": unfamiliar} if unfamiliar else {}),
+                    **({"panel": panel} if panel else {}),
                     **details,
                 }
             ),
@@ -315,9 +319,7 @@ class Trial:
             fields=fields,
             timings=self.clock.seconds,
         )
-        return Outcome(
-            folder.path, tuple(self.results), tuple(skipped), (*division.notes, *strange, *notes, *folder.notes)
-        )
+        return Outcome(folder.path, tuple(self.results), tuple(skipped), (*division.notes, *own, *notes, *folder.notes))
 
 
 @contextmanager

@@ -357,3 +357,49 @@ def test_a_text_recipe_is_kept_with_the_run(run: Run, small_demo: Path, folder: 
     wrong = run("heads", *options, "--template", "사진")
     assert (wrong.code, wrong.stderr.count("\n")) == (2, 1)
     assert "has no place for the hashtag" in wrong.stderr
+
+
+def test_labels_of_several_people(run: Run, small_demo: Path, folder: Path) -> None:
+    header, *lines = (small_demo / "combined_data.csv").read_text(encoding="utf-8").splitlines()
+    rated = folder / "rated.csv"
+    moved = [f"{line},{min(5, int(line[-1]) + at % 2)},{'' if at % 7 else line[-1]}" for at, line in enumerate(lines)]
+    rated.write_text("\n".join([f"{header},B,C", *moved]), encoding="utf-8")
+    columns = [word for name in ("Score", "B", "C") for word in ("--score-column", name)]
+    common = ["--backbone", "tiny", *data_options(small_demo, folder), "--data", rated, *columns]
+    common += ["--on-conflict", "first"]
+    soft = run("heads", *common, "--soft-labels", "--out", folder / "soft", "--json")
+    assert soft.code == 0, soft.stderr
+    assert "labels: median of 3 columns of scores (Score, B, C)" in soft.stderr
+    written = json.loads((folder / "soft" / "run.json").read_text())
+    source, panel = written["config"]["source"], written["details"]["panel"]
+    assert (source["score_column"], source["aggregate"]) == (["Score", "B", "C"], "median")
+    assert panel["scores"][0] == panel["scores"][1] > panel["scores"][2] == panel["complete"]
+    mean = run("heads", *common, "--aggregate", "mean", "--out", folder / "mean", "--json")
+    assert mean.code == 0, mean.stderr
+    rows = {row["row"]: row["score"] for row in rows_of(folder / "mean" / "predictions.csv")}
+    for row, score in rows.items():
+        given = [int(cell) for cell in moved[int(row) - 1].split(",")[-3:] if cell]
+        assert int(score) == int(statistics.fmean(given) + 0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--soft-labels"], "--soft-labels needs the scores of several people: repeat --score-column for each of them"),
+        (
+            ["--soft-labels", "--context", "post"],
+            "--soft-labels is for the single head, not for heads-post: leave it out",
+        ),
+        (["--soft-labels", "--grid"], "--soft-labels and --grid exclude each other: give one"),
+        (
+            ["--score-column", "Score", "--score-column", "Score"],
+            "--score-column names Score, Score: expected different",
+        ),
+    ],
+)
+def test_labels_that_cannot_be_used_are_one_line(
+    options: list[str], message: str, run: Run, small_demo: Path, folder: Path
+) -> None:
+    ran = run("heads", "--backbone", "tiny", *data_options(small_demo, folder), *options, "--out", folder / "none")
+    assert ran.code == 2
+    assert message in ran.stderr

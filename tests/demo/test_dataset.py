@@ -133,3 +133,15 @@ def test_a_photograph_keeps_the_size_and_follows_the_seed() -> None:
     assert one.size == image.size
     assert one.tobytes() == again.tobytes()
     assert len({image.tobytes(), one.tobytes(), other.tobytes()}) == 3
+
+
+def test_annotators_add_columns_and_change_nothing_else(tmp_path: Path) -> None:
+    write_demo(tmp_path / "plain", seed=3, images=3)
+    write_demo(tmp_path / "panel", seed=3, images=3, annotators=2, noise=0.5, missing=0.3)
+    plain, panel = (
+        (tmp_path / name / "combined_data.csv").read_text(encoding="utf-8").splitlines() for name in ("plain", "panel")
+    )
+    assert panel[0] == "Image Filename,Hashtag,Score,annotator_1,annotator_2"
+    assert [line.rsplit(",", 2)[0] for line in panel] == plain
+    for name in ("clean_labels.csv", "image/demo_001.png"):
+        assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "panel" / name).read_bytes()

@@ -6,7 +6,16 @@ import torch
 from scipy.stats import wasserstein_distance
 from torch.nn import functional as F
 
-from heads.losses import OUTPUTS, constant_bias, log_probabilities, loss, output_bias, row_losses
+from heads.losses import (
+    OUTPUTS,
+    constant_bias,
+    log_probabilities,
+    loss,
+    loss_terms,
+    output_bias,
+    row_losses,
+    soft_loss_terms,
+)
 
 LABELS = torch.tensor([0, 1, 2, 3, 4, 4, 2, 0])
 
@@ -135,3 +144,17 @@ def test_probabilities_sum_to_one(name):
 def test_an_unknown_name_is_named():
     with pytest.raises(ValueError, match="unknown loss 'hinge'"):
         loss("hinge", torch.zeros(1, 5), torch.tensor([0]), torch.ones(5))
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_soft_labels_are_the_mean_over_the_people_who_gave_them(name):
+    scored = torch.tensor([[0, 0, 3], [4, 2, 2], [1, 1, 1]])
+    out, weights = outputs(name)[:3], torch.tensor([1.0, 2.0, 0.5, 1.0, 3.0], dtype=torch.float64)
+    shares = torch.nn.functional.one_hot(scored, 5).float().mean(1)
+    found = [float(part) for part in soft_loss_terms(name, out, shares, weights)]
+    apart = [[float(part) for part in loss_terms(name, out, labels, weights)] for labels in scored.T]
+    assert found == pytest.approx(np.mean(apart, axis=0), rel=1e-5)
+    hard = torch.nn.functional.one_hot(scored[:, 0], 5).float()
+    half = torch.tensor([1.0, 0.0, 1.0])
+    only = [float(part) for part in soft_loss_terms(name, out, hard, weights, half)]
+    assert only == pytest.approx([float(part) for part in loss_terms(name, out, scored[:, 0], weights, half)], rel=1e-5)

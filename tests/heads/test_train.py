@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 from torch import nn
 
-from consistency.errors import DivergenceError
+from consistency.errors import DivergenceError, InputError
 from heads.config import HeadConfig
 from heads.train import Job, rate, train_head, train_heads
 from tests.builders.head_data import make_pairs
@@ -101,3 +101,22 @@ def test_the_same_seed_gives_the_same_head_to_the_bit(data):
 def test_validation_over_other_tables_is_refused(data):
     with pytest.raises(ValueError, match="share their two tables"):
         train_head(HeadConfig(), *data, seed=0, validation=make_pairs(seed=1))
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "corn"])
+def test_soft_labels_that_are_certain_train_the_same_head(data, loss):
+    pairs, labels = data
+    config = HeadConfig(hidden=(8,), epochs=3, loss=loss)
+    hard, _ = train_head(config, pairs, labels, seed=1)
+    soft, _ = train_head(config, pairs, labels, shares=np.eye(5)[labels], seed=1)
+    assert greatest_difference(hard.head, soft.head) < 1e-5
+    unsure, _ = train_head(config, pairs, labels, shares=0.6 * np.eye(5)[labels] + 0.08, seed=1)
+    confidence = [head.predict(pairs).probabilities.max(axis=1).mean() for head in (unsure, hard)]
+    assert confidence[0] < confidence[1]
+
+
+def test_ridge_takes_one_label_for_each_pair(data):
+    pairs, labels = data
+    config = HeadConfig(hidden=(), optimizer="ridge", loss="regression")
+    with pytest.raises(InputError, match="ridge heads take one label for each pair"):
+        train_head(config, pairs, labels, shares=np.eye(5)[labels], seed=1)

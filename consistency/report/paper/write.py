@@ -185,7 +185,7 @@ def _figures(
     curve = next(filter(None, map(read_learning_curve, (run.path for run in runs))), None)
     none = "no run has a learning curve (heads --learning-curve)"
     yield "learning-curve", partial(learning_curves, curve) if curve else none
-    none = "no run has several columns of scores (name them with --columns)"
+    none = "there is no table with several columns of scores (name them with --columns and --data)"
     yield "agreement", partial(agreements, raters.names, raters.pairs) if raters else none
 
 

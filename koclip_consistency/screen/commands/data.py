@@ -102,7 +102,7 @@ def codebook(options: "DataCodebookOptions", screen: "Screen") -> None:
     screen.note(f"Codebook of {written.rows} rows: {options.folder / 'codebook.md'}, columns.csv, codes.csv")
 
 
-@command(data, "demo", "DataDemoOptions", "data", "data --like-published")
+@command(data, "demo", "DataDemoOptions", "data", "data --like-published", "data --annotators 3 --noise 0.3")
 def demo(options: "DataDemoOptions", screen: "Screen") -> None:
     """Draw the demo data set into OUT."""
     from koclip_consistency.workflows.data import draw_demo

@@ -99,3 +99,13 @@ def test_what_has_no_codebook_is_refused(source: Source) -> None:
     source.data.write_text("Image Filename,Hashtag,Score\n", encoding="utf-8")
     with pytest.raises(DataError, match="has no row"):
         make_codebook(source)
+
+
+def test_several_columns_of_scores_are_counted_together(tmp_path: Path) -> None:
+    path = tmp_path / "rated.csv"
+    path.write_text("Image Filename,Hashtag,a,b\nx,1,5,4\nx,2,5,\n")
+    book = make_codebook(Source(data=path, score_column=("a", "b")))
+    assert book.variable == "a, b"
+    assert [column.role for column in book.columns] == ["image", "hashtag", "score", "score"]
+    assert [code.rows for code in book.codes] == [0, 0, 0, 1, 2, 1]
+    assert "| 5 | Very high relevance | 5 | 2 | 50" in book.files()["codebook.md"].decode()

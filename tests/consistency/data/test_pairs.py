@@ -367,3 +367,36 @@ def test_posts_are_read_from_their_column(read: Read) -> None:
 
 def test_a_table_without_a_header_is_recognised(read: Read) -> None:
     assert " has no header, its first row looks like data" in refusal(read, "a.jpg,바다,5\nb.jpg,산,1\n")
+
+
+def test_several_columns_of_scores(tmp_path: Path) -> None:
+    path = tmp_path / "rated.csv"
+    lines = ["Image Filename,Hashtag,a,b,c", "x,1,5,4,", "x,2,2,3,3", "y,3,,,", "y,4,1,9,1", "z,5,,,2"]
+    path.write_text("\n".join(lines))
+    table = read_pairs(path, score_column=["a", "b", "c"])
+    assert table.raters == ("a", "b", "c")
+    assert table.rows.tolist() == [1, 2, 5]
+    assert table.scores.tolist() == [5, 3, 2]
+    assert table.ratings is not None
+    assert table.ratings.tolist() == [[5, 4, 0], [2, 3, 3], [0, 0, 2]]
+    assert [(each.row, each.reason) for each in table.skipped] == [
+        (3, "score '', expected a whole number from 1 to 5"),
+        (4, "score '9', expected a whole number from 1 to 5"),
+    ]
+    assert read_pairs(path, score_column=["a", "b"], aggregate="mean").scores.tolist() == [5, 3]
+    taken = table.take(np.array([2]))
+    assert taken.ratings is not None
+    assert taken.ratings.tolist() == [[0, 0, 2]]
+    one = read_pairs(path, score_column=["c"])
+    assert (one.raters, one.ratings, one.scores.tolist()) == ((), None, [3, 1, 2])
+
+
+def test_labels_of_several_people_are_mapped_and_may_be_missing(tmp_path: Path) -> None:
+    path = tmp_path / "rated.csv"
+    path.write_text("Image Filename,Hashtag,a,b\nx,1,low,high\nx,2,,high\n")
+    table = read_pairs(path, score_column=("a", "b"), score_map={"low": 1, "high": 5})
+    assert table.scores.tolist() == [3, 5]
+    new = read_pairs(path, score_column=("a", "z"), require_scores=False)
+    assert (new.scores.tolist(), new.ratings) == ([0, 0], None)
+    with pytest.raises(DataError, match="has no column 'z'"):
+        read_pairs(path, score_column=("a", "z"))

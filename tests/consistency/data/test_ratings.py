@@ -3,9 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from consistency.data.ratings import read_ratings
+from consistency.data.ratings import rating_shares, read_ratings
 from consistency.errors import DataError, InputError
 from consistency.options import Source
 
@@ -49,3 +50,9 @@ def test_what_is_no_table_of_these_columns_is_refused(source: Source) -> None:
     source.data.write_text("Image Filename,Hashtag,a,b\n", encoding="utf-8")
     with pytest.raises(DataError, match="has no row"):
         read_ratings(source, ["a", "b"])
+
+
+def test_shares_of_the_scores_that_raters_gave() -> None:
+    shares = rating_shares(np.array([[5, 5, 4], [0, 2, 0]]))
+    assert shares[0].tolist() == pytest.approx([0, 0, 0, 1 / 3, 2 / 3])
+    assert shares[1].tolist() == [0, 1, 0, 0, 0]

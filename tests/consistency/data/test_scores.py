@@ -1,14 +1,19 @@
 """Labels become scores from 1 to 5, and tables on another scale are refused in one line with the cure."""
 
+import statistics
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consistency.data.scores import (
+    aggregate,
+    check_raters,
     check_scores,
     describe_scale,
     parse_score_map,
     plain_label,
+    rate,
     score_fault,
     score_of,
 )
@@ -130,3 +135,28 @@ def test_a_mapping_says_which_labels_are_none() -> None:
     with pytest.raises(DataError, match="10 of 40 rows have no score from 1 to 5"):
         check_scores({"-1": 10}, [10, 0, 10, 0, 10], path="pairs.csv", allow=False, mapped=True)
     check_scores({"-1": 10}, [10, 0, 10, 0, 10], path="pairs.csv", allow=True, mapped=True)
+
+
+@given(st.lists(st.integers(0, 5), max_size=9))
+def test_the_median_and_the_mean_with_halves_rounded_up(scores: list[int]) -> None:
+    given_ = [score for score in scores if score]
+    for how, measure in (("median", statistics.median), ("mean", statistics.fmean)):
+        expected = int(measure(given_) + 0.5) if given_ else 0
+        assert aggregate(scores, how) == expected  # type: ignore[arg-type]
+
+
+def test_labels_of_several_people() -> None:
+    assert rate(["4", " ", "5.0"], score_of, "median") == ((4, 0, 5), 5, "")
+    assert rate(["", " "], score_of, "mean") == ((0, 0), 0, "")
+    assert rate(["4", "good", "7"], score_of, "median") == ((4, 0, 0), 0, "good")
+
+
+def test_columns_of_raters_that_cannot_be_read() -> None:
+    check_raters(["a", "b"], split=False)
+    check_raters(["a"], split=True)
+    with pytest.raises(InputError, match="--score-column names a, a: expected different columns"):
+        check_raters(["a", "a"], split=False)
+    with pytest.raises(
+        InputError, match="--split-hashtags reads one column of scores, but --score-column names 2: a, b"
+    ):
+        check_raters(["a", "b"], split=True)
