@@ -1,7 +1,7 @@
 """Writes a table of any number of rows batch by batch, as CSV or Parquet, completely or not at all."""
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +10,8 @@ from consistency.durable import check_output, writing
 from consistency.errors import InputError
 from consistency.text import csv_cell, csv_lines
 
-Type = Literal["text", "integer", "number", "truth"]
+# A number d stands for vectors of d float32, which Parquet alone can hold; their cells are an array (rows, d).
+Type = Literal["text", "integer", "number", "truth"] | int
 # The cells of one batch, by column: each sequence has one cell per row, None where it is empty.
 Cells = Sequence[Sequence[Any]]
 
@@ -39,7 +40,9 @@ def check_table_output(path: Path) -> None:
 
 
 @contextmanager
-def table_writer(path: Path, columns: Sequence[tuple[str, Type]]) -> Iterator[Callable[[Cells], None]]:
+def table_writer(
+    path: Path, columns: Sequence[tuple[str, Type]], metadata: Mapping[str, str] | None = None
+) -> Iterator[Callable[[Cells], None]]:
     """Write a table to `path`, which appears when the block ends.
 
     Parameters
@@ -48,6 +51,8 @@ def table_writer(path: Path, columns: Sequence[tuple[str, Type]]) -> Iterator[Ca
         The file: Parquet if it ends with .parquet, otherwise CSV (UTF-8).
     columns : sequence of (str, Type)
         Name and type of each column.
+    metadata : mapping of str to str, optional
+        Kept in the file's metadata by Parquet, and left out of CSV.
 
     Yields
     ------
@@ -62,7 +67,7 @@ def table_writer(path: Path, columns: Sequence[tuple[str, Type]]) -> Iterator[Ca
     with ExitStack() as stack:
         write = stack.enter_context(writing(path))
         if path.suffix.lower() == PARQUET:
-            yield stack.enter_context(_parquet(write, columns))
+            yield stack.enter_context(_parquet(write, columns, metadata))
         else:
             write(csv_lines([[name for name, _ in columns]]))
             kinds = [kind for _, kind in columns]
@@ -86,16 +91,25 @@ def _as_text(cells: Sequence[Any], kind: Type) -> list[str]:
 
 
 @contextmanager
-def _parquet(write: Callable[[bytes], None], columns: Sequence[tuple[str, Type]]) -> Iterator[Callable[[Cells], None]]:
+def _parquet(
+    write: Callable[[bytes], None], columns: Sequence[tuple[str, Type]], metadata: Mapping[str, str] | None
+) -> Iterator[Callable[[Cells], None]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     types = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "truth": pa.bool_()}
-    schema = pa.schema([(name, types[kind]) for name, kind in columns])
+    fields = [(name, pa.list_(pa.float32(), kind) if isinstance(kind, int) else types[kind]) for name, kind in columns]
+    schema = pa.schema(fields, metadata=metadata)
+
+    def array(cells: Any, kind: Any) -> Any:
+        if pa.types.is_fixed_size_list(kind):
+            return pa.FixedSizeListArray.from_arrays(pa.array(cells.reshape(-1), kind.value_type), kind.list_size)
+        return pa.array(list(cells), kind)
+
     with pq.ParquetWriter(_Sink(write), schema) as file:
 
         def append(cells: Cells) -> None:
-            arrays = [pa.array(list(column), each.type) for column, each in zip(cells, schema, strict=True)]
+            arrays = [array(column, each.type) for column, each in zip(cells, schema, strict=True)]
             file.write_batch(pa.record_batch(arrays, schema=schema))
 
         yield append

@@ -299,6 +299,14 @@ class CacheGcOptions:
 
 @dataclass(frozen=True)
 class CacheExportOptions:
-    file: Path = option(None, "File to write.", metavar="OUT.npz|OUT.h5", argument=True)
+    file: Path = option(None, "File to write.", metavar="OUT.npz|OUT.h5|OUT.parquet", argument=True)
+    runs: tuple[Path, ...] = option(
+        (),
+        "Run on this table, for OUT.parquet: its predictions, or the doubts of an audit; repeatable.",
+        group=RESULTS,
+        flag="--run",
+        metavar="RUN_DIR",
+    )
+    system: str | None = option(None, "System whose predictions are written.", default_text="the best", needs="runs")
     source: Source = record(Source)
     choice: CacheChoice = record(CacheChoice)

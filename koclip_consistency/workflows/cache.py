@@ -105,7 +105,7 @@ def cache_gc(root: Path, remove: list[str]) -> list[str]:
 def cache_export(source: Source, out: Path, choice: CacheChoice) -> tuple[dict[str, Any], tuple[Skipped, ...]]:
     """Write the stored vectors of a data set to one plain file; the second result is the rows without vectors."""
     if out.suffix not in (".npz", ".h5"):
-        raise InputError(f"{out} ends in {out.suffix or 'nothing'}, expected .npz or .h5: rename it")
+        raise InputError(f"{out} ends in {out.suffix or 'nothing'}, expected .npz, .h5 or .parquet: rename it")
     check_output(out)
     table = read_table(source, require_scores=False)
     cache = only_one(choice)

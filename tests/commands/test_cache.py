@@ -10,7 +10,7 @@ from cli import app
 from embedcache.catalog import write_fields
 from embedcache.fingerprint import fingerprint
 from embedcache.store import EmbeddingCache
-from tests.builders.commands import Run, data_options
+from tests.builders.commands import Run, data_options, rows_of
 
 
 def test_cache_commands(run: Run, small_demo: Path, tmp_path: Path) -> None:
@@ -119,3 +119,16 @@ def test_a_file_for_the_cache(run: Run, small_demo: Path, tmp_path: Path) -> Non
         assert ran.code == 2
         assert "cache is a file, expected the folder of the embeddings" in ran.stderr
         assert ran.stderr.count("\n") == 1
+
+
+def test_a_table_of_pairs(run: Run, trained: Path, small_demo: Path, tmp_path: Path) -> None:
+    data = [*data_options(small_demo, tmp_path)[:4], "--cache", trained / "cache"]
+    heads = ["--run", trained / "runs" / "heads"]
+    ran = run("cache", "export", tmp_path / "pairs.parquet", *data, *heads, "--json")
+    assert ran.code == 0, ran.stderr
+    assert ran.json()["rows"] == len(rows_of(small_demo / "combined_data.csv"))
+    assert {"image_vector", "predicted", "split", "p5"} <= set(ran.json()["columns"])
+    assert (tmp_path / "pairs.parquet").stat().st_size > 10_000
+    other = run("cache", "export", tmp_path / "pairs.npz", *data, *heads)
+    assert other.code == 2
+    assert "--run adds columns to a .parquet file alone" in other.stderr

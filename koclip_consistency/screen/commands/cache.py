@@ -89,13 +89,29 @@ def gc(options: "CacheGcOptions", screen: "Screen") -> None:
     screen.note(f"Removed {len(removed)} sets of embeddings")
 
 
-@command(cache, "export", "CacheExportOptions", "embeddings.npz --backbone koclip")
+@command(
+    cache,
+    "export",
+    "CacheExportOptions",
+    "embeddings.npz --backbone koclip",
+    "pairs.parquet --backbone koclip --run runs/heads --run runs/audit",
+)
 def export(options: "CacheExportOptions", screen: "Screen") -> None:
-    """Write the stored vectors of a data set to one plain file."""
+    """Write the stored vectors of a data set to one plain file.
+
+    .npz and .h5 hold the distinct images and hashtags. .parquet holds a row for each pair: its vectors, its label and,
+    with --run, its prediction, its doubt and its side of the split. It needs the extra `parquet`.
+    """
     from consistency.data.inputs import skipped_beside
     from koclip_consistency.workflows.cache import cache_export
+    from koclip_consistency.workflows.cache_table import export_table
 
-    written, skipped = cache_export(options.source, options.file, options.choice)
+    if options.file.suffix == ".parquet":
+        written, skipped = export_table(options)
+    elif options.runs:
+        raise click.UsageError("--run adds columns to a .parquet file alone")
+    else:
+        written, skipped = cache_export(options.source, options.file, options.choice)
     screen.json(written)
     for damage in written["damaged"]:
         screen.note(damage)
