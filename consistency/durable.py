@@ -49,6 +49,7 @@ class System:
     replace = staticmethod(os.replace)
     unlink = staticmethod(os.unlink)
     mkdir = staticmethod(os.mkdir)
+    truncate = staticmethod(os.ftruncate)
 
 
 system = System()
@@ -111,6 +112,49 @@ def writing(path: Path, *, temp: Path | None = None) -> Iterator[Callable[[bytes
         if isinstance(error, OSError):
             raise _storage_error(path, error) from error
         raise
+
+
+def append_bytes(fd: int, path: Path, data: bytes) -> None:
+    """Append to an open file; afterwards the bytes survive killed processes and loss of power.
+
+    A process that is killed meanwhile can leave a part of them.
+
+    Parameters
+    ----------
+    fd : int
+        The file, opened with O_APPEND.
+    path : Path
+        Its name, for the message.
+    data : bytes
+        What to append.
+
+    Raises
+    ------
+    StorageError
+        If writing fails. The file then has its earlier length, unless the disk refuses that too.
+    """
+    length = os.fstat(fd).st_size
+    try:
+        _write_all(fd, data)
+        system.fsync(fd)
+    except BaseException as error:
+        with suppress(OSError):  # a part that stays is cut off by whoever opens the file next
+            system.truncate(fd, length)
+        if isinstance(error, OSError):
+            raise _storage_error(path, error) from error
+        raise
+
+
+def try_lock(fd: int) -> bool:
+    """Lock an open file until it is closed; False if another process has. True on file systems without locks."""
+    try:
+        system.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    return True
 
 
 def check_output(path: Path) -> None:

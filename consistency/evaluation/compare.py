@@ -257,6 +257,7 @@ def _aligned(p: Predictions, reference: Predictions, name: str) -> Predictions:
     for key in ("images", "hashtags", "scores"):
         if not np.array_equal(getattr(taken, key), getattr(reference, key)):
             raise InputError(
-                f"{name} differs from the reference in the {key} of its rows: compare runs of one data set"
+                f"{name} differs from the reference in the {key} of its rows: compare runs of one data set, or name "
+                "with --relabelled the list that `data relabel` wrote"
             )
     return taken

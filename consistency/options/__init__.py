@@ -1,5 +1,14 @@
 """Every option of every command, written once. Standard library only, so that `--help` answers at once."""
 
+from consistency.options.annotating import (
+    AnnotateExportOptions,
+    AnnotateImportOptions,
+    AnnotatePageOptions,
+    AnnotateStatusOptions,
+    DataRelabelOptions,
+    QueueChoice,
+    Rule,
+)
 from consistency.options.commands import (
     AgreementOptions,
     AppOptions,
@@ -66,6 +75,10 @@ from consistency.options.training import (
 
 __all__ = [
     "AgreementOptions",
+    "AnnotateExportOptions",
+    "AnnotateImportOptions",
+    "AnnotatePageOptions",
+    "AnnotateStatusOptions",
     "AppOptions",
     "AuditOptions",
     "BACKBONES",
@@ -78,6 +91,7 @@ __all__ = [
     "DataCodebookOptions",
     "DataDemoOptions",
     "DataPrepareOptions",
+    "DataRelabelOptions",
     "DataSplitOptions",
     "Decode",
     "DemoOptions",
@@ -105,8 +119,10 @@ __all__ = [
     "Place",
     "Preset",
     "Protocol",
+    "QueueChoice",
     "ReportOptions",
     "RerunOptions",
+    "Rule",
     "RunsGcOptions",
     "RunsListOptions",
     "ScoreOptions",

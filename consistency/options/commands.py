@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from consistency.options.annotating import Answering
 from consistency.options.option import option, record
 from consistency.options.records import (
     BACKBONES,
@@ -216,6 +217,10 @@ class AppOptions:
         env="KOCLIP_IMAGES",
         default_text="those of the newest run",
     )
+    answering: Answering = record(Answering)
+    rows: Path | None = option(
+        None, "Also offer the rows of this table for annotation, whose column `row` numbers them.", metavar="FILE"
+    )
     browser: bool = option(True, "Open the page in the browser.", group=SERVER, flag="--browser/--no-browser")
     listening: Listening = record(Listening)
     source: Source = record(
@@ -249,6 +254,11 @@ class AgreementOptions:
 class CompareOptions:
     run_dirs: tuple[Path, ...] = option(
         (), "Run folders, the reference first.", metavar="RUN_DIR RUN_DIR...", argument=True, required=True
+    )
+    relabelled: Path | None = option(
+        None,
+        "Leave out the rows that this list of `data relabel` names.",
+        metavar="NEW.relabelled.csv",
     )
     seed: int = option(42, "Random seed of the resamples.", low=0)
 

@@ -123,11 +123,16 @@ def thumbnails(names: Sequence[str], folder: Path) -> dict[str, str]:
             image = decode_image(file.read(), decode="fast", target=THUMBNAIL)
         except ImageError:
             continue
-        image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=80, optimize=True)
-        sources[name] = data_uri("image/jpeg", buffer.getvalue())
+        sources[name] = data_uri("image/jpeg", jpeg(image, THUMBNAIL))
     return sources
+
+
+def jpeg(image: Image.Image, size: int) -> bytes:
+    """A JPEG whose longer side is at most `size` pixels; shrinks `image` itself."""
+    image.thumbnail((size, size), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=80, optimize=True)
+    return buffer.getvalue()
 
 
 def data_uri(kind: str, data: bytes) -> str:

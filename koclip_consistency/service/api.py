@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as AnyHTTPException
 
-from consistency.errors import ConsistencyError, InputError
+from consistency.errors import ConsistencyError, InputError, StorageError
 from koclip_consistency.scoring.scored import Scored, answer_columns
 from koclip_consistency.scoring.scorer import Scorer, reasons_by_row
 from koclip_consistency.service.guard import Limits
@@ -210,7 +210,8 @@ def _add_errors(api: FastAPI) -> None:
 
     @api.exception_handler(ConsistencyError)
     async def ours(_: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, 422 if isinstance(error, InputError) else 500)
+        status = 422 if isinstance(error, InputError) else 507 if isinstance(error, StorageError) else 500
+        return JSONResponse({"error": str(error)}, status)
 
     @api.exception_handler(RequestValidationError)
     async def unfit(_: Request, error: Exception) -> JSONResponse:

@@ -9,24 +9,27 @@ from fastapi import APIRouter, FastAPI, File, Form, Query, UploadFile
 from fastapi.responses import Response
 
 from koclip_consistency.scoring.scorer import Scorer
+from koclip_consistency.service.annotations import Lines
 from koclip_consistency.service.api import Service
 from koclip_consistency.service.collection import Filters
 from koclip_consistency.service.study import Study, check_method
 from koclip_consistency.service.worker import Job
 
-PAGES = ("/", "/data", "/hashtag", "/post", "/doubtful", "/map", "/runs")
+PAGES = ("/", "/data", "/hashtag", "/post", "/doubtful", "/map", "/annotate", "/agreement", "/runs")
 TYPES = {"css": "text/css", "js": "text/javascript", "html": "text/html", "svg": "image/svg+xml"}
 SHARED = "report.css"  # the look of the report
 PICTURES = {"cache-control": "private, max-age=600"}
 
 Text = Annotated[str, Query(max_length=1000)]
 Number = Annotated[int, Query(ge=0)]
+Count = Annotated[int, Query(ge=1)]
 Names = Annotated[list[str], Query(min_length=1, max_length=50)]
 
 
 def add_pages(api: FastAPI, service: Service, study: Study) -> None:
     """Add the app's pages to the application of `serve`."""
     api.include_router(_requests(service, study), include_in_schema=False)
+    api.include_router(_annotation_requests(study), include_in_schema=False)
     for path in PAGES:
         api.get(path, include_in_schema=False)(_answering("index.html"))
     for name in static_names():
@@ -167,5 +170,39 @@ def _requests(service: Service, study: Study) -> APIRouter:
         scorer: Scorer = await service.ask(Job(loading, lambda scorer: scorer))
         drawn = await asyncio.wrap_future(study.explaining.submit(study.map_of, scorer, data, hashtag, more))
         return Response(drawn, media_type="image/png")
+
+    return router
+
+
+def _annotation_requests(study: Study) -> APIRouter:
+    """What the pages Annotate and Agreement ask for."""
+    router, annotations = APIRouter(prefix="/api"), study.annotations
+
+    @router.get("/annotate")
+    def annotate() -> dict[str, Any]:
+        return annotations.about()
+
+    @router.get("/annotate/queue")
+    def queue(
+        name: Text, kind: Text = "random", audit: Text = "", seed: Number = 42, limit: Count | None = None
+    ) -> dict[str, Any]:
+        return annotations.queue(name, kind, audit, seed, limit)
+
+    @router.post("/annotate/answers")
+    def answers(told: Lines) -> dict[str, Any]:
+        return annotations.save(told)
+
+    @router.get("/annotate/others")
+    def others(name: Text, row: Number, run: Text = "", system: Text = "", unanswered: bool = False) -> dict[str, Any]:
+        return annotations.others(name, row, run, system, unanswered)
+
+    @router.get("/raters")
+    def raters() -> dict[str, Any]:
+        return annotations.raters()
+
+    @router.get("/agreement")
+    def agreement(rater: Names, run: Text = "") -> dict[str, Any]:
+        asked = ("agreement", *rater, run, annotations.state())
+        return study.background.ask(asked, lambda: annotations.agreement(rater, run))
 
     return router

@@ -26,6 +26,7 @@ from koclip_consistency.scoring.explanation import explain
 from koclip_consistency.scoring.facts import find_facts
 from koclip_consistency.scoring.learned import Learned, read_learned
 from koclip_consistency.scoring.scorer import Scorer
+from koclip_consistency.service.annotations import Annotations
 from koclip_consistency.service.background import Background
 from koclip_consistency.service.collection import Collection, Opinions
 from koclip_consistency.service.projection import METHODS, Method, project
@@ -49,12 +50,19 @@ class Study:
         The runs.
     source : Source or None
         The table and its images; None without a table.
+    answers : Path
+        Folder of the answers of annotators.
+    rows : Path, optional
+        Table that lists rows to annotate.
     """
 
-    def __init__(self, shelf: Shelf, source: Source | None) -> None:
+    def __init__(
+        self, shelf: Shelf, source: Source | None, answers: Path = Path("answers"), rows: Path | None = None
+    ) -> None:
         self.shelf, self.source = shelf, source
         self._collection = None if source is None else Collection(source)
         self.background = Background()
+        self.annotations = Annotations(self, answers, rows)
         self._room = Budget(PIXELS_AT_ONCE)
         self._reading = threading.Lock()
         self._known: dict[tuple[Shelved | None, str, Shelved | None], Opinions] = {}
@@ -65,6 +73,7 @@ class Study:
     def close(self) -> None:
         """Drop the work that has not begun."""
         self.background.close()
+        self.annotations.close()
         self.explaining.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -88,7 +97,7 @@ class Study:
     def opinions(self, run: str, system: str) -> Opinions:
         """What a system of a run says about the rows, with the newest audit; an empty run says nothing."""
         shelved = self.shelf.run(run) if run else None
-        audit = max(self._audits(), key=lambda each: str(each.info.get("finished")), default=None)
+        audit = next(iter(self._audits()), None)
         key = shelved, system, audit
         with self._reading:
             if key not in self._known:
@@ -261,8 +270,17 @@ class Study:
         """The names of the metrics."""
         return dict(METRIC_TITLES)
 
+    def newest_audit(self) -> str:
+        """Name of the newest run of `audit`. Raises InputError if there is none."""
+        found = self._audits()
+        if not found:
+            raise InputError(f"there is no run of `audit` in {self.shelf.folder}")
+        return found[0].name
+
     def _audits(self) -> list[Shelved]:
-        return [each for each in self.shelf.runs() if each.run is not None and each.info.get("command") == "audit"]
+        """The audits, the newest first."""
+        found = [each for each in self.shelf.runs() if each.run is not None and each.info.get("command") == "audit"]
+        return sorted(found, key=lambda each: str(each.info.get("finished")), reverse=True)
 
 
 def source_of_runs(shelf: Shelf) -> Source | None:

@@ -46,6 +46,8 @@ class Agreed:
         The table.
     rows, images : int
         Number of rows and of their images.
+    by_doubt : int
+        Rows with two scores or more that were rated because their label was doubtful; they represent no others.
     alpha : Alpha
         Of all raters.
     pairs : list of PairAgreement
@@ -61,6 +63,7 @@ class Agreed:
     path: Path
     rows: int
     images: int
+    by_doubt: int
     alpha: Alpha
     pairs: list[PairAgreement]
     models: list[PairAgreement]
@@ -73,6 +76,7 @@ class Agreed:
             "data": str(self.path),
             "rows": self.rows,
             "images": self.images,
+            "by_doubt": self.by_doubt,
             "krippendorff_alpha_ordinal": asdict(self.alpha),
             "pairs": [{**vars(pair), "confusion": pair.confusion.tolist()} for pair in self.pairs],
             "models": [{**vars(pair), "confusion": pair.confusion.tolist()} for pair in self.models],
@@ -89,10 +93,14 @@ def run_agreement(options: AgreementOptions) -> Agreed:
     InputError
         If the columns are not scores of several raters, or the run answered for other rows than those of the table.
     """
-    ratings = read_ratings(options.source, options.columns.split(","))
+    return agree(read_ratings(options.source, options.columns.split(",")), options.run)
+
+
+def agree(ratings: Ratings, run: Path | None) -> Agreed:
+    """Measure the agreement of some ratings; raises InputError as `run_agreement` does."""
     scores, images = ratings.scores, ratings.images
     models, ceilings = [], []
-    for system, predicted in _predicted(options.run, ratings).items() if options.run else ():
+    for system, predicted in _predicted(run, ratings).items() if run else ():
         models += [
             pair_agreement(system, rater, predicted, scores[:, at], images) for at, rater in enumerate(ratings.raters)
         ]
@@ -101,6 +109,7 @@ def run_agreement(options: AgreementOptions) -> Agreed:
         path=ratings.path,
         rows=len(images),
         images=len(set(images)),
+        by_doubt=ratings.by_doubt,
         alpha=alpha_of(scores, images),
         pairs=all_pairs(ratings.raters, scores, images),
         models=models,
@@ -130,14 +139,15 @@ def _disagreements(ratings: Ratings) -> list[Disagreement]:
 def _predicted(run: Path, ratings: Ratings) -> dict[str, Ints]:
     """The scores, (n,) int64, of each system that competes, for rows on which it did not learn; 0 for others."""
     found: dict[str, Ints] = {}
+    place = {int(row): at for at, row in enumerate(ratings.rows.tolist())}
     for result in read_run(run).results:
         p = result.predictions
         if p.split not in ANSWERED or not competes(p.system):
             continue
         column = found.setdefault(p.system, np.zeros(len(ratings.rows), dtype=np.int64))
         for row, image, hashtag, score in zip(p.rows.tolist(), p.images, p.hashtags, p.predicted, strict=True):
-            at = row - 1
-            if at >= len(column) or (ratings.images[at], ratings.hashtags[at]) != (image, hashtag):
+            at = place.get(row)
+            if at is None or (ratings.images[at], ratings.hashtags[at]) != (image, hashtag):
                 raise InputError(
                     f"row {row} of {run} is {image} with {hashtag}, but not in {ratings.path}: "
                     "name the table that the run was made on, with the raters' columns added"

@@ -13,12 +13,14 @@ from consistency import durable
 from consistency.durable import (
     TEMP_PREFIX,
     System,
+    append_bytes,
     check_digest,
     check_folder,
     check_output,
     make_folder,
     remove_replaced,
     sweep_temp,
+    try_lock,
     write_file,
     write_with_digest,
     writing,
@@ -266,3 +268,30 @@ def test_a_kill_while_a_file_and_its_digest_are_replaced(tmp_path: Path, monkeyp
     assert contents == {b"old", b"new"}
     write_with_digest(path, b"newest")
     assert len((tmp_path / "weights.sha256").read_text().splitlines()) == 1
+
+
+def test_what_is_appended_is_there_in_full_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"first\n")
+    fd = os.open(path, os.O_RDWR | os.O_APPEND)
+    for at, fault in ((0, errno.ENOSPC), (1, errno.EIO)):  # write, fsync
+        with monkeypatch.context() as patch:
+            install(patch, Faulty(at, fault))
+            with pytest.raises(StorageError, match="log was not written"):
+                append_bytes(fd, path, b"second\n")
+        assert path.read_bytes() == b"first\n"
+    append_bytes(fd, path, b"second\n")
+    os.close(fd)
+    assert path.read_bytes() == b"first\nsecond\n"
+
+
+def test_a_lock_is_held_until_the_file_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT) for _ in range(2))
+    assert try_lock(one)
+    assert not try_lock(other)
+    with monkeypatch.context() as patch:
+        install(patch, Faulty(0, errno.ENOSYS))  # a file system without locks
+        assert try_lock(other)
+    os.close(one)
+    assert try_lock(other)
+    os.close(other)

@@ -2,6 +2,7 @@
 
 from koclip_consistency.screen.commands import (
     agreement,
+    annotate,
     app,
     audit,
     cache,
@@ -24,6 +25,7 @@ from koclip_consistency.screen.commands import (
 
 __all__ = [
     "agreement",
+    "annotate",
     "app",
     "audit",
     "cache",

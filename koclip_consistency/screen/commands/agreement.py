@@ -31,3 +31,5 @@ def agreement(options: "AgreementOptions", screen: "Screen") -> None:
     for table in agreement_tables(agreed):
         screen.table(table)
     screen.note("Intervals are 95 %, from resampled images. Rows that were chosen by doubt represent no other rows.")
+    if agreed.by_doubt:
+        screen.note(f"Warning: {agreed.by_doubt} rows were chosen by doubt; agreement on other rows is likely higher")

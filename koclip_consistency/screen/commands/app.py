@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @command(app, "app", "AppOptions", "", "--runs runs --data pairs.csv --images images --no-browser")
 def open_app(options: "AppOptions", screen: "Screen") -> None:
-    """Score images and look at labelled data in the browser.
+    """Score images, look at labelled data and annotate it in the browser.
 
     Everything stays on this machine. Shows the runs of a folder, and the table of the newest of them unless --data
     names another. Ctrl-C ends the app. Needs the extra `app`.
@@ -40,7 +40,7 @@ def open_app(options: "AppOptions", screen: "Screen") -> None:
         source = replace(options.source, data=options.data, images=images, on_error="allow")
     elif source is not None and options.images is not None:
         source = replace(source, images=options.images)
-    study = Study(shelf, source)
+    study = Study(shelf, source, options.answering.answers, options.rows)
     address = bind(listening.host, listening.port, listening.token_file)
     service = Service(shelf, Worker(options.source.limits))
     service.load_first()

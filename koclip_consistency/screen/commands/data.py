@@ -1,4 +1,4 @@
-"""`data check`, `data prepare`, `data split`, `data codebook` and `data demo`."""
+"""`data check`, `data prepare`, `data split`, `data relabel`, `data codebook` and `data demo`."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         DataCodebookOptions,
         DataDemoOptions,
         DataPrepareOptions,
+        DataRelabelOptions,
         DataSplitOptions,
     )
     from koclip_consistency.screen.console import Screen
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @app.group("data")
 def data() -> None:
-    """Check, prepare or split a data set, or draw the demo one."""
+    """Check, prepare, split or relabel a data set, or draw the demo one."""
 
 
 @command(data, "check", "DataCheckOptions", "--data pairs.csv --images images", "--controls --folds 5 --ordered")
@@ -79,6 +80,35 @@ def split(options: "DataSplitOptions", screen: "Screen") -> None:
         screen.note(note)
     screen.note(f"Split: {written.rows['train']} rows of train, {written.rows['test']} of test: {written.path}")
     close(written.skipped, options.source.on_error, screen, skipped_beside(written.path))
+
+
+@command(
+    data,
+    "relabel",
+    "DataRelabelOptions",
+    "--data pairs.csv --images images -o new.csv",
+    "--rule majority --least 2 -o new.csv",
+)
+def relabel(options: "DataRelabelOptions", screen: "Screen") -> None:
+    """Write a new table whose labels come from annotators.
+
+    Beside NEW.csv, NEW.relabelled.csv lists every relabelled row with its earlier label, who scored it, how and when;
+    NEW.relabelled.json sums that up. Nothing is overwritten.
+    """
+    from koclip_consistency.workflows.relabel import relabel as run_relabel
+
+    done = run_relabel(options)
+    screen.json(done.as_dict())
+    screen.note(f"Relabelled {done.rows} rows, {done.changed} of them with another label: {done.path}")
+    if done.undecided:
+        screen.note(f"{done.undecided} pairs keep their label: they have too few scores, or no majority")
+    if done.foreign:
+        screen.note(f"{done.foreign} answers belong to no row of {options.source.data} and were left out")
+    screen.note(f"Where each label is from: {done.list}, {done.provenance}")
+    screen.note(
+        f"To see how figures move on rows that were not relabelled, train on {done.path} with --split of the earlier "
+        f"run's split.csv, then: compare EARLIER_RUN NEW_RUN --relabelled {done.list}"
+    )
 
 
 @command(

@@ -5,11 +5,14 @@ import { showScore } from "./score.js";
 import { showData, showDoubtful } from "./gallery.js";
 import { showHashtag, showPost } from "./details.js";
 import { showMap } from "./map.js";
+import { showAnnotate } from "./annotate.js";
+import { showAgreement } from "./agreement.js";
 import { showRuns } from "./runs.js";
 
 const PLACES = [
   ["/", "score", showScore], ["/data", "data", showData], ["/hashtag", "hashtag", showHashtag], ["/post", "post", showPost],
-  ["/doubtful", "doubtful", showDoubtful], ["/map", "map", showMap], ["/runs", "runs", showRuns],
+  ["/doubtful", "doubtful", showDoubtful], ["/map", "map", showMap],
+  ["/annotate", "annotate", showAnnotate], ["/agreement", "agreement", showAgreement], ["/runs", "runs", showRuns],
 ];
 
 keepToken();
@@ -26,6 +29,7 @@ byId("language").addEventListener("click", otherLanguage);
 byId("nav").setAttribute("aria-label", t("places"));
 byId("places").append(...PLACES.map(([path, key]) => el("a", { href: path, "aria-current": key === name ? "page" : null }, t(key))));
 
+document.querySelector("[aria-current=page]")?.scrollIntoView({ block: "nearest", inline: "center" });
 main.replaceChildren(el("p", { class: "soft" }, t("loading")));
 try {
   const about = await get("/api/about");

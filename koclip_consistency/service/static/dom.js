@@ -33,7 +33,7 @@ export function keepToken() {
 
 async function send(path, options = {}) {
   const token = sessionStorage.getItem(TOKEN);
-  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const headers = { ...options.headers, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
   let reply;
   try {
     reply = await fetch(path, { ...options, headers });
@@ -42,7 +42,7 @@ async function send(path, options = {}) {
   }
   if (reply.ok) return reply;
   const told = await reply.json().catch(() => ({}));
-  throw new Error(told.error ?? `${reply.status} ${reply.statusText}`);
+  throw Object.assign(new Error(told.error ?? `${reply.status} ${reply.statusText}`), { status: reply.status });
 }
 
 export function query(values) {
@@ -51,6 +51,7 @@ export function query(values) {
 
 export const get = async (path, values = {}) => (await send(`${path}?${query(values)}`)).json();
 export const post = async (path, form) => (await send(path, { method: "POST", body: form })).json();
+export const postJson = async (path, value) => (await send(path, { method: "POST", body: JSON.stringify(value), headers: { "Content-Type": "application/json" } })).json();
 export const blobOf = async (image, size) => (await send(`/api/image/${image}?size=${size}`)).blob();
 
 export const blobFrom = async (path, form) => (await send(path, { method: "POST", body: form })).blob();

@@ -15,7 +15,7 @@ export async function showData(about) {
 export async function showDoubtful(about) {
   if (!about.data) return main.append(fault(t("noTable"), TABLE));
   if (!about.audits.length) return main.append(fault(t("noAudit"), AUDIT));
-  main.append(el("p", { class: "soft" }, t("doubtfulAbout")));
+  main.append(el("p", { class: "soft" }, t("doubtfulAbout"), " ", link("/annotate", { kind: "doubtful", audit: about.audits[0] }, t("sendToAnnotate"))));
   await gallery(about, { doubt: "true", order: "doubt" }, null);
 }
 

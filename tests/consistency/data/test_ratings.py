@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from consistency.data.ratings import rating_shares, read_ratings
+from consistency.data.ratings import rating_shares, read_columns, read_ratings
 from consistency.errors import DataError, InputError
 from consistency.options import Source
 
@@ -56,3 +56,18 @@ def test_shares_of_the_scores_that_raters_gave() -> None:
     shares = rating_shares(np.array([[5, 5, 4], [0, 2, 0]]))
     assert shares[0].tolist() == pytest.approx([0, 0, 0, 1 / 3, 2 / 3])
     assert shares[1].tolist() == [0, 1, 0, 0, 0]
+
+
+def test_rows_that_were_chosen_by_doubt_are_counted(source: Source) -> None:
+    assert read_ratings(source, ["a", "b"]).by_doubt == 0
+    lines = [
+        "Image Filename,Hashtag,a,b,chosen_by",
+        "x.png,바다,5,4,doubtful",
+        "x.png,산,,3,doubtful",
+        "y.png,산,1,2,random",
+    ]
+    source.data.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = read_ratings(source, ["a", "b"])
+    assert found.chosen.tolist() == ["doubtful", "doubtful", "random"]
+    assert found.by_doubt == 1  # the second row has one score
+    assert read_columns(source, ["b"]).scores.tolist() == [[4], [3], [2]]
