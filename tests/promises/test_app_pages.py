@@ -3,16 +3,21 @@
 Needs Chromium and Playwright (extra `test`), which drives the installed browser: it downloads none.
 """
 
+import errno
+import os
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
+from consistency import durable
+from consistency.durable import System
 from consistency.options import Source
 from koclip_consistency.scoring.loading import load_scorer
 from koclip_consistency.service.api import Service, create_api
@@ -21,16 +26,27 @@ from koclip_consistency.service.pages import PAGES, add_pages
 from koclip_consistency.service.shelf import Shelf
 from koclip_consistency.service.study import Study
 from koclip_consistency.service.worker import Worker
-from tests.builders.browser import axe, chromium
+from tests.builders.browser import Visit, opened_browser
+from tests.builders.commands import rows_of
 from tests.builders.serving import Client, serving
 
-playwright = pytest.importorskip("playwright.sync_api", reason="there is no Playwright to drive Chromium with")
 Page = Any
+
+
+class FullDisk(System):
+    """A disk that has become full."""
+
+    def __init__(self, reason: int) -> None:
+        self.reason = reason
+
+    def write(self, fd: int, data: object) -> int:  # type: ignore[override]
+        raise OSError(self.reason, os.strerror(self.reason))
+
 
 NOISE = "Failed to load resource: the server responded with a status of"  # of an error that a page shows
 UNFAMILIAR = "<b>쀍쀍쀍</b>"  # and no markup
 CONTENT = {"/": ".drop", "/data": ".post img", "/hashtag": "#name", "/post": "main a", "/doubtful": ".post img",
-           "/map": ".list li", "/runs": ".plain-table"}  # fmt: skip
+           "/map": ".list li", "/annotate": "#annotator", "/agreement": ".raters", "/runs": ".plain-table"}  # fmt: skip
 CONNECTED: list[Any] = []  # addresses outside this machine that this process has turned to
 
 
@@ -45,18 +61,25 @@ def _note_connections(event: str, arguments: tuple[Any, ...]) -> None:
 sys.addaudithook(_note_connections)
 
 
-def application(folder: Path, cache: Path, source: Source | None) -> tuple[Any, Service]:
+def application(
+    folder: Path, cache: Path, source: Source | None, answers: Path = Path("answers")
+) -> tuple[Any, Service]:
     shelf = Shelf(folder, partial(load_scorer, cache=cache))
     service = Service(shelf, Worker())
     api = create_api(service)
-    add_pages(api, service, Study(shelf, source))
+    add_pages(api, service, Study(shelf, source, answers))
     return api, service
 
 
 @pytest.fixture(scope="module")
-def client(trained: Path, small_demo: Path) -> Iterator[Client]:
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("annotated") / "answers"
+
+
+@pytest.fixture(scope="module")
+def client(trained: Path, small_demo: Path, answers: Path) -> Iterator[Client]:
     source = Source(data=small_demo / "combined_data.csv", images=small_demo / "image")
-    api, service = application(trained / "runs", trained / "cache", source)
+    api, service = application(trained / "runs", trained / "cache", source, answers)
     service.load_first()
     with serving(api) as found:
         yield found
@@ -65,43 +88,8 @@ def client(trained: Path, small_demo: Path) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    program = chromium()
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-quic"])
-        yield opened
-        opened.close()
-
-
-@dataclass
-class Visit:
-    """A page, and everything that it must not do."""
-
-    page: Page
-    port: int
-    faults: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.page.on("console", lambda said: said.type in ("error", "warning") and self.faults.append(said.text))
-        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        self.page.on("request", lambda request: self._requested(request.url))
-
-    def _requested(self, url: str) -> None:
-        if not url.removeprefix("blob:").startswith((f"http://127.0.0.1:{self.port}/", "data:")):
-            self.faults.append(f"asked for {url}")
-
-    def open(self, path: str) -> None:
-        self.page.goto(f"http://127.0.0.1:{self.port}{path}")
-
-    def check(self) -> None:
-        """axe-core finds nothing, in light and dark, and nothing is wider than the window."""
-        for scheme, rules in (("light", "{}"), ("dark", "{runOnly: ['color-contrast']}")):  # all that a scheme changes
-            self.page.emulate_media(color_scheme=scheme)
-            found = self.page.evaluate(f"{axe()}; axe.run(document, {rules})")
-            assert "color-contrast" in {rule["id"] for rule in found["passes"]}  # it looked
-            nodes = {rule["id"]: [node["html"][:200] for node in rule["nodes"]] for rule in found["violations"]}
-            assert nodes == {}
-        width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        assert self.page.evaluate(width) <= 0
+    with opened_browser() as found:
+        yield found
 
 
 @pytest.fixture
@@ -210,6 +198,65 @@ def test_doubtful_labels_come_first(visit: Visit, trained: Path) -> None:
     rows, _ = counted(page)
     assert rows == len((trained / "runs" / "audit" / "audit.csv").read_text(encoding="utf-8").splitlines()) - 1
     assert re.search(r"label \d → suggested \d · doubt 0\.99", page.locator("#gallery .tag").first.inner_text())
+
+
+def test_doubtful_labels_are_annotated_and_compared(visit: Visit, answers: Path, small_demo: Path) -> None:
+    page = visit.page
+    visit.open("/doubtful")
+    page.get_by_role("link", name="Annotate these labels").click()
+    page.locator("#annotator").fill("김 철수")
+    assert page.get_by_label("Which pairs").input_value() == "doubtful audit"
+    page.get_by_role("button", name="Begin").click()
+    page.locator(".shown img").wait_for()
+    visit.check()
+    for key in "512340512345":
+        page.keyboard.press(key)
+    page.locator("#done", has_text="12 of ").wait_for()
+    page.locator("#saved", has_text="Saved").wait_for()
+    visit.check()
+    page.get_by_role("link", name="Agreement").first.click()
+    page.get_by_text("11 of these rows were scored because their label was doubtful").wait_for()
+    table = rows_of(small_demo / "combined_data.csv")
+    lines = [line for line in rows_of(answers / "answers-김 철수.csv") if line["score"] != "0"]
+    labels = [int(table[int(line["row"]) - 1]["Score"]) for line in lines]
+    given = [int(line["score"]) for line in lines]
+    row = page.locator("tr", has_text="Score – 김 철수").locator("td").all_inner_texts()
+    assert row[0] == "11"
+    for shown, weights in zip(row[1:4], (None, "linear", "quadratic"), strict=True):
+        assert shown.startswith(f"{cohen_kappa_score(labels, given, labels=[1, 2, 3, 4, 5], weights=weights):.3f}")
+    assert row[4].startswith(f"{np.mean(np.array(labels) == given):.3f}")
+    visit.check()
+    differing = sum(one != other for one, other in zip(labels, given, strict=True))
+    assert page.get_by_role("heading", name=f"{differing} disagreements").count() == 1
+    page.get_by_label("Run", exact=True).select_option("heads")
+    page.get_by_role("heading", name="Systems and raters").wait_for()
+    assert "run=heads" in page.url
+    visit.check()
+
+
+@pytest.mark.parametrize("visit", [{"errors": True}], indirect=True)
+def test_a_full_disk_stops_the_annotator_and_loses_nothing(
+    visit: Visit, answers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = visit.page
+    visit.open("/annotate?name=lee&kind=random&limit=9&begun=1")
+    page.locator(".shown img").wait_for()
+    page.keyboard.press("3")
+    page.locator("#saved", has_text="Saved").wait_for()
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "system", FullDisk(errno.ENOSPC))
+        page.keyboard.press("4")
+        banner = page.get_by_role("alert").filter(has_text="Stopped, because 1 answers could not be saved")
+        banner.wait_for()
+        assert "No space left on device" in banner.inner_text()
+        visit.check()
+        page.keyboard.press("5")
+        assert page.locator("#done").inner_text() == "2 of 9 answered"
+    banner.wait_for(state="detached")
+    page.keyboard.press("5")
+    page.locator("#done", has_text="3 of ").wait_for()
+    page.locator("#saved", has_text="Saved").wait_for()
+    assert [line["score"] for line in rows_of(answers / "answers-lee.csv")] == ["3", "4", "5"]
 
 
 def test_the_list_of_the_map_is_the_map(visit: Visit) -> None:

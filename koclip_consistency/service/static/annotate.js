@@ -85,7 +85,7 @@ async function begin(about, asked, told, ready = () => {}) {
 function keeper({ annotator: name, table }, state) {
   const key = `koclip-waiting ${table} ${name}`;
   const waiting = () => JSON.parse(localStorage.getItem(key) ?? "[]");
-  let busy = false, timer = null;
+  let busy = false, timer = null, trouble = null;  // why the last request failed
   function keep(line) {
     try {
       localStorage.setItem(key, JSON.stringify([...waiting(), line]));
@@ -93,6 +93,7 @@ function keeper({ annotator: name, table }, state) {
       state(waiting().length, Object.assign(error, { status: 0 }));
       return false;
     }
+    state(waiting().length, trouble);
     send();
     return true;
   }
@@ -102,14 +103,16 @@ function keeper({ annotator: name, table }, state) {
     clearTimeout(timer);
     try {
       for (let lines = waiting(); lines.length; lines = waiting()) {
-        state(lines.length, null);
+        state(lines.length, trouble);
         const told = await postJson("/api/annotate/answers", { annotator: name, lines: lines.slice(0, AT_ONCE) });
         const done = new Set(told.saved);
         localStorage.setItem(key, JSON.stringify(waiting().filter((line) => !done.has(line.id))));
+        trouble = null;
       }
       state(0, null);
     } catch (error) {
-      state(waiting().length, error);
+      trouble = error;
+      state(waiting().length, trouble);
       timer = setTimeout(send, RETRY);
     }
     busy = false;
