@@ -79,8 +79,7 @@ class DataRelabelOptions:
     answering: Answering = record(Answering)
     rule: Rule = option(
         "median",
-        "How the scores of several annotators become a label: their median, their rounded mean, or the score that most "
-        "of them gave.",
+        "Label of a pair: the median or mean of its scores, halves rounded up, or the score that most annotators gave.",
     )
     least: int = option(1, "Leave rows alone that fewer annotators have scored.", metavar="N", low=1)
     source: Source = record(Source, only=(*TABLE, "images"))

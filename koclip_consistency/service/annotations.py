@@ -169,13 +169,13 @@ class Annotations:
     def raters(self) -> dict[str, Any]:
         """Whose scores can be compared, as JSON; `chosen` are those that are compared at first."""
         panel, c = self._panel(), self.study.collection
-        label = [self.study.collection.source.score_column] if (c.table.scores > 0).any() else []
+        source, label = c.source, self._label
+        labels = source.score_columns if label is not None or len(source.score_columns) > 1 else ()
         names = list(rater_names(panel, self._columns))
         answered = [name for name, column in zip(names, panel.scores.T, strict=True) if column.any()]
-        source = c.source
-        known = (source.image_column, source.hashtag_column, source.score_column, CHOSEN_BY)
+        known = (source.image_column, source.hashtag_column, label, CHOSEN_BY)
         more = [] if c.table.file_rows is not None else [name for name in self._columns if name not in known]
-        return {"chosen": [*label, *answered], "raters": [*label, *names], "columns": more}
+        return {"chosen": [*labels, *answered], "raters": [*filter(None, [label]), *names], "columns": more}
 
     def agreement(self, raters: Sequence[str], run: str) -> dict[str, Any]:
         """What `agreement` says about these raters, as JSON; images have their numbers."""
@@ -195,6 +195,13 @@ class Annotations:
         return list_annotators(self.folder)
 
     @cached_property
+    def _label(self) -> str | None:
+        """The column of labels; None if there are several, or no labels."""
+        c = self.study.collection
+        several = len(c.source.score_columns) > 1
+        return c.source.score_columns[0] if (c.table.scores > 0).any() and not several else None
+
+    @cached_property
     def _columns(self) -> tuple[str, ...]:
         return open_source(self.study.collection.source).columns
 
@@ -211,8 +218,8 @@ class Annotations:
         c, panel = self.study.collection, self._panel()
         table, names = c.table, rater_names(panel, self._columns)
         columns = dict(zip(names, panel.scores.T, strict=True))
-        if (table.scores > 0).any():
-            columns[c.source.score_column] = table.scores
+        if self._label is not None:
+            columns[self._label] = table.scores
         chosen = panel.chosen
         if more := [name for name in raters if name not in columns]:
             read = read_columns(c.source, more)

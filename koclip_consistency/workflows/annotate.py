@@ -221,7 +221,7 @@ def _answered(table: PairTable, given: Mapping[str, Sequence[Annotation]]) -> li
 def table_cells(source: Source, table: PairTable) -> tuple[list[str], list[tuple[int, list[str | None]]]]:
     """Header and rows of the file with their numbers; of the pairs, if cells of several hashtags were split."""
     if table.file_rows is not None:
-        header = [source.image_column, source.hashtag_column, source.score_column]
+        header = [source.image_column, source.hashtag_column, *source.score_columns]
         pairs = zip(table.rows.tolist(), table.images, table.hashtags, table.scores.tolist(), strict=True)
         return header, [(row, [image, tag, str(score) if score else None]) for row, image, tag, score in pairs]
     opened = open_source(source)

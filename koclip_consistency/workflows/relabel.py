@@ -18,6 +18,7 @@ from consistency.data.files import find_images, image_identity
 from consistency.data.hashtags import identities
 from consistency.data.inputs import read_table
 from consistency.data.pairs import PairTable
+from consistency.data.scores import aggregate
 from consistency.durable import check_output, write_file
 from consistency.errors import DataError, InputError, os_errors_as
 from consistency.options import DataRelabelOptions, Rule
@@ -70,33 +71,26 @@ class Relabelled:
         return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
 
 
-def new_label(rule: Rule, scores: Sequence[int], old: int) -> int | None:
+def new_label(rule: Rule, scores: Sequence[int]) -> int | None:
     """The label that several annotators give a pair.
 
     Parameters
     ----------
     rule : {"median", "mean", "majority"}
-        A median between two scores becomes the one that is nearer to the earlier label, or the lower one without such
-        a label; a mean is rounded, halves up; a majority is the score that more annotators gave than any other.
+        As for `scores.aggregate`, or the score that more annotators gave than any other.
     scores : sequence of int
         1 to 5; at least one.
-    old : int
-        The earlier label, 0 for none.
 
     Returns
     -------
     int or None
         1 to 5; None without a majority.
     """
-    if rule == "mean":
-        return (2 * sum(scores) + len(scores)) // (2 * len(scores))
-    if rule == "majority":
-        counts = np.bincount(scores)
-        most = np.flatnonzero(counts == counts.max())
-        return int(most[0]) if len(most) == 1 else None
-    low, high = sorted(scores)[(len(scores) - 1) // 2], sorted(scores)[len(scores) // 2]
-    middle = (low + high) / 2
-    return int(np.ceil(middle) if old > middle else np.floor(middle))
+    if rule != "majority":
+        return aggregate(scores, rule)
+    counts = np.bincount(scores)
+    most = np.flatnonzero(counts == counts.max())
+    return int(most[0]) if len(most) == 1 else None
 
 
 def relabel(options: DataRelabelOptions) -> Relabelled:
@@ -110,6 +104,7 @@ def relabel(options: DataRelabelOptions) -> Relabelled:
         If one of the files exists, or no pair gets a label.
     """
     source, out = options.source, options.file
+    source.one_score_column("data relabel")
     beside = out.with_name(f"{out.stem}.relabelled.csv"), out.with_name(f"{out.stem}.relabelled.json")
     for path in (out, *beside):
         check_output(path)
@@ -125,8 +120,7 @@ def relabel(options: DataRelabelOptions) -> Relabelled:
         given = [answer for answer in given if answer.score]
         if not given:
             continue
-        old = int(table.scores[pair[0]])
-        new = new_label(options.rule, [answer.score or 0 for answer in given], old)
+        new = new_label(options.rule, [answer.score or 0 for answer in given])
         if new is None or len({answer.annotator for answer in given}) < options.least:
             undecided += 1
             continue
@@ -172,7 +166,7 @@ def _line(
 def _with_labels(options: DataRelabelOptions, table: PairTable, labels: np.ndarray) -> bytes:
     """The table as CSV: every row and column, with the new labels."""
     header, rows = table_cells(options.source, table)
-    column = options.source.score_column
+    column = options.source.one_score_column("data relabel")
     at = header.index(column) if column in header else len(header)
     header = [*header[:at], column, *header[at + 1 :]]
     label = dict(zip(table.rows.tolist(), labels.tolist(), strict=True))

@@ -77,7 +77,7 @@ def export(options: "AnnotateExportOptions", screen: "Screen") -> None:
         screen.note(f"{written.by_doubt} of them were chosen by doubt, and represent no other rows")
     if written.foreign:
         screen.note(f"{written.foreign} answers belong to no row of {options.source.data} and were left out")
-    columns = ",".join([options.source.score_column, *written.columns])
+    columns = ",".join([*options.source.score_columns, *written.columns])
     screen.note(f"Next: agreement --data {written.path} --columns '{columns}'")
 
 

@@ -28,23 +28,19 @@ b.png,산,3,
 
 
 @pytest.mark.parametrize(
-    ("rule", "scores", "old", "expected"),
+    ("rule", "scores", "expected"),
     [
-        ("median", [2], 5, 2),
-        ("median", [1, 5, 4], 1, 4),
-        ("median", [2, 3], 5, 3),  # between two scores: the one nearer to the earlier label
-        ("median", [2, 3], 1, 2),
-        ("median", [2, 3], 0, 2),
-        ("median", [1, 4], 5, 3),
-        ("mean", [1, 2], 5, 2),  # halves up
-        ("mean", [1, 1, 2], 5, 1),
-        ("mean", [4, 5, 5], 1, 5),
-        ("majority", [1, 1, 5], 3, 1),
-        ("majority", [1, 5], 1, None),
+        ("median", [2], 2),
+        ("median", [1, 5, 4], 4),
+        ("median", [2, 3], 3),  # halves up
+        ("mean", [1, 2], 2),
+        ("mean", [1, 1, 2], 1),
+        ("majority", [1, 1, 5], 1),
+        ("majority", [1, 5], None),
     ],
 )
-def test_several_scores_become_a_label(rule: str, scores: list[int], old: int, expected: int | None) -> None:
-    assert new_label(rule, scores, old) == expected  # type: ignore[arg-type]
+def test_several_scores_become_a_label(rule: str, scores: list[int], expected: int | None) -> None:
+    assert new_label(rule, scores) == expected  # type: ignore[arg-type]
 
 
 @pytest.fixture
