@@ -4,7 +4,7 @@ import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -25,12 +25,10 @@ from consistency.data.inputs import open_source
 from consistency.data.ratings import CHOSEN_BY, Ratings, read_columns
 from consistency.errors import InputError, StorageError
 from consistency.options import QueueChoice
+from koclip_consistency.service.study import Study
 from koclip_consistency.workflows.agreement import agree
 from koclip_consistency.workflows.annotate import digests_of, rater_names
 from koclip_consistency.workflows.queue import Queue, choose_queue
-
-if TYPE_CHECKING:
-    from koclip_consistency.service.study import Study
 
 AT_ONCE = 1000  # answers in a request
 LISTED = 500  # disagreements
@@ -66,11 +64,11 @@ class Annotations:
         The collection and the runs.
     folder : Path
         Folder of the answers. It need not exist.
-    rows : Path or None
+    rows : Path, optional
         Table that lists rows to annotate.
     """
 
-    def __init__(self, study: "Study", folder: Path, rows: Path | None) -> None:
+    def __init__(self, study: Study, folder: Path, rows: Path | None = None) -> None:
         self.study, self.folder, self.rows = study, folder, rows
         self._open: dict[str, AnswersFile] = {}
         self._lock = threading.Lock()
@@ -155,13 +153,13 @@ class Annotations:
         """
         c = self.study.collection
         at = self._place(row)
-        given = {who: standing(lines).get(row) for who, lines in read_all(self.folder).items()}
-        if given.get(name) is None and not unanswered:
+        found = {who: standing(lines).get(row) for who, lines in read_all(self.folder).items()}
+        if found.get(name) is None and not unanswered:
             raise InputError("label, prediction and the answers of others are shown once the pair is answered")
         (told,) = c.described(np.array([at]), self.study.opinions(run, system))
         fitting = {
             who: answer
-            for who, answer in given.items()
+            for who, answer in found.items()
             if who != name and answer is not None and fits(answer, c.table, at, {})
         }
         return {**told, "others": [{"annotator": who, "score": a.score, "note": a.note} for who, a in fitting.items()]}

@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI, File, Form, Query, UploadFile
 from fastapi.responses import Response
 
 from koclip_consistency.scoring.scorer import Scorer
-from koclip_consistency.service.annotations import Lines
+from koclip_consistency.service.annotations import Annotations, Lines
 from koclip_consistency.service.api import Service
 from koclip_consistency.service.collection import Filters
 from koclip_consistency.service.study import Study, check_method
@@ -26,10 +26,10 @@ Count = Annotated[int, Query(ge=1)]
 Names = Annotated[list[str], Query(min_length=1, max_length=50)]
 
 
-def add_pages(api: FastAPI, service: Service, study: Study) -> None:
+def add_pages(api: FastAPI, service: Service, study: Study, annotations: Annotations) -> None:
     """Add the app's pages to the application of `serve`."""
     api.include_router(_requests(service, study), include_in_schema=False)
-    api.include_router(_annotation_requests(study), include_in_schema=False)
+    api.include_router(_annotation_requests(study, annotations), include_in_schema=False)
     for path in PAGES:
         api.get(path, include_in_schema=False)(_answering("index.html"))
     for name in static_names():
@@ -174,9 +174,9 @@ def _requests(service: Service, study: Study) -> APIRouter:
     return router
 
 
-def _annotation_requests(study: Study) -> APIRouter:
+def _annotation_requests(study: Study, annotations: Annotations) -> APIRouter:
     """What the pages Annotate and Agreement ask for."""
-    router, annotations = APIRouter(prefix="/api"), study.annotations
+    router = APIRouter(prefix="/api")
 
     @router.get("/annotate")
     def annotate() -> dict[str, Any]:

@@ -26,7 +26,6 @@ from koclip_consistency.scoring.explanation import explain
 from koclip_consistency.scoring.facts import find_facts
 from koclip_consistency.scoring.learned import Learned, read_learned
 from koclip_consistency.scoring.scorer import Scorer
-from koclip_consistency.service.annotations import Annotations
 from koclip_consistency.service.background import Background
 from koclip_consistency.service.collection import Collection, Opinions
 from koclip_consistency.service.projection import METHODS, Method, project
@@ -50,19 +49,12 @@ class Study:
         The runs.
     source : Source or None
         The table and its images; None without a table.
-    answers : Path
-        Folder of the answers of annotators.
-    rows : Path, optional
-        Table that lists rows to annotate.
     """
 
-    def __init__(
-        self, shelf: Shelf, source: Source | None, answers: Path = Path("answers"), rows: Path | None = None
-    ) -> None:
+    def __init__(self, shelf: Shelf, source: Source | None) -> None:
         self.shelf, self.source = shelf, source
         self._collection = None if source is None else Collection(source)
         self.background = Background()
-        self.annotations = Annotations(self, answers, rows)
         self._room = Budget(PIXELS_AT_ONCE)
         self._reading = threading.Lock()
         self._known: dict[tuple[Shelved | None, str, Shelved | None], Opinions] = {}
@@ -73,7 +65,6 @@ class Study:
     def close(self) -> None:
         """Drop the work that has not begun."""
         self.background.close()
-        self.annotations.close()
         self.explaining.shutdown(wait=False, cancel_futures=True)
 
     @property

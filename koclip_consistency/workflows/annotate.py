@@ -181,12 +181,12 @@ def annotation_status(options: AnnotateStatusOptions) -> list[Progress]:
     table = read_table(source, require_scores=False)
     files = find_images(table.images, source.images)
     queue = choose_queue(options.queue, table, files)
-    given = read_all(options.answering.answers)
-    panel = make_panel(table, given, digests_of(files))
+    every = read_all(options.answering.answers)
+    panel = make_panel(table, every, digests_of(files))
     asked = set(queue.places.tolist())
     found = []
     for name, mine in zip(panel.annotators, panel.given, strict=True):
-        lines = given[name]
+        lines = every[name]
         done = asked & mine.keys()
         count = len(standing(lines))
         found.append(

@@ -154,13 +154,13 @@ def read_relabelled(path: Path) -> set[int]:
 
 
 def _line(
-    table: PairTable, at: int, new: int, rule: str, given: Sequence[Annotation], chosen: str
+    table: PairTable, at: int, new: int, rule: str, answers: Sequence[Annotation], chosen: str
 ) -> tuple[object, ...]:
     old = int(table.scores[at])
-    who, what = "; ".join(a.annotator for a in given), "; ".join(str(a.score) for a in given)
-    when, ids = "; ".join(a.time for a in given), "; ".join(a.id for a in given)
+    who, what = "; ".join(a.annotator for a in answers), "; ".join(str(a.score) for a in answers)
+    when, ids = "; ".join(a.time for a in answers), "; ".join(a.id for a in answers)
     row, image, hashtag = int(table.rows[at]), table.images[at], table.hashtags[at]
-    return row, image, hashtag, old or "", new, rule, who, what, when, ids, given[0].image_sha256, chosen
+    return row, image, hashtag, old or "", new, rule, who, what, when, ids, answers[0].image_sha256, chosen
 
 
 def _with_labels(options: DataRelabelOptions, table: PairTable, labels: np.ndarray) -> bytes:

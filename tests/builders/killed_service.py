@@ -70,6 +70,7 @@ def main() -> None:
     """Start or kill the app for each word on stdin."""
     from consistency.options import Source
     from koclip_consistency.scoring.loading import load_scorer
+    from koclip_consistency.service.annotations import Annotations
     from koclip_consistency.service.api import Service, create_api
     from koclip_consistency.service.guard import Limits
     from koclip_consistency.service.pages import add_pages
@@ -87,7 +88,8 @@ def main() -> None:
                 shelf = Shelf(Path(answers) / "no-runs", load_scorer)
                 service = Service(shelf, Worker())
                 api = create_api(service)
-                add_pages(api, service, Study(shelf, Source(data=Path(data), images=Path(images)), Path(answers)))
+                study = Study(shelf, Source(data=Path(data), images=Path(images)))
+                add_pages(api, service, study, Annotations(study, Path(answers)))
                 run_server(api, bind("127.0.0.1", int(port), None), Limits(), lambda: None)
                 os._exit(0)
         else:

@@ -20,6 +20,7 @@ from consistency import durable
 from consistency.durable import System
 from consistency.options import Source
 from koclip_consistency.scoring.loading import load_scorer
+from koclip_consistency.service.annotations import Annotations
 from koclip_consistency.service.api import Service, create_api
 from koclip_consistency.service.guard import MEGABYTE
 from koclip_consistency.service.pages import PAGES, add_pages
@@ -67,7 +68,8 @@ def application(
     shelf = Shelf(folder, partial(load_scorer, cache=cache))
     service = Service(shelf, Worker())
     api = create_api(service)
-    add_pages(api, service, Study(shelf, source, answers))
+    study = Study(shelf, source)
+    add_pages(api, service, study, Annotations(study, answers))
     return api, service
 
 

@@ -23,6 +23,7 @@ def open_app(options: "AppOptions", screen: "Screen") -> None:
     names another. Ctrl-C ends the app. Needs the extra `app`.
     """
     with app_extra():
+        from koclip_consistency.service.annotations import Annotations
         from koclip_consistency.service.api import Service, create_api
         from koclip_consistency.service.pages import add_pages
         from koclip_consistency.service.server import bind, run_server
@@ -40,12 +41,13 @@ def open_app(options: "AppOptions", screen: "Screen") -> None:
         source = replace(options.source, data=options.data, images=images, on_error="allow")
     elif source is not None and options.images is not None:
         source = replace(source, images=options.images)
-    study = Study(shelf, source, options.answering.answers, options.rows)
+    study = Study(shelf, source)
+    annotations = Annotations(study, options.answering.answers, options.rows)
     address = bind(listening.host, listening.port, listening.token_file)
     service = Service(shelf, Worker(options.source.limits))
     service.load_first()
     api = create_api(service)
-    add_pages(api, service, study)
+    add_pages(api, service, study, annotations)
     if source is not None:
         screen.note(f"Table: {source.data}, images: {source.images}")
     screen.json({"url": address.url})
@@ -59,4 +61,5 @@ def open_app(options: "AppOptions", screen: "Screen") -> None:
         run_server(api, address, service.limits, announce)
     finally:
         study.close()
+        annotations.close()
     screen.note("Stopped.")

@@ -49,7 +49,7 @@ function shown(agreed) {
   ].flat();
 }
 
-const withEnds = (value, ends) => (ends ? `${figure(value, 3)} (${figure(ends[0])}–${figure(ends[1])})` : figure(value, 3));
+const withEnds = (value, ends) => (ends ? `${figure(value, 3)} (${figure(ends[0])} – ${figure(ends[1])})` : figure(value, 3));
 
 function scrolling(label, head, rows) {
   return el("div", { class: "scroll card", tabindex: "0", role: "region", "aria-label": label }, el("table", { class: "plain-table" },

@@ -17,6 +17,7 @@ from consistency.data.answer_files import AnswersFile, read_answers
 from consistency.options import AgreementOptions, AnnotateExportOptions, Source
 from consistency.options.annotating import Answering
 from koclip_consistency.scoring.loading import load_scorer
+from koclip_consistency.service.annotations import Annotations
 from koclip_consistency.service.api import Service, create_api
 from koclip_consistency.service.pages import add_pages
 from koclip_consistency.service.shelf import Shelf
@@ -43,14 +44,17 @@ def source(small_demo: Path) -> Source:
 def client(trained: Path, source: Source, folder: Path) -> Iterator[Client]:
     (folder / "rows.csv").write_text("row\n7\n3\n")
     shelf = Shelf(trained / "runs", load_scorer)
-    study = Study(shelf, source, folder / "answers", folder / "rows.csv")
+    study = Study(shelf, source)
+    annotations = Annotations(study, folder / "answers", folder / "rows.csv")
     service = Service(shelf, Worker())
     api = create_api(service)
-    add_pages(api, service, study)
+    add_pages(api, service, study, annotations)
     with serving(api) as found:
         yield found
     service.worker.close()
     study.close()
+    annotations.close()
+    AnswersFile(folder / "answers", "kim").close()  # another program may write it again
 
 
 def line(item: dict[str, Any], score: int | None, number: int, **fields: Any) -> dict[str, Any]:
@@ -235,9 +239,10 @@ def test_columns_of_the_table_can_be_raters(source: Source, trained: Path, tmp_p
     header = "Image Filename,Hashtag,Score,human,chosen_by"
     (tmp_path / "rated.csv").write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
     rated = replace(source, data=tmp_path / "rated.csv")
-    study = Study(Shelf(trained / "runs", load_scorer), rated, tmp_path / "answers")
-    assert study.annotations.raters() == {"chosen": ["Score"], "raters": ["Score"], "columns": ["human"]}
-    found = study.annotations.agreement(["Score", "human"], "")
+    study = Study(Shelf(trained / "runs", load_scorer), rated)
+    annotations = Annotations(study, tmp_path / "answers")
+    assert annotations.raters() == {"chosen": ["Score"], "raters": ["Score"], "columns": ["human"]}
+    found = annotations.agreement(["Score", "human"], "")
     expected = run_agreement(AgreementOptions(columns="Score,human", source=rated)).as_dict()
     assert found["pairs"] == expected["pairs"]
     study.close()

@@ -13,6 +13,7 @@ from PIL import Image
 
 from consistency.options import Source
 from koclip_consistency.scoring.loading import load_scorer
+from koclip_consistency.service.annotations import Annotations
 from koclip_consistency.service.api import Service, create_api
 from koclip_consistency.service.pages import PAGES, add_pages, static_file, static_names
 from koclip_consistency.service.shelf import Shelf
@@ -27,7 +28,7 @@ def client(trained: Path, small_demo: Path) -> Iterator[Client]:
     study = Study(shelf, Source(data=small_demo / "combined_data.csv", images=small_demo / "image"))
     service = Service(shelf, Worker())
     api = create_api(service)
-    add_pages(api, service, study)
+    add_pages(api, service, study, Annotations(study, trained / "answers"))
     with serving(api) as found:
         yield found
     service.worker.close()
