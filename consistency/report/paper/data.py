@@ -1,17 +1,16 @@
 """Figures of the data behind a result: similarities by label, errors by hashtag, a learning curve, agreement."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
-from consistency.data.hashtags import identities
 from consistency.evaluation.agreement import PairAgreement
 from consistency.evaluation.learning_curve import LearningCurve
 from consistency.evaluation.results import Predictions
+from consistency.report.hashtags import LIMITS, HashtagError
 from consistency.report.paper.results import DARK, SHADES
 from consistency.report.paper.style import (
     BLUE,
@@ -29,35 +28,7 @@ from consistency.report.paper.style import (
 from consistency.scale import SCORES
 from consistency.text import METRIC_TITLES
 
-NAMED = 6  # hashtags that the funnel names
-LEAST_ROWS = 3  # of a hashtag that it names
-LIMITS = {"95 %": 1.959964, "99.8 %": 3.090232}  # of the funnel, in standard errors
 CURVES = ("qwk", "macro_f1", "accuracy", "mae")
-
-
-@dataclass(frozen=True)
-class HashtagError:
-    """A hashtag of the funnel.
-
-    Attributes
-    ----------
-    hashtag : str
-        Its first spelling.
-    n : int
-        Number of its rows.
-    error : float
-        Mean of predicted score minus label.
-    z : float
-        Distance of `error` from the mean over all rows, in standard errors.
-    number : int
-        Its number in the figure, from 1; 0 if the figure does not name it.
-    """
-
-    hashtag: str
-    n: int
-    error: float
-    z: float
-    number: int = 0
 
 
 def similarities(p: Predictions, thresholds: Mapping[str, Sequence[float]], width: float) -> Figure:
@@ -106,26 +77,6 @@ def similarities(p: Predictions, thresholds: Mapping[str, Sequence[float]], widt
         axis.tick_params(axis="y", length=0)
         grid(axis, "x")
     return figure
-
-
-def hashtag_errors(p: Predictions) -> tuple[HashtagError, ...]:
-    """The mean error of each hashtag, the farthest from the mean over all rows first.
-
-    Those of LEAST_ROWS rows or more beyond the wider limit, at most NAMED of them, have a number.
-    """
-    error = (p.predicted - p.scores).astype(np.float64)
-    mean, deviation = float(error.mean()), float(error.std(ddof=1)) if len(p) > 1 else 0.0
-    rows: dict[str, list[int]] = {}
-    for row, identity in enumerate(identities(p.hashtags)):
-        rows.setdefault(identity, []).append(row)
-    found = []
-    for some in rows.values():
-        own = float(error[some].mean())
-        z = (own - mean) * len(some) ** 0.5 / deviation if deviation else 0.0
-        found.append(HashtagError(str(p.hashtags[some[0]]), len(some), own, z))
-    found.sort(key=lambda each: (-abs(each.z), each.hashtag))
-    far = [each for each in found if each.n >= LEAST_ROWS and abs(each.z) > max(LIMITS.values())][:NAMED]
-    return tuple(replace(each, number=far.index(each) + 1) if each in far else each for each in found)
 
 
 def funnel(p: Predictions, errors: Sequence[HashtagError], fonts: Fonts, width: float) -> Figure:

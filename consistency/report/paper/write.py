@@ -11,15 +11,9 @@ from consistency.durable import make_folder, write_file
 from consistency.evaluation.agreement import PairAgreement
 from consistency.evaluation.controls import CONTROLS, competes
 from consistency.evaluation.results import Result
+from consistency.report.hashtags import HashtagError, hashtag_errors
 from consistency.report.page import distinct_results, result_groups, shown_result
-from consistency.report.paper.data import (
-    HashtagError,
-    agreements,
-    funnel,
-    hashtag_errors,
-    learning_curves,
-    similarities,
-)
+from consistency.report.paper.data import agreements, funnel, learning_curves, similarities
 from consistency.report.paper.methods import methods_md
 from consistency.report.paper.results import confusions, forest, reliabilities
 from consistency.report.paper.style import WIDTHS, Fonts, files_of, find_fonts, style

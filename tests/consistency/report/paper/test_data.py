@@ -5,29 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from consistency.data.hashtags import hashtag_identity
 from consistency.evaluation.agreement import all_pairs
-from consistency.report.paper.data import agreements, funnel, hashtag_errors, learning_curves, similarities
+from consistency.report.hashtags import hashtag_errors
+from consistency.report.paper.data import agreements, funnel, learning_curves, similarities
 from consistency.report.paper.style import find_fonts
 from tests.builders.curves import curve_of
 from tests.builders.results import make_result
-
-
-def test_errors_by_hashtag() -> None:
-    p = make_result(n=200).predictions
-    p = replace(p, hashtags=np.array([f"{'#' * (row % 2)}태그{row % 7}" for row in range(200)], dtype=object))
-    error = [int(guess) - int(score) for guess, score in zip(p.predicted, p.scores, strict=True)]
-    found = hashtag_errors(p)
-    assert len(found) == 7  # with and without a number sign it is one hashtag
-    for each in found:
-        own = [
-            e
-            for e, tag in zip(error, p.hashtags, strict=True)
-            if hashtag_identity(tag) == hashtag_identity(each.hashtag)
-        ]
-        assert (each.n, each.error) == (len(own), pytest.approx(np.mean(own)))
-        assert each.z == pytest.approx((np.mean(own) - np.mean(error)) / np.std(error, ddof=1) * len(own) ** 0.5)
-    assert [abs(each.z) for each in found] == sorted((abs(each.z) for each in found), reverse=True)
 
 
 def test_only_hashtags_of_some_rows_beyond_the_limits_are_numbered() -> None:
