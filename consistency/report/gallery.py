@@ -15,7 +15,7 @@ from consistency.evaluation.results import Result
 from consistency.report.standing import name_of
 
 MAX_POSTS = 60
-THUMBNAIL = 200  # pixels of the longer side
+THUMBNAIL = 400  # pixels of the longer side: enough to look at an image alone
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from consistency.data.files import find_images
 from consistency.durable import make_folder, write_file
 from consistency.errors import InputError
 from consistency.evaluation.controls import CONTROLS, competes
@@ -20,7 +21,9 @@ from consistency.evaluation.metrics import per_score
 from consistency.evaluation.reliability import Bin, reliability
 from consistency.evaluation.results import NO_BACKBONE, Audited, Result
 from consistency.report.gallery import make_gallery, thumbnails
-from consistency.report.standing import OVERALL, Comparison, main_result
+from consistency.report.hashtags import hashtag_errors
+from consistency.report.similarities import read_histogram
+from consistency.report.standing import OVERALL, Comparison, main_result, name_of
 from consistency.report.tables import Member, heading, honesty, make_table, names
 from consistency.report.training import read_training
 from consistency.runs.read import Run, read_audit
@@ -28,6 +31,9 @@ from consistency.scale import confusion
 from consistency.text import FURTHER_TITLES, LOWER_IS_BETTER, METRIC_TITLES, SPLITS, interval_text, number, percent
 
 SHOWN_DOUBTS = 24
+SHOWN_HASHTAGS = 300  # so that a page about 20,000 rows still opens at once
+# Of an answers file, which `annotate import` reads.
+ANSWER_COLUMNS = "annotator,time,id,row,image_sha256,hashtag,score,undo_of,note,queue,blind"
 AGAINST = {"better": "better than", "worse": "worse than", "level": "cannot be told apart from"}
 
 
@@ -80,10 +86,24 @@ class Panel:
 
 @dataclass(frozen=True)
 class Doubtful:
-    """A row whose label is doubtful, with its image (None if it cannot be shown)."""
+    """An image with its rows whose labels are doubtful.
 
-    row: Audited
+    Attributes
+    ----------
+    image : str
+        Its file name.
+    source : str or None
+        Its thumbnail as a data: URI; None if it cannot be shown.
+    digest : str
+        SHA-256 of its file in hexadecimal; empty if it cannot be shown.
+    rows : tuple of Audited
+        The most doubtful first.
+    """
+
+    image: str
     source: str | None
+    digest: str
+    rows: tuple[Audited, ...]
 
 
 def write_report(runs: Sequence[Run], out: Path, *, images: Path | None = None) -> None:
@@ -110,6 +130,8 @@ def write_report(runs: Sequence[Run], out: Path, *, images: Path | None = None) 
     results = distinct_results(runs)
     groups = result_groups(results)
     comparisons = [Comparison([result for _, result in group]) for group in groups]
+    unfamiliar = _unfamiliar(main)
+    errors = hashtag_errors(shown.predictions, unfamiliar)
     panels = [_panel(result) for _, result in sorted(results, key=_panel_order)]
     page = _template().render(
         tables=[
@@ -120,10 +142,16 @@ def write_report(runs: Sequence[Run], out: Path, *, images: Path | None = None) 
         columns={name: heading(title) for name, title in METRIC_TITLES.items()},
         further={name: heading(title) for name, title in FURTHER_TITLES.items()},
         lower=LOWER_IS_BETTER,
-        panels=panels,
+        panels=[panel for panel in panels if not panel.control],
+        controls=[panel for panel in panels if panel.control],
+        histograms=list(filter(None, map(read_histogram, runs))),
+        hashtags=errors[:SHOWN_HASHTAGS],
+        hashtags_hidden=max(len(errors) - SHOWN_HASHTAGS, 0),
+        shown_system=name_of(shown),
+        answers=ANSWER_COLUMNS,
         calibrated=[panel for panel in panels if panel.bins],
         trainings=list(filter(None, map(read_training, runs))),
-        gallery=make_gallery(comparisons[0].results, shown, images or _images(main), _unfamiliar(main)),
+        gallery=make_gallery(comparisons[0].results, shown, images or _images(main), unfamiliar),
         doubtful=[row for run in runs for row in _doubtful(run, images or _images(run))],
         precisions=[found for run in runs if (found := _precision(run))],
         audit_only=all(run.command == "audit" for run in runs),
@@ -263,11 +291,23 @@ def _images(run: Run) -> Path | None:
 
 
 def _doubtful(run: Run, images: Path | None) -> list[Doubtful]:
-    """The most doubtful labels of an audit, as many as the run was asked to show."""
+    """The most doubtful labels of an audit, as many as the run was asked to show, by image."""
     top = run.setting("top")
     rows = (read_audit(run.path) or [])[: top if type(top) is int and top >= 0 else SHOWN_DOUBTS]
-    sources = thumbnails(list(dict.fromkeys(row.image for row in rows)), images) if images else {}
-    return [Doubtful(row, sources.get(row.image)) for row in rows]
+    by_image: dict[str, list[Audited]] = {}
+    for row in rows:
+        by_image.setdefault(row.image, []).append(row)
+    files = find_images(list(by_image), images) if images else {}
+    sources = thumbnails(list(by_image), images) if images else {}
+    return [
+        Doubtful(image, source, _hex(files[image].digest) if source else "", tuple(own))
+        for image, own in by_image.items()
+        for source in [sources.get(image)]
+    ]
+
+
+def _hex(digest: bytes | None) -> str:
+    return "" if digest is None else digest.hex()
 
 
 def _precision(run: Run) -> Precision | None:

@@ -4,6 +4,8 @@ Needs Chromium, and axe-core's script: from the package `axe-core-python` (extra
 environment variable AXE_CORE names.
 """
 
+import csv
+import hashlib
 import html
 import json
 import re
@@ -76,15 +78,17 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.new("RGB", (300, 200), (20 * number, 90, 200)).save(folder / "image" / f"그림 {number}.png")
     results = [
         make_result("majority", backbone="none", seed=5),
+        make_result("similarity-exact", seed=6, probabilities=False),
         make_result("heads", seed=1),
         make_result("heads", seed=2, split="cv"),
     ]
     leakage = {"n": 60, "image": 5, "pair": 0, "hashtag": 30, "images that trained the backbone": 30}
     division = {"leakage": {"test": leakage}, "notes": ["only 12 images are tested: intervals are wide"]}
     precision = {"n": 60, "moved": 9, "found": 5, "precision": 0.56, "low": 0.2, "high": 0.8, "chance": 0.15}
-    trainings = Trainings("heads", (1, 2), (results[1].metrics, results[2].metrics)).as_dict()
+    trainings = Trainings("heads", (1, 2), (results[2].metrics, results[3].metrics)).as_dict()
     details = {"division": division, "precision": precision, "trainings": trainings}
     run = write_run(folder / "run", results, config={"top": 4}, details=details)
+    (run / "thresholds.json").write_text('{"similarity-exact": {"thresholds": [1.5, 2.5, 3.5, 4.5]}}')
     writer = RunFolder.at(run, command="heads", backbone="tiny", config={})
     writer.write_file("training_results.png", training_png([{"epoch": 1, "train_loss": 0.5, "accuracy": 0.4}]))
     writer.write_file(
@@ -128,3 +132,55 @@ def test_axe_finds_nothing_to_mend(report: Path, tmp_path: Path, scheme: str) ->
         assert one["dark"] == (scheme == "dark")
         assert {"color-contrast", "document-title", "list", "region"} <= set(one["passes"])  # it looked
         assert one["violations"] == []
+
+
+def test_filters_decisions_and_larger_images(report: Path, tmp_path: Path) -> None:
+    """What a reader does with the page, under its own policy: nothing is asked of the network, and no error occurs."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        wrong: list[str] = []
+        asked: list[str] = []
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(report.as_uri())
+
+        def saved(button: str) -> list[list[str]]:
+            with page.expect_download() as waiting:
+                page.locator(button).click()
+            waiting.value.save_as(tmp_path / "saved.csv")
+            with (tmp_path / "saved.csv").open(encoding="utf-8", newline="") as file:
+                return list(csv.reader(file))
+
+        page.select_option("#predicted", "3")
+        rows = saved("#save")[1:]
+        assert rows
+        assert {row[3] for row in rows} == {"3"}
+        assert page.inner_text("#shown").startswith(f"{len(rows)} hashtags")
+        page.fill("#text", "there is no such hashtag")
+        page.click("#again")
+        assert page.inner_text("#shown") == "60 hashtags on 12 images"
+        page.select_option("#sort", "name")
+        names = page.locator("#gallery figcaption").all_inner_texts()
+        assert names == [f"그림 {number}.png" for number in range(12)]
+        page.locator("#gallery .view button").first.click()
+        assert page.locator("#large img").is_visible()
+        page.keyboard.press("Escape")
+        assert not page.locator("#large").is_visible()
+        page.locator(".find").first.click()
+        assert page.locator("#text").input_value() == page.locator(".find").first.inner_text()
+        page.locator(".decision select").first.select_option("5")
+        page.click("#decide")
+        assert page.inner_text("#decided") == "give your name first"
+        page.fill("#annotator", "김 철수")
+        header, answer = saved("#decide")
+        assert dict(zip(header, answer, strict=True)) | {"time": "", "id": ""} == {
+            "annotator": "김 철수", "time": "", "id": "", "row": "1",
+            "image_sha256": hashlib.sha256((report.parent / "image" / "그림 1.png").read_bytes()).hexdigest(),
+            "hashtag": "#바다", "score": "5", "undo_of": "", "note": "", "queue": "doubtful", "blind": "no",
+        }  # fmt: skip
+        assert wrong == []
+        assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+        browser.close()

@@ -24,6 +24,7 @@ from consistency.data.pairs import Skipped
 from consistency.errors import ConsistencyError, InputError
 from consistency.evaluation.controls import competes
 from consistency.evaluation.results import Audited, Result, evaluate_predictions
+from consistency.report.gallery import THUMBNAIL
 from consistency.report.page import write_report
 from consistency.report.plots import training_png
 from consistency.runs.folder import RunFolder
@@ -148,14 +149,14 @@ def test_gallery_shows_small_images_worst_first(tmp_path: Path) -> None:
         with Image.open(io.BytesIO(data)) as picture:
             picture.load()
             assert picture.format == "JPEG"
-            assert max(picture.size) == 200
+            assert max(picture.size) == THUMBNAIL
     p = run.results[1].predictions
     worst = [max(np.abs(p.predicted - p.scores)[p.images == a["data-name"]]) for a in page.all("figure", "post")]
     assert worst == sorted(worst, reverse=True)
     first, *_ = page.all("li", "tag")
     assert abs(int(first["data-label"] or 0) - int((first["data-predicted"] or "").split(",")[0])) == worst[0]
 
-    assert len(page.all("option")) == 2 + 3 + 6
+    assert len(page.all("option")) == 2 + 3 + 6 + 6 + 6
 
 
 def test_runs_that_share_controls_show_them_once(tmp_path: Path) -> None:
@@ -271,17 +272,20 @@ def test_each_run_shows_its_own_images(tmp_path: Path) -> None:
 
 
 def test_doubtful_labels_are_in_the_report(tmp_path: Path) -> None:
-    path = write_run(tmp_path / "run", [make_result("heads-audit", split="cv")], config={"top": 2})
+    path = write_run(tmp_path / "run", [make_result("heads-audit", split="cv")], config={"top": 3})
     rows = [
-        Audited(rank, 3 * rank, f"그림 {rank}.png", HOSTILE, 4, 5, 0.9 / rank, (0.0, 0.0, 0.0, 0.1, 0.9), (70,))
-        for rank in (1, 2, 3)
+        Audited(rank, 3 * rank, f"그림 {image}.png", HOSTILE, 4, 5, 0.9 / rank, (0.0, 0.0, 0.0, 0.1, 0.9), (70,))
+        for rank, image in ((1, 1), (2, 11), (3, 1), (4, 2))
     ]
     RunFolder.at(path, command="audit", backbone="tiny", config={}).write_audit(rows)
     assert read_audit(path) == rows
     page = make_page([read_run(path)], tmp_path / "report.html", image_folder(tmp_path / "image"))
-    shown = [a["data-row"] for a in page.all("figure", "post") if a.get("data-row")]
-    assert shown == ["3", "6"]
-    assert "1. row 3 and its repeats · 그림 1.png" in page.text
+    assert [a["data-row"] for a in page.all("div", "doubt")] == ["3", "9", "6"]  # by image, the most doubtful first
+    digest = hashlib.sha256((tmp_path / "image" / "그림 1.png").read_bytes()).hexdigest()
+    assert [a["data-digest"] for a in page.all("figure", "post") if "data-digest" in a] == [digest, ""]
+    assert len(page.all("label", "decision")) == 2  # none about an image that is not there
+    assert "그림 1.png 1. " in page.text
+    assert "row 3 and its repeats" in page.text
     assert "label 4 → suggested 5 doubt 0.90" in page.text
     (path / "audit.csv").write_text("rank,row\n1,x\n")
     with pytest.raises(InputError, match="damaged"):
@@ -457,3 +461,53 @@ def test_a_changed_run_folder_is_shown_or_refused_in_one_line(whole_run: Path, d
             told = str(error)
         assert (Path(folder) / "report.html").exists() == (told == "")
         assert "\n" not in told
+
+
+def test_controls_are_folded_behind_the_learned_systems(tmp_path: Path) -> None:
+    results = [make_result("majority", backbone="none"), make_result("median", backbone="none"), make_result("heads")]
+    text = write_and_read([read_run(write_run(tmp_path / "run", results))], tmp_path)
+    folded = re.search(r'<details class="controls card">(.*?)<h2', text, re.S)
+    assert folded
+    assert "<summary>Controls: 2 confusion matrices</summary>" in folded[0]
+    assert folded[1].count('class="matrix"') == 2
+    assert text.count('class="matrix"') == 3
+    alone = write_and_read([read_run(write_run(tmp_path / "alone", results[:1]))], tmp_path)
+    assert '<details class="controls card" open>' in alone
+
+
+def write_and_read(runs: Sequence[Run], folder: Path) -> str:
+    write_report(runs, folder / "page.html")
+    return (folder / "page.html").read_text(encoding="utf-8")
+
+
+def test_hashtags_are_listed_with_their_errors_and_a_large_report_lists_the_first(tmp_path: Path) -> None:
+    result = make_result("heads", n=900)
+    p = result.predictions
+    p.hashtags[:] = [f"#{row % 450}" for row in range(900)]
+    p.hashtags[:30] = "#바다"
+    text = write_and_read([read_run(write_run(tmp_path / "run", [result]))], tmp_path)
+    assert "The first 300 of 451 hashtags are listed." in text
+    error = (p.predicted - p.scores)[:30]
+    row = re.search(r'data-find="#바다".*?</tr>', text)
+    assert row
+    assert f"<td>30</td><td>{p.scores[:30].mean():.2f}</td><td>{p.predicted[:30].mean():.2f}</td>" in row[0]
+    assert re.search(rf"<td>{re.escape(f'{error.mean():+.2f}')}</td><td>[+-]\d\.\d\d to [+-]\d\.\d\d</td>", row[0])
+
+
+def test_alternative_texts_say_which_hashtags_an_image_has(tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path / "run", [make_result("heads")]))
+    page = make_page([run], tmp_path / "report.html", image_folder(tmp_path / "image"))
+    texts = [a["alt"] or "" for a in page.all("img")]
+    assert texts
+    assert all(text.startswith("Image with ") for text in texts)
+    assert not any(".png" in text for text in texts)
+
+
+def test_similarities_are_shown_with_their_thresholds(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [make_result("similarity-exact", probabilities=False)])
+    assert 'class="histogram"' not in write_and_read([read_run(run)], tmp_path)
+    (run / "thresholds.json").write_text('{"similarity-exact": {"thresholds": [2.2, 2.5, 3, 99]}}')
+    text = write_and_read([read_run(run)], tmp_path)
+    assert text.count('class="histogram"') == 1
+    assert "exact: 2.200, 2.500, 3.000, 99.000" in text
+    assert text.count('class="cut kind0"') == 3 + 1  # 99 is beyond the axis; one is in the key
