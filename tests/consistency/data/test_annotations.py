@@ -90,6 +90,7 @@ def test_answers_beside_a_table() -> None:
     assert panel.annotators == ("kim", "lee")
     np.testing.assert_array_equal(panel.scores, [[4, 2], [0, 5], [0, 0]])
     assert panel.chosen.tolist() == ["random", "list", ""]  # row 1 is in a random queue, too
+    assert make_panel(table, {"lee": lee, "kim": kim}, digests).chosen.tolist() == panel.chosen.tolist()
     assert panel.foreign == 3
     assert sorted(panel.given[0]) == [0, 2]  # "cannot say" is an answer
     assert make_panel(table, {"lee": lee}).foreign == 0  # without images nothing tells
