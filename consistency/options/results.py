@@ -22,6 +22,10 @@ class ExportOptions:
         metavar="ID",
         default_text="that of the backbone, if its folder says so",
     )
+    push_to_hub: str | None = option(
+        None, "Also push the folder to this repository of the Hugging Face hub, private.", group=RESULTS, metavar="ID"
+    )
+    public: bool = option(False, "Let everybody see what is pushed.", group=RESULTS, needs="push_to_hub")
     encoding: Encoding = record(Encoding, only=("cache", "device", "threads"))
 
 

@@ -48,12 +48,15 @@ class Export:
         Its files, sorted.
     bytes : int
         Size of all of them.
+    address : str or None
+        Where the folder was pushed to.
     """
 
     folder: Path
     system: str
     files: tuple[str, ...]
     bytes: int
+    address: str | None = None
 
 
 def export_run(options: ExportOptions) -> Export:
@@ -69,11 +72,17 @@ def export_run(options: ExportOptions) -> Export:
         If the run was trained on other embeddings than this program makes now.
     StorageError
         If the folder cannot be written.
+    RunError
+        If the hub refuses the folder, which then lies on this machine.
     """
     out, machine = options.folder, options.encoding
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not an empty folder: name another one")
     check_folder(out.parent)
+    if options.push_to_hub is not None:
+        from consistency.backbone.push import check_push, push
+
+        check_push(options.push_to_hub)
     run, system = choose_system(options.run_dir, options.system)
     scorer = load_scorer(run.path, system=system, cache=machine.cache, device=machine.device, threads=machine.threads)
     backbone = scorer.encoder.backbone
@@ -100,7 +109,8 @@ def export_run(options: ExportOptions) -> Export:
         write_file(folder / "README.md", model_card(run, exports).encode())
     files = sorted(path for path in out.rglob("*") if path.is_file())
     names = tuple(path.relative_to(out).as_posix() for path in files)
-    return Export(out, system, names, sum(path.stat().st_size for path in files))
+    address = None if options.push_to_hub is None else push(out, options.push_to_hub, public=options.public)
+    return Export(out, system, names, sum(path.stat().st_size for path in files), address)
 
 
 @contextmanager

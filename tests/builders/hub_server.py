@@ -1,5 +1,6 @@
-"""A local Hugging Face hub for tests: the few endpoints that `huggingface_hub` needs to fetch a model."""
+"""A local Hugging Face hub for tests: the few endpoints that `huggingface_hub` needs to fetch and to push a model."""
 
+import base64
 import hashlib
 import json
 import re
@@ -9,7 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import yaml
 
 WEIGHTS = (".safetensors", ".bin", ".h5")
 
@@ -21,7 +25,8 @@ class Hub:
     repositories: folder by (id, revision). tokens: by id, for private ones. gated: ids whose files are refused.
     breaks: how often the connection is cut in the middle of a weight file. broken: whether weight files are
     refused with 503. portal: whether everything is answered by a login page. requests: "METHOD path", with the
-    range asked for.
+    range asked for. storage: where pushed models go, which are then served. public: ids of pushed models that
+    everybody may see. writers: tokens that may push.
     """
 
     repositories: dict[tuple[str, str], Path]
@@ -31,6 +36,9 @@ class Hub:
     broken: bool = False
     portal: bool = False
     requests: list[str] = field(default_factory=list)
+    storage: Path | None = None
+    public: set[str] = field(default_factory=set)
+    writers: set[str] = field(default_factory=set)
     url: str = ""
 
     def commit(self, folder: Path) -> str:
@@ -58,6 +66,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._route()
 
+    def do_POST(self) -> None:
+        self._take()
+
+    def do_PUT(self) -> None:
+        self._take()
+
     def log_message(self, format: str, *args: object) -> None:
         return None
 
@@ -75,6 +89,81 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._refuse(404, "EntryNotFound")
 
+    def _take(self) -> None:
+        """A part of a push."""
+        self.hub.requests.append(f"{self.command} {self.path}")
+        length = self.headers.get("Content-Length")
+        body = self._chunks() if length is None else self.rfile.read(int(length))
+        path, storage = unquote(urlsplit(self.path).path), self.hub.storage
+        if storage is None:
+            self._refuse(404, "EntryNotFound")
+        elif match := re.fullmatch(r"/lfs/([0-9a-f]{64})", path):  # its address is its permission
+            (storage / "lfs").mkdir(exist_ok=True)
+            (storage / "lfs" / match[1]).write_bytes(body)
+            self._json({})
+        elif self.headers.get("Authorization", "").removeprefix("Bearer ") not in self.hub.writers:
+            self._refuse(403, "Forbidden")
+        elif path == "/api/validate-yaml":
+            block = re.match(r"---\n(.*?)\n---\n", json.loads(body)["content"], re.S)
+            licensed = block is not None and "license" in yaml.safe_load(block[1])
+            errors = [] if licensed else [{"message": "the card has no license"}]
+            self._json({"errors": errors, "warnings": []}, 200 if licensed else 400)
+        elif path == "/api/repos/create":
+            self._create(storage, json.loads(body))
+        elif re.fullmatch(r"/api/models/[^/]+/[^/]+/preupload/main", path):
+            paths = [asked["path"] for asked in json.loads(body)["files"]]
+            modes = {name: "lfs" if name.endswith(WEIGHTS) else "regular" for name in paths}
+            self._json({"files": [{"path": n, "shouldIgnore": False, "uploadMode": mode} for n, mode in modes.items()]})
+        elif path.endswith(".git/info/lfs/objects/batch"):
+            objects = [
+                {**asked, "actions": {"upload": {"href": f"{self.hub.url}/lfs/{asked['oid']}"}}}
+                for asked in json.loads(body)["objects"]
+            ]
+            self._json({"transfer": "basic", "objects": objects})
+        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/main", path):
+            self._commit(storage, match[1], [json.loads(line) for line in body.splitlines()])
+        else:
+            self._refuse(404, "EntryNotFound")
+
+    def _create(self, storage: Path, asked: dict[str, Any]) -> None:
+        model = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
+        if (model, "main") in self.hub.repositories:
+            self._json({"error": "You already created this repo", "url": f"{self.hub.url}/{model}"}, 409)
+            return
+        folder = storage / model
+        folder.mkdir(parents=True)
+        self.hub.repositories[model, "main"] = folder
+        if asked.get("visibility") == "public" or asked.get("private") is False:
+            self.hub.public.add(model)
+        self._json({"url": f"{self.hub.url}/{model}", "name": model})
+
+    def _commit(self, storage: Path, model: str, lines: list[dict[str, Any]]) -> None:
+        folder = self.hub.repositories[model, "main"]
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "header":
+                continue
+            target = folder / value["path"]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if line["key"] == "lfsFile":
+                target.write_bytes((storage / "lfs" / value["oid"]).read_bytes())
+            else:
+                target.write_bytes(base64.b64decode(value["content"]))
+        sha = self.hub.commit(folder)
+        self._json({"commitUrl": f"{self.hub.url}/{model}/commit/{sha}", "commitOid": sha, "success": True})
+
+    def _chunks(self) -> bytes:
+        """The body of a request that does not say how long it is."""
+        parts = []
+        while size := int(self.rfile.readline().strip() or b"0", 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
+
+    def _json(self, value: object, status: int = 200) -> None:
+        self._answer(status, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
     def _describe(self, model: str, revision: str, *, tree: bool) -> None:
         folder = self._folder(model, revision)
         if folder is None:
@@ -90,6 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             siblings = [{"rfilename": name} for name in names]
             answer = {"id": model, "sha": self.hub.commit(folder), "siblings": siblings}
+            answer |= {"private": model not in self.hub.public}
         self._answer(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
     def _send_file(self, cdn: str | None, model: str, revision: str, name: str) -> None:

@@ -122,6 +122,10 @@ def test_what_is_refused(run: Run, exported: dict[str, Path], trained: Path, tmp
     assert (none.code, "holds nothing that can score" in none.stderr) == (2, True)
     other = run("score", "--model", exported["heads"], "--system", "similarity", "--image", "a", "--hashtag", "b")
     assert (other.code, "has no system similarity: it holds heads" in other.stderr) == (2, True)
+    pushed = run("export", heads, "-o", tmp_path / "out", "--push-to-hub", "my-scorer")
+    assert (pushed.code, "'my-scorer' does not say whose it is" in pushed.stderr) == (2, True)
+    public = run("export", heads, "-o", tmp_path / "out", "--public")
+    assert (public.code, "--public needs --push-to-hub" in public.stderr) == (2, True)
     # An export that fails leaves nothing behind.
     copied = tmp_path / "heads"
     shutil.copytree(heads, copied)

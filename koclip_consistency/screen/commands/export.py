@@ -1,5 +1,6 @@
 """`export`."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from koclip_consistency.screen.app import app
@@ -10,7 +11,9 @@ if TYPE_CHECKING:
     from koclip_consistency.screen.console import Screen
 
 
-@command(app, "export", "ExportOptions", "runs/heads -o my-scorer")
+@command(
+    app, "export", "ExportOptions", "runs/heads -o my-scorer", "runs/heads -o my-scorer --push-to-hub name/my-scorer"
+)
 def export(options: "ExportOptions", screen: "Screen") -> None:
     """Write a trained system with its backbone and a model card into one folder.
 
@@ -20,5 +23,7 @@ def export(options: "ExportOptions", screen: "Screen") -> None:
     from koclip_consistency.workflows.export import export_run
 
     done = export_run(options)
-    screen.json({"folder": str(done.folder), "system": done.system, "bytes": done.bytes, "files": list(done.files)})
+    screen.json({**asdict(done), "folder": str(done.folder)})
     screen.note(f"Exported {done.system} ({done.bytes / 1e6:.1f} MB, {len(done.files)} files): {done.folder}")
+    if done.address:
+        screen.note(f"Pushed to {done.address} ({'public' if options.public else 'private'})")
