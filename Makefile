@@ -7,8 +7,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BASE := $(VENV)/.installed-$(notdir $(PY))
 APP := $(VENV)/.installed-app-$(notdir $(PY))
 TEST := $(VENV)/.installed-test-$(notdir $(PY))
+DOCS := $(VENV)/.installed-docs-$(notdir $(PY))
 
-.PHONY: demo app test test-slow test-openclip mutants lint lock lowest clean
+.PHONY: demo app docs test test-slow test-openclip mutants lint lock lowest clean
 
 demo: $(BASE)
 	$(BIN)/python cli.py demo
@@ -16,6 +17,12 @@ demo: $(BASE)
 # After `make demo`: its runs, its table and its images in the browser.
 app: $(APP)
 	$(BIN)/python cli.py app
+
+# The documentation as a site, docs/_build/site/index.html. Needs no network; a warning is an error.
+docs: $(DOCS)
+	$(BIN)/python docs/prepare.py
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m sphinx -W --keep-going -E -q -d docs/_build/trees docs docs/_build/site
+	@echo "Site: docs/_build/site/index.html"
 
 # One thread for each of the two processes: threads that wait for each other's turn are many times slower.
 test: lint
@@ -54,6 +61,10 @@ $(APP): $(BASE) requirements/app.txt
 	$(PIP) --require-hashes --no-deps -r requirements/app.txt
 	touch $@
 
+$(DOCS): $(BASE) requirements/docs.txt
+	$(PIP) --require-hashes --no-deps -r requirements/docs.txt
+	touch $@
+
 $(TEST): $(BASE) requirements/test.txt
 	$(PIP) --require-hashes --no-deps -r requirements/test.txt
 	touch $@
@@ -66,6 +77,7 @@ lock:
 	$(COMPILE) pyproject.toml requirements/more.in --extra test -o requirements/test.txt
 	$(COMPILE) pyproject.toml requirements/more.in -c requirements/test.txt -o requirements/base.txt
 	$(COMPILE) --no-deps requirements/app.in -c requirements/test.txt -o requirements/app.txt
+	$(COMPILE) requirements/docs.in -c requirements/test.txt -o requirements/docs.txt
 	$(COMPILE) --no-deps requirements/openclip.in -o requirements/openclip.txt
 
 # The demo and the other commands on the lowest versions that pyproject.toml allows.

@@ -289,6 +289,10 @@ class PostHead(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self.trained_.predict_proba(X)
 
+    def expected_score(self, X: PairEmbeddings) -> Floats:
+        """Predict the mean score under the probabilities for n pairs with a context, (n,) float64, 1 to 5."""
+        return self.predict_proba(X) @ SCORES
+
 
 def _labels(scores: npt.NDArray[Any], n: int) -> Ints:
     """Scores 1 to 5 as classes 0 to 4."""

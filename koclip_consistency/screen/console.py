@@ -66,6 +66,7 @@ class Screen:
     def __init__(self, display: Display | None = None) -> None:
         self.display = display or Display()
         self.console, self.stdout = _console(stderr=True), _console(stderr=False)
+        self.aligned = self.stdout.is_terminal or sys.stdout.isatty()  # a terminal without escape codes is one, too
         self._log: IO[str] | None = None
         self._running: _Bars | None = None
 
@@ -115,7 +116,7 @@ class Screen:
         self._write_log("\n".join([shown.title, *_separated(shown)]))
         if self.display.quiet or self.display.as_json:
             return
-        if not self.stdout.is_terminal:
+        if not self.aligned:
             print("\n".join([visible(shown.title), *_separated(shown), ""]), flush=True)
             return
         self.stdout.print(Text(shown.title, style="bold"), soft_wrap=True)
@@ -143,7 +144,7 @@ class Screen:
         timed = any("seconds" in entry for entry in entries)
         for seconds, intervals in ((timed, True), (False, True), (timed, False)):
             tables = self._results(title, entries, seconds=seconds, intervals=intervals)
-            if not self.stdout.is_terminal or all(_least_width(shown) <= self.stdout.width for shown in tables):
+            if not self.aligned or all(_least_width(shown) <= self.stdout.width for shown in tables):
                 break
         for shown in tables:
             self.table(shown)
@@ -152,7 +153,7 @@ class Screen:
         self, title: str, entries: Sequence[Mapping[str, Any]], *, seconds: bool, intervals: bool
     ) -> list[Table]:
         several = len({entry["backbone"] for entry in entries if entry["backbone"] != NO_BACKBONE}) > 1
-        below = intervals and self.stdout.is_terminal and self.stdout.width < WIDE
+        below = intervals and self.aligned and self.stdout.width < WIDE
         columns = ["system", *["backbone"] * several, *METRIC_TITLES.values(), *["seconds"] * seconds]
         sections: dict[tuple[str, str, int], list[list[object]]] = {}
         for entry in entries:
