@@ -6,7 +6,6 @@ Everything goes to `docs/_build`; `make docs` runs this before Sphinx. The pages
 folder (`docs/run_directive.py`).
 """
 
-import csv
 import json
 import shutil
 import subprocess

@@ -184,6 +184,9 @@ def test_a_post_head_is_the_one_that_it_trains():
         expected = TrainedPostHead.fit(pairs, labels, seed=5, config=config).predict_proba(pairs)
         assert np.array_equal(head.predict_proba(pairs), expected)
         assert np.array_equal(head.predict(pairs), expected.argmax(axis=1) + 1)
+        np.testing.assert_allclose(
+            head.expected_score(pairs), np.average([[1, 2, 3, 4, 5]] * len(pairs), axis=1, weights=expected)
+        )
         assert head.get_params() == {"sees_image": sees_image, "ordered": ordered, "seed": 5}
     with pytest.raises(InputError, match="expected whole scores from 1 to 5"):
         PostHead().fit(pairs, labels)

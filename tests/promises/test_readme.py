@@ -12,7 +12,7 @@ from tests.promises.house import ROOT, House
 
 README = ROOT / "README.md"
 REFERENCE = ROOT / "docs" / "command-line.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAM = r"(?:python cli\.py|koclip-consistency)"
 
 
@@ -47,7 +47,7 @@ def named_options(text: str) -> set[str]:
 def shown_commands() -> list[tuple[str, str]]:
     found = []
     for page in PAGES:
-        for block in re.findall(r"```(?:sh|console)\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
+        for block in re.findall(r"```(?:sh|console|\{run\})\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
             for line in block.replace("\\\n", " ").splitlines():
                 words = re.match(rf"(?:\$ )?(?:\w+=\S+ )*{PROGRAM} ([^|]*)", line)
                 if words:
@@ -100,13 +100,11 @@ def test_readme_shows_the_commands_a_user_needs_first() -> None:
 
 
 def test_links_lead_to_files() -> None:
-    """README and docs link to files of the repository that exist, and README to every page of docs."""
-    linked = set()
+    """README and docs link to files that exist. That every page is reached, and every heading, `make docs` checks."""
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
-            linked.add(((page.parent / target).resolve(), page == README))
-    assert [page.name for page in PAGES[1:] if (page.resolve(), True) not in linked] == []
+            made = target.startswith("_build/")  # by docs/prepare.py
+            assert made or (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
 @pytest.mark.parametrize(("page", "line"), shown_commands())

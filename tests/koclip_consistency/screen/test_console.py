@@ -1,5 +1,6 @@
 """What a person sees, in terminals of any width: nothing is cut, columns stand below each other."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -167,3 +168,14 @@ def test_no_color_leaves_no_escapes(screen: Shown, capsys: pytest.CaptureFixture
     written = capsys.readouterr()
     assert "\x1b" not in written.out + written.err
     assert "a detail" in written.err
+
+
+def test_a_terminal_without_colours_has_aligned_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    ours, theirs = os.openpty()
+    with open(theirs, "w", encoding="utf-8") as terminal:
+        monkeypatch.setattr("sys.stdout", terminal)
+        Screen().table(Table("A title", ("hashtag", "score"), [["여행", 1], ["a longer one", 5]]))
+    shown = os.read(ours, 4096).decode().replace("\r\n", "\n")
+    os.close(ours)
+    assert shown == "A title\nhashtag       score\n여행              1\na longer one      5\n\n"
