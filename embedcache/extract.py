@@ -19,6 +19,7 @@ from consistency.options import Decode, ImageLimits
 from consistency.progress import Progress, silent
 from embedcache.engines.local import Problems, one_ahead, process_batches, thread_batches
 from embedcache.keys import hashtag_keys, image_keys
+from embedcache.peak import peak_megabytes, start_peak
 from embedcache.pipeline import Encoder, Writer
 from embedcache.segments import Vectors
 from embedcache.store import EmbeddingCache, valid_rows
@@ -59,6 +60,8 @@ class ExtractReport:
         Speed of encoding images; None if none were encoded.
     encoder_busy : float or None
         Share of the encoding time, 0 to 1, in which the model was busy; None if nothing was encoded.
+    peak_megabytes : float or None
+        Peak of memory from loading the model to the last batch; see `peak`. None if nothing was encoded.
     batch_size : int or None
         Images per batch, after any reduction for lack of memory; None if nothing was encoded.
     cosine_to_fp32 : dict of str to float, or None
@@ -80,6 +83,7 @@ class ExtractReport:
     seconds: float
     images_per_second: float | None
     encoder_busy: float | None
+    peak_megabytes: float | None
     batch_size: int | None
     cosine_to_fp32: dict[str, float] | None
     quarantined: tuple[str, ...]
@@ -161,8 +165,11 @@ def extract(
     new = hashtags if not has_texts(cache.path) else [tag for tag in hashtags if missing & {*cache.recipe.texts(tag)}]
     if new:
         cache.record_texts(new)
+    peak = None
     if texts or to_encode:
+        start_peak()
         work.encode(load(), to_encode, texts, batch_size)
+        peak = peak_megabytes()
 
     return ExtractReport(
         images=len(images),
@@ -177,6 +184,7 @@ def extract(
         seconds=time.perf_counter() - started,
         images_per_second=work.images_encoded / work.image_seconds if work.images_encoded else None,
         encoder_busy=work.busy,
+        peak_megabytes=peak,
         batch_size=work.batch_size,
         cosine_to_fp32=work.cosine_to_fp32,
         quarantined=tuple(cache.quarantined),

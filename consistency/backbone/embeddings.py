@@ -1,5 +1,6 @@
 """Embeddings of pairs: one table of image vectors, one of hashtag vectors, and indices into both."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,3 +73,11 @@ class PairEmbeddings:
                 "nd,nd->n", images[self.image_index[part]], hashtags[self.hashtag_index[part]], out=similarity[part]
             )
         return similarity
+
+
+def side_by_side(vectors: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """Join the vectors of k backbones, (n, d_1) to (n, d_k) of unit norm, to (n, d_1 + ... + d_k) float32 of unit norm.
+
+    The cosine of two joined vectors is the mean of the k cosines.
+    """
+    return np.concatenate(vectors, axis=1) / np.float32(np.sqrt(len(vectors)))

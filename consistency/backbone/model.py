@@ -43,16 +43,25 @@ def load_backbone(
     if trainable and resolved.fixed:
         raise BackboneError(f"{resolved.name} is {resolved.fixed}, which cannot be fine-tuned here; use heads")
     backbone = _load(resolved, device, precision, decode)
-    if resolved.texts is not None:
-        from consistency.backbone.paired_model import PairedBackbone
-
-        backbone = PairedBackbone(backbone, _load(resolved.texts, device, precision, decode))
     if not trainable:
         backbone.speed_up()
     return backbone
 
 
 def _load(resolved: ResolvedBackbone, device: str, precision: str, decode: str) -> Backbone:
+    if resolved.members:
+        from consistency.backbone.joined_model import JoinedBackbone
+
+        return JoinedBackbone(resolved, [_load(member, device, precision, decode) for member in resolved.members])
+    if resolved.texts is not None:
+        from consistency.backbone.paired_model import PairedBackbone
+
+        images = _load_one(resolved, device, precision, decode)
+        return PairedBackbone(images, _load_one(resolved.texts, device, precision, decode))
+    return _load_one(resolved, device, precision, decode)
+
+
+def _load_one(resolved: ResolvedBackbone, device: str, precision: str, decode: str) -> Backbone:
     if resolved.library == "open_clip":
         from consistency.backbone.open_clip_model import OpenClipBackbone  # its packages are optional
 

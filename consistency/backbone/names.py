@@ -21,7 +21,22 @@ SHORT_NAMES = {  # by the ids of the hub; docs/backbones.md describes them
     "clip-multilingual": "sentence-transformers/clip-ViT-B-32-multilingual-v1+openai/clip-vit-base-patch32",
 }
 ALIASES = (*SHORT_NAMES, "tiny")
-BESIDE, PINNED = "+", "@"  # TEXT_MODEL+IMAGE_MODEL, and HF_ID@REVISION
+# TEXT_MODEL+IMAGE_MODEL, HF_ID@REVISION, and several backbones as one.
+BESIDE, PINNED, JOINED = "+", "@", ","
+
+
+def members_of(name: str) -> list[str]:
+    """The backbones that are used as one: usually a single one. A folder comes before a comma in its name.
+
+    Raises
+    ------
+    BackboneError
+        If one is named twice or has no name.
+    """
+    members = [name] if os.path.exists(os.path.expanduser(name)) else name.split(JOINED)
+    if len(set(members)) < len(members) or (len(members) > 1 and "" in members):
+        raise BackboneError(f"{name!r} does not name several different backbones; expected for example siglip2,koclip")
+    return members
 
 
 def parts_of(name: str) -> list[str]:

@@ -1,14 +1,16 @@
 """Finds a backbone by name and lists everything that affects its embeddings, without heavy imports."""
 
+import functools
 import importlib.util
 import json
+import operator
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from consistency.backbone import open_clip_folder, sentence_folder
+from consistency.backbone import names, open_clip_folder, sentence_folder
 from consistency.backbone.libraries import (
     MARKS,
     Library,
@@ -29,7 +31,6 @@ from consistency.backbone.model_folder import (
     read_json,
     refuse_code,
 )
-from consistency.backbone.names import BESIDE, PINNED, SHORT_NAMES, parts_of, pinned, refuse_impossible
 from consistency.data.trained_on import NOTHING, UNKNOWN, TrainedOn
 from consistency.errors import BackboneError, os_reason
 
@@ -64,6 +65,9 @@ class ResolvedBackbone:
         Folder with the `config.json` of the transformers model that is the text tower of an open_clip model.
     texts : ResolvedBackbone or None
         The model that embeds the hashtags, if it is another one.
+    members : tuple of ResolvedBackbone
+        The backbones whose vectors are joined; empty for a single one. The other fields are those of the first, but
+        for names, revisions and the record of fine-tunings.
     trained_on : TrainedOn
         Record of its fine-tunings. Published models and `tiny` have seen nothing that counts; what a local model
         without a record has seen is unknown.
@@ -77,11 +81,14 @@ class ResolvedBackbone:
     library: Library = "transformers"
     text_tower: Path | None = None
     texts: "ResolvedBackbone | None" = None
+    members: "tuple[ResolvedBackbone, ...]" = ()
     trained_on: TrainedOn = field(default=NOTHING, repr=False)
 
     @property
     def fixed(self) -> str | None:
-        """What it is if it cannot be trained here: "two models", or "a model of" another library."""
+        """What it is if it cannot be trained here: several models, or a model of another library."""
+        if self.members:
+            return "several backbones"
         if self.texts is not None:
             return "two models"
         return None if self.library == "transformers" else f"a model of {self.library}"
@@ -100,7 +107,8 @@ def resolve_backbone(name: str, *, revision: str | None = None) -> ResolvedBackb
     name : str
         "tiny", one of SHORT_NAMES, a model folder, a run folder (its `model/` is used), or a Hugging Face id, which may
         be followed by its revision: HF_ID@REVISION. Write ./clip for a folder with the name of an alias. A model that
-        embeds texts alone is named with the model of its images: TEXT_MODEL+IMAGE_MODEL.
+        embeds texts alone is named with the model of its images: TEXT_MODEL+IMAGE_MODEL. Names with commas between them
+        are several backbones as one.
     revision : str, optional
         Branch, tag or commit of a Hugging Face model, as after @.
 
@@ -115,30 +123,34 @@ def resolve_backbone(name: str, *, revision: str | None = None) -> ResolvedBackb
     StorageError
         If the hub's cache cannot be written.
     """
-    parts = parts_of(name)
+    if len(members := names.members_of(name)) > 1:
+        if revision is not None:
+            raise BackboneError(f"{name} is {len(members)} backbones: write each revision as HF_ID@REVISION")
+        return _joined(name, tuple(map(resolve_backbone, members)))
+    parts = names.parts_of(name)
     if len(parts) == 1:
-        found = _resolve_one(*pinned(parts[0], revision))
+        found = _resolve_one(*names.pinned(parts[0], revision))
         if not embeds_images(found.folder):
             raise BackboneError(
                 f"{name} embeds texts alone; name the model of its images too, with a plus sign: "
-                f"{name}{BESIDE}IMAGE_MODEL, for example {name}{BESIDE}openai/clip-vit-base-patch32"
+                f"{name}{names.BESIDE}IMAGE_MODEL, for example {name}{names.BESIDE}openai/clip-vit-base-patch32"
             )
         return found
     if revision is not None:
-        raise BackboneError(f"{name} is two models: write the revision of each behind it, as HF_ID{PINNED}REVISION")
+        raise BackboneError(f"{name} is two models: write the revision of each behind it, as HF_ID@REVISION")
     if len(parts) > 2:
-        raise BackboneError(f"{name} names {len(parts)} models; expected TEXT_MODEL{BESIDE}IMAGE_MODEL")
-    return _pair(name, *(_resolve_one(*pinned(part, None)) for part in parts))
+        raise BackboneError(f"{name} names {len(parts)} models; expected TEXT_MODEL{names.BESIDE}IMAGE_MODEL")
+    return _pair(name, *(_resolve_one(*names.pinned(part, None)) for part in parts))
 
 
 def _resolve_one(name: str, revision: str | None) -> ResolvedBackbone:
     folder = _packaged() if name == "tiny" else Path(os.path.expanduser(name))
-    if name not in SHORT_NAMES and os.path.exists(folder):
+    if name not in names.SHORT_NAMES and os.path.exists(folder):
         if revision is not None:
             raise BackboneError(f"{name} is local and has no revision {revision!r}; leave the revision out")
         return _local(name, folder)
-    model_id = SHORT_NAMES.get(name, name)
-    refuse_impossible(model_id)
+    model_id = names.SHORT_NAMES.get(name, name)
+    names.refuse_impossible(model_id)
     from consistency.backbone.hub import fetch  # takes a third of a second, which local folders do not need
 
     folder = fetch(model_id, revision)
@@ -150,27 +162,40 @@ def _pair(name: str, first: ResolvedBackbone, second: ResolvedBackbone) -> Resol
     texts, images = sorted((first, second), key=lambda one: embeds_images(one.folder))
     if embeds_images(texts.folder) or not embeds_images(images.folder):
         what = "both embed images: name one of them" if embeds_images(texts.folder) else "neither embeds images"
-        raise BackboneError(f"{first.name} and {second.name}: {what}; expected TEXT_MODEL{BESIDE}IMAGE_MODEL")
+        raise BackboneError(f"{first.name} and {second.name}: {what}; expected TEXT_MODEL{names.BESIDE}IMAGE_MODEL")
     return replace(
         images,
         name=name,
-        model_id=f"{texts.model_id}{BESIDE}{images.model_id}",
-        revision=f"{texts.revision}{BESIDE}{images.revision}",
+        model_id=f"{texts.model_id}{names.BESIDE}{images.model_id}",
+        revision=f"{texts.revision}{names.BESIDE}{images.revision}",
         texts=texts,
+    )
+
+
+def _joined(name: str, members: tuple[ResolvedBackbone, ...]) -> ResolvedBackbone:
+    """Several backbones as one. A test image that any of them was trained on counts as seen."""
+    return replace(
+        members[0],
+        name=name,
+        model_id=names.JOINED.join(member.model_id for member in members),
+        revision=names.JOINED.join(member.revision for member in members),
+        members=members,
+        trained_on=functools.reduce(operator.or_, (member.trained_on for member in members)),
     )
 
 
 def is_here(name: str, revision: str | None = None) -> bool:
     """Tell whether `resolve_backbone` would find a backbone on this machine, without a download."""
-    return all(_is_here(*pinned(part, revision)) for part in parts_of(name))
+    parts = [part for member in names.members_of(name) for part in names.parts_of(member)]
+    return all(_is_here(*names.pinned(part, revision)) for part in parts)
 
 
 def _is_here(name: str, revision: str | None) -> bool:
-    if name not in SHORT_NAMES and (name == "tiny" or os.path.exists(os.path.expanduser(name))):
+    if name not in names.SHORT_NAMES and (name == "tiny" or os.path.exists(os.path.expanduser(name))):
         return True
     from consistency.backbone.hub import held
 
-    return held(SHORT_NAMES.get(name, name), revision) is not None
+    return held(names.SHORT_NAMES.get(name, name), revision) is not None
 
 
 def _resolved(
@@ -198,9 +223,12 @@ def _text_tower(folder: Path) -> Path | None:
 
 
 def described(model: str, revision: str) -> str:
-    """A model and its revision in a few words: "kim/clip@75de2d55ec2d"; both models of a pair with a plus sign."""
-    pairs = zip(model.split(BESIDE), revision.split(BESIDE), strict=True)
-    return BESIDE.join(f"{name}{PINNED}{commit.removeprefix('sha256:')[:12]}" for name, commit in pairs)
+    """A model and its revision in a few words: "kim/clip@75de2d55ec2d"; several models as they are named."""
+    for between in (names.JOINED, names.BESIDE):
+        if between in model:
+            both = zip(model.split(between), revision.split(between), strict=True)
+            return between.join(described(*each) for each in both)
+    return f"{model}{names.PINNED}{revision.removeprefix('sha256:')[:12]}"
 
 
 def fingerprint_fields(resolved: ResolvedBackbone, *, decode: str, precision: str) -> dict[str, str]:
@@ -220,6 +248,16 @@ def fingerprint_fields(resolved: ResolvedBackbone, *, decode: str, precision: st
     dict of str to str
         Plain text by field name.
     """
+    if resolved.members:
+        of_members = [fingerprint_fields(member, decode=decode, precision=precision) for member in resolved.members]
+        every = dict.fromkeys(name for fields in of_members for name in fields)
+        shared = {"schema": SCHEMA, "decoding": DECODING[decode], "precision": precision}
+        # A field of all members is that of each in turn.
+        return {name: " | ".join(fields.get(name, "none") for fields in of_members) for name in every} | {
+            "model": resolved.model_id,
+            "revision": resolved.revision,
+            **shared,
+        }
     fields = {
         "schema": SCHEMA,
         "model": resolved.model_id,

@@ -46,6 +46,9 @@ class Option:
         Name of a switch without which the option has no effect.
     excludes
         Names of options that cannot be given together with it.
+    joined
+        What stands between several values, which are one text: "a,b" for `--backbone a --backbone b`. None if there
+        is a single value.
     argument
         Positional argument instead of an option.
     required
@@ -70,6 +73,7 @@ class Option:
     bare: Any = None
     needs: str | None = None
     excludes: tuple[str, ...] = ()
+    joined: str | None = None
     argument: bool = False
     required: bool = False
     hidden: bool = False

@@ -134,7 +134,12 @@ class Encoding:
     """The backbone, and how images and hashtags pass through it into the cache."""
 
     backbone: str = option(
-        "koclip", "Model that encodes images and hashtags.", group=BACKBONE, env="KOCLIP_BACKBONE", metavar=BACKBONES
+        "koclip",
+        "Model that encodes images and hashtags; repeatable, several are used as one.",
+        group=BACKBONE,
+        env="KOCLIP_BACKBONE",
+        metavar=BACKBONES,
+        joined=",",
     )
     revision: str | None = option(None, "Branch, tag or commit of a hub model, as in HF_ID@REVISION.", group=BACKBONE)
     cache: Path = option(Path("cache"), "Folder of the stored embeddings.", group=BACKBONE, env="KOCLIP_CACHE")

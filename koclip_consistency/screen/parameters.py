@@ -41,6 +41,21 @@ class ScoreMap(click.ParamType):
         return parse_score_map(str(value))
 
 
+class Joined(click.Option):
+    """An option that may be repeated and whose values become one text; from elsewhere it comes as that text."""
+
+    def __init__(self, names: Sequence[str], between: str, **about: Any) -> None:
+        super().__init__(names, multiple=True, callback=lambda context, option, said: between.join(said), **about)
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        found = self.resolve_envvar_value(ctx)
+        return None if found is None else (found,)
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> Any:
+        value, source = super().consume_value(ctx, opts)
+        return ((value,) if isinstance(value, str) else value), source
+
+
 def parameter_of(place: Place) -> click.Parameter:
     option, (kind, many, nullable) = place.option, _kind(place.hint)
     if option.argument:
@@ -54,6 +69,10 @@ def parameter_of(place: Place) -> click.Parameter:
         return click.Option([*place.flag.split(), place.name], is_flag=True, default=default, **about)
     if not option.required:  # click takes a default of None for a value
         about["default"] = place.default
+    if option.joined is not None:
+        about["default"] = (place.default,)
+        names = [*place.flag.split(), place.name]
+        return Joined(names, option.joined, type=str, metavar=option.metavar, **about)
     if option.bare is not None:
         about |= {"is_flag": False, "flag_value": str(option.bare)}
     return click.Option(

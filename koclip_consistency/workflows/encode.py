@@ -29,6 +29,7 @@ from embedcache.adopt import Verdict, adopt
 from embedcache.catalog import list_fields
 from embedcache.engines.local import decoding_context
 from embedcache.extract import ExtractReport, extract
+from embedcache.joined import join
 from embedcache.store import EmbeddingCache
 from heads.post import with_context
 
@@ -56,6 +57,8 @@ class Extracted:
         How far embeddings of earlier library versions were from those of now; None if there were none to compare.
     others
         The same hub model in other revisions whose embeddings are in the cache folder too, as messages name them.
+    members
+        The same of each backbone if several are used as one.
     """
 
     resolved: ResolvedBackbone
@@ -65,6 +68,7 @@ class Extracted:
     several: str | None
     adopted: Verdict | None
     others: tuple[str, ...]
+    members: "tuple[Extracted, ...]"
 
     @property
     def fingerprint(self) -> str:
@@ -73,6 +77,8 @@ class Extracted:
     @property
     def note(self) -> str:
         """One line: how many embeddings are new, and how many were in the cache."""
+        if self.members:
+            return "; ".join(f"{member.resolved.name}: {member.note}" for member in self.members)
         r = self.report
         what = "texts of hashtags" if self.cache.recipe.changes else "hashtags"
         adopted = None if self.adopted is None else self.adopted.note
@@ -199,12 +205,21 @@ def fill_cache(
     load: "Callable[[], Backbone] | None" = None,
     cache: EmbeddingCache | None = None,
 ) -> Extracted:
-    """Encode what the cache lacks. `load` returns the model if one is already loaded, `cache` is open already."""
+    """Encode what the cache lacks. `load` returns the model if one is already loaded, `cache` is open already.
+
+    For several backbones as one, each member's own cache is filled, and theirs are joined.
+    """
+    members = tuple(
+        fill_cache(inputs, encoding, source, member, cache_fields(member, encoding), progress)
+        for member in (resolved.members if cache is None and encoding.extract else ())
+    )
     load = functools.cache(load or (lambda: load_encoder(resolved, encoding)))
     set_threads(encoding.threads)
     adopted = None
     if cache is None:
         cache = EmbeddingCache.open(encoding.cache, fields, create=encoding.extract, recipe=recipe_of(encoding))
+        if members:
+            join(cache, [member.cache for member in members], inputs.table, inputs.files)
         if encoding.extract:
             adopted = adopt(inputs.table, inputs.files, cache, load, source.limits)
     report = extract(
@@ -219,14 +234,18 @@ def fill_cache(
         progress=progress,
     )
     refuse_skipped(report.skipped, source.on_error)
-    return Extracted(resolved, cache, report, inputs.skipped + report.skipped, inputs.several, adopted, _others(cache))
+    return Extracted(
+        resolved, cache, report, inputs.skipped + report.skipped, inputs.several, adopted, _others(cache), members
+    )
 
 
 def _others(cache: EmbeddingCache) -> tuple[str, ...]:
     """Other revisions of the cache's model that have a cache beside it; folders are not known by a name."""
     model, revision = cache.fields["model"], cache.fields["revision"]
     there = {found["revision"] for _, found in list_fields(cache.path.parent) if found.get("model") == model}
-    return () if "local" in model else tuple(described(model, each) for each in sorted(there - {revision}))
+    return (
+        () if "local" in model or "," in model else tuple(described(model, each) for each in sorted(there - {revision}))
+    )
 
 
 def load_encoder(resolved: ResolvedBackbone, encoding: Encoding, *, gradients: bool = False) -> "Backbone":

@@ -169,16 +169,19 @@ def run_paper(options: PaperOptions, reporter: Reporter = QUIET) -> Outcome:
     )
 
 
-def _cost_of(done: Sequence[Done]) -> tuple[dict[str, float], dict[str, float]]:
-    """By backbone: images per second where some were encoded, and the duration of all runs."""
+def _cost_of(done: Sequence[Done]) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    """By backbone: images per second and peak of memory where some were encoded, and the duration of all runs."""
     speeds: dict[str, float] = {}
+    peaks: dict[str, float] = {}
     seconds: dict[str, float] = {}
     for step in done:
         name, extraction = step.run.info["backbone"], step.run.info["details"].get("extraction") or {}
         seconds[name] = round(seconds.get(name, 0.0) + step.seconds, 3)
         if speed := extraction.get("images_per_second"):
             speeds.setdefault(name, speed)
-    return speeds, seconds
+        if peak := extraction.get("peak_megabytes"):
+            peaks[name] = max(peak, peaks.get(name, 0.0))
+    return speeds, peaks, seconds
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,6 +35,8 @@ class Ranked:
         best backbone itself and where it is undefined.
     images_per_second : float or None
         How fast its images were encoded; None if all were in the cache.
+    peak_megabytes : float or None
+        Peak of memory while they were encoded; None if all were in the cache.
     seconds : float
         Duration of all its runs.
     """
@@ -51,11 +53,15 @@ class Ranked:
     high: float | None
     p_holm: float | None
     images_per_second: float | None
+    peak_megabytes: float | None
     seconds: float
 
 
 def rank_backbones(
-    results: Iterable[Result], speeds: Mapping[str, float], seconds: Mapping[str, float]
+    results: Iterable[Result],
+    speeds: Mapping[str, float],
+    peaks: Mapping[str, float],
+    seconds: Mapping[str, float],
 ) -> list[Ranked]:
     """Rank the backbones of every system that was tested on several of them.
 
@@ -65,6 +71,8 @@ def rank_backbones(
         Results of any systems; controls are left out.
     speeds : mapping of str to float
         Images per second by backbone, where some were encoded.
+    peaks : mapping of str to float
+        Peak of memory in MB while encoding, by backbone, where some were encoded.
     seconds : mapping of str to float
         Duration of its runs by backbone.
 
@@ -92,9 +100,8 @@ def rank_backbones(
         for metric in METRICS:
             for rank, name in enumerate(names, start=1):
                 value, gap = by_backbone[name].metrics[metric], behind.get((metric, name))
-                ranked.append(
-                    Ranked(*key, metric, rank, name, value, *_gap(gap), speeds.get(name), seconds.get(name, 0.0))
-                )
+                cost = speeds.get(name), peaks.get(name), seconds.get(name, 0.0)
+                ranked.append(Ranked(*key, metric, rank, name, value, *_gap(gap), *cost))
     return ranked
 
 

@@ -11,12 +11,12 @@ from consistency.evaluation.compare import compare
 from koclip_consistency.workflows.ranking import METRICS, rank_backbones, ranking_csv, ranking_notes
 from tests.builders.results import make_result
 
-SPEEDS, SECONDS = {"a": 12.5}, {"a": 3.0, "b": 4.0, "c": 5.0}
+SPEEDS, PEAKS, SECONDS = {"a": 12.5}, {"b": 640.5}, {"a": 3.0, "b": 4.0, "c": 5.0}
 
 
 def test_the_best_comes_first_and_the_others_are_measured_against_it() -> None:
     results = {name: make_result(seed=seed, backbone=name) for seed, name in enumerate("abc")}
-    ranked = rank_backbones(results.values(), SPEEDS, SECONDS)
+    ranked = rank_backbones(results.values(), SPEEDS, PEAKS, SECONDS)
     assert [(each.metric, each.rank) for each in ranked] == [(m, rank) for m in METRICS for rank in (1, 2, 3)]
     qwk = {name: result.metrics["qwk"] for name, result in results.items()}
     order = sorted(qwk, key=lambda name: -(qwk[name] or 0))
@@ -24,6 +24,7 @@ def test_the_best_comes_first_and_the_others_are_measured_against_it() -> None:
         assert each.backbone == order[each.rank - 1]
         assert each.value == results[each.backbone].metrics[each.metric]
         assert each.images_per_second == SPEEDS.get(each.backbone)
+        assert each.peak_megabytes == PEAKS.get(each.backbone)
         assert each.seconds == SECONDS[each.backbone]
         if each.rank == 1:
             assert (each.difference, each.low, each.high, each.p_holm) == (None,) * 4
@@ -46,9 +47,9 @@ def test_the_best_comes_first_and_the_others_are_measured_against_it() -> None:
 def test_controls_single_backbones_and_other_rows_have_no_ranking() -> None:
     one, other = make_result(backbone="a"), make_result(seed=1, backbone="b")
     control = [make_result("majority", backbone=name) for name in "ab"]
-    assert rank_backbones([one, *control], {}, {}) == []
+    assert rank_backbones([one, *control], {}, {}, {}) == []
     shifted = replace(other, predictions=replace(other.predictions, rows=np.arange(len(other.predictions)) + 900))
-    assert rank_backbones([one, shifted], {}, {}) == []
+    assert rank_backbones([one, shifted], {}, {}, {}) == []
     assert ranking_notes([]) == ()
     pooled = [replace(each, predictions=replace(each.predictions, split="cv")) for each in (one, other)]
-    assert ranking_notes(rank_backbones(pooled, {}, {})) == ()
+    assert ranking_notes(rank_backbones(pooled, {}, {}, {})) == ()
