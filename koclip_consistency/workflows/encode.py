@@ -75,6 +75,11 @@ class Extracted:
         return self.cache.fingerprint
 
     @property
+    def widths(self) -> list[int]:
+        """How many numbers of a vector are each backbone's; empty for a single backbone."""
+        return [member.cache.dim or 0 for member in self.members]
+
+    @property
     def note(self) -> str:
         """One line: how many embeddings are new, and how many were in the cache."""
         if self.members:
@@ -211,7 +216,7 @@ def fill_cache(
     """
     members = tuple(
         fill_cache(inputs, encoding, source, member, cache_fields(member, encoding), progress)
-        for member in (resolved.members if cache is None and encoding.extract else ())
+        for member in (resolved.members if cache is None else ())
     )
     load = functools.cache(load or (lambda: load_encoder(resolved, encoding)))
     set_threads(encoding.threads)
