@@ -104,7 +104,9 @@ def funnel(p: Predictions, errors: Sequence[HashtagError], fonts: Fonts, width: 
             )
     axis.axhline(mean, color=INK, linewidth=0.6)
     outside = np.array([bool(each.number) for each in errors])
-    axis.scatter(sizes * (1 + spread), values, s=7, color=BLUE, alpha=0.5, linewidth=0, label="hashtag")
+    axis.scatter(
+        (sizes * (1 + spread))[~outside], values[~outside], s=7, color=BLUE, alpha=0.5, linewidth=0, label="hashtag"
+    )
     axis.scatter(sizes[outside], values[outside], s=18, color=VERMILION, marker=MARKERS[1], label="beyond 99.8 %")
     for each in errors:
         if each.number:

@@ -52,7 +52,8 @@ def _data(run: Run, main: Result) -> list[str]:
     sentences = [_labels(run)]
     if "train" in sizes:
         rows, images = sizes["train"]
-        sentences.append(f"The training side has {_count(rows, 'row')} of {_count(images, 'image')}.")
+        merged = "" if p.protocol == "paper" else ", before repeats are merged"
+        sentences.append(f"The training side has {_count(rows, 'row')} of {_count(images, 'image')}{merged}.")
     tested = f"{_count(len(p), 'pair')} of {_count(len(set(p.images)), 'image')}"
     sentences.append(f"The systems were evaluated on {tested} ({ANSWERED[p.split]}).")
     sentences.append(DIVIDED.get(p.protocol, f"The protocol is {p.protocol}."))

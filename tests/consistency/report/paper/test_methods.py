@@ -27,7 +27,7 @@ def methods_of(
 
 def test_data_protocol_and_leakage(tmp_path: Path) -> None:
     text = methods_of(tmp_path, {"evaluation": EVALUATION}, LEAKAGE | {"head": HEAD})
-    assert "The training side has 2 rows of 1 image." in text
+    assert "The training side has 2 rows of 1 image, before repeats are merged." in text
     assert "The systems were evaluated on 60 pairs of 12 images (test rows)." in text
     assert "every test image is new to the systems" in text
     assert "hold 20 % of the rows (seed 7)" in text
