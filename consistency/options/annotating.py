@@ -81,6 +81,11 @@ class DataRelabelOptions:
         "median",
         "Label of a pair: the median or mean of its scores, halves rounded up, or the score that most annotators gave.",
     )
+    keep_test: Path | None = option(
+        None,
+        "Leave the test rows of this run alone, so that figures before and after can be compared on all of them.",
+        metavar="RUN_DIR",
+    )
     least: int = option(1, "Leave rows alone that fewer annotators have scored.", metavar="N", low=1)
     source: Source = record(Source, only=(*TABLE, "images"))
     file: Path = option(None, "Table to write.", group=RESULTS, flag="-o --output", metavar="NEW.csv", required=True)

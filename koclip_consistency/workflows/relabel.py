@@ -22,6 +22,7 @@ from consistency.data.scores import aggregate
 from consistency.durable import check_output, write_file
 from consistency.errors import DataError, InputError, os_errors_as
 from consistency.options import DataRelabelOptions, Rule
+from consistency.runs.read import read_sides
 from consistency.text import to_csv, to_json
 from koclip_consistency.workflows.annotate import read_panel, table_cells
 
@@ -55,6 +56,8 @@ class Relabelled:
         Rows whose label is another one now.
     undecided : int
         Pairs with answers but no new label: too few annotators, or no majority.
+    tested : int
+        Pairs with answers that were left alone, because the run of `keep_test` tests them.
     foreign : int
         Answers that belong to no row of the table.
     """
@@ -65,6 +68,7 @@ class Relabelled:
     rows: int
     changed: int
     undecided: int
+    tested: int
     foreign: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -114,11 +118,17 @@ def relabel(options: DataRelabelOptions) -> Relabelled:
     panel = read_panel(source, options.answering.answers, table)
     identity = image_identity(table.images, find_images(table.images, source.images))
     _, number = number_distinct(zip(identity, identities(table.hashtags), strict=True))
-    labels, lines, undecided = table.scores.copy(), [], 0
+    sides = read_sides(options.keep_test) if options.keep_test else {}
+    if options.keep_test and "test" not in sides.values():
+        raise InputError(f"{options.keep_test} has no split.csv with test rows: name a run of heads or finetune")
+    labels, lines, undecided, tested = table.scores.copy(), [], 0, 0
     for pair in members_of(number):
         given = [answers[at] for at in pair.tolist() for answers in panel.given if at in answers]
         given = [answer for answer in given if answer.score]
         if not given:
+            continue
+        if any(sides.get(int(row)) == "test" for row in table.rows[pair]):
+            tested += 1
             continue
         new = new_label(options.rule, [answer.score or 0 for answer in given])
         if new is None or len({answer.annotator for answer in given}) < options.least:
@@ -130,7 +140,7 @@ def relabel(options: DataRelabelOptions) -> Relabelled:
     if not lines:
         raise InputError(
             f"the answers in {options.answering.answers} give no pair of {table.path} a label ({undecided} pairs have "
-            "too few scores, or no majority)"
+            f"too few scores, or no majority; {tested} are tested)"
         )
     lines.sort(key=lambda line: int(str(line[0])))
     written = _with_labels(options, table, labels)
@@ -138,7 +148,7 @@ def relabel(options: DataRelabelOptions) -> Relabelled:
     for path, data in zip((beside[1], beside[0], out), (content, to_csv(COLUMNS, lines), written), strict=True):
         write_file(path, data)
     changed = int((labels != table.scores).sum())
-    return Relabelled(out, beside[0], beside[1], len(lines), changed, undecided, panel.foreign)
+    return Relabelled(out, beside[0], beside[1], len(lines), changed, undecided, tested, panel.foreign)
 
 
 def read_relabelled(path: Path) -> set[int]:
@@ -199,6 +209,7 @@ def _summary(
             "table_sha256": hashlib.sha256(written).hexdigest(),
             "rule": options.rule,
             "least": options.least,
+            "keep_test": options.keep_test,
             "annotators": annotators,
             "rows": len(lines),
             "changed": sum(line[3] != line[4] for line in lines),

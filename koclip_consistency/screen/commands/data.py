@@ -87,7 +87,7 @@ def split(options: "DataSplitOptions", screen: "Screen") -> None:
     "relabel",
     "DataRelabelOptions",
     "--data pairs.csv --images images -o new.csv",
-    "--rule majority --least 2 -o new.csv",
+    "--rule majority --least 2 --keep-test runs/heads -o new.csv",
 )
 def relabel(options: "DataRelabelOptions", screen: "Screen") -> None:
     """Write a new table whose labels come from annotators.
@@ -102,12 +102,15 @@ def relabel(options: "DataRelabelOptions", screen: "Screen") -> None:
     screen.note(f"Relabelled {done.rows} rows, {done.changed} of them with another label: {done.path}")
     if done.undecided:
         screen.note(f"{done.undecided} pairs keep their label: they have too few scores, or no majority")
+    if done.tested:
+        screen.note(f"{done.tested} pairs keep their label, because {options.keep_test} tests them")
     if done.foreign:
         screen.note(f"{done.foreign} answers belong to no row of {options.source.data} and were left out")
     screen.note(f"Where each label is from: {done.list}, {done.provenance}")
+    earlier = options.keep_test or "EARLIER_RUN"
     screen.note(
-        f"To see how figures move on rows that were not relabelled, train on {done.path} with --split of the earlier "
-        f"run's split.csv, then: compare EARLIER_RUN NEW_RUN --relabelled {done.list}"
+        f"How do figures move on test rows whose labels stay? Train on {done.path} with --split {earlier}/split.csv, "
+        f"then: compare {earlier} NEW_RUN --relabelled {done.list}"
     )
 
 

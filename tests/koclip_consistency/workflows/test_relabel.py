@@ -12,6 +12,7 @@ import pytest
 from consistency.data.answer_files import AnswersFile
 from consistency.errors import DataError
 from consistency.evaluation.results import evaluate_predictions
+from consistency.runs.folder import SPLIT_COLUMNS
 from consistency.text import to_csv
 from koclip_consistency.workflows.relabel import COLUMNS, new_label, read_relabelled
 from tests.builders.annotations import answer
@@ -96,6 +97,22 @@ def test_a_new_table_with_its_provenance(run: Run, data: list[object], tmp_path:
     assert (two.code, two.stderr.count("\n")) == (2, 1)
     assert "give no pair of" in two.stderr
     assert sorted(path.name for path in tmp_path.glob("two*")) == []
+
+
+def test_test_rows_of_a_run_keep_their_labels(run: Run, data: list[object], tmp_path: Path) -> None:
+    """Row 3 repeats row 1 and is tested, so that neither gets a new label."""
+    answers(tmp_path, "kim", [(1, "a.png", "바다", 2), (4, "b.png", "바다", 4)])
+    (tmp_path / "run").mkdir()
+    sides = ["train", "train", "test", "train", "train"]
+    lines = [(row, "x", "y", side, "") for row, side in enumerate(sides, start=1)]
+    (tmp_path / "run" / "split.csv").write_bytes(to_csv(SPLIT_COLUMNS, lines))
+    ran = run("data", "relabel", *data, "--keep-test", tmp_path / "run", "--json")
+    assert ran.code == 0, ran.stderr
+    assert (ran.json()["rows"], ran.json()["tested"]) == (1, 1)
+    assert (tmp_path / "new.csv").read_text(encoding="utf-8") == TABLE.format(5, 5, 4)
+    assert "1 pairs keep their label, because" in ran.stderr
+    none = run("data", "relabel", *data[:-1], tmp_path / "two.csv", "--keep-test", tmp_path)
+    assert (none.code, "has no split.csv with test rows" in none.stderr) == (2, True)
 
 
 def test_a_list_that_is_none(tmp_path: Path) -> None:
