@@ -253,8 +253,9 @@ class Annotations:
         return int(found[0])
 
     def _annotation(self, name: str, line: Line) -> Annotation:
-        table, at = self.study.collection.table, self._place(line.row)
-        file = self._files[str(table.images[at])]
+        c, at = self.study.collection, self._place(line.row)
+        table, image = c.table, int(c.image[at])
+        file = c.files([image])[image]  # not all of them: a page may go on before the queue is asked for again
         if table.hashtags[at] != line.hashtag:
             raise InputError(f"row {line.row} is another pair in {table.path} by now: load the page again")
         if file.digest is None:

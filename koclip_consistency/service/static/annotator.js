@@ -2,7 +2,7 @@
 import { el, main, say } from "./dom.js";
 import { t } from "./words.js";
 
-const SCORES = [1, 2, 3, 4, 5];
+const SCORES = [1, 2, 3, 4, 5], ARROWS = { "←": "ArrowLeft", "→": "ArrowRight" };
 
 export function newId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -24,7 +24,7 @@ export function annotator({ items, lines, queue, blind, picture, record, compare
   const hashtag = el("h2", { id: "asked", lang: "ko" });
   const buttons = [...SCORES, 0].map((score) => el("button", { type: "button", class: score ? "score" : "score none", "data-score": score, "aria-pressed": "false", "aria-keyshortcuts": score, onclick: () => answer(score) },
     el("b", {}, `${score}`), el("span", {}, score ? t(`score${score}`) : t("cannotSay"))));
-  const act = (key, text, work) => el("button", { type: "button", class: "plain", "aria-keyshortcuts": key, onclick: work }, `${t(text)} `, el("kbd", {}, key));
+  const act = (key, text, work) => el("button", { type: "button", class: "plain", "aria-keyshortcuts": ARROWS[key] ?? key, onclick: work }, `${t(text)} `, el("kbd", {}, key));
   const note = el("textarea", { id: "note", "aria-label": t("note"), maxlength: 1000, rows: 2, hidden: true, onkeydown: noteKey, onblur: () => keepNote() });
   const noted = el("p", { class: "soft noted" });
   const beside = el("div", { class: "beside" });
