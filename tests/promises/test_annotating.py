@@ -98,6 +98,7 @@ def annotate_under_kills(service: Killed, answers: Path, kills: int, prefix: str
     for _ in range(kills):
         before = sum(len(each.confirmed) for each in annotators)
         while sum(len(each.confirmed) for each in annotators) < before + 20:  # it is at work again
+            assert all(thread.is_alive() for thread in threads)
             time.sleep(0.01)
         time.sleep(chance.random() / 4)
         service.kill()

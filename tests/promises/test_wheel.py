@@ -46,6 +46,7 @@ def test_wheel_holds_the_packages_and_their_data_only(wheel: Path) -> None:
         "koclip_consistency/service/static/index.html",
         "koclip_consistency/service/static/app.js",
         "koclip_consistency/service/static/app.css",
+        "koclip_consistency/service/static/offline.html.j2",
     } <= set(names)
     assert {module.place for module in House(ROOT).modules.values()} <= set(names)
     assert not [name for name in names if "test" in name or name.endswith((".png", ".h5"))]
