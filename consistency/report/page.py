@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from consistency.data.annotations import COLUMNS as ANSWER_COLUMNS
 from consistency.data.files import find_images
 from consistency.durable import make_folder, write_file
 from consistency.errors import InputError
@@ -32,8 +33,6 @@ from consistency.text import FURTHER_TITLES, LOWER_IS_BETTER, METRIC_TITLES, SPL
 
 SHOWN_DOUBTS = 24
 SHOWN_HASHTAGS = 300  # so that a page about 20,000 rows still opens at once
-# Of an answers file, which `annotate import` reads.
-ANSWER_COLUMNS = "annotator,time,id,row,image_sha256,hashtag,score,undo_of,note,queue,blind"
 AGAINST = {"better": "better than", "worse": "worse than", "level": "cannot be told apart from"}
 
 
@@ -148,7 +147,7 @@ def write_report(runs: Sequence[Run], out: Path, *, images: Path | None = None) 
         hashtags=errors[:SHOWN_HASHTAGS],
         hashtags_hidden=max(len(errors) - SHOWN_HASHTAGS, 0),
         shown_system=name_of(shown),
-        answers=ANSWER_COLUMNS,
+        answers=",".join(ANSWER_COLUMNS),
         calibrated=[panel for panel in panels if panel.bins],
         trainings=list(filter(None, map(read_training, runs))),
         gallery=make_gallery(comparisons[0].results, shown, images or _images(main), unfamiliar),

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from consistency.data.annotations import annotation_of
 from consistency.data.pairs import Skipped
 from consistency.evaluation.results import Audited
 from consistency.evaluation.seeds import Trainings
@@ -176,11 +177,10 @@ def test_filters_decisions_and_larger_images(report: Path, tmp_path: Path) -> No
         assert page.inner_text("#decided") == "give your name first"
         page.fill("#annotator", "김 철수")
         header, answer = saved("#decide")
-        assert dict(zip(header, answer, strict=True)) | {"time": "", "id": ""} == {
-            "annotator": "김 철수", "time": "", "id": "", "row": "1",
-            "image_sha256": hashlib.sha256((report.parent / "image" / "그림 1.png").read_bytes()).hexdigest(),
-            "hashtag": "#바다", "score": "5", "undo_of": "", "note": "", "queue": "doubtful", "blind": "no",
-        }  # fmt: skip
+        decided = annotation_of(dict(zip(header, answer, strict=True)))  # as `annotate import` reads it
+        digest = hashlib.sha256((report.parent / "image" / "그림 1.png").read_bytes()).hexdigest()
+        assert (decided.annotator, decided.row, decided.image_sha256) == ("김 철수", 1, digest)
+        assert (decided.hashtag, decided.score, decided.queue, decided.blind) == ("#바다", 5, "doubtful", False)
         assert wrong == []
         assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
         browser.close()
