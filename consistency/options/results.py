@@ -22,6 +22,7 @@ class ExportOptions:
         metavar="ID",
         default_text="that of the backbone, if its folder says so",
     )
+    onnx: bool = option(False, "Also write the towers and the head as ONNX.", group=RESULTS)
     push_to_hub: str | None = option(
         None, "Also push the folder to this repository of the Hugging Face hub, private.", group=RESULTS, metavar="ID"
     )

@@ -91,12 +91,17 @@ def export_run(options: ExportOptions) -> Export:
             f"{run.path} has a backbone that is {backbone.resolved.fixed}, which export does not copy; "
             "share the run folder itself, and name the backbone in it"
         )
+    trained = read_thresholds(run.path)[system] if _by_thresholds(run.path) else load_head(run.path)
+    if options.onnx:
+        from koclip_consistency.workflows.onnx_files import check_onnx, write_onnx
+
+        check_onnx(trained, backbone.resolved.library)
     with _whole(out) as folder:
         copy_backbone(backbone.resolved, folder)
         _copy_system(run, system, folder)
         _write_exported(run, system, backbone, folder)
         write_file(folder / "metrics.json", to_json([result.as_entry() for result in run.results]).encode())
-        head = None if not (folder / "head.json").is_file() else load_head(folder)
+        measured = write_onnx(folder, load_plain(folder), trained) if options.onnx else None
         exports = Exports(
             system=system,
             name=out.name,
@@ -104,7 +109,8 @@ def export_run(options: ExportOptions) -> Export:
             library=backbone.resolved.library,
             licence=options.licence or _licence(run, backbone.resolved),
             finetuned=is_finetuned(folder),
-            keeps_vectors=isinstance(head, TrainedPostHead),
+            keeps_vectors=isinstance(trained, TrainedPostHead),
+            onnx=measured,
         )
         write_file(folder / "README.md", model_card(run, exports).encode())
     files = sorted(path for path in out.rglob("*") if path.is_file())
@@ -174,9 +180,20 @@ def copy_backbone(resolved: ResolvedBackbone, folder: Path) -> None:
         write_with_digest(folder / path.name, path.read_bytes())
 
 
+def load_plain(folder: Path) -> "Backbone":
+    """Load the backbone of a folder in fp32 on the CPU, not rewritten to be faster."""
+    from consistency.backbone.model import load_backbone
+
+    return load_backbone(resolve_backbone(str(folder)), device="cpu", precision="fp32")
+
+
+def _by_thresholds(folder: Path) -> bool:
+    return (folder / "thresholds.json").is_file()
+
+
 def _copy_system(run: Run, system: str, folder: Path) -> None:
     """Copy head or thresholds, prediction sets and what makes a hashtag familiar."""
-    if (run.path / "thresholds.json").is_file():
+    if _by_thresholds(run.path):
         thresholds = {system: read_thresholds(run.path)[system].as_dict()}
         write_file(folder / "thresholds.json", to_json(thresholds).encode())
     else:

@@ -4,8 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import transformers
 from huggingface_hub import ModelCard
+from onnxruntime import InferenceSession
+from PIL import Image
 
 from consistency.backbone.resolve import resolve_backbone
 from koclip_consistency.scoring.loading import load_scorer
@@ -111,6 +115,29 @@ def test_python_and_explain_take_an_exported_folder(
     assert ran.code == 0, ran.stderr
     assert ran.json()["predicted"] == answers.predicted[0]
     assert ran.json()["expected_score"] == pytest.approx(answers.values[0], abs=1e-5)
+
+
+def test_onnx_files_score_without_this_program(run: Run, trained: Path, small_demo: Path, tmp_path: Path) -> None:
+    """Tokenizer and preprocessing of transformers, then the three files: the answers of `score`."""
+    words = ["export", trained / "runs" / "heads", "-o", tmp_path / "scorer", "--cache", trained / "cache", "--onnx"]
+    ran = run(*words, "--json")
+    assert ran.code == 0, ran.stderr
+    assert "torch" not in ran.stderr
+    folder, tags = tmp_path / "scorer", ["바다", "#카페", "고양이"]
+    image = sorted((small_demo / "image").glob("*.png"))[0]
+    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
+    tokens = transformers.AutoTokenizer.from_pretrained(folder)(tags, padding=True, return_tensors="np")
+    pixels = processor(images=Image.open(image).convert("RGB"), return_tensors="np")["pixel_values"]
+    asked = {name: tokens[name].astype(np.int64) for name in ("input_ids", "attention_mask")}
+    (vector,) = InferenceSession(folder / "onnx" / "image.onnx").run(None, {"pixel_values": pixels})
+    (texts,) = InferenceSession(folder / "onnx" / "text.onnx").run(None, asked)
+    pairs = {"image_vector": np.repeat(vector, len(tags), axis=0), "hashtag_vector": texts}
+    _, scores = InferenceSession(folder / "onnx" / "head.onnx").run(None, pairs)
+    hashtags = [word for tag in tags for word in ("--hashtag", tag)]
+    said = run("score", "--model", folder, "--image", image, *hashtags, "--json", "--cache", tmp_path / "cache").json()
+    expected = {each["hashtag"]: each["expected_score"] for each in said}
+    assert scores.tolist() == pytest.approx([expected[tag] for tag in tags], abs=1e-3)
+    assert "checked with onnxruntime" in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_what_is_refused(run: Run, exported: dict[str, Path], trained: Path, tmp_path: Path) -> None:
