@@ -117,6 +117,7 @@ def test_python_and_explain_take_an_exported_folder(
     assert ran.json()["expected_score"] == pytest.approx(answers.values[0], abs=1e-5)
 
 
+@pytest.mark.slow  # 20 s; tests/koclip_consistency/workflows/test_onnx_files.py has smaller towers
 def test_onnx_files_score_without_this_program(run: Run, trained: Path, small_demo: Path, tmp_path: Path) -> None:
     """Tokenizer and preprocessing of transformers, then the three files: the answers of `score`."""
     words = ["export", trained / "runs" / "heads", "-o", tmp_path / "scorer", "--cache", trained / "cache", "--onnx"]

@@ -5,13 +5,19 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from PIL import Image
 
 from consistency.backbone.embeddings import PairEmbeddings
+from consistency.backbone.model import load_backbone
+from consistency.backbone.resolve import resolve_backbone
 from consistency.errors import InputError, RunError
 from heads.model import Head, HeadConfig, HeadEnsemble, TrainedHead
 from heads.similarity import SimilarityModel
+from koclip_consistency.scoring.exported import write_reference
 from koclip_consistency.workflows import onnx_files
-from koclip_consistency.workflows.onnx_files import Decider, check_onnx, write_head
+from koclip_consistency.workflows.onnx_files import Decider, check_onnx, write_head, write_tower
+from tests.builders.backbones import expected
+from tests.builders.models import make_clip_folder
 
 DIM = 12
 
@@ -34,7 +40,9 @@ def pairs_of(seed: int, n: int = 40) -> PairEmbeddings:
     return PairEmbeddings(vectors[0], vectors[1], np.arange(n), np.arange(n))
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize(
+    "name", ["corn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ensemble", "thresholds"))]
+)
 def test_a_file_answers_as_the_original(tmp_path: Path, name: str) -> None:
     """For pairs and a batch size that the check has not seen."""
     head, pairs = HEADS[name], pairs_of(5)
@@ -51,15 +59,37 @@ def test_a_file_answers_as_the_original(tmp_path: Path, name: str) -> None:
         np.testing.assert_allclose(found["cosine"], pairs.cosine(), atol=1e-6)
         np.testing.assert_array_equal(found["score"], head.predict(pairs.cosine()) + 1)
     else:
-        expected = head.predict(pairs)
-        np.testing.assert_allclose(found["probabilities"], expected.probabilities, atol=1e-6)
-        np.testing.assert_allclose(found["expected_score"], expected.probabilities @ np.arange(1, 6), atol=1e-5)
+        probabilities = head.predict(pairs).probabilities
+        np.testing.assert_allclose(found["probabilities"], probabilities, atol=1e-6)
+        np.testing.assert_allclose(found["expected_score"], probabilities @ np.arange(1, 6), atol=1e-5)
 
 
 def test_a_file_that_differs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_files, "TOLERANCE", 1e-12)
     with pytest.raises(RunError, match=r"head.onnx differs from the original by .*: export without --onnx"):
-        write_head(tmp_path / "head.onnx", HEADS["corn"], DIM)
+        write_head(tmp_path / "head.onnx", HEADS["thresholds"], DIM)
+
+
+def test_towers_give_the_vectors_of_transformers(tmp_path: Path) -> None:
+    """For images and texts that the check has not seen."""
+    folder = make_clip_folder(tmp_path / "model")
+    backbone = load_backbone(resolve_backbone(str(folder)), device="cpu", precision="fp32")
+    write_reference(folder, backbone)
+    rng, texts = np.random.default_rng(1), ["#바다여행", "☕🌊❤️", "뷁"]
+    photos = [Image.fromarray(rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)) for _ in range(3)]
+    inputs = {
+        "image": (backbone.pixels(np.stack([backbone.prepare(photo) for photo in photos])),),
+        "text": backbone.text_batch(backbone.token_ids(texts)),
+    }
+    samples = dict(zip(("image", "text"), onnx_files._reference(folder, backbone), strict=True))
+    for kind, wanted in zip(inputs, expected(folder, photos, texts), strict=True):
+        path = tmp_path / f"{kind}.onnx"
+        assert write_tower(path, backbone, kind, samples[kind]) < 1e-5
+        session = onnxruntime.InferenceSession(path)
+        names = [each.name for each in session.get_inputs()]
+        asked = {name: part.numpy() for name, part in zip(names, inputs[kind], strict=True)}
+        wanted /= np.linalg.norm(wanted, axis=1)[:, None]
+        np.testing.assert_allclose(session.run(None, asked)[0], wanted, atol=1e-5)
 
 
 def test_what_cannot_be_exported(monkeypatch: pytest.MonkeyPatch) -> None:
