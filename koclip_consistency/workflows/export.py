@@ -86,6 +86,7 @@ def export_run(options: ExportOptions) -> Export:
     run, system = choose_system(options.run_dir, options.system)
     scorer = load_scorer(run.path, system=system, cache=machine.cache, device=machine.device, threads=machine.threads)
     backbone = scorer.encoder.backbone
+    check_exportable(backbone.resolved)
     if backbone.resolved.fixed not in (None, "a model of open_clip"):
         raise InputError(
             f"{run.path} has a backbone that is {backbone.resolved.fixed}, which export does not copy; "
@@ -117,6 +118,20 @@ def export_run(options: ExportOptions) -> Export:
     names = tuple(path.relative_to(out).as_posix() for path in files)
     address = None if options.push_to_hub is None else push(out, options.push_to_hub, public=options.public)
     return Export(out, system, names, sum(path.stat().st_size for path in files), address)
+
+
+def check_exportable(resolved: ResolvedBackbone) -> None:
+    """Check that a backbone is one model folder.
+
+    Raises
+    ------
+    InputError
+        If it is made of several models, or its library keeps a model in several folders.
+    """
+    several = resolved.texts is not None or resolved.members
+    if several or resolved.library not in ("transformers", "open_clip"):
+        what = "is made of several models" if several else f"is a model of {resolved.library}"
+        raise InputError(f"{resolved.name} {what}, which cannot be exported: expected one of transformers or open_clip")
 
 
 @contextmanager

@@ -1,13 +1,16 @@
 """Copying a backbone: the weights are safetensors afterwards, whatever they were, and give the same vectors."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from consistency.backbone.resolve import resolve_backbone
-from koclip_consistency.workflows.export import copy_backbone
+from consistency.errors import InputError
+from koclip_consistency.workflows.export import check_exportable, copy_backbone
 from tests.builders.backbones import load
 from tests.builders.models import make_clip_folder
 
@@ -43,3 +46,14 @@ def test_weights_in_several_files_keep_their_index(tmp_path: Path) -> None:
     copied, original = resolve_backbone(str(tmp_path / "copy")), resolve_backbone(str(source))
     assert len(copied.weights) > 1
     assert copied.revision == original.revision
+
+
+def test_what_is_no_single_model_folder_is_refused() -> None:
+    tiny = resolve_backbone("tiny")
+    check_exportable(tiny)
+    check_exportable(replace(tiny, library="open_clip"))
+    with pytest.raises(InputError, match="tiny is a model of sentence-transformers, which cannot be exported"):
+        check_exportable(replace(tiny, library="sentence-transformers"))
+    for several in (replace(tiny, texts=tiny), replace(tiny, members=(tiny, tiny))):
+        with pytest.raises(InputError, match="tiny is made of several models, which cannot be exported"):
+            check_exportable(several)
