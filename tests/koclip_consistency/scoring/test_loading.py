@@ -111,7 +111,7 @@ def test_a_run_answers_as_it_was_evaluated(folder: Path, small_demo: Path, name:
     assert not (folder / "nowhere").exists()
 
 
-@pytest.mark.parametrize("name", ["ensemble", "finetune"])
+@pytest.mark.parametrize("name", ["finetune", pytest.param("ensemble", marks=pytest.mark.slow)])
 def test_an_exported_run_answers_as_the_run(
     run: Run, folder: Path, small_demo: Path, tmp_path: Path, name: str
 ) -> None:
