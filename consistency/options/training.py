@@ -109,6 +109,12 @@ class HeadsOptions:
         group=TRAINING,
         excludes=("grid", "preset"),
     )
+    choose_text: bool = option(
+        False,
+        "Choose by folds inside train as which texts hashtags are put to the model.",
+        group=TRAINING,
+        excludes=("preset", "folds", "learning_curve", "redraw_split"),
+    )
     seeds: int = _seeds()
     redraw_split: bool = _redraw_split()
     learning_curve: int | None = option(

@@ -30,8 +30,9 @@ from heads.post_head import PostConfig, TrainedPostHead
 from heads.published import export_published
 from heads.train import History, train_head
 from koclip_consistency.workflows.answers import Answers
-from koclip_consistency.workflows.encode import Encoded
+from koclip_consistency.workflows.encode import Encoded, with_posts
 from koclip_consistency.workflows.learning_curve import learning_curve
+from koclip_consistency.workflows.recipes import RAW, choose_recipe, written
 from koclip_consistency.workflows.repeat import check_repeats, repeat_training
 from koclip_consistency.workflows.sets import keep_sets
 from koclip_consistency.workflows.trial import Outcome, Rows, Trial
@@ -110,7 +111,10 @@ class Trainer:
             return Fitted(grid.trained, [], grid)
         if self.recipe == "default" and len(self.encoded.widths) > 1:
             of_backbones = apart(pairs, self.encoded.widths)
-            trained_each = [train_head(self.configs[0], each, labels, seed=seed)[0] for each in of_backbones]
+            shares = None if self.shares is None else self.shares[rows]
+            trained_each = [
+                train_head(self.configs[0], each, labels, seed=seed, shares=shares)[0] for each in of_backbones
+            ]
             caches = [member.fingerprint for member in self.encoded.members]
             members = [replace(each, fingerprint=own) for each, own in zip(trained_each, caches, strict=True)]
             return Fitted(FusedHeads(tuple(members)), [], None)
@@ -170,6 +174,10 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET, *, tuned_from: 
         kept, table = trial.split.kept, trial.inputs.table
         refuse_sorted(trial.split.labels[kept], trial.inputs.posts[kept], table.rows[kept])
         system += "-ordered"
+    recipe_of_text = None
+    if options.choose_text:
+        recipe_of_text = choose_recipe(trial)
+        options = trial.options = replace(options, encoding=recipe_of_text.applied(options.encoding))
     encoded = trial.encode(posts=options.context == "post", ordered=options.ordered)
     # A grid is wide enough for a GPU. A single head is as fast on a CPU, and repeats bit for bit there.
     device = choose_device(options.encoding.device) if recipe in GRIDS else "cpu"
@@ -184,6 +192,14 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET, *, tuned_from: 
     trial.clock.lap("train")
     trial.add_controls(train, test)
     first = trial.add(system, test, _answers(fitted, encoded, test))
+    if recipe_of_text is not None and recipe_of_text.name != RAW:
+        as_written = written(trial)
+        as_written = with_posts(as_written, trial.inputs) if options.context == "post" else as_written
+        with resumable():
+            without = replace(trainer, encoded=as_written).fit(train, test, seed=seed)
+        recipe_of_text = recipe_of_text.against(
+            trial.evaluate(system, test, _answers(without, as_written, test)), first
+        )
     curves: list[Mapping[str, Any]] = list(fitted.history)
     trial.clock.lap("evaluate")
     trainings = None
@@ -222,8 +238,14 @@ def run_heads(options: HeadsOptions, reporter: Reporter = QUIET, *, tuned_from: 
             "extraction": encoded.report,
             **({"trainings": trainings.as_dict()} if trainings else {}),
             **({"learning_curve": curve.as_dict()} if curve else {}),
+            **({"text_recipe": recipe_of_text.as_dict()} if recipe_of_text else {}),
         },
-        notes=(*_notes(fitted.grid), *((trainings.note,) if trainings else ()), encoded.note),
+        notes=(
+            *([recipe_of_text.note] if recipe_of_text else ()),
+            *_notes(fitted.grid),
+            *((trainings.note,) if trainings else ()),
+            encoded.note,
+        ),
     )
     return replace(outcome, trainings=trainings, curve=curve)
 

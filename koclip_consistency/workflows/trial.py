@@ -205,11 +205,17 @@ class Trial:
         ValueError
             If there are neither probabilities nor both predicted scores and values.
         """
-        backbone = self.backbone if encoded else None
-        two_way = self.options.evaluation.intervals == "two-way"
-        result = evaluate_answers(system, backbone, self.inputs, self.split, rows, answers, side=side, two_way=two_way)
+        result = self.evaluate(system, rows, answers, side=side, encoded=encoded)
         self.results.append(result)
         return result
+
+    def evaluate(
+        self, system: str, rows: Rows, answers: Answers, *, side: str = "test", encoded: bool = True
+    ) -> Result:
+        """Evaluate as `add` does, without a place among the results of the run."""
+        backbone = self.backbone if encoded else None
+        two_way = self.options.evaluation.intervals == "two-way"
+        return evaluate_answers(system, backbone, self.inputs, self.split, rows, answers, side=side, two_way=two_way)
 
     def add_controls(self, train: Rows, test: Rows) -> None:
         """Train the controls on `train` and evaluate them on `test`; every table has them."""
