@@ -12,7 +12,13 @@ from koclip_consistency.workflows.encode import Encoded, encode_pairs
 
 
 def encoded_draw(
-    folder: Path, seed: int, *, images: int = IMAGES, cache: Path | None = None, progress: Progress = silent
+    folder: Path,
+    seed: int,
+    *,
+    images: int = IMAGES,
+    cache: Path | None = None,
+    progress: Progress = silent,
+    backbone: str = "tiny",
 ) -> tuple[Inputs, Split, Encoded]:
     """Draw a data set into `folder`, unless it is there already; then split and encode it on the CPU.
 
@@ -28,11 +34,13 @@ def encoded_draw(
         Folder of the embeddings, by default `folder / "cache"`.
     progress : Progress
         Shows the encoding.
+    backbone : str
+        As `--backbone`.
     """
     source = Source(data=folder / "combined_data.csv", images=folder / "image")
     if not source.data.is_file():
         write_demo(folder, seed=seed, images=images)
     inputs = read_inputs(source)
-    encoding = Encoding(backbone="tiny", cache=cache or folder / "cache", device="cpu")
+    encoding = Encoding(backbone=backbone, cache=cache or folder / "cache", device="cpu")
     split = split_table(inputs, source, Evaluation(seed=seed))
     return inputs, split, encode_pairs(inputs, encoding, source, progress=progress)

@@ -13,7 +13,7 @@ from consistency.data.files import ImageFile
 from consistency.data.pairs import PairTable
 from consistency.durable import write_file
 from consistency.errors import InputError
-from embedcache.keys import hashtag_keys, image_keys
+from embedcache.keys import image_keys
 from embedcache.store import EmbeddingCache
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -28,7 +28,7 @@ def export(cache: EmbeddingCache, table: PairTable, files: Mapping[str, ImageFil
     Parameters
     ----------
     cache : EmbeddingCache
-        Cache to read.
+        Cache to read; its recipe says as which texts hashtags are exported.
     table : PairTable
         Pair table.
     files : mapping of str to ImageFile
@@ -53,7 +53,7 @@ def export(cache: EmbeddingCache, table: PairTable, files: Mapping[str, ImageFil
     names = [name for name in dict.fromkeys(table.images) if files[name].digest is not None]
     texts = list(dict.fromkeys(table.hashtags))
     images, image_rows = cache.present("image", image_keys([files[name] for name in names]))
-    hashtags, hashtag_rows = cache.present("hashtag", hashtag_keys(texts))
+    hashtags, hashtag_rows = cache.hashtags(texts)
     arrays = {
         "image_names": np.array(names, str)[image_rows >= 0],
         "image_embeddings": images,

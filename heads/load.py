@@ -14,12 +14,11 @@ from consistency.errors import InputError
 from consistency.scale import CLASSES
 from heads.by_post import ByPost
 from heads.config import HeadConfig
-from heads.fused import FusedHeads
 from heads.model import FORMAT, Head, HeadEnsemble, TrainedHead
 from heads.post_head import TrainedPostHead
 from heads.select import POWERS
 
-AnyHead = TrainedHead | HeadEnsemble | FusedHeads | TrainedPostHead | ByPost
+AnyHead = TrainedHead | HeadEnsemble | TrainedPostHead | ByPost
 
 
 def load_head(folder: Path) -> AnyHead:
@@ -40,8 +39,6 @@ def load_head(folder: Path) -> AnyHead:
             return TrainedPostHead.load(folder, description)
         if "by_post" in description:
             return ByPost.load(folder, description, load_head)
-        if "fused" in description:
-            return FusedHeads.load(folder, description, _load_member)
         if "members" in description:
             members = tuple(_load_member(folder / Path(name).name) for name in description["members"])
             _check_power(description["power"])

@@ -320,3 +320,4 @@ class CacheExportOptions:
     system: str | None = option(None, "System whose predictions are written.", default_text="the best", needs="runs")
     source: Source = record(Source)
     choice: CacheChoice = record(CacheChoice)
+    encoding: Encoding = record(Encoding, only=("text", "templates"))

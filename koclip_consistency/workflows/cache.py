@@ -6,6 +6,7 @@ from typing import Any
 
 from consistency.backbone.names import SHORT_NAMES, parts_of, pinned
 from consistency.backbone.resolve import described, resolve_backbone
+from consistency.backbone.text_recipe import TextRecipe
 from consistency.data.files import ImageFile, find_images
 from consistency.data.inputs import list_skipped, read_table, refuse_skipped
 from consistency.data.pairs import PairTable, Skipped
@@ -15,7 +16,7 @@ from consistency.options import CacheChoice, Source
 from embedcache.catalog import list_fields
 from embedcache.export import export
 from embedcache.fingerprint import explain
-from embedcache.keys import hashtag_keys, image_keys
+from embedcache.keys import image_keys
 from embedcache.maintenance import compact, gc, info, verify
 from embedcache.store import EmbeddingCache, list_caches
 
@@ -102,13 +103,19 @@ def cache_gc(root: Path, remove: list[str]) -> list[str]:
     return gc(root, keep)
 
 
-def cache_export(source: Source, out: Path, choice: CacheChoice) -> tuple[dict[str, Any], tuple[Skipped, ...]]:
-    """Write the stored vectors of a data set to one plain file; the second result is the rows without vectors."""
+def cache_export(
+    source: Source, out: Path, choice: CacheChoice, recipe: TextRecipe
+) -> tuple[dict[str, Any], tuple[Skipped, ...]]:
+    """Write the stored vectors of a data set to one plain file, with those that a recipe makes of each hashtag.
+
+    The second result is the rows without vectors.
+    """
     if out.suffix not in (".npz", ".h5"):
         raise InputError(f"{out} ends in {out.suffix or 'nothing'}, expected .npz, .h5 or .parquet: rename it")
     check_output(out)
     table = read_table(source, require_scores=False)
-    cache = only_one(choice)
+    held = only_one(choice)
+    cache = EmbeddingCache(held.path, held.fields, recipe)
     files = find_images(table.images, source.images)
     skipped = table.skipped + _not_stored(cache, table, files)
     refuse_skipped(skipped, source.on_error)
@@ -131,7 +138,7 @@ def _not_stored(cache: EmbeddingCache, table: PairTable, files: Mapping[str, Ima
     bad = {file.name: file.problem or NOT_STORED for file in files.values() if file.digest is None}
     bad |= {file.name: NOT_STORED for file, lacks in zip(readable, lacking, strict=True) if lacks}
     texts = list(dict.fromkeys(table.hashtags))
-    unknown = {text for text, lacks in zip(texts, cache.missing("hashtag", hashtag_keys(texts)), strict=True) if lacks}
+    unknown = {text for text, row in zip(texts, cache.hashtags(texts)[1].tolist(), strict=True) if row < 0}
     return tuple(
         Skipped(int(row), image, hashtag, bad.get(image, NOT_STORED))
         for row, image, hashtag in zip(table.rows, table.images, table.hashtags, strict=True)

@@ -21,6 +21,7 @@ from consistency.runs.folder import CHANCES
 from consistency.runs.read import Run, read_audit, read_options, read_run, read_sides
 from embedcache.store import EmbeddingCache, list_caches
 from koclip_consistency.workflows.cache import NOT_STORED, only_one
+from koclip_consistency.workflows.encode import recipe_of
 
 BATCH = 4096  # rows of a row group: 16 MB of two vectors of 512 numbers
 PROVENANCE = "koclip_consistency"  # key of the file's metadata
@@ -73,7 +74,7 @@ def export_table(options: CacheExportOptions) -> tuple[dict[str, Any], tuple[Ski
     table = read_table(source, require_scores=False)
     runs = [read_run(path) for path in options.runs]
     said = _gather(runs, options.system, table)
-    cache = _cache(options.choice, runs)
+    cache = _cache(options.choice, runs, recipe_of(options.encoding))
     files = find_images(table.images, source.images)
     pairs, usable = cache.features(table, files)
     lost = np.flatnonzero(~usable)
@@ -195,8 +196,11 @@ def _holds(run: Run, system: str) -> bool:
     return any(result.predictions.system == system for result in run.results)
 
 
-def _cache(choice: CacheChoice, runs: Sequence[Run]) -> EmbeddingCache:
-    """The chosen set of embeddings; that of the first run on frozen embeddings if the choice leaves several."""
+def _cache(choice: CacheChoice, runs: Sequence[Run], recipe: TextRecipe) -> EmbeddingCache:
+    """The chosen set of embeddings; that of the first run on frozen embeddings if the choice leaves several.
+
+    Hashtags are read as that run put them to the model, otherwise by `recipe`.
+    """
     for run in runs:
         for cache in list_caches(choice.cache):
             chosen = cache.fingerprint.startswith(choice.fingerprint or "") and choice.backbone is None
@@ -205,4 +209,5 @@ def _cache(choice: CacheChoice, runs: Sequence[Run]) -> EmbeddingCache:
                     run.path / "run.json", run.config["encoding"], Encoding, complete=False
                 )
                 return EmbeddingCache(cache.path, cache.fields, TextRecipe(encoding.text, encoding.templates))
-    return only_one(choice)
+    held = only_one(choice)
+    return EmbeddingCache(held.path, held.fields, recipe)

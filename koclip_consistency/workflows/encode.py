@@ -75,11 +75,6 @@ class Extracted:
         return self.cache.fingerprint
 
     @property
-    def widths(self) -> list[int]:
-        """How many numbers of a vector are each backbone's; empty for a single backbone."""
-        return [member.cache.dim or 0 for member in self.members]
-
-    @property
     def note(self) -> str:
         """One line: how many embeddings are new, and how many were in the cache."""
         if self.members:

@@ -22,7 +22,6 @@ from consistency.report.plots import training_png
 from consistency.scale import Floats
 from consistency.text import number, to_csv
 from heads.familiarity import keep_familiarity
-from heads.fused import FusedHeads, apart
 from heads.grid import GridResult, default_grid, read_grid, run_grid
 from heads.load import AnyHead
 from heads.model import HeadConfig, TrainedHead
@@ -57,7 +56,7 @@ class Fitted:
     head
         The head, or the heads of an ensemble.
     history
-        The epochs of a single training, empty for a grid, for several backbones and for a head that reads the post.
+        The epochs of a single training, empty for a grid and for a head that reads the post.
     grid
         The grid it was chosen from, None without.
     """
@@ -109,15 +108,6 @@ class Trainer:
                 watch=self.reporter.leaders,
             )
             return Fitted(grid.trained, [], grid)
-        if self.recipe == "default" and len(self.encoded.widths) > 1:
-            of_backbones = apart(pairs, self.encoded.widths)
-            shares = None if self.shares is None else self.shares[rows]
-            trained_each = [
-                train_head(self.configs[0], each, labels, seed=seed, shares=shares)[0] for each in of_backbones
-            ]
-            caches = [member.fingerprint for member in self.encoded.members]
-            members = [replace(each, fingerprint=own) for each, own in zip(trained_each, caches, strict=True)]
-            return Fitted(FusedHeads(tuple(members)), [], None)
         published = self.recipe == "paper"
         every = self.encoded.usable(np.flatnonzero(self.split.kept))
         trained, history = train_head(

@@ -20,6 +20,24 @@ def options(folder: Path, tmp_path: Path) -> list[object]:
     return ["audit", "--backbone", "tiny", "--folds", "3", "--repeats", "1", "--top", "5", *places]
 
 
+def test_the_judges_read_hashtags_as_the_recipe_says(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    """No image is encoded again, and other texts give other judgements, the same each time."""
+    recipes = {"raw": [], "first": ["--text", "plain", "--template", "{} 사진"]}
+    recipes["again"] = recipes["first"]
+    values = {}
+    for name, recipe in recipes.items():
+        ran = run(*options(small_demo, tmp_path), *recipe, "--out", tmp_path / name)
+        assert ran.code == 0, ran.stderr
+        assert f"embeddings: {60 if name == 'raw' else 0} of 60 images" in ran.stderr
+        found = read_audit(tmp_path / name)
+        assert found is not None
+        values[name] = found
+    info = json.loads((tmp_path / "first" / "run.json").read_text())
+    assert info["config"]["encoding"]["templates"] == ["{} 사진"]
+    assert values["first"] == values["again"]
+    assert values["first"] != values["raw"]
+
+
 def test_the_command_ranks_every_row_and_measures_itself(run: Run, small_demo: Path, tmp_path: Path) -> None:
     truth = ["--clean", small_demo / "clean_labels.csv"]
     ran = run(*options(small_demo, tmp_path), "--out", tmp_path / "run", "--json", *truth)

@@ -4,8 +4,10 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 from click.testing import CliRunner
 
+import koclip_consistency as kc
 from cli import app
 from embedcache.catalog import write_fields
 from embedcache.fingerprint import fingerprint
@@ -50,6 +52,25 @@ def test_cache_commands(run: Run, small_demo: Path, tmp_path: Path) -> None:
     again = run("cache", "export", tmp_path / "out.npz", *data, "--json")
     assert (again.code, again.json()) == (0, whole)
     assert not (tmp_path / "out.skipped.csv").exists()
+
+
+def test_vectors_of_templates_are_exported_as_a_run_reads_them(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    data = data_options(small_demo, tmp_path)
+    recipe = ["--text", "plain", "--template", "{}", "--template", "{} 사진"]
+    assert run("extract", "--backbone", "tiny", *data, *recipe).code == 0
+    out = tmp_path / "out.npz"
+    assert run("cache", "export", out, *data, *recipe).code == 0
+    pairs = kc.read_pairs(small_demo / "combined_data.csv", images=small_demo / "image")
+    embedded = kc.embed(
+        pairs, backbone="tiny", cache=tmp_path / "cache", text="plain", templates=["{}", "{} 사진"], device="cpu"
+    )
+    with np.load(out) as file:
+        place = {hashtag: at for at, hashtag in enumerate(file["hashtags"].tolist())}
+        found = file["hashtag_embeddings"][[place[hashtag] for hashtag in pairs.inputs.table.hashtags]]
+    np.testing.assert_array_equal(found, embedded[:].hashtag_vectors())
+    raw = run("cache", "export", tmp_path / "raw.npz", *data)  # of hashtags as they are written there are none
+    assert raw.code == 3
+    assert "the cache lacks its image or its hashtag" in (tmp_path / "raw.skipped.csv").read_text(encoding="utf-8-sig")
 
 
 def test_one_set_of_embeddings_among_several(run: Run, small_demo: Path, tmp_path: Path) -> None:

@@ -105,13 +105,14 @@ def export(options: "CacheExportOptions", screen: "Screen") -> None:
     from consistency.data.inputs import skipped_beside
     from koclip_consistency.workflows.cache import cache_export
     from koclip_consistency.workflows.cache_table import export_table
+    from koclip_consistency.workflows.encode import recipe_of
 
     if options.file.suffix == ".parquet":
         written, skipped = export_table(options)
     elif options.runs:
         raise click.UsageError("--run adds columns to a .parquet file alone")
     else:
-        written, skipped = cache_export(options.source, options.file, options.choice)
+        written, skipped = cache_export(options.source, options.file, options.choice, recipe_of(options.encoding))
     screen.json(written)
     for damage in written["damaged"]:
         screen.note(damage)
