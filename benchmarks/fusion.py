@@ -1,4 +1,4 @@
-"""Two backbones as one, against each alone: `python -m benchmarks.fusion --other FOLDER --out FOLDER [--seeds 811 812]`.
+"""Two backbones as one, against each alone: `python -m benchmarks.fusion --other FOLDER --out FOLDER`.
 
 FOLDER is a second backbone; without one there, `tiny` is trained from another seed with a third of the steps. For each
 drawn data set the default head is trained on each backbone, on their vectors side by side, and on each with averaged
