@@ -1,0 +1,96 @@
+"""Every command that README and docs show runs, in the order of its page, on drawn data with `tiny`.
+
+Some minutes: `python -m pytest -m slow tests/promises/test_page_commands.py`. Pages with a test of their own
+(`test_from_excel.py`, `test_moderation.py`) are not repeated, nor blocks `run` (`test_docs.py`).
+"""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import openpyxl
+import pandas as pd
+import pytest
+
+from consistency.data.annotations import annotations_csv
+from tests.builders.commands import Run, rows_of
+from tests.commands.test_annotate import lines_about
+from tests.promises.test_readme import PAGES, shown_commands
+
+ELSEWHERE = ("from-excel.md", "moderation.md", "start.md", "labels.md", "reporting.md")
+ENDLESS = {"app", "serve"}  # answer until Ctrl-C: tests/koclip_consistency/service runs them
+NAMES = sorted({page for page, _ in shown_commands()} - set(ELSEWHERE))
+
+
+def not_run(words: list[str]) -> bool:
+    """Whether a command cannot run here: it does not end, needs an account, or is `make demo` itself."""
+    return words[0] in ENDLESS or "--push-to-hub" in words or words == ["demo", "--out", "runs/demo"]
+
+
+def with_labels(frame: pd.DataFrame, words: list[str]) -> pd.DataFrame:
+    """Return the table with the columns and labels that a command expects."""
+    renamed = {words[words.index(flag) + 1]: column for flag, column in
+               (("--image-column", "Image Filename"), ("--hashtag-column", "Hashtag"), ("--score-column", "Score"))
+               if flag in words and words.count(flag) == 1}  # fmt: skip
+    frame = frame.rename(columns={column: name for name, column in renamed.items()})
+    if "--score-map" in words:
+        meanings = dict(pair.split("=") for pair in words[words.index("--score-map") + 1].split(","))
+        labels = {int(score): label for label, score in meanings.items()}
+        frame = frame.assign(Score=frame["Score"].map(lambda score: labels.get(score, labels[max(labels)])))
+    return frame
+
+
+@pytest.fixture
+def folder(small_demo: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the pages take for granted, under the names that they use."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("KOCLIP_BACKBONE", "tiny"), ("KOCLIP_RUNS", "runs")):
+        monkeypatch.setenv(name, value)
+    shutil.copytree(small_demo, "data")
+    shutil.copytree(trained / "runs", "runs")
+    shutil.copytree(trained / "cache", "cache")
+    shutil.copytree("runs/heads", "runs/finetune")
+    Path("runs/first-try").mkdir()
+    Path("runs/first-try/.unfinished").write_text("{}")
+    for name in ("images", "photos", "new"):
+        Path(name).symlink_to("data/image")
+    first = sorted(Path("data/image").iterdir())[0]
+    for name in ("photo.jpg", "1.jpg", "2.jpg"):
+        shutil.copy(first, name)
+    frame = pd.read_csv("data/combined_data.csv")
+    people = ("human_1", "human_2", "kim", "lee", "park")
+    rated = frame.assign(**{name: frame["Score"].clip(1 + place % 2, 5) for place, name in enumerate(people)})
+    for name, table in (("pairs", frame), ("combined_data", frame), ("rated", rated), ("new", frame.head(20))):
+        table.to_csv(f"{name}.csv", index=False)
+    book = openpyxl.Workbook()
+    book.active.append(["Image Filename", "Hashtag", "Score"])
+    for image, rows in frame.drop_duplicates(["Image Filename", "Hashtag"]).groupby("Image Filename"):
+        tags = " ".join("#" + tag.lstrip("#＃").replace(" ", "_") for tag in rows["Hashtag"])
+        book.active.append([image, tags, " ".join(map(str, rows["Score"]))])
+    book.save("posts.xlsx")
+    Path("hashtags.txt").write_text("바다\n카페\n여행\n", encoding="utf-8")
+    for name in ("kim", "lee"):
+        lines = lines_about(small_demo, range(1, 31), [3] * 30, annotator=name)
+        Path(f"answers-{name}.csv").write_bytes(annotations_csv(lines))
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_of_the_page_run(name: str, folder: Path, run: Run) -> None:
+    (page,) = (page for page in PAGES if page.name == name)
+    grids = re.findall(r"```toml\n(\[\[grid\]\].*?)```", page.read_text(encoding="utf-8"), re.S)
+    for grid in grids:
+        Path("grid.toml").write_text(grid)
+    original, ran_any = pd.read_csv("pairs.csv"), False
+    for shown, line in shown_commands():
+        words = [re.sub(r"^(koclip|clip)$", "tiny", word) for word in shlex.split(line)]
+        if shown != name or not_run(words):
+            continue
+        with_labels(original, words).to_csv("pairs.csv", index=False)
+        ran = run(*words)
+        assert ran.code in (0, 3), f"{line}\n{ran.stderr}"
+        ran_any = True
+    assert ran_any
+    assert rows_of(Path("data/combined_data.csv"))
