@@ -7,6 +7,7 @@ Some minutes: `python -m pytest -m slow tests/promises/test_page_commands.py`. P
 import re
 import shlex
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import openpyxl
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 
 from consistency.data.annotations import annotations_csv
-from tests.builders.commands import Run, rows_of
+from tests.builders.commands import Run
 from tests.commands.test_annotate import lines_about
 from tests.promises.test_readme import PAGES, shown_commands
 
@@ -41,16 +42,29 @@ def with_labels(frame: pd.DataFrame, words: list[str]) -> pd.DataFrame:
     return frame
 
 
-@pytest.fixture
-def folder(small_demo: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the pages take for granted, under the names that they use."""
-    monkeypatch.chdir(tmp_path)
-    for name, value in (("KOCLIP_BACKBONE", "tiny"), ("KOCLIP_RUNS", "runs")):
-        monkeypatch.setenv(name, value)
-    shutil.copytree(small_demo, "data")
-    shutil.copytree(trained / "runs", "runs")
-    shutil.copytree(trained / "cache", "cache")
-    shutil.copytree("runs/heads", "runs/finetune")
+@pytest.fixture(scope="module")
+def folder(small_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder that all pages share, with what they take for granted under the names that they use."""
+    from cli import main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("pages"))
+        patch.setenv("KOCLIP_BACKBONE", "tiny")
+        patch.setenv("KOCLIP_RUNS", "runs")
+        shutil.copytree(small_demo, "data")
+        for command, name in (
+            ("heads", "heads"),
+            ("similarity", "similarity"),
+            ("audit", "audit"),
+            ("heads", "finetune"),
+        ):
+            patch.setattr("sys.argv", ["cli.py", command, "--quiet", "--out", f"runs/{name}"])
+            main()
+        write_what_pages_name(small_demo)
+        yield Path.cwd()
+
+
+def write_what_pages_name(small_demo: Path) -> None:
     Path("runs/first-try").mkdir()
     Path("runs/first-try/.unfinished").write_text("{}")
     for name in ("images", "photos", "new"):
@@ -73,7 +87,8 @@ def folder(small_demo: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.
     for name in ("kim", "lee"):
         lines = lines_about(small_demo, range(1, 31), [3] * 30, annotator=name)
         Path(f"answers-{name}.csv").write_bytes(annotations_csv(lines))
-    return tmp_path
+    Path("answers").mkdir()
+    shutil.copy("answers-kim.csv", "answers")
 
 
 @pytest.mark.slow
@@ -83,14 +98,15 @@ def test_commands_of_the_page_run(name: str, folder: Path, run: Run) -> None:
     grids = re.findall(r"```toml\n(\[\[grid\]\].*?)```", page.read_text(encoding="utf-8"), re.S)
     for grid in grids:
         Path("grid.toml").write_text(grid)
-    original, ran_any = pd.read_csv("pairs.csv"), False
+    original, ran_any = pd.read_csv("combined_data.csv"), False
     for shown, line in shown_commands():
         words = [re.sub(r"^(koclip|clip)$", "tiny", word) for word in shlex.split(line)]
         if shown != name or not_run(words):
             continue
         with_labels(original, words).to_csv("pairs.csv", index=False)
+        if words[:2] == ["data", "relabel"]:  # overwrites nothing
+            Path(words[-1]).unlink(missing_ok=True)
         ran = run(*words)
         assert ran.code in (0, 3), f"{line}\n{ran.stderr}"
         ran_any = True
     assert ran_any
-    assert rows_of(Path("data/combined_data.csv"))
