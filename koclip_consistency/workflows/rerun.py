@@ -24,6 +24,7 @@ from consistency.options import (
     RerunOptions,
     SimilarityOptions,
     Source,
+    as_config,
 )
 from consistency.progress import QUIET, Reporter
 from consistency.runs.read import read_info, read_options
@@ -117,8 +118,8 @@ def rerun(options: RerunOptions, reporter: Reporter = QUIET) -> Rerun:
     Raises
     ------
     InputError
-        If the run cannot be repeated: its data are missing or have changed, another version of this program wrote it,
-        or its command gives no result.
+        If the run cannot be repeated: its data are missing or have changed, it has options that this version does not
+        know, or its command gives no result.
     """
     path = options.run_dir.absolute()
     info = read_info(path)
@@ -134,7 +135,10 @@ def rerun(options: RerunOptions, reporter: Reporter = QUIET) -> Rerun:
     began = Path(str(info.get("directory", "")))
     with chdir(began) if began.is_absolute() and began.is_dir() else nullcontext():
         try:
-            repeated = _repeated(read_options(path / "run.json", info["config"], kind), here, path, info)
+            recorded = read_options(path / "run.json", info["config"], kind, complete=False)
+            if as_config(recorded) != info["config"]:
+                reporter.say("an earlier version recorded this run: options that it did not know keep their defaults")
+            repeated = _repeated(recorded, here, path, info)
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path / 'run.json'} lacks what a repetition needs ({error}): run its command again by hand"

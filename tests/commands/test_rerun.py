@@ -119,6 +119,23 @@ def test_the_same_comes_out(run: Run, place: Path, tmp_path: Path, name: str) ->
         assert then[key]
 
 
+def test_options_that_an_earlier_version_did_not_know_keep_their_defaults(
+    run: Run, place: Path, tmp_path: Path
+) -> None:
+    before = tmp_path / "before"
+    shutil.copytree(first_run(run, place, "heads"), before)
+    info = json.loads((before / "run.json").read_text())
+    del info["config"]["soft_labels"], info["config"]["source"]["aggregate"]
+    (before / "run.json").write_text(json.dumps(info))
+    ran = run("rerun", before, "--out", tmp_path / "again", "--json")
+    assert ran.code == 0, ran.stderr
+    assert ran.json()["identical"]
+    assert "an earlier version recorded this run" in ran.stderr
+    info["config"]["colour"] = 1
+    (before / "run.json").write_text(json.dumps(info))
+    assert "no option colour" in run("rerun", before).stderr
+
+
 def test_a_difference_is_found_and_measured(run: Run, place: Path, tmp_path: Path) -> None:
     before = tmp_path / "before"
     shutil.copytree(first_run(run, place, "audit"), before)

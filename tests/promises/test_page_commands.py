@@ -73,10 +73,6 @@ def write_what_pages_name(small_demo: Path) -> None:
     for name in ("photo.jpg", "1.jpg", "2.jpg"):
         shutil.copy(first, name)
     frame = pd.read_csv("data/combined_data.csv")
-    people = ("human_1", "human_2", "kim", "lee", "park")
-    rated = frame.assign(**{name: frame["Score"].clip(1 + place % 2, 5) for place, name in enumerate(people)})
-    for name, table in (("pairs", frame), ("combined_data", frame), ("rated", rated), ("new", frame.head(20))):
-        table.to_csv(f"{name}.csv", index=False)
     book = openpyxl.Workbook()
     book.active.append(["Image Filename", "Hashtag", "Score"])
     for image, rows in frame.drop_duplicates(["Image Filename", "Hashtag"]).groupby("Image Filename"):
@@ -89,6 +85,15 @@ def write_what_pages_name(small_demo: Path) -> None:
         Path(f"answers-{name}.csv").write_bytes(annotations_csv(lines))
     Path("answers").mkdir()
     shutil.copy("answers-kim.csv", "answers")
+    shutil.copy("answers-lee.csv", "answers")
+
+
+def write_tables() -> None:
+    frame = pd.read_csv("data/combined_data.csv")
+    people = ("human_1", "human_2", "kim", "lee", "park")
+    rated = frame.assign(**{name: frame["Score"].clip(1 + place % 2, 5) for place, name in enumerate(people)})
+    for name, table in (("pairs", frame), ("combined_data", frame), ("rated", rated), ("new", frame.head(20))):
+        table.to_csv(f"{name}.csv", index=False)
 
 
 @pytest.mark.slow
@@ -98,6 +103,7 @@ def test_commands_of_the_page_run(name: str, folder: Path, run: Run) -> None:
     grids = re.findall(r"```toml\n(\[\[grid\]\].*?)```", page.read_text(encoding="utf-8"), re.S)
     for grid in grids:
         Path("grid.toml").write_text(grid)
+    write_tables()
     original, ran_any = pd.read_csv("combined_data.csv"), False
     for shown, line in shown_commands():
         words = [re.sub(r"^(koclip|clip)$", "tiny", word) for word in shlex.split(line)]
@@ -105,7 +111,8 @@ def test_commands_of_the_page_run(name: str, folder: Path, run: Run) -> None:
             continue
         with_labels(original, words).to_csv("pairs.csv", index=False)
         if words[:2] == ["data", "relabel"]:  # overwrites nothing
-            Path(words[-1]).unlink(missing_ok=True)
+            for earlier in Path().glob(f"{Path(words[-1]).stem}.*"):
+                earlier.unlink()
         ran = run(*words)
         assert ran.code in (0, 3), f"{line}\n{ran.stderr}"
         ran_any = True
