@@ -19,8 +19,8 @@ from consistency.options import CacheChoice, CacheExportOptions, Encoding
 from consistency.report.standing import main_result
 from consistency.runs.folder import CHANCES
 from consistency.runs.read import Run, read_audit, read_options, read_run, read_sides
-from embedcache.store import EmbeddingCache, list_caches
-from koclip_consistency.workflows.cache import NOT_STORED, only_one
+from embedcache.store import EmbeddingCache
+from koclip_consistency.workflows.cache import NOT_STORED, chosen, only_one
 from koclip_consistency.workflows.encode import recipe_of
 
 BATCH = 4096  # rows of a row group: 16 MB of two vectors of 512 numbers
@@ -202,9 +202,8 @@ def _cache(choice: CacheChoice, runs: Sequence[Run], recipe: TextRecipe) -> Embe
     Hashtags are read as that run put them to the model, otherwise by `recipe`.
     """
     for run in runs:
-        for cache in list_caches(choice.cache):
-            chosen = cache.fingerprint.startswith(choice.fingerprint or "") and choice.backbone is None
-            if chosen and cache.fingerprint == run.info.get("fingerprint") and "encoding" in run.config:
+        for cache in chosen(choice):
+            if cache.fingerprint == run.info.get("fingerprint") and "encoding" in run.config:
                 encoding: Encoding = read_options(
                     run.path / "run.json", run.config["encoding"], Encoding, complete=False
                 )

