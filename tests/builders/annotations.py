@@ -1,9 +1,13 @@
 """Answers of annotators, made up."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from itertools import count
+from pathlib import Path
 
 from consistency.data.annotations import Annotation
+from tests.builders.commands import rows_of
 
 _NUMBERS = count(1)
 
@@ -33,3 +37,13 @@ def undoing(line: Annotation) -> Annotation:
     """The line that undoes another."""
     return replace(answer(line.row, None, undo_of=line.id), annotator=line.annotator, hashtag=line.hashtag,
                    image_sha256=line.image_sha256)  # fmt: skip
+
+
+def lines_about(demo: Path, rows: Sequence[int], scores: Sequence[int], **fields: str) -> list[Annotation]:
+    """Answers to rows of the demo's table."""
+    table, found = rows_of(demo / "combined_data.csv"), []
+    for row, score in zip(rows, scores, strict=True):
+        cells = table[row - 1]
+        digest = sha256((demo / "image" / cells["Image Filename"]).read_bytes()).hexdigest()
+        found.append(answer(row, score, hashtag=cells["Hashtag"], digest=digest, **fields))  # type: ignore[arg-type]
+    return found

@@ -2,27 +2,16 @@
 
 import csv
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from consistency.data.annotations import Annotation, annotations_csv
+from consistency.data.annotations import annotations_csv
 from koclip_consistency.workflows.annotate import rate
-from tests.builders.annotations import answer, undoing
+from tests.builders.annotations import answer, lines_about, undoing
 from tests.builders.commands import Run, rows_of
-
-
-def lines_about(demo: Path, rows: Sequence[int], scores: Sequence[int], **fields: str) -> list[Annotation]:
-    """Answers to rows of the demo's table."""
-    table, found = rows_of(demo / "combined_data.csv"), []
-    for row, score in zip(rows, scores, strict=True):
-        cells = table[row - 1]
-        digest = sha256((demo / "image" / cells["Image Filename"]).read_bytes()).hexdigest()
-        found.append(answer(row, score, hashtag=cells["Hashtag"], digest=digest, **fields))  # type: ignore[arg-type]
-    return found
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 from consistency.data.annotations import annotations_csv
+from tests.builders.annotations import lines_about
 from tests.builders.commands import Run
-from tests.commands.test_annotate import lines_about
-from tests.promises.test_readme import PAGES, shown_commands
+from tests.builders.pages import PAGES, shown_commands
 
 ELSEWHERE = ("from-excel.md", "moderation.md", "start.md", "labels.md", "reporting.md")
 ENDLESS = {"app", "serve"}  # answer until Ctrl-C: tests/koclip_consistency/service runs them

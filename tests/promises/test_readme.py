@@ -8,12 +8,10 @@ import click
 import pytest
 
 from cli import app
+from tests.builders.pages import PAGES, PROGRAM, README, shown_commands
 from tests.promises.house import ROOT, House
 
-README = ROOT / "README.md"
 REFERENCE = ROOT / "docs" / "command-line.md"
-PAGES = [README, ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md"))]
-PROGRAM = r"(?:python cli\.py|koclip-consistency)"
 
 
 def commands_below(group: click.Command, path: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -42,17 +40,6 @@ def named_options(text: str) -> set[str]:
     lines = (line for line in text.splitlines() if not re.search(others, line))
     code = re.findall(r"```.*?```|`[^`]+`", "\n".join(lines), re.S)
     return {flag for part in code for flag in re.findall(r"(?<![\w-])--[a-z][\w-]*", part)}
-
-
-def shown_commands() -> list[tuple[str, str]]:
-    found = []
-    for page in PAGES:
-        for block in re.findall(r"```(?:sh|console|\{run\})\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
-            for line in block.replace("\\\n", " ").splitlines():
-                words = re.match(rf"(?:\$ )?(?:\w+=\S+ )*{PROGRAM} ([^|]*)", line)
-                if words:
-                    found.append((page.name, words[1].split(" #")[0]))
-    return found
 
 
 def sections() -> dict[str, str]:
