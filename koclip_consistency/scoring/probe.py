@@ -67,8 +67,9 @@ class Probe:
                 raise unusable(self._image, error) from error
         if found.ndim != 3:
             name = self._encoder.backbone.resolved.name
+            how = "in a form of its own" if found.dtype == object else "as a list of patches"
             raise BackboneError(
-                f"{name} receives images as a list of patches, expected rows and columns of pixels: name another model"
+                f"{name} receives images {how}, expected rows and columns of pixels: name another model"
             )
         return found
 

@@ -87,11 +87,6 @@ def export_run(options: ExportOptions) -> Export:
     scorer = load_scorer(run.path, system=system, cache=machine.cache, device=machine.device, threads=machine.threads)
     backbone = scorer.encoder.backbone
     check_exportable(backbone.resolved)
-    if backbone.resolved.fixed not in (None, "a model of open_clip"):
-        raise InputError(
-            f"{run.path} has a backbone that is {backbone.resolved.fixed}, which export does not copy; "
-            "share the run folder itself, and name the backbone in it"
-        )
     trained = read_thresholds(run.path)[system] if _by_thresholds(run.path) else load_head(run.path)
     if options.onnx:
         from koclip_consistency.workflows.onnx_files import check_onnx, write_onnx
