@@ -25,7 +25,7 @@ from heads.model import HeadEnsemble, TrainedHead
 from heads.pairs import Pairs
 from heads.post_head import PostConfig, TrainedPostHead
 from heads.record import Curves, Record
-from heads.select import MEASURED, Entry, best_power, choose, leaderboard, ranking, standard_error, survivors
+from heads.select import MEASURED, Entry, best_power, choose, leaderboard, ranking, stages, standard_error, survivors
 from heads.thresholds import exact_thresholds
 from heads.train import Job, Trained, stacks, train_heads, train_stacks
 
@@ -126,14 +126,15 @@ class GridResult:
     entries : tuple of Entry
         All configurations that did not diverge, in their order.
     chosen : int
-        Index of the winner among the entries.
+        Index of the winner among the entries. The head that reads the post is trained instead if it is ahead of it.
     trained : TrainedHead, HeadEnsemble, ByPost or TrainedPostHead
         The winner, or the best heads as an ensemble, trained on all rows. One that reads the post comes with one that
         does not.
     diverged : int
         Number of configurations that were left out because one of their heads diverged.
     rows : list of dict
-        The rows of leaderboard.csv, the highest mean score first.
+        The rows of leaderboard.csv, the highest mean score first. None is marked as chosen if the head that reads the
+        post is.
     post_head : (n_folds,) float64 or None
         Score of `TrainedPostHead` on each fold, if it was a candidate.
     """
@@ -166,8 +167,8 @@ def run_grid(
 ) -> GridResult:
     """Train configurations on the folds, choose one, retrain it on all rows and calibrate it.
 
-    In a race every configuration trains on the folds of the first division. Those that have fallen behind then drop out
-    after each division (`heads.select.survivors`), and only those that trained on every fold can be chosen.
+    In a race the configurations that have fallen behind drop out after two folds and after each division
+    (`heads.select.survivors`), and only those that trained on every fold can be chosen.
 
     The score of a configuration is the mean over the folds of (QWK + macro-F1) / 2 on the rows held out, after the
     number of epochs at which that mean is highest. The winner (`heads.select.choose`) is retrained on all rows for that
@@ -192,7 +193,7 @@ def run_grid(
     ensemble : int, default 1
         With more than 1, so many of the best configurations are trained and their mean probabilities decide.
     race : bool, default True
-        Whether configurations drop out after each division; otherwise all train on every fold.
+        Whether configurations drop out on the way; otherwise all train on every fold.
     post : PostConfig, optional
         The head that reads the post (`heads.post_head`) is a candidate too. It is the largest, so it is chosen if it is
         ahead of the winner by more than one standard error of their paired difference.
@@ -231,18 +232,18 @@ def run_grid(
     record = Record(state, _digest(configs, embeddings, labels, held_out, seed))
     pairs = Pairs.of(embeddings, labels, dtype=torch.float32, device=device)
     training = list(range(len(configs)))  # configurations that have not dropped out
-    step = folds if race else len(parts)
-    for start in range(0, len(parts), step):
+    divided = stages(folds, repeats) if race else [(0, len(parts), 1.0)]
+    for number_of_stage, (start, end, share) in enumerate(divided, start=1):
         if start:
             found = _entries(configs, record.curves, embeddings.dim, training)
             staying = []
             for reads_post in (False, True):  # each has a race of its own, since a post of few hashtags needs the other
                 racing = [entry for entry in found if entry.config.reads_post == reads_post]
                 total = sum(config.reads_post == reads_post for config in configs)
-                staying += survivors(racing, total, start // folds, least=ensemble) if racing else []
+                staying += survivors(racing, total, share, least=ensemble) if racing else []
             training = [number for number, config in enumerate(configs) if config in staying]
-        due = [fold * len(configs) + number for fold in range(start, start + step) for number in training]
-        description = f"Training heads, {start // folds + 1} of {repeats}" if race else "Training heads"
+        due = [fold * len(configs) + number for fold in range(start, end) for number in training]
+        description = f"Training heads, {number_of_stage} of {len(divided)}" if race else "Training heads"
         with progress(description, len(due)) as advance:
             advance(sum(number in record.curves for number in due))
             # Stacks depend on the device, and a resumed run may use another one: the record is by job.
@@ -295,21 +296,22 @@ def run_grid(
         power = best_power(np.mean(answers, axis=0), held_out_labels)
         return chosen[first], replace(members[0], power=power) if ensemble == 1 else HeadEnsemble(tuple(members), power)
 
-    chosen: list[int] = []
     finished = [number for number, entry in enumerate(entries) if entry.n_folds == len(parts)]
-    answering: TrainedHead | HeadEnsemble | ByPost | TrainedPostHead
+    scores = None
+    if post is not None and finished:
+        scores = _post_scores(post, embeddings, labels, parts, fold_seeds, record, progress)
+        best = finished[choose([entries[number] for number in finished])]
+        ahead = scores - entries[best].folds()
+        if ahead.mean() > standard_error(ahead):
+            head = TrainedPostHead.fit(embeddings, labels, seed=seed, config=post, fingerprint=fingerprint)
+            return GridResult(tuple(entries), best, head, diverged, leaderboard(entries, [], folds), scores)
+    chosen: list[int] = []
+    answering: TrainedHead | HeadEnsemble | ByPost
     best, answering = train_best(list(finished))
     if any(entries[number].config.reads_post for number in chosen):
         alone = [number for number in finished if not entries[number].config.reads_post]
         answering = ByPost(answering, train_best(alone)[1])
-    rows = leaderboard(entries, chosen, folds)
-    if post is None:
-        return GridResult(tuple(entries), best, answering, diverged, rows)
-    scores = _post_scores(post, embeddings, labels, parts, fold_seeds, record, progress)
-    ahead = scores - entries[best].folds()
-    if ahead.mean() > standard_error(ahead):
-        answering = TrainedPostHead.fit(embeddings, labels, seed=seed, config=post, fingerprint=fingerprint)
-    return GridResult(tuple(entries), best, answering, diverged, rows, scores)
+    return GridResult(tuple(entries), best, answering, diverged, leaderboard(entries, chosen, folds), scores)
 
 
 def _post_scores(

@@ -20,7 +20,8 @@ from heads.model import Decision
 
 MEASURED = ("merit", "qwk", "macro_f1", "accuracy")  # after every epoch; the leaderboard calls the merit "score"
 POWERS = (0.0, 0.5, 1.0, 1.5, 2.0)
-RACE = (0.2, 0.15)  # share of the entries that stays after the first division, and after each later one
+EARLY = 2  # folds of the first division on which the whole grid trains
+RACE = (0.5, 0.2, 0.15)  # share of the grid on the rest of the first division, on the second, and on each later one
 LEAST = 8  # entries that stay at least
 
 
@@ -126,24 +127,35 @@ def ranking(entries: Sequence[Entry]) -> list[int]:
     return sorted(range(len(entries)), key=lambda index: (-entries[index].n_folds, -entries[index].mean, index))
 
 
-def survivors(entries: Sequence[Entry], total: int, divisions: int, *, least: int = LEAST) -> list[HeadConfig]:
+def stages(folds: int, repeats: int) -> list[tuple[int, int, float]]:
+    """Return the stages of a race: the first fold of each, its last + 1, and the share of the grid that trains there.
+
+    Folds are counted through all divisions. If a division has no more than `EARLY` folds, the whole grid trains on the
+    first.
+    """
+    first = [(0, EARLY, 1.0), (EARLY, folds, RACE[0])] if folds > EARLY else [(0, folds, 1.0)]
+    later = [(folds * number, folds * (number + 1), RACE[min(number, len(RACE) - 1)]) for number in range(1, repeats)]
+    return first + later
+
+
+def survivors(entries: Sequence[Entry], total: int, share: float, *, least: int = LEAST) -> list[HeadConfig]:
     """Return the configurations that stay in the race: the leading share of the grid, and all linear heads.
 
     Linear heads are often chosen, since they are small, and cost little. On the recorded grids of RESULTS.md the choice
-    is that of the whole grid in whichever order the divisions come; without this exception it is not.
+    is that of the whole grid in whichever order the divisions and folds come; without this exception it is not.
 
     Parameters
     ----------
     entries : sequence of Entry
         The configurations still in the race, on the same folds.
     total : int
-        Number of configurations in the whole grid, of which `RACE` has the shares.
-    divisions : int
-        Number of divisions they were trained on, at least 1.
+        Number of configurations in the whole grid.
+    share : float
+        The share of the whole grid that stays.
     least : int
         At least so many stay.
     """
-    count = max(ceil(RACE[min(divisions, len(RACE)) - 1] * total), LEAST, least)
+    count = max(ceil(share * total), LEAST, least)
     order = ranking(entries)
     leading, behind = order[:count], order[count:]
     stay = {*leading, *(index for index in behind if not entries[index].config.hidden)}

@@ -5,7 +5,18 @@ import pytest
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 from heads.model import Decision, HeadConfig
-from heads.select import LEAST, POWERS, Entry, best_power, choose, leaderboard, ranking, standard_error, survivors
+from heads.select import (
+    LEAST,
+    POWERS,
+    Entry,
+    best_power,
+    choose,
+    leaderboard,
+    ranking,
+    stages,
+    standard_error,
+    survivors,
+)
 
 
 def entry(*folds, parameters=10, epochs=1, **settings):
@@ -57,15 +68,28 @@ def test_the_standard_error_may_count_that_folds_overlap():
 
 
 def test_the_leading_share_and_every_linear_head_stay():
-    """Of a grid of 100: the best 20 after the first division and the best 15 after the next, and linear heads."""
     entries = [entry(1 - place / 100, 1 - place / 100, lr=1 + place) for place in range(60)]
     linear = [entry(-place, -place, hidden=(), lr=1 + place) for place in range(1, 4)]
-    for divisions, count in ((1, 20), (2, 15), (3, 15)):
-        stay = survivors(entries + linear, 100, divisions)
+    for share, count in ((0.5, 50), (0.2, 20), (0.15, 15)):
+        stay = survivors(entries + linear, 100, share)
         assert stay == [one.config for one in (*entries[:count], *linear)]
-    assert len(survivors(entries, 100, 2, least=40)) == 40
-    assert len(survivors(entries, 20, 2)) == LEAST
-    assert survivors([], 20, 1) == []
+    assert len(survivors(entries, 100, 0.15, least=40)) == 40
+    assert len(survivors(entries, 20, 0.15)) == LEAST
+    assert survivors([], 20, 0.2) == []
+
+
+@pytest.mark.parametrize(("folds", "repeats"), [(2, 3), (3, 1), (5, 3), (10, 4)])
+def test_the_stages_of_a_race_cover_every_fold_once(folds, repeats):
+    found = stages(folds, repeats)
+    assert [fold for start, end, _ in found for fold in range(start, end)] == list(range(folds * repeats))
+    shares = [share for _, _, share in found]
+    assert shares[0] == 1
+    assert shares == sorted(shares, reverse=True)
+    assert {start for start, _, _ in found} == {0, *([2] if folds > 2 else []), *range(0, folds * repeats, folds)}
+
+
+def test_the_default_race():
+    assert stages(5, 3) == [(0, 2, 1.0), (2, 5, 0.5), (5, 10, 0.2), (10, 15, 0.15)]
 
 
 def test_entries_with_more_folds_rank_first_and_are_compared_on_the_same_folds():
