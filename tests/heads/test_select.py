@@ -89,7 +89,7 @@ def test_the_stages_of_a_race_cover_every_fold_once(folds, repeats):
 
 
 def test_the_default_race():
-    assert stages(5, 3) == [(0, 2, 1.0), (2, 5, 0.5), (5, 10, 0.2), (10, 15, 0.15)]
+    assert stages(5, 3) == [(0, 2, 1.0), (2, 5, 0.4), (5, 10, 0.3), (10, 15, 0.18)]
 
 
 def test_entries_with_more_folds_rank_first_and_are_compared_on_the_same_folds():
