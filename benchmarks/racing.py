@@ -4,8 +4,9 @@
 
 For each seed it draws the demo data set, splits it by image and runs the default grid twice on the training rows, with
 `--racing` and with `--no-racing`. Both times include the retraining of the winner. Processor seconds are those of all
-threads: on a machine that does other work they say more than wall seconds do. The rule (`heads.select.survivors`) was
-chosen on draws 42, 301, 801 to 804, 811, 812, 821 and 855, which therefore prove nothing here. A draw takes 3 minutes of one core.
+threads: on a machine that does other work they say more than wall seconds do. The rule (`heads.select.stages`) was
+chosen on draws 42, 301, 801 to 804, 811, 812, 821 and 855, which therefore prove nothing here. A draw takes 3 minutes
+of one core.
 """
 
 import argparse
