@@ -25,10 +25,13 @@ TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "lay
 OF_FOLDER = {"hf_tokenizer_name": "in the folder"}
 
 
-def make_open_clip_folder(path: Path, kind: str) -> Path:
-    """Write a small model of one of KINDS into `path`; the configuration of a text tower goes beside it."""
+def make_open_clip_folder(path: Path, kind: str, shape: Callable[[Path], dict[str, Any]] | None = None) -> Path:
+    """Write a small model of one of KINDS into `path`; the configuration of a text tower goes beside it.
+
+    `shape` makes a configuration of another size.
+    """
     tower = path.with_name(path.name + "-text")
-    config: dict[str, Any] = KINDS[kind](tower)
+    config: dict[str, Any] = (shape or KINDS[kind])(tower)
     path.mkdir(parents=True)
     (path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
     torch.manual_seed(3)
@@ -45,7 +48,7 @@ def make_open_clip_folder(path: Path, kind: str) -> Path:
     return path
 
 
-def _hugging_face_text(tower: Path, config: transformers.PreTrainedConfig, **more: Any) -> dict[str, Any]:
+def hugging_face_text(tower: Path, config: transformers.PreTrainedConfig, **more: Any) -> dict[str, Any]:
     config.save_pretrained(tower)
     return OF_FOLDER | {"hf_model_name": str(tower), "context_length": 24} | more
 
@@ -55,7 +58,7 @@ def _nllb(tower: Path) -> dict[str, Any]:
         vocab_size=600, d_model=32, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=64,
     )  # fmt: skip
-    text = _hugging_face_text(tower, texts, hf_proj_type="linear", hf_pooler_type="cls_pooler")
+    text = hugging_face_text(tower, texts, hf_proj_type="linear", hf_pooler_type="cls_pooler")
     return {"embed_dim": 64, "custom_text": True, "init_logit_bias": -10, "vision_cfg": TIMM, "text_cfg": text}
 
 
@@ -63,7 +66,7 @@ def _xlm_roberta(tower: Path) -> dict[str, Any]:
     texts = transformers.XLMRobertaConfig(
         vocab_size=600, max_position_embeddings=64, pad_token_id=1, bos_token_id=0, eos_token_id=2, **Tower().config()
     )
-    text = _hugging_face_text(tower, texts, hf_proj_type="mlp", hf_pooler_type="mean_pooler")
+    text = hugging_face_text(tower, texts, hf_proj_type="mlp", hf_pooler_type="mean_pooler")
     return {"embed_dim": 48, "vision_cfg": VISION, "text_cfg": text}
 
 

@@ -14,6 +14,7 @@ import openpyxl
 import pandas as pd
 import pytest
 
+from consistency.backbone.names import SHORT_NAMES
 from consistency.data.annotations import annotations_csv
 from tests.builders.annotations import lines_about
 from tests.builders.commands import Run
@@ -25,8 +26,9 @@ NAMES = sorted({page for page, _ in shown_commands()} - set(ELSEWHERE))
 
 
 def not_run(words: list[str]) -> bool:
-    """Whether a command cannot run here: it does not end, needs an account, or is `make demo` itself."""
-    return words[0] in ENDLESS or "--push-to-hub" in words or words == ["demo", "--out", "runs/demo"]
+    """Whether a command cannot run here: it does not end, needs an account or weights, or is `make demo` itself."""
+    downloads = any(word.split("@")[0] in SHORT_NAMES for word in words)
+    return words[0] in ENDLESS or downloads or "--push-to-hub" in words or words == ["demo", "--out", "runs/demo"]
 
 
 def with_labels(frame: pd.DataFrame, words: list[str]) -> pd.DataFrame:
