@@ -112,10 +112,13 @@ def test_commands_of_the_page_run(name: str, folder: Path, run: Run) -> None:
         words = ["tiny" if word in SHORT_NAMES else word for word in shlex.split(line)]
         if shown != name or not_run(words):
             continue
+        write_tables()
         with_labels(original, words).to_csv("pairs.csv", index=False)
         if words[:2] == ["data", "relabel"]:  # overwrites nothing
             for earlier in Path().glob(f"{Path(words[-1]).stem}.*"):
                 earlier.unlink()
+        if words[0] == "export":
+            shutil.rmtree("my-scorer", ignore_errors=True)
         ran = run(*words)
         assert ran.code in (0, 3), f"{line}\n{ran.stderr}"
         ran_any = True
