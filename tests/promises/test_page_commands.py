@@ -27,10 +27,13 @@ NAMES = sorted({page for page, _ in shown_commands()} - set(ELSEWHERE))
 
 
 def not_run(words: list[str]) -> bool:
-    """Whether a command cannot run here: it does not end, needs an account or several models, or draws over `data`."""
-    several = words[0] == "heads" and words.count("--backbone") > 1  # tests/promises/test_several_backbones.py
+    """Whether a command cannot run here.
+
+    It does not end, needs an account, several models or an interrupted run (which other tests have), or draws over `data`.
+    """
     draws = words == ["demo", "--out", "runs/demo"] or words[:3] == ["data", "demo", "data"]
-    return words[0] in ENDLESS or several or draws or "--push-to-hub" in words
+    several = words.count("--backbone") > 1
+    return words[0] in ENDLESS or several or draws or bool({"--push-to-hub", "--resume"} & set(words))
 
 
 def with_labels(frame: pd.DataFrame, words: list[str]) -> pd.DataFrame:
