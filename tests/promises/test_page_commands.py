@@ -29,7 +29,8 @@ NAMES = sorted({page for page, _ in shown_commands()} - set(ELSEWHERE))
 def not_run(words: list[str]) -> bool:
     """Whether a command cannot run here.
 
-    It does not end, needs an account, several models or an interrupted run (which other tests have), or draws over `data`.
+    It does not end, needs an account, several models or an interrupted run (other tests have these), or draws over
+    `data`.
     """
     draws = words == ["demo", "--out", "runs/demo"] or words[:3] == ["data", "demo", "data"]
     several = words.count("--backbone") > 1
