@@ -63,3 +63,11 @@ def test_commands_with_output_run(
 def test_every_public_name_is_in_the_reference() -> None:
     text = (DOCS / "api.md").read_text(encoding="utf-8")
     assert set(re.findall(r"auto\w+:: (\w+)", text)) == set(kc.__all__)
+
+
+def test_a_segment_is_read_as_documented(trained: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "cache-format.md").read_text(encoding="utf-8"), re.S)
+    names: dict[str, Any] = {"path": next((trained / "cache").rglob("seg-*.h5"))}
+    for block in blocks:
+        exec(compile(block, "cache-format.md", "exec"), names)
+    assert len(names["keys"]) == len(names["vectors"]) > 0
