@@ -67,18 +67,18 @@ def write_page(options: AnnotatePageOptions, *, progress: Progress = silent) -> 
     found = find_images(table.images, source.images)
     queue = choose_queue(options.queue, table, found)
     names = list(dict.fromkeys(str(table.images[at]) for at in queue.places))
-    pictures: dict[str, str] = {}
+    images: dict[str, str] = {}
     with progress("Reading images", len(names)) as advance:
         for name in names:
             try:
                 image = Decoding("fast", source.limits, SHOWN).read(found[name])
-                pictures[name] = data_uri("image/jpeg", jpeg(image, SHOWN))
+                images[name] = data_uri("image/jpeg", jpeg(image, SHOWN))
             except ImageError:
                 pass
             advance()
-    if not pictures:
+    if not images:
         raise InputError(f"none of the {len(names)} images of the queue can be shown: name their folder with --images")
-    number = {name: at for at, name in enumerate(pictures)}
+    number = {name: at for at, name in enumerate(images)}
     items = [
         {
             "row": int(table.rows[at]),
@@ -89,10 +89,10 @@ def write_page(options: AnnotatePageOptions, *, progress: Progress = silent) -> 
         for at in queue.places.tolist()
         if table.images[at] in number
     ]
-    told = {"table": table.digest, "queue": queue.kind, "items": items, "images": list(pictures.values())}
+    told = {"table": table.digest, "queue": queue.kind, "items": items, "images": list(images.values())}
     data = _page(told)
     write_file(out, data)
-    return Page(out, len(items), len(pictures), len(names) - len(pictures), len(data) / 1e6)
+    return Page(out, len(items), len(images), len(names) - len(images), len(data) / 1e6)
 
 
 def _page(told: dict[str, Any]) -> bytes:
