@@ -6,10 +6,13 @@
 import errno
 import hashlib
 import os
+import platform
+import re
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from consistency.errors import InputError, StorageError, os_errors_as, os_reason
@@ -22,6 +25,9 @@ except ModuleNotFoundError:
     ) from None
 
 TEMP_PREFIX = ".writing-"
+ABANDONED = 24 * 60 * 60  # seconds without a write after which a temporary file of another machine has no writer
+_TEMP_NAME = re.compile(re.escape(TEMP_PREFIX) + r"([0-9a-f]{12})-\d+-[0-9a-f]{16}")
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 # Errors of file systems without flock, and of those without F_FULLFSYNC, such as SMB shares.
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
 NO_FULL_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY)
@@ -291,10 +297,19 @@ def remove_replaced(paths: Iterable[Path], folder: Path) -> None:
 
 
 def sweep_temp(folder: Path) -> int:
-    """Remove temporary files whose writer has died, which no longer holds their lock; return their number."""
-    removed = 0
+    """Remove temporary files whose writer has died; return their number.
+
+    A writer of this machine holds the lock of its file. The locks of another machine may be invisible here, so its
+    files also have to be ABANDONED seconds old, by the clock of the machine that has the disk.
+    """
+    removed, now = 0, None
     for path in folder.glob(f"{TEMP_PREFIX}*"):
         with suppress(OSError):  # removed meanwhile, locked by a running writer, or owned by another user
+            named = _TEMP_NAME.fullmatch(path.name)
+            if named is None or named[1] != machine():
+                now = _clock(folder) if now is None else now
+                if now - os.stat(path).st_mtime < ABANDONED:
+                    continue
             fd = system.open(path, os.O_RDONLY)
             try:
                 system.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -305,13 +320,33 @@ def sweep_temp(folder: Path) -> int:
     return removed
 
 
+@cache
+def machine() -> str:
+    """12 hexadecimal digits for this machine since it was started, which sees the locks of its own processes."""
+    try:
+        boot = _BOOT.read_text()
+    except OSError:  # no Linux
+        boot = ""
+    return hashlib.sha256(f"{platform.node()} {boot}".encode()).hexdigest()[:12]
+
+
+def _clock(folder: Path) -> float:
+    """The time in seconds since 1970 by the clock that dates the files of `folder`."""
+    fd, path = _create(folder)
+    try:
+        return os.fstat(fd).st_mtime
+    finally:
+        system.close(fd)
+        system.unlink(path)
+
+
 def _create(folder: Path) -> tuple[int, Path]:
     """Create a temporary file and lock it; the lock tells `sweep_temp` that its writer is running.
 
     On file systems without locks, `sweep_temp` removes nothing.
     """
     while True:
-        path = folder / f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
+        path = folder / f"{TEMP_PREFIX}{machine()}-{os.getpid()}-{secrets.token_hex(8)}"
         fd = system.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             try:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from consistency.durable import machine
 from demo.dataset import sample_rows
 from tests.builders.commands import Run, rows_of
 from tests.builders.posts import drawn_posts
@@ -15,7 +16,7 @@ def test_the_demo_is_drawn_over_a_drawing_alone(run: Run, small_demo: Path, tmp_
     begun = tmp_path / "begun"
     (begun / "image").mkdir(parents=True)
     shutil.copy(small_demo / "image" / "demo_001.png", begun / "image")
-    (begun / "image" / ".writing-1-a").touch()  # as a kill leaves it
+    (begun / "image" / f".writing-{machine()}-1-{1:016x}").touch()  # as a kill leaves it
     own = tmp_path / "own"
     shutil.copytree(small_demo, own)
     (own / "clean_labels.csv").unlink()

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import pytest
 
 from consistency import durable
 from consistency.durable import (
+    ABANDONED,
     TEMP_PREFIX,
     System,
     append_bytes,
     check_digest,
     check_folder,
     check_output,
+    machine,
     make_folder,
     remove_replaced,
     sweep_temp,
@@ -193,8 +196,36 @@ def test_sources_go_only_after_what_replaces_them_is_durable(tmp_path: Path, mon
         remove_replaced(paths, tmp_path)
 
 
+def temp_name(host: str, pid: int) -> str:
+    return f"{TEMP_PREFIX}{host}-{pid}-{pid:016x}"
+
+
+def test_files_of_another_machine_are_swept_when_they_are_a_day_old(tmp_path: Path) -> None:
+    """Its locks may be invisible here, and its clock may differ: the clock of the disk decides."""
+    other = "0123456789ab"
+    assert other != machine()
+    old, young, locked = (tmp_path / temp_name(other, pid) for pid in range(3))
+    unknown = tmp_path / f"{TEMP_PREFIX}17-0123456789abcdef"  # of an earlier version, which did not name its machine
+    for path in (old, young, locked, unknown):
+        path.touch()
+    for path in (old, locked):
+        os.utime(path, times=(0, path.stat().st_mtime - ABANDONED - 1))
+    os.utime(young, times=(0, young.stat().st_mtime - ABANDONED + 60))
+    with locked.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert sweep_temp(tmp_path) == 1
+    assert sorted(os.listdir(tmp_path)) == sorted(path.name for path in (young, locked, unknown))
+
+
+def test_the_name_of_a_file_being_written(tmp_path: Path) -> None:
+    with writing(tmp_path / "file"):
+        (name,) = os.listdir(tmp_path)
+    assert re.fullmatch(rf"\.writing-{machine()}-{os.getpid()}-[0-9a-f]{{16}}", name)
+
+
 def test_sweep_takes_what_no_living_writer_holds(tmp_path: Path) -> None:
-    dead, living, other = tmp_path / f"{TEMP_PREFIX}1-a", tmp_path / f"{TEMP_PREFIX}2-b", tmp_path / "file"
+    dead, living = (tmp_path / temp_name(machine(), pid) for pid in (1, 2))
+    other = tmp_path / "file"
     for path in (dead, living, other):
         path.touch()
     with living.open() as file:
