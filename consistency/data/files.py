@@ -3,9 +3,11 @@
 import os
 import unicodedata
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,8 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.data.archives import Member, index_archive
-from consistency.data.sources import digest_of, open_image, read_checked
+from consistency.data.memo import DigestMemo
+from consistency.data.sources import open_image, read_checked, read_digest
 from consistency.errors import DataError, ImageError, os_reason
+
+READERS = 8  # threads that read images for their digests; more than cores, since a network file system makes them wait
+AHEAD = 1024  # images that they are given at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ class ImageFile:
             return read_checked(stream, self.digest)
 
 
-def find_images(names: Iterable[str], folder: Path) -> dict[str, ImageFile]:
+def find_images(names: Iterable[str], folder: Path, memo: DigestMemo | None = None) -> dict[str, ImageFile]:
     """Find every distinct name below `folder`, and read the image once for its digest.
 
     A name is looked up exactly, then in any Unicode normal form, then with `/` for `\\`. No image stays in memory.
@@ -65,6 +71,8 @@ def find_images(names: Iterable[str], folder: Path) -> dict[str, ImageFile]:
     folder : Path
         The image folder, or a ZIP or an uncompressed tar of images; a name that leads out of it is a problem of its
         image.
+    memo : DigestMemo, optional
+        Digests of earlier runs: an image that has not changed since is not read.
 
     Returns
     -------
@@ -77,7 +85,12 @@ def find_images(names: Iterable[str], folder: Path) -> dict[str, ImageFile]:
         If two files differ from a name in their Unicode form alone, or `folder` is a file that is no such archive.
     """
     place = _Archive(folder) if folder.is_file() else _Folder(folder)
-    return {name: _find(name, place) for name in dict.fromkeys(names)}
+    distinct, found = iter(dict.fromkeys(names)), dict[str, ImageFile]()
+    with ThreadPoolExecutor(READERS) as pool:
+        while some := [*islice(distinct, AHEAD)]:
+            each = pool.map if len(some) > READERS else map  # threads for a few are slower than none
+            found.update(zip(some, each(lambda name: _find(name, place, memo), some), strict=True))
+    return found
 
 
 def image_identity(names: npt.NDArray[np.object_], files: Mapping[str, ImageFile]) -> npt.NDArray[np.object_]:
@@ -91,11 +104,11 @@ def image_identity(names: npt.NDArray[np.object_], files: Mapping[str, ImageFile
     return identity
 
 
-def _find(name: str, place: "_Folder | _Archive") -> ImageFile:
+def _find(name: str, place: "_Folder | _Archive", memo: DigestMemo | None) -> ImageFile:
     try:
         path, member = place.locate(name)
-        with open_image(path, member) as stream:
-            return ImageFile(name, path, digest_of(stream), None, member)
+        digest = read_digest(path, member) if memo is None else memo.digest(path, member)
+        return ImageFile(name, path, digest, None, member)
     except ImageError as error:
         problem = str(error)
     except OSError as error:  # a loop of links, a name too long, a folder without permission

@@ -16,6 +16,7 @@ from consistency.data.distinct import join_groups
 from consistency.data.files import ImageFile, find_images, image_identity
 from consistency.data.formats import Cell
 from consistency.data.hashtags import describe_several
+from consistency.data.memo import DigestMemo
 from consistency.data.pairs import PairRows, PairTable, Skipped, read_pairs, skipped_csv
 from consistency.data.scores import check_scores
 from consistency.data.tables import TableFile, open_table
@@ -155,6 +156,7 @@ def read_inputs(
     near_duplicates: int | None = None,
     images_needed: bool = True,
     table: TableFile | None = None,
+    memo: DigestMemo | None = None,
     progress: Progress = silent,
 ) -> Inputs:
     """Read the pair table and find its images.
@@ -171,6 +173,8 @@ def read_inputs(
         Whether it is an error if none of the images exists.
     table : TableFile, optional
         The table, opened; None opens the one of `source`.
+    memo : DigestMemo, optional
+        Digests of images that are known from earlier runs.
     progress : Progress
         Progress of hashing images.
 
@@ -188,7 +192,7 @@ def read_inputs(
     if require_scores:
         allow = source.on_error == "allow"
         check_scores(pairs.unscored, pairs.score_counts, path=pairs.path, allow=allow, mapped=pairs.mapped)
-    files = find_images(pairs.images, source.images)
+    files = find_images(pairs.images, source.images, memo)
     inputs = Inputs(pairs, files, pairs.skipped)
     if inputs.none_found and (images_needed or near_duplicates is not None):
         raise no_image_found(source, files)

@@ -50,11 +50,12 @@ def open_image(path: Path, member: Member | None = None) -> Iterator[BinaryIO]:
             os.close(descriptor)
 
 
-def digest_of(stream: BinaryIO) -> bytes:
-    """SHA-256 of an open image, 32 bytes; the bytes are not kept."""
+def read_digest(path: Path, member: Member | None = None) -> bytes:
+    """SHA-256 of an image, 32 bytes, whose bytes are not kept. Raises ImageError as `open_image` does."""
     digest = hashlib.sha256()
-    while part := stream.read(1 << 20):
-        digest.update(part)
+    with open_image(path, member) as stream:
+        while part := stream.read(1 << 20):
+            digest.update(part)
     return digest.digest()
 
 

@@ -9,6 +9,7 @@ from consistency.backbone.resolve import described, resolve_backbone
 from consistency.backbone.text_recipe import TextRecipe
 from consistency.data.files import ImageFile, find_images
 from consistency.data.inputs import list_skipped, read_table, refuse_skipped
+from consistency.data.memo import DigestMemo
 from consistency.data.pairs import PairTable, Skipped
 from consistency.durable import check_output
 from consistency.errors import InputError
@@ -116,7 +117,7 @@ def cache_export(
     table = read_table(source, require_scores=False)
     held = only_one(choice)
     cache = EmbeddingCache(held.path, held.fields, recipe)
-    files = find_images(table.images, source.images)
+    files = find_images(table.images, source.images, DigestMemo(choice.cache))
     skipped = table.skipped + _not_stored(cache, table, files)
     refuse_skipped(skipped, source.on_error)
     images, hashtags = export(cache, table, files, out)

@@ -11,6 +11,7 @@ import numpy as np
 from consistency.backbone.text_recipe import TextRecipe
 from consistency.data.files import find_images
 from consistency.data.inputs import list_skipped, read_table, refuse_skipped
+from consistency.data.memo import DigestMemo
 from consistency.data.pairs import PairTable, Skipped
 from consistency.data.table_writer import Type, check_table_output, table_writer
 from consistency.errors import DataError, InputError
@@ -75,7 +76,7 @@ def export_table(options: CacheExportOptions) -> tuple[dict[str, Any], tuple[Ski
     runs = [read_run(path) for path in options.runs]
     said = _gather(runs, options.system, table)
     cache = _cache(options.choice, runs, recipe_of(options.encoding))
-    files = find_images(table.images, source.images)
+    files = find_images(table.images, source.images, DigestMemo(options.choice.cache))
     pairs, usable = cache.features(table, files)
     lost = np.flatnonzero(~usable)
     asked = zip(table.rows[lost].tolist(), table.images[lost], table.hashtags[lost], strict=True)

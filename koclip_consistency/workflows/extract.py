@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from consistency.data.inputs import read_inputs
+from consistency.data.memo import DigestMemo
 from consistency.options import ExtractOptions, as_config
 from consistency.progress import QUIET, Reporter
 from consistency.runs.folder import RunFolder
@@ -26,10 +27,11 @@ def run_extract(options: ExtractOptions, reporter: Reporter = QUIET) -> Extracti
     encoding = options.encoding
     resolved, fields = resolve(encoding)
     clock = Clock(reporter.detail)
-    inputs = read_inputs(options.source, require_scores=False)
-    clock.lap("read")
-    extracted = fill_cache(inputs, encoding, options.source, resolved, fields, reporter.progress)
-    clock.lap("encode")
+    with DigestMemo(encoding.cache) as memo:
+        inputs = read_inputs(options.source, require_scores=False, memo=memo)
+        clock.lap("read")
+        extracted = fill_cache(inputs, encoding, options.source, resolved, fields, reporter.progress)
+        clock.lap("encode")
     folder = RunFolder.open(options.output, command="extract", backbone=encoding.backbone, config=as_config(options))
     folder.write_skipped(extracted.skipped)
     folder.finish(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from consistency.data.inputs import read_inputs
+from consistency.data.memo import DigestMemo
 from consistency.data.pairs import PairTable
 from consistency.errors import InputError
 from consistency.evaluation.controls import CONTROLS
@@ -129,7 +130,8 @@ def run_paper(options: PaperOptions, reporter: Reporter = QUIET) -> Outcome:
                 f"{encoding.backbone} is {resolved.fixed}, which cannot be fine-tuned here: "
                 "give --skip finetune, or leave this backbone out"
             )
-    inputs = read_inputs(source)
+    with DigestMemo(options.encoding.cache) as memo:
+        inputs = read_inputs(source, memo=memo)
     folder = open_suite(
         options.output,
         command="paper",

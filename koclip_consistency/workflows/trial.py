@@ -16,6 +16,7 @@ import numpy.typing as npt
 from consistency.backbone.resolve import ResolvedBackbone
 from consistency.data.folds import with_folds
 from consistency.data.inputs import read_inputs
+from consistency.data.memo import DigestMemo
 from consistency.data.pairs import Skipped
 from consistency.errors import DataError
 from consistency.evaluation.controls import ON_EMBEDDINGS
@@ -138,7 +139,8 @@ class Trial:
         self.clock = Clock(reporter.detail)
         RunFolder.check(options.output, command)
         near = options.evaluation.near_duplicates
-        self.inputs = read_inputs(options.source, near_duplicates=near, progress=reporter.progress)
+        self._memo = DigestMemo(options.encoding.cache)
+        self.inputs = read_inputs(options.source, near_duplicates=near, memo=self._memo, progress=reporter.progress)
         self.split = split_table(self.inputs, options.source, options.evaluation, validation=validation)
         self.results: list[Result] = []
         self.backbone: ResolvedBackbone | None = None  # that the systems use, once it is known
@@ -153,6 +155,7 @@ class Trial:
         """
         o, self._ordered = self.options, ordered
         encoded = encode_pairs(self.inputs, o.encoding, o.source, progress=self.reporter.progress)
+        self._memo.save()  # the cache exists now
         self._encoded = with_posts(encoded, self.inputs) if posts else encoded
         self.backbone = self._encoded.resolved
         if self._backbone_name is not None:

@@ -119,7 +119,7 @@ def test_gc_asks(small_demo: Path, tmp_path: Path) -> None:
     data = [str(part) for part in data_options(small_demo, tmp_path)]
     for decode in ("ours", "published"):
         assert CliRunner().invoke(app, ["extract", "--backbone", "tiny", *data, "--decode", decode]).exit_code == 0
-    kept, other = sorted(path.name for path in (tmp_path / "cache").iterdir())
+    kept, other = sorted(path.parent.name for path in (tmp_path / "cache").glob("*/format.json"))
     gc = ["cache", "gc", *data[4:], "--fingerprint", kept]
     refused = CliRunner().invoke(app, [*gc, "--json"], input="n\n")
     assert (refused.exit_code, json.loads(refused.stdout)) == (0, [])
@@ -129,7 +129,8 @@ def test_gc_asks(small_demo: Path, tmp_path: Path) -> None:
     assert "nobody to ask" in nobody.stderr
     assert (tmp_path / "cache" / other).is_dir()
     assert CliRunner().invoke(app, gc, input="y\n").exit_code == 0
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [kept]
+    assert [path.parent.name for path in (tmp_path / "cache").glob("*/format.json")] == [kept]
+    assert not (tmp_path / "cache" / other).exists()
 
 
 def test_a_file_for_the_cache(run: Run, small_demo: Path, tmp_path: Path) -> None:

@@ -5,13 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from consistency.data.memo import SETTLED
 from embedcache.fingerprint import fingerprint
 from tests.builders.commands import Run, data_options, rows_of
+from tests.builders.opened import opened
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,6 +41,22 @@ def test_extract_counts_and_second_time(run: Run, small_demo: Path, tmp_path: Pa
     assert cold.json()["images_encoded"] == len({row["Image Filename"] for row in table})
     assert cold.json()["hashtags_encoded"] == len({row["Hashtag"] for row in table})
     assert (warm.json()["images_encoded"], warm.json()["hashtags_encoded"]) == (0, 0)
+
+
+def test_a_second_extraction_opens_no_image(run: Run, small_demo: Path, tmp_path: Path) -> None:
+    images = small_demo / "image"
+    youngest = max(path.stat().st_ctime for path in images.iterdir())
+    time.sleep(max(0.0, youngest + SETTLED + 0.1 - time.time()))
+    options = ["--backbone", "tiny", *data_options(small_demo, tmp_path), "--json"]
+    counts = []
+    for _ in range(2):
+        with opened(images) as read:
+            assert run("extract", *options).code == 0
+        counts.append(len({path.name for path in read}))
+    assert counts == [len(list(images.iterdir())), 0]
+    with opened(images) as read:
+        assert run("similarity", *options).code == 0
+    assert read == []
 
 
 def test_extract_keeps_an_account_in_its_run_folder(run: Run, small_demo: Path, tmp_path: Path) -> None:

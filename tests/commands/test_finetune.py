@@ -133,7 +133,7 @@ def test_a_tuned_backbone_serves_every_command(run: Run, small_demo: Path, folde
         assert ran.code == 0, ran.stderr
     ran = run("heads", "--backbone", folder / "tuned", *of(small_demo), *cache, "--no-extract", "--out", folder / "on")
     assert ran.code == 0, ran.stderr
-    assert len([path for path in (folder / "cache").iterdir() if path.is_dir()]) == 2
+    assert len([*(folder / "cache").glob("*/format.json")]) == 2
     out = folder / "scored.csv"
     ran = run("score", "--model", folder / "on", *of(small_demo), *cache, "-o", out)
     assert ran.code == 0, ran.stderr
