@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from consistency.durable import make_folder, write_file
-from consistency.errors import InputError
+from consistency.errors import CacheError, InputError
 from consistency.text import to_json
 from embedcache.fingerprint import SCHEMA_VERSION, difference, fingerprint, shorten
 
@@ -27,11 +27,37 @@ def write_fields(path: Path, fields: Mapping[str, str]) -> None:
 def read_fields(path: Path) -> dict[str, str] | None:
     """Read the fields of a cache folder; None if format.json is missing, damaged or of another schema."""
     try:
-        fields = json.loads((path / "format.json").read_text(encoding="utf-8"))["fields"]
-        fields = {str(name): str(value) for name, value in fields.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        content = json.loads((path / "format.json").read_text(encoding="utf-8"))
+        fields = {str(name): str(value) for name, value in content["fields"].items()}
+        known = content["schema"] == SCHEMA_VERSION
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return fields if fingerprint(fields) == path.name else None
+    return fields if known and fingerprint(fields) == path.name else None
+
+
+def newer_schema(path: Path) -> int | None:
+    """The schema of a cache folder that a newer version of this program wrote; None if this version knows it."""
+    try:
+        schema = json.loads((path / "format.json").read_text(encoding="utf-8"))["schema"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return schema if type(schema) is int and schema > SCHEMA_VERSION else None
+
+
+def refuse_newer(path: Path) -> None:
+    """Raise CacheError if a newer version of this program wrote a cache folder."""
+    if schema := newer_schema(path):
+        raise CacheError(
+            f"{path} was written by a newer version of this program (schema {schema}, expected {SCHEMA_VERSION}): "
+            "upgrade the program, or name another folder with --cache"
+        )
+
+
+def about_newer(root: Path) -> str:
+    """What to add to a message about `root` if newer versions of this program wrote caches there, else nothing."""
+    count = sum(newer_schema(path) is not None for path in (root.iterdir() if root.is_dir() else ()))
+    folders = f"{count} folders there were" if count > 1 else "a folder there was"
+    return f"; {folders} written by a newer version of this program: upgrade it to use them" if count else ""
 
 
 def check_root(root: Path) -> None:
@@ -51,14 +77,15 @@ def no_cache(root: Path, fields: Mapping[str, str]) -> str:
     """Explain why there is no cache for `fields`: in what the most similar one differs."""
     caches = [there for _, there in list_fields(root)]
     if not caches:
-        return f"there are no embeddings in {root}; run extract"
+        return f"there are no embeddings in {root}; run extract{about_newer(root)}"
     nearest = min(caches, key=lambda there: len(difference(there, fields)))
     differing = ", ".join(
         "{} (found {!r}, expected {!r})".format(name, *_excerpts(nearest.get(name, "none"), fields.get(name, "none")))
         for name in difference(nearest, fields)
     )
     asked, there = fields.get("model", "this model"), nearest.get("model", "another model")
-    return f"{root} has no embeddings of {asked}; the closest are of {there} and differ in {differing}; run extract"
+    nearest_are = f"the closest are of {there} and differ in {differing}"
+    return f"{root} has no embeddings of {asked}; {nearest_are}; run extract{about_newer(root)}"
 
 
 def _excerpts(one: str, other: str) -> list[str]:

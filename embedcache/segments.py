@@ -11,7 +11,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import h5py
 import numpy as np
@@ -153,6 +153,7 @@ class Segment:
         file = h5f.open(os.fsencode(path), h5f.ACC_RDONLY, _access())
         try:
             kind, written_for = _text(file, b"kind"), _text(file, b"fingerprint")
+            schema = _attribute(file, b"schema").item()
             keyed, vectors = h5d.open(file, b"keys"), h5d.open(file, b"vectors")
             keys: Keys = np.empty(keyed.shape, keyed.dtype)
             keyed.read(h5s.ALL, h5s.ALL, keys)
@@ -160,6 +161,8 @@ class Segment:
             shape, dtype, offset = vectors.shape, vectors.dtype, vectors.get_offset()
         finally:
             file.close()
+        if schema != SCHEMA_VERSION:
+            raise ValueError(f"schema {schema}, not {SCHEMA_VERSION}")
         segment = cls(path, _kind(kind), keys, shape[1], dtype, offset, digest)
         if written_for != fingerprint:
             raise ValueError(f"fingerprint {written_for[:12]}, not {fingerprint[:12]}")
@@ -238,11 +241,15 @@ def _access() -> h5p.PropFAID:
     return access
 
 
-def _text(item: h5f.FileID | h5d.DatasetID, attribute: bytes) -> str:
-    stored = h5a.open(item, attribute)
+def _attribute(item: h5f.FileID | h5d.DatasetID, name: bytes) -> npt.NDArray[Any]:
+    stored = h5a.open(item, name)
     value = np.empty(stored.shape, stored.dtype)
     stored.read(value)
-    return value.item().decode("ascii")
+    return value
+
+
+def _text(item: h5f.FileID | h5d.DatasetID, attribute: bytes) -> str:
+    return str(_attribute(item, attribute).item().decode("ascii"))
 
 
 def _kind(text: str) -> Kind:

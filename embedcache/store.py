@@ -14,7 +14,15 @@ from consistency.data.distinct import number_distinct
 from consistency.durable import make_folder, sweep_temp, write_file
 from consistency.errors import CacheError
 from embedcache import fingerprint as identity
-from embedcache.catalog import check_root, list_fields, no_cache, read_fields, temp_folder, write_fields
+from embedcache.catalog import (
+    check_root,
+    list_fields,
+    no_cache,
+    read_fields,
+    refuse_newer,
+    temp_folder,
+    write_fields,
+)
 from embedcache.index import Rows, sort_rows
 from embedcache.keys import hashtag_keys
 from embedcache.segments import (
@@ -65,12 +73,14 @@ class EmbeddingCache(SegmentView):
         ------
         CacheError
             If the cache does not exist and `create` is False; the message tells in what the most similar one differs.
+            If a newer version of this program wrote it.
         InputError
             If `root` is a file.
         StorageError
             If the cache cannot be created.
         """
         cache = cls(root / identity.fingerprint(fields), fields, recipe)
+        refuse_newer(cache.path)
         if not create:
             if read_fields(cache.path) is None:
                 raise CacheError(no_cache(root, fields))

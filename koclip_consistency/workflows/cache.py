@@ -14,7 +14,7 @@ from consistency.data.pairs import PairTable, Skipped
 from consistency.durable import check_output
 from consistency.errors import InputError
 from consistency.options import CacheChoice, Source
-from embedcache.catalog import list_fields
+from embedcache.catalog import about_newer, list_fields
 from embedcache.export import export
 from embedcache.fingerprint import explain
 from embedcache.keys import image_keys
@@ -42,7 +42,10 @@ def only_one(choice: CacheChoice) -> EmbeddingCache:
     if len(caches) == 1:
         return caches[0]
     if not caches:
-        raise InputError(f"{root} has no such embeddings: `cache info` lists those it has, and `extract` adds others")
+        raise InputError(
+            f"{root} has no such embeddings: `cache info` lists those it has, and `extract` adds others"
+            f"{about_newer(root)}"
+        )
     there = ", ".join(
         f"{cache.fingerprint[:12]} of {described(cache.fields['model'], cache.fields['revision'])}"
         if {"model", "revision"} <= cache.fields.keys()
@@ -62,6 +65,8 @@ def in_words(entries: list[dict[str, Any]]) -> list[str]:
 
 
 def nothing_there(root: Path) -> str:
+    if newer := about_newer(root):
+        return f"{root} has no such embeddings that this version reads{newer}"
     state = "is empty" if root.is_dir() else "does not exist yet"
     return f"{root} {state}: it has no such embeddings; `extract` adds some"
 

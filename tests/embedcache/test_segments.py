@@ -1,6 +1,7 @@
 """The file format: what docs/cache-format.md says, as another program reads it."""
 
 import hashlib
+import io
 import shutil
 from pathlib import Path
 
@@ -106,6 +107,20 @@ def test_a_segment_of_another_cache_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, build("image", FINGERPRINT, some_keys(3), some_vectors(3)))
     with pytest.raises(ForeignSegment, match=r"intact but cannot be used \(fingerprint 0123456789ab, not ffff"):
         Segment.open(path, "f" * 64)
+
+
+def test_a_segment_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    """Digests and fingerprint fit; what the vectors mean may have changed. An attribute more is no reason."""
+    for changes, refused in (({"schema": 2}, True), ({"rows": 3}, False)):
+        buffer = io.BytesIO(build("image", FINGERPRINT, some_keys(3), some_vectors(3)))
+        with h5py.File(buffer, "r+", libver=("v110", "v110")) as file:
+            file.attrs.update(changes)
+        path = written(tmp_path, buffer.getvalue())
+        if refused:
+            with pytest.raises(ForeignSegment, match=r"schema 2, not 1\); it was written for another"):
+                Segment.open(path, FINGERPRINT)
+        else:
+            assert len(Segment.open(path, FINGERPRINT)) == 3
 
 
 def test_another_hdf5_file_under_a_right_name_is_refused(tmp_path: Path) -> None:
