@@ -27,11 +27,14 @@ class Survey:
         Its encoding, for people.
     start : str
         Its first characters, without a byte-order mark.
+    lines : int
+        Number of its lines.
     """
 
     digest: str
     encoding: str
     start: str
+    lines: int
 
 
 def survey_text(path: Path, encoding: str) -> Survey:
@@ -70,7 +73,7 @@ def survey_text(path: Path, encoding: str) -> Survey:
     if "\0" in start[:2]:
         other = "utf-16-be" if start.startswith("\0") else "utf-16-le"
         raise DataError(f"{path} is not {encoding} but looks like UTF-16: --encoding {other}")
-    return Survey(digest.hexdigest(), _described(encoding, head), start)
+    return Survey(digest.hexdigest(), _described(encoding, head), start, lines)
 
 
 def _described(encoding: str, head: bytes) -> str:

@@ -74,11 +74,12 @@ def _objects(path: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, found
 
 
-def open_parquet(path: Path) -> tuple[tuple[str, ...], Rows]:
-    """The columns of a Parquet file, and its rows, which are read in batches of the needed columns."""
+def open_parquet(path: Path) -> tuple[int, tuple[str, ...], Rows]:
+    """The number of rows of a Parquet file, its columns and its rows, read in batches of the needed columns."""
     parquet = library("pyarrow.parquet", "parquet", f"{path} is a Parquet file")
     with _damaged_as(path, "Parquet"):
-        columns = tuple(parquet.read_schema(path).names)
+        about = parquet.read_metadata(path)
+        columns = tuple(about.schema.to_arrow_schema().names)
 
     def rows(needed: Sequence[str], is_row: Any) -> Iterator[list[Cell]]:
         with _damaged_as(path, "Parquet"), parquet.ParquetFile(path) as file:
@@ -88,7 +89,7 @@ def open_parquet(path: Path) -> tuple[tuple[str, ...], Rows]:
                 for cells in zip(*(values.get(name, empty) for name in columns), strict=True):
                     yield list(cells)
 
-    return columns, rows
+    return about.num_rows, columns, rows
 
 
 def open_excel(path: Path, wanted: Sequence[str]) -> tuple[str, tuple[str, ...], Rows]:

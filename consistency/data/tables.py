@@ -49,6 +49,8 @@ class TableFile:
         SHA-256 of the file in hexadecimal.
     columns : tuple of str
         Names of the columns, in order; a name can occur twice in a delimited file.
+    most_rows : int or None
+        A number that its rows do not exceed: those of a Parquet file, the lines of a text; None where it is unknown.
     """
 
     path: Path
@@ -57,6 +59,7 @@ class TableFile:
     digest: str
     columns: tuple[str, ...]
     _rows: Callable[[Sequence[str], IsRow | None], Iterator[list[Cell]]]
+    most_rows: int | None = None
 
     def rows(self, needed: Sequence[str] = (), is_row: IsRow | None = None) -> Iterator[list[Cell]]:
         """Read the rows as text, from the beginning and without keeping them; blank rows are left out.
@@ -125,8 +128,8 @@ def open_table(
     """
     head = _read_head(path)
     if head.startswith(b"PAR1"):
-        columns, rows = open_parquet(path)
-        return TableFile(path, "Parquet", "", _digest(path), columns, rows)
+        count, columns, rows = open_parquet(path)
+        return TableFile(path, "Parquet", "", _digest(path), columns, rows, count)
     if head.startswith(b"PK\3\4"):
         _check_workbook(path)
         sheet, columns, rows = open_excel(path, wanted)
@@ -135,10 +138,10 @@ def open_table(
     survey = survey_text(path, encoding)
     if _looks_like_json(path, survey):
         columns, rows = open_json_lines(path, encoding)
-        return TableFile(path, "JSON Lines", survey.encoding, survey.digest, columns, rows)
+        return TableFile(path, "JSON Lines", survey.encoding, survey.digest, columns, rows, survey.lines)
     found, columns, rows = open_delimited(path, encoding, separator, wanted)
     name = {",": "CSV", "\t": "TSV"}.get(found, f"CSV separated by {found!r}")
-    return TableFile(path, name, survey.encoding, survey.digest, columns, rows)
+    return TableFile(path, name, survey.encoding, survey.digest, columns, rows, survey.lines)
 
 
 def frame_table(frame: "pd.DataFrame", path: Path) -> TableFile:

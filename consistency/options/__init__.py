@@ -42,6 +42,7 @@ from consistency.options.option import (
 )
 from consistency.options.records import (
     BACKBONES,
+    LARGE_ROWS,
     NEAR_DUPLICATES,
     TEST_FRACTION,
     Aggregate,
@@ -105,6 +106,7 @@ __all__ = [
     "FinetuneOptions",
     "HeadsOptions",
     "ImageLimits",
+    "LARGE_ROWS",
     "METHODS",
     "MapMethod",
     "Method",

@@ -16,6 +16,7 @@ from consistency.options.records import (
     MapMethod,
     Output,
     Source,
+    large_rows,
 )
 
 CONTROLS, SERVER = "Controls", "Server"
@@ -147,6 +148,7 @@ class ScoreOptions:
     )
     prefix: str = option("", "Put this before the names of the columns that are added to the table.")
     source: Source = record(Source)
+    large_rows: int = large_rows()
     encoding: Encoding = record(Encoding, only=("cache", "device", "threads"))
 
 

@@ -18,6 +18,7 @@ MapMethod = Literal["attention", "occlusion"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 TEST_FRACTION = 0.2
+LARGE_ROWS = 2_000_000  # which take about 0.5 GB in memory; benchmarks/large_tables.py
 NEAR_DUPLICATES = 8  # bits; consistency/data/near_duplicates.py has the measurement
 BACKBONES = "clip|koclip|tiny|HF_ID|FOLDER"
 
@@ -127,6 +128,17 @@ class Source:
     def limits(self) -> ImageLimits:
         """Which images are left out for their size."""
         return ImageLimits(int(self.max_megapixels * 1e6), self.max_aspect)
+
+
+def large_rows() -> int:
+    """The option of commands that read a table of any number of rows."""
+    return option(
+        LARGE_ROWS,
+        "Read a table that may have more rows than this in bounded memory (extra tables).",
+        group=DATA,
+        metavar="N",
+        low=0,
+    )
 
 
 @dataclass(frozen=True)

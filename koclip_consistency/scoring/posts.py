@@ -16,10 +16,10 @@ from consistency.data.inputs import Inputs
 from consistency.data.pairs import PairTable
 from consistency.options import Source
 from koclip_consistency.scoring.batches import BATCH, TableBatch
-from koclip_consistency.scoring.scored import POST_READ, WHY_NOT, answer_columns
+from koclip_consistency.scoring.scored import POST_READ, SETS, WHY_NOT, answer_columns
 from koclip_consistency.scoring.scorer import Scorer
 
-WHOLE = ("predicted", "rank", "rank_of")  # columns of whole numbers
+WHOLE = ("predicted", "rank", "rank_of", *SETS)  # columns of whole numbers
 
 
 class PostAnswers:

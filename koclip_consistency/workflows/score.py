@@ -1,6 +1,7 @@
 """`score`: scores new images and hashtags with a trained run, with published weights, or by their cosine alone."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,17 @@ from typing import Any
 from consistency.data.hashtags import hashtag_fault, long_note, several_note
 from consistency.data.inputs import listing_skipped, refuse_overwriting
 from consistency.data.pairs import Skipped
+from consistency.data.spool import Spool, spooled
 from consistency.data.table_writer import Type, check_table_output, table_writer
 from consistency.errors import ImageError, InputError, os_errors_as
-from consistency.options import Source
+from consistency.options import LARGE_ROWS, Source
 from consistency.runs.folder import CHANCES
 from koclip_consistency.scoring.batches import TableBatch, open_batches
 from koclip_consistency.scoring.loading import load_scorer as load_scorer
 from koclip_consistency.scoring.posts import PostAnswers
 from koclip_consistency.scoring.scored import POST_READ, SETS, WHY_NOT, Scored, answer_columns
 from koclip_consistency.scoring.scorer import Scorer
+from koclip_consistency.scoring.spooled_posts import SpooledPostAnswers
 
 # What an answer repeats of the pair that was asked about, and what it adds.
 ASKED: dict[str, Type] = {"row": "integer", "image": "text", "hashtag": "text", "score": "integer"}
@@ -149,7 +152,15 @@ def read_words(path: Path) -> list[str]:
     return sorted(words, key=words.__getitem__)
 
 
-def score_table(scorer: Scorer, source: Source, out: Path, *, prefix: str = "", keep: bool = False) -> ScoredTable:
+def score_table(
+    scorer: Scorer,
+    source: Source,
+    out: Path,
+    *,
+    prefix: str = "",
+    keep: bool = False,
+    large_rows: int = LARGE_ROWS,
+) -> ScoredTable:
     """Score every row of a table, which needs no score column, and write all of its rows and columns to `out`.
 
     Rows that cannot be scored say why in `why_not`, and are listed in a file beside `out`.
@@ -166,6 +177,8 @@ def score_table(scorer: Scorer, source: Source, out: Path, *, prefix: str = "", 
         Put before the name of each column of the answer.
     keep : bool
         Whether to return the records, which then take memory for every row.
+    large_rows : int
+        If the table may have more rows, and the scorer reads posts, rows wait for their post on disk.
 
     Raises
     ------
@@ -188,12 +201,19 @@ def score_table(scorer: Scorer, source: Source, out: Path, *, prefix: str = "", 
     types: list[tuple[str, Type]] = [(name, "text") for name in batches.columns]
     types += [(name, ASKED[name]) for name in asked]
     types += [(prefix + name, "text" if name == WHY_NOT else TYPES.get(name, "number")) for name in answer]
-    whole = PostAnswers(scorer, batches, source) if scorer.reads_post else None
     start = lost = 0
     first_lost: Skipped | None = None
     records: list[dict[str, Any]] = []
     notes = several_note(), long_note()
-    with table_writer(out, types) as write, listing_skipped(out) as list_lost:
+    large, large_note = spooled(batches.table, large_rows) if scorer.reads_post else (False, None)
+    with ExitStack() as stack:
+        whole: PostAnswers | SpooledPostAnswers | None = None
+        if large:
+            whole = SpooledPostAnswers(scorer, batches, source, stack.enter_context(Spool()))
+        elif scorer.reads_post:
+            whole = PostAnswers(scorer, batches, source)
+        write = stack.enter_context(table_writer(out, types))
+        list_lost = stack.enter_context(listing_skipped(out))
         for batch in batches:
             columns = _asked(batch.rows, batch.images, batch.hashtags, batch.scores)
             columns |= _answers(scorer, batch, source) if whole is None else whole.rows(start, start + len(batch.rows))
@@ -209,7 +229,7 @@ def score_table(scorer: Scorer, source: Source, out: Path, *, prefix: str = "", 
                 note.add(batch.inputs.table.rows.tolist(), batch.inputs.table.hashtags)
             if keep:
                 records += _records(columns, scorer)
-    lines = tuple(note.line for note in notes if note.line)
+    lines = tuple(filter(None, (*(note.line for note in notes), large_note)))
     return ScoredTable(start - lost, lost, first_lost, lines, records)
 
 

@@ -334,6 +334,13 @@ def test_a_table_without_a_run(run: Run, finished: Path, small_demo: Path, tmp_p
     assert [row["similarity"] for row in rows_of(tmp_path / "2.csv")] == [row["similarity"] for row in rows]
 
 
+def test_a_large_table_is_scored_to_the_same_bytes(run: Run, finished: Path, small_demo: Path, tmp_path: Path) -> None:
+    words = ["score", "--backbone", "tiny", *data_options(small_demo, finished), "-o"]
+    for name, more in (("memory.csv", []), ("disk.csv", ["--large-rows", "0"])):
+        assert run(*words, tmp_path / name, *more).code == 0
+    assert (tmp_path / "disk.csv").read_bytes() == (tmp_path / "memory.csv").read_bytes()
+
+
 @pytest.mark.parametrize("words", [["--model"], ["--backbone"]])
 def test_suggestions_are_the_best_of_all(
     run: Run, finished: Path, small_demo: Path, tmp_path: Path, words: list[str]

@@ -70,7 +70,14 @@ def score(options: "ScoreOptions", screen: "Screen") -> None:
         long = describe_long(range(1, len(options.hashtags) + 1), options.hashtags)
         notes, lost, beside = [*several, long], len(skipped), None
     else:
-        done = score_table(scorer, options.source, options.file, prefix=options.prefix, keep=screen.display.as_json)
+        done = score_table(
+            scorer,
+            options.source,
+            options.file,
+            prefix=options.prefix,
+            keep=screen.display.as_json,
+            large_rows=options.large_rows,
+        )
         screen.note(f"Scored {done.answered} rows with {scorer.system}: {options.file}")
         scored, skipped, lost = done.records, (done.first_lost,) if done.first_lost else (), done.lost
         notes, beside = [*done.notes], skipped_beside(options.file)

@@ -1,6 +1,5 @@
 """Tables for a scorer that reads posts: rows of a post may be apart, in any batch."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +9,15 @@ from consistency.backbone.embeddings import PairEmbeddings
 from consistency.backbone.model import Backbone, load_backbone
 from consistency.backbone.resolve import resolve_backbone
 from consistency.data.hashtags import hashtag_identity
-from consistency.data.inputs import Inputs
 from consistency.options import Source
 from heads.post import CONTEXT
 from heads.post import others as others_of
 from koclip_consistency.scoring import posts as module
-from koclip_consistency.scoring.batches import TableBatch, open_batches
 from koclip_consistency.scoring.loading import load_scorer
 from koclip_consistency.scoring.posts import PostAnswers
 from koclip_consistency.scoring.scorer import Judgement, Scorer
 from tests.builders.commands import rows_of
+from tests.builders.torn_posts import in_parts, torn_posts
 
 
 @pytest.fixture(scope="module")
@@ -29,36 +27,7 @@ def backbone() -> Backbone:
 
 @pytest.fixture
 def source(small_demo: Path, tmp_path: Path) -> Source:
-    """40 rows of 3 images in an order that tears every post apart, some of which cannot be answered."""
-    rows = rows_of(small_demo / "combined_data.csv")
-    images = sorted({row["Image Filename"] for row in rows})[:3]
-    chosen = [(row["Image Filename"], row["Hashtag"]) for row in rows if row["Image Filename"] in images]
-    (tmp_path / "page.png").write_text("<html></html>")
-    for image in images:
-        (tmp_path / image).write_bytes((small_demo / "image" / image).read_bytes())
-    chosen = [*chosen, ("page.png", "바다"), ("lost.png", "바다"), (images[0], " "), chosen[0], chosen[5]]
-    order = np.random.default_rng(0).permutation(len(chosen))
-    lines = [f"{chosen[at][0]},{chosen[at][1]}\n" for at in order]
-    (tmp_path / "new.csv").write_text("Image Filename,Hashtag\n" + "".join(lines), encoding="utf-8")
-    return Source(data=tmp_path / "new.csv", images=tmp_path)
-
-
-def in_parts(source: Source, size: int) -> Iterator[TableBatch]:
-    """The table in batches of `size` rows."""
-    for batch in open_batches(source):
-        for start in range(0, len(batch.rows), size):
-            part = slice(start, start + size)
-            inside = (batch.at >= start) & (batch.at < start + size)
-            inputs = Inputs(batch.inputs.table.take(inside), batch.inputs.files, ())
-            yield TableBatch(
-                [column[part] for column in batch.cells],
-                batch.rows[part],
-                batch.images[part],
-                batch.hashtags[part],
-                batch.scores[part],
-                inputs,
-                batch.at[inside] - start,
-            )
+    return torn_posts(small_demo, tmp_path)
 
 
 @pytest.mark.parametrize(("size", "at_once"), [(10**6, 16_384), (7, 16_384), (1, 5), (7, 1)])

@@ -1,0 +1,161 @@
+"""Tables of any number of rows in a temporary DuckDB file: what is too large for memory waits there."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from consistency.data.tables import TableFile
+from consistency.errors import InputError, StorageError, one_line
+
+EXTRA = "tables"
+MEMORY = "256MB"  # of DuckDB; what exceeds it is written to the temporary folder
+BATCH = 65_536  # rows
+
+# As DuckDB calls them. Bytes hold text in UTF-8, since a table may hold text that is not Unicode (lone surrogates).
+Type = Literal["BIGINT", "INTEGER", "TINYINT", "DOUBLE", "BOOLEAN", "BLOB"]
+
+
+def spool_missing() -> str | None:
+    """Name the package that a spool needs and that is not installed; None if it can be used."""
+    return next((name for name in ("duckdb", "pyarrow") if find_spec(name) is None), None)
+
+
+def spooled(table: TableFile, large_rows: int) -> tuple[bool, str | None]:
+    """Decide whether a table is read through a spool, and return a line for the user if its extra is missing.
+
+    Parameters
+    ----------
+    table : TableFile
+        The table.
+    large_rows : int
+        It is if the table may have more rows than this, and the extra is installed.
+    """
+    if table.most_rows is None or table.most_rows <= large_rows:
+        return False, None
+    if missing := spool_missing():
+        return False, (
+            f"{table.path} has up to {table.most_rows:,} rows, all of which are held in memory, since {missing} is not "
+            f"installed: pip install 'koclip-consistency[{EXTRA}]' bounds the memory"
+        )
+    return True, None
+
+
+class Spool:
+    """A temporary database, which is removed when the block ends. Rows are appended and read in batches.
+
+    Memory is bounded by MEMORY and a few batches, whatever the number of rows.
+
+    Raises
+    ------
+    InputError
+        If the extra `tables` is not installed.
+    StorageError
+        If the temporary folder is full.
+    """
+
+    def __init__(self) -> None:
+        if missing := spool_missing():
+            raise InputError(f"large tables need the package {missing}: pip install 'koclip-consistency[{EXTRA}]'")
+        import duckdb
+
+        self._folder = tempfile.TemporaryDirectory(prefix="koclip-tables-")
+        place = Path(self._folder.name)
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": MEMORY,
+            "threads": 2,
+            "temp_directory": str(place / "spilled"),
+        }
+        self._database = duckdb.connect(str(place / "tables.duckdb"), config=settings)
+        self._types: dict[str, dict[str, Type]] = {}
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._database.close()
+        self._folder.cleanup()
+
+    def create(self, table: str, columns: Mapping[str, Type]) -> None:
+        """Create an empty table for `append`."""
+        self._types[table] = dict(columns)
+        self.run(f"CREATE TABLE {table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
+
+    def append(self, table: str, columns: Mapping[str, Any]) -> None:
+        """Append rows to a table of `create`: n cells for each of its columns, text for BLOB, None for no value."""
+        import pyarrow as pa
+
+        kinds = {
+            "BIGINT": pa.int64(),
+            "INTEGER": pa.int32(),
+            "TINYINT": pa.int8(),
+            "DOUBLE": pa.float64(),
+            "BOOLEAN": pa.bool_(),
+            "BLOB": pa.binary(),
+        }
+        arrays = {}
+        for name, kind in self._types[table].items():
+            cells: Any = columns[name]
+            if kind == "BLOB":
+                cells = [None if cell is None else cell.encode("utf-8", "surrogatepass") for cell in cells]
+            arrays[name] = pa.array(cells, kinds[kind])
+        with _failures(), self._database.cursor() as cursor:
+            cursor.register("batch", pa.table(arrays))
+            cursor.execute(f"INSERT INTO {table} SELECT * FROM batch")
+
+    def run(self, statement: str, *values: object) -> None:
+        """Execute a statement without a result."""
+        with _failures(), self._database.cursor() as cursor:
+            cursor.execute(statement, values or None)
+
+    def one(self, query: str, *values: object) -> tuple[Any, ...]:
+        """Return the only row of a result."""
+        with _failures(), self._database.cursor() as cursor:
+            return cursor.execute(query, values or None).fetchone() or ()
+
+    def batches(self, query: str, *values: object, size: int = BATCH) -> Iterator[dict[str, Any]]:
+        """Read a result in batches of at most `size` rows.
+
+        Yields
+        ------
+        dict of str to array or list
+            By column: an array of NumPy for numbers without a missing value; otherwise a list, text for BLOB.
+        """
+        import pyarrow as pa
+
+        with _failures(), self._database.cursor() as cursor:
+            for batch in cursor.sql(query, params=values).to_arrow_reader(size):
+                yield {
+                    name: _texts(column)
+                    if pa.types.is_binary(column.type)
+                    else column.to_pylist()
+                    if column.null_count or pa.types.is_boolean(column.type)
+                    else column.to_numpy()
+                    for name, column in zip(batch.schema.names, batch.columns, strict=True)
+                }
+
+
+def _texts(column: Any) -> list[str | None]:
+    """The texts of a column of bytes; equal cells of a batch are one object."""
+    coded = column.dictionary_encode()
+    texts = [cell.decode("utf-8", "surrogatepass") for cell in coded.dictionary.to_pylist()]
+    return [None if code is None else texts[code] for code in coded.indices.to_pylist()]
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Report that DuckDB cannot write as an error of the storage."""
+    import duckdb
+
+    try:
+        yield
+    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        raise StorageError(
+            f"a large table cannot be kept in {tempfile.gettempdir()} ({one_line(error)[:200]}): "
+            "free disk space there, or name another folder with the environment variable TMPDIR"
+        ) from error

@@ -1,0 +1,59 @@
+"""Tables that wait on disk."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from consistency.data.spool import Spool, spooled
+from consistency.data.tables import open_table
+from consistency.errors import InputError, StorageError
+
+
+def test_what_is_appended_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts of any kind, missing cells, and the exact numbers; nothing stays in the temporary folder."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    texts = ["#바다", "", "a\0b", "\ud800", None, "😀", "#바다"]
+    numbers = np.array([3, 1, 2, 2**62, -1, 0, 7])
+    values = [0.1, None, np.pi, 1e-300, -0.0, 2.0, 3.0]
+    with Spool() as spool:
+        spool.create("given", {"number": "BIGINT", "text": "BLOB", "value": "DOUBLE", "known": "BOOLEAN"})
+        for part in (slice(0, 3), slice(3, 7)):
+            known = [True, None, False, True, True, False, None][part]
+            spool.append("given", {"number": numbers[part], "text": texts[part], "value": values[part], "known": known})
+        found = list(spool.batches("SELECT * FROM given ORDER BY number", size=4))
+        assert spool.one("SELECT count(*) FROM given WHERE number > ?", 2) == (3,)
+        assert any(tmp_path.iterdir())
+    order = np.argsort(numbers)
+    assert [cell for batch in found for cell in batch["text"]] == [texts[at] for at in order]
+    assert [cell for batch in found for cell in list(batch["value"])] == [values[at] for at in order]
+    assert [cell for batch in found for cell in batch["known"]] == [
+        [True, None, False, True, True, False, None][at] for at in order
+    ]
+    assert np.concatenate([batch["number"] for batch in found]).tolist() == sorted(numbers.tolist())
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_table_is_spooled_beyond_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("Image Filename,Hashtag\n" + "a.png,b\n" * 9)
+    table = open_table(path)
+    assert table.most_rows in (10, 11)  # lines
+    assert spooled(table, 11) == (False, None)
+    assert spooled(table, 9) == (True, None)
+    monkeypatch.setattr("consistency.data.spool.find_spec", lambda name: None)
+    large, note = spooled(table, 9)
+    assert not large
+    assert note is not None
+    assert "koclip-consistency[tables]" in note
+    with pytest.raises(InputError, match=r"koclip-consistency\[tables\]"):
+        Spool()
+
+
+def test_a_full_disk_is_an_error_of_the_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consistency.data.spool.MEMORY", "16MB")
+    with Spool() as spool:
+        spool.run("SET max_temp_directory_size = '1MB'")
+        with pytest.raises(StorageError, match="TMPDIR"):
+            spool.run("CREATE TABLE t AS SELECT i, hash(i) AS h FROM range(4000000) r(i) ORDER BY h")
