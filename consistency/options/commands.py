@@ -8,6 +8,7 @@ from consistency.options.option import option, record
 from consistency.options.records import (
     BACKBONES,
     DATA,
+    MACHINE,
     RESULTS,
     SPLIT,
     CacheChoice,
@@ -103,6 +104,12 @@ class DataDemoOptions:
 class ExtractOptions:
     source: Source = record(Source)
     encoding: Encoding = record(Encoding, without=("extract",))
+    shard: str | None = option(
+        None,
+        "Encode only the I-th of N parts of the table; the others may run at the same time.",
+        metavar="I/N",
+        group=MACHINE,
+    )
     output: Output = record(Output, without=("resume",))
 
 
