@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from consistency.errors import InputError
+from consistency.remote import path_of
 
 Record = TypeVar("Record")
 
@@ -30,7 +31,7 @@ def record_of(kind: type[Record], given: Mapping[str, Any]) -> Record:
             values[name] = os.environ[variable]
     for name, value in values.items():
         if isinstance(value, str | os.PathLike) and Path in (hints[name], *get_args(hints[name])):
-            values[name] = Path(value)
+            values[name] = path_of(value)
         elif get_origin(hints[name]) is tuple:  # one value stands for itself, as an option that is given once
             values[name] = (value,) if isinstance(value, str) else tuple(value)
     return kind(**values)

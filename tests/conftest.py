@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.commands import Ran, Run
+from tests.builders.object_store import Store, running_store
 from tests.builders.trained import train
 
 # A shell's background jobs ignore SIGINT and hand that on; the commands that tests interrupt must not.
@@ -56,3 +57,10 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
         return Ran(code, out, err)
 
     return run_command
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[Store]:
+    """An S3 server on this machine, to which s3:// leads."""
+    with running_store() as running:
+        yield running

@@ -1,6 +1,7 @@
-"""Finds the images that a table names in a folder or an archive, and identifies each by the digest of its bytes."""
+"""Finds the images that a table names in a folder, an archive or a store, and takes the digest of each one's bytes."""
 
 import os
+import posixpath
 import unicodedata
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from consistency.data.archives import Member, index_archive
 from consistency.data.memo import DigestMemo
 from consistency.data.sources import open_image, read_checked, read_digest
 from consistency.errors import DataError, ImageError, os_reason
+from consistency.remote import RemotePath, copy_of
 
 READERS = 8  # threads that read images for their digests; more than cores, since a network file system makes them wait
 AHEAD = 1024  # images that they are given at a time
@@ -39,6 +41,8 @@ class ImageFile:
         Why it cannot be used.
     member : Member or None
         Its place in the archive; None if it is a file of its own.
+    copy : Path or None
+        Where the bytes of a remote path are on this machine, perhaps for a while only; None for a local path.
     """
 
     name: str
@@ -46,12 +50,13 @@ class ImageFile:
     digest: bytes | None
     problem: str | None
     member: Member | None = None
+    copy: Path | None = None
 
     def open(self) -> AbstractContextManager[BinaryIO]:
         """Its bytes, opened; raises ImageError where that cannot be done."""
         if self.path is None:
             raise ImageError(self.problem or "not found")
-        return open_image(self.path, self.member)
+        return open_image(self.path, self.member, self.copy)
 
     def read(self) -> bytes:
         """All its bytes; raises ImageError where they cannot be read, or have changed since the image was found."""
@@ -69,10 +74,10 @@ def find_images(names: Iterable[str], folder: Path, memo: DigestMemo | None = No
     names : iterable of str
         As in the table, relative to `folder` or absolute; repeats count once.
     folder : Path
-        The image folder, or a ZIP or an uncompressed tar of images; a name that leads out of it is a problem of its
-        image.
+        The image folder, or a ZIP or an uncompressed tar of images; either may be remote. A name that leads out of it
+        is a problem of its image.
     memo : DigestMemo, optional
-        Digests of earlier runs: an image that has not changed since is not read.
+        Digests of earlier runs: an image that has not changed since is not read. It knows no remote images.
 
     Returns
     -------
@@ -83,10 +88,17 @@ def find_images(names: Iterable[str], folder: Path, memo: DigestMemo | None = No
     ------
     DataError
         If two files differ from a name in their Unicode form alone, or `folder` is a file that is no such archive.
+    StorageError
+        If an object store cannot be reached.
     """
-    place = _Archive(folder) if folder.is_file() else _Folder(folder)
+    place: _Folder | _Archive | _Store
+    if folder.is_file():
+        place = _Archive(folder)
+    else:
+        place = _Store(folder) if isinstance(folder, RemotePath) else _Folder(folder)
+    readers = READERS * (2 if isinstance(place, _Store) else 1)
     distinct, found = iter(dict.fromkeys(names)), dict[str, ImageFile]()
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(readers) as pool:
         while some := [*islice(distinct, AHEAD)]:
             each = pool.map if len(some) > READERS else map  # threads for a few are slower than none
             found.update(zip(some, each(lambda name: _find(name, place, memo), some), strict=True))
@@ -104,9 +116,14 @@ def image_identity(names: npt.NDArray[np.object_], files: Mapping[str, ImageFile
     return identity
 
 
-def _find(name: str, place: "_Folder | _Archive", memo: DigestMemo | None) -> ImageFile:
+def _find(name: str, place: "_Folder | _Archive | _Store", memo: DigestMemo | None) -> ImageFile:
     try:
+        if isinstance(place, _Store):
+            url, digest = place.read(name)
+            return ImageFile(name, url, digest, None, copy=copy_of(url))
         path, member = place.locate(name)
+        if isinstance(path, RemotePath):  # an archive
+            return ImageFile(name, path, read_digest(path, member), None, member, Path(os.fspath(path)))
         digest = read_digest(path, member) if memo is None else memo.digest(path, member)
         return ImageFile(name, path, digest, None, member)
     except ImageError as error:
@@ -202,6 +219,45 @@ class _Archive:
         other = self._names.in_any_case(name)
         suggestion = "" if other is None else f", but {other} is there: correct the name"
         raise ImageError(f"not found in {self._path}{suggestion}")
+
+
+class _Store:
+    """A prefix of an object store. It is never listed: it may hold far more than the table names."""
+
+    def __init__(self, folder: RemotePath) -> None:
+        self._folder, self._there = folder, folder.exists()
+
+    def read(self, name: str) -> tuple[RemotePath, bytes]:
+        """Where the image is, and the digest of its bytes: as it is written, else in the normal forms NFC and NFD.
+
+        Raises ImageError if there is none, or it cannot be read.
+        """
+        if not self._there:
+            raise ImageError(f"there is no folder {self._folder}")
+        for inside in _spellings(name):
+            try:
+                return self._folder / inside, read_digest(self._folder / inside)
+            except ImageError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    raise
+        raise ImageError(f"not found in {self._folder}")
+
+
+def _spellings(name: str) -> Iterable[str]:
+    """The names under which an object store may have an image. Raises ImageError for a name of anything else."""
+    if "://" in name:
+        raise ImageError("is a URL, expected a name below the image folder")
+    if not name or "\0" in name:
+        raise ImageError("cannot be read: an empty name, or a NUL character")
+    of_system = dict.fromkeys((name, name.replace("\\", "/")))
+    plain = [posixpath.normpath(each) for each in of_system]
+    if any(each.startswith(("/", "../")) or each in (".", "..") for each in plain):
+        raise ImageError("leads out of the image folder")
+    return dict.fromkeys(form for each in plain for form in (each, *_forms(each)))
+
+
+def _forms(name: str) -> tuple[str, str]:
+    return unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)
 
 
 class _Names:

@@ -12,11 +12,12 @@ from consistency.data.formats import Cell, library, text_of
 from consistency.data.tables import SAVED_DATASET, TableFile
 from consistency.durable import make_folder, write_file
 from consistency.errors import DataError, one_line, os_errors_as
+from consistency.remote import RemotePath
 
 
 def is_dataset(path: Path) -> bool:
     """Whether `path` is a folder that `save_to_disk` has written."""
-    return any((path / mark).is_file() for mark in SAVED_DATASET)
+    return not isinstance(path, RemotePath) and any((path / mark).is_file() for mark in SAVED_DATASET)
 
 
 def open_dataset(path: Path, image_column: str, images: Path) -> TableFile:

@@ -1,7 +1,7 @@
 """Where an image's bytes come from: the one place that opens an image, without ever waiting for it.
 
 Whoever needs the bytes of an image (for its digest, its header or its pixels) takes them from here, be it a file of its
-own or part of an archive. The module knows nothing of names, folders and formats.
+own, part of an archive or an object of a store. The module knows nothing of names, folders and formats.
 """
 
 import hashlib
@@ -14,24 +14,30 @@ from typing import BinaryIO
 
 from consistency.data.archives import Member, open_member
 from consistency.errors import ImageError, os_errors_as
+from consistency.remote import RemotePath, open_remote
 
 MAX_BYTES = 400_000_000  # 50 megapixels of 16-bit RGBA, not compressed
 
 
 @contextmanager
-def open_image(path: Path, member: Member | None = None) -> Iterator[BinaryIO]:
+def open_image(path: Path, member: Member | None = None, copy: Path | None = None) -> Iterator[BinaryIO]:
     """The regular file `path`, or a `member` of the archive `path`, opened for reading; links are followed.
 
     Opening never blocks, and what was opened is checked by its descriptor: a file that is swapped for a FIFO at any
-    moment is refused.
+    moment is refused. The bytes of a remote path are those of its `copy` on this machine, while that is there.
 
     Raises
     ------
     ImageError
         If it is no regular file, the image is larger than MAX_BYTES, or cannot be read.
+    StorageError
+        If an object store cannot be reached.
     """
     with os_errors_as(ImageError, "cannot be read"):
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+        if isinstance(path, RemotePath) and (copy is not None or member is None):
+            descriptor = open_remote(path, copy, MAX_BYTES)
+        else:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
         try:
             status = os.fstat(descriptor)
             if stat.S_ISDIR(status.st_mode):

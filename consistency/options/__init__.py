@@ -39,6 +39,7 @@ from consistency.options.option import (
     places,
     record,
     typed,
+    with_urls,
 )
 from consistency.options.records import (
     BACKBONES,
@@ -140,4 +141,5 @@ __all__ = [
     "places",
     "record",
     "typed",
+    "with_urls",
 ]

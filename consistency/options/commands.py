@@ -8,7 +8,6 @@ from consistency.options.option import option, record
 from consistency.options.records import (
     BACKBONES,
     DATA,
-    MACHINE,
     RESULTS,
     SPLIT,
     CacheChoice,
@@ -51,7 +50,7 @@ class DataSplitOptions:
 
 @dataclass(frozen=True)
 class DataPrepareOptions:
-    table: Path = option(None, "Table to prepare.", metavar="IN", argument=True)
+    table: Path = option(None, "Table to prepare.", metavar="IN", argument=True, remote=True)
     source: Source = record(Source, without=("data",))
     jpeg: bool = option(False, "Also write the images to DIR/image, HEIC as JPEG.", group=RESULTS)
     folder: Path = option(None, "Folder to write to.", group=RESULTS, flag="-o --output", metavar="DIR", required=True)
@@ -104,12 +103,6 @@ class DataDemoOptions:
 class ExtractOptions:
     source: Source = record(Source)
     encoding: Encoding = record(Encoding, without=("extract",))
-    shard: str | None = option(
-        None,
-        "Encode only the I-th of N parts of the table; the others may run at the same time.",
-        metavar="I/N",
-        group=MACHINE,
-    )
     output: Output = record(Output, without=("resume",))
 
 
@@ -207,8 +200,8 @@ class ExplainOptions:
         default_text="both",
     )
     file: Path = option(None, "Figure to write.", group=RESULTS, flag="-o --output", metavar="MAP.png", required=True)
-    data: Path | None = option(None, "Labelled table.", default_text="where the run found it")
-    images: Path | None = option(None, "Folder of its images.", default_text="where the run found them")
+    data: Path | None = option(None, "Labelled table.", default_text="where the run found it", remote=True)
+    images: Path | None = option(None, "Folder of its images.", default_text="where the run found them", remote=True)
     source: Source = record(Source, only=("max_megapixels", "max_aspect"))
     encoding: Encoding = record(Encoding, only=("cache", "device", "threads"))
 
@@ -217,7 +210,7 @@ class ExplainOptions:
 class AppOptions:
     runs: Path = option(Path("runs"), "Folder of the runs to show.", env="KOCLIP_RUNS")
     data: Path | None = option(
-        None, "Table to show.", group=DATA, env="KOCLIP_DATA", default_text="that of the newest run"
+        None, "Table to show.", group=DATA, env="KOCLIP_DATA", default_text="that of the newest run", remote=True
     )
     images: Path | None = option(
         None,
@@ -225,6 +218,7 @@ class AppOptions:
         group=DATA,
         env="KOCLIP_IMAGES",
         default_text="those of the newest run",
+        remote=True,
     )
     answering: Answering = record(Answering)
     rows: Path | None = option(
@@ -289,19 +283,25 @@ class ReportOptions:
         needs="paper",
         default_text="those of --score-column, if there are several",
     )
-    data: Path | None = option(None, "Table with --columns.", needs="columns", default_text="that of the run")
+    data: Path | None = option(
+        None, "Table with --columns.", needs="columns", default_text="that of the run", remote=True
+    )
     images: Path | None = option(
-        None, "Folder of the images.", env="KOCLIP_IMAGES", default_text="where each run found them"
+        None, "Folder of the images.", env="KOCLIP_IMAGES", default_text="where each run found them", remote=True
     )
 
 
 @dataclass(frozen=True)
 class RerunOptions:
     run_dir: Path = option(None, "The run to repeat.", metavar="RUN_DIR", argument=True)
-    data: Path | None = option(None, "Where the CSV is now.", default_text="where the run found it")
-    images: Path | None = option(None, "Where the images are now.", default_text="where the run found them")
-    cache: Path | None = option(None, "Folder of the stored embeddings.", default_text="the run's")
-    download: bool = option(False, "Download the run's backbone if it is not on this machine.")
+    data: Path | None = option(None, "Where the CSV is now.", default_text="where the run found it", remote=True)
+    images: Path | None = option(
+        None, "Where the images are now.", default_text="where the run found them", remote=True
+    )
+    cache: Path | None = option(None, "Folder of the stored embeddings.", default_text="the run's", remote=True)
+    download: bool = option(
+        False, "Download the run's backbone if it is not on this machine, and fetch its data from the URLs it names."
+    )
     output: Output = record(Output, without=("resume",))
 
 

@@ -8,11 +8,12 @@ environment variable, group in `--help`) is given beside them. The command line,
 
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from consistency.errors import InputError
+from consistency.remote import asked_for, path_of
 
 Record = TypeVar("Record")
 
@@ -57,6 +58,8 @@ class Option:
         Not shown in `--help`.
     recorded
         Part of `run.json`; False for options that decide only what is shown.
+    remote
+        Whether a path may be the URL of an object store.
     """
 
     help: str
@@ -78,6 +81,7 @@ class Option:
     required: bool = False
     hidden: bool = False
     recorded: bool = True
+    remote: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,8 +200,19 @@ def from_config(kind: type[Record], values: Mapping[str, Any], *, complete: bool
     return kind(**made)
 
 
+def with_urls(options: Record) -> Record:
+    """The same options of a run, whose URLs may be fetched since the user asks for it."""
+    made: dict[str, Any] = {}
+    for f in fields(options):  # type: ignore[arg-type]
+        value = getattr(options, f.name)
+        made[f.name] = with_urls(value) if is_dataclass(value) else asked_for(value)
+    return replace(options, **made)  # type: ignore[type-var]
+
+
 def typed(hint: Any, value: Any) -> Any:
     """A JSON value as the type hint of its option says: a path, a tuple, a mapping, or itself.
+
+    Nothing is fetched from a URL that was recorded, unless the user asks for it (`with_urls`).
 
     Raises
     ------
@@ -215,7 +230,7 @@ def typed(hint: Any, value: Any) -> Any:
         elif origin in (Mapping, dict) and isinstance(value, Mapping):
             return dict(value)
         elif kind is Path and isinstance(value, str | Path):
-            return Path(value)
+            return path_of(value, asked=False)
         elif kind is float and isinstance(value, int) and not isinstance(value, bool):
             return value
         elif kind is types.NoneType and value is None:

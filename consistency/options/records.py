@@ -51,9 +51,14 @@ class Source:
         "Table of images, hashtags and scores: CSV, TSV, JSON Lines, Parquet or XLSX.",
         group=DATA,
         env="KOCLIP_DATA",
+        remote=True,
     )
     images: Path = option(
-        Path("data/image"), "Folder of the images, or a ZIP or tar of them.", group=DATA, env="KOCLIP_IMAGES"
+        Path("data/image"),
+        "Folder of the images, or a ZIP or tar of them.",
+        group=DATA,
+        env="KOCLIP_IMAGES",
+        remote=True,
     )
     image_column: str = option("Image Filename", "Column of the image file names.", group=DATA)
     hashtag_column: str = option("Hashtag", "Column of the hashtags.", group=DATA)
@@ -154,7 +159,9 @@ class Encoding:
         joined=",",
     )
     revision: str | None = option(None, "Branch, tag or commit of a hub model, as in HF_ID@REVISION.", group=BACKBONE)
-    cache: Path = option(Path("cache"), "Folder of the stored embeddings.", group=BACKBONE, env="KOCLIP_CACHE")
+    cache: Path = option(
+        Path("cache"), "Folder of the stored embeddings.", group=BACKBONE, env="KOCLIP_CACHE", remote=True
+    )
     decode: Decode = option(
         "ours",
         "Decode images by our rules, JPEGs at reduced size (fast), or as published.",
@@ -275,7 +282,9 @@ class Display:
 class CacheChoice:
     """Which stored embeddings a command works on: all, or those of a backbone or fingerprint."""
 
-    cache: Path = option(Path("cache"), "Folder of the stored embeddings.", group=BACKBONE, env="KOCLIP_CACHE")
+    cache: Path = option(
+        Path("cache"), "Folder of the stored embeddings.", group=BACKBONE, env="KOCLIP_CACHE", remote=True
+    )
     backbone: str | None = option(
         None, "Only embeddings of this backbone.", group=BACKBONE, env="KOCLIP_BACKBONE", metavar=BACKBONES
     )

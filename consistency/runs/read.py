@@ -22,7 +22,7 @@ from consistency.data.pairs import SKIPPED_COLUMNS, Skipped
 from consistency.data.trained_on import SeenByBackbone
 from consistency.errors import InputError, one_line, os_errors_as
 from consistency.evaluation.results import Audited, Predictions, Result
-from consistency.options import from_config
+from consistency.options import from_config, with_urls
 from consistency.runs.folder import (
     AUDIT_COLUMNS,
     CHANCES,
@@ -94,7 +94,7 @@ def read_begun(path: Path, command: str, kind: type[Any]) -> Begun:
         If there is no such run, or another version of this program began it.
     """
     begun = read_unfinished(path, command)
-    options = read_options(path / UNFINISHED, begun["config"], kind)
+    options = with_urls(read_options(path / UNFINISHED, begun["config"], kind))
     output = replace(options.output, resume=path.absolute(), out=None)
     directory = Path(begun["directory"])
     return Begun(replace(options, output=output), directory if directory.is_dir() else None)

@@ -14,6 +14,7 @@ from consistency.data.inputs import Inputs, read_inputs
 from consistency.data.splits import Split
 from consistency.data.tables import frame_table
 from consistency.options import Evaluation, Source
+from consistency.remote import path_of
 from koclip_consistency.keywords import record_of
 from koclip_consistency.workflows.division import split_table
 
@@ -122,7 +123,7 @@ def read_pairs(
     found = {"images": images, **options}
     settings: dict[str, Any] = {"require_scores": require_scores, "near_duplicates": near_duplicates}
     if not isinstance(data, pd.DataFrame):
-        source = record_of(Source, {**found, "data": Path(data)})
+        source = record_of(Source, {**found, "data": path_of(data)})
         return Pairs(read_inputs(source, **settings), source)
     source = record_of(Source, {**found, "data": Path(FRAME)})
     return Pairs(read_inputs(source, table=frame_table(data, source.data), **settings), source)

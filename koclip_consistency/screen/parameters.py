@@ -8,8 +8,22 @@ from typing import Any, Literal, get_args, get_origin
 import click
 
 from consistency.options import Place, alternatives
+from consistency.remote import path_of
 
-PATH = click.Path(path_type=Path)
+
+class Location(click.Path):
+    """A path; where `remote` is set, it may be the URL of an object store."""
+
+    def __init__(self, remote: bool) -> None:
+        super().__init__(path_type=Path)
+        self.remote = remote
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, Path) or "://" not in str(value):
+            return super().convert(value, param, ctx)
+        if not self.remote:
+            self.fail("a URL is given, expected a path on this machine", param, ctx)
+        return path_of(value)
 
 
 class NumberOrWord(click.ParamType):
@@ -107,7 +121,7 @@ def _type(place: Place, kind: Any) -> Any:
         return click.IntRange(option.low, option.high, **bounds)  # type: ignore[arg-type]
     if kind is float and (option.low is not None or option.high is not None):
         return click.FloatRange(option.low, option.high, **bounds)
-    return PATH if kind is Path else kind
+    return Location(option.remote) if kind is Path else kind
 
 
 def _defaults(place: Place, many: bool) -> str:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from consistency.data.inputs import read_inputs
 from consistency.data.memo import DigestMemo
-from consistency.data.shards import Shard
 from consistency.options import ExtractOptions, as_config
 from consistency.progress import QUIET, Reporter
 from consistency.runs.folder import RunFolder
@@ -26,11 +25,10 @@ def run_extract(options: ExtractOptions, reporter: Reporter = QUIET) -> Extracti
     """
     RunFolder.check(options.output, "extract")
     encoding = options.encoding
-    shard = None if options.shard is None else Shard.parse(options.shard)
     resolved, fields = resolve(encoding)
     clock = Clock(reporter.detail)
     with DigestMemo(encoding.cache) as memo:
-        inputs = read_inputs(options.source, require_scores=False, memo=memo, shard=shard)
+        inputs = read_inputs(options.source, require_scores=False, memo=memo)
         clock.lap("read")
         extracted = fill_cache(inputs, encoding, options.source, resolved, fields, reporter.progress)
         clock.lap("encode")

@@ -36,7 +36,7 @@ def _raters(options: ReportOptions, runs: Sequence[Run]) -> Raters | None:
     if not isinstance(columns, list):  # one column
         return None
     source: Source = read_options(run.path / "run.json", run.setting("source"), Source, complete=False)
-    data = options.data or Path(str(run.info.get("directory", "")), source.data)  # relative to where the run began
+    data = options.data or Path(str(run.info.get("directory", ""))) / source.data  # relative to where the run began
     if not data.is_file() and not options.columns:
         return None
     if not data.is_file():

@@ -24,6 +24,7 @@ from consistency.errors import DataError, InputError
 from consistency.evaluation.health import check_images
 from consistency.options import DataPrepareOptions, ImageLimits, Source
 from consistency.progress import QUIET, Reporter
+from consistency.remote import RemotePath
 from consistency.text import to_csv
 
 PAIRS, CHANGES, IMAGES = "pairs.csv", "changes.csv", "image"
@@ -218,7 +219,7 @@ def _of_cells(opened: TableFile, source: Source, table: PairTable, rows: dict[in
 
 def _names(table: PairTable, files: dict[str, ImageFile], images: Path) -> dict[str, str]:
     """The path of each image relative to the image folder, in Unicode form NFC and with `/`."""
-    root = Path(os.path.realpath(images))
+    root = images if isinstance(images, RemotePath) else Path(os.path.realpath(images))
     names = {}
     for name in dict.fromkeys(table.images):
         file = files[name]

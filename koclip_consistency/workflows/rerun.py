@@ -25,8 +25,10 @@ from consistency.options import (
     SimilarityOptions,
     Source,
     as_config,
+    with_urls,
 )
 from consistency.progress import QUIET, Reporter
+from consistency.remote import UnaskedPath
 from consistency.runs.read import read_info, read_options
 from koclip_consistency.workflows.audit import run_audit
 from koclip_consistency.workflows.demo import run_demo
@@ -138,7 +140,7 @@ def rerun(options: RerunOptions, reporter: Reporter = QUIET) -> Rerun:
             recorded = read_options(path / "run.json", info["config"], kind, complete=False)
             if as_config(recorded) != info["config"]:
                 reporter.say("an earlier version recorded this run: options that it did not know keep their defaults")
-            repeated = _repeated(recorded, here, path, info)
+            repeated = _repeated(with_urls(recorded) if here.download else recorded, here, path, info)
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path / 'run.json'} lacks what a repetition needs ({error}): run its command again by hand"
@@ -177,8 +179,16 @@ def _repeated(recorded: Any, here: RerunOptions, path: Path, info: Mapping[str, 
     return replace(recorded, **changed)
 
 
+def _check_url(place: Path, option: str) -> None:
+    """Raise InputError for a URL that the run names and nobody here has asked for."""
+    if isinstance(place, UnaskedPath):
+        raise InputError(f"the run used {place}: name it with {option} if you trust it, or give --download")
+
+
 def _check_place(encoding: Encoding, options: RerunOptions, *, caches: bool) -> None:
     """Raise InputError where a run of somebody else would write or download what nobody here has asked for."""
+    if caches:
+        _check_url(encoding.cache, "--cache")
     if caches and options.cache is None and not encoding.cache.is_dir():
         raise InputError(
             f"{encoding.cache}, where the run kept its embeddings, is not here: name a folder for them with --cache"
@@ -190,6 +200,8 @@ def _check_place(encoding: Encoding, options: RerunOptions, *, caches: bool) -> 
 
 
 def _check_data(source: Source, info: Mapping[str, Any]) -> None:
+    for place, option in ((source.data, "--data"), (source.images, "--images")):
+        _check_url(place, option)
     if (digest := read_table(source).digest) != info["data_digest"]:
         raise DataError(
             f"{source.data} has changed since the run (SHA-256 {digest[:12]}, it was {info['data_digest'][:12]}): "

@@ -19,6 +19,8 @@ from consistency.data.files import find_images
 from consistency.data.reading import Budget, Decoding
 from consistency.errors import DataError, ImageError
 from consistency.options import ImageLimits
+from consistency.remote import path_of
+from tests.builders.object_store import memory_folder
 
 NAMES = ["가을 사진.png", "sub/b.png", "noise.png"]
 
@@ -173,3 +175,17 @@ def test_the_index_of_a_large_tar_is_small(tmp_path: Path) -> None:
     index = index_archive(path)
     assert len(index) == 2000
     assert {type(member) for member in index.values()} == {archives.Member}
+
+
+@pytest.mark.parametrize("how", ["zip-deflated", "tar"])
+def test_an_archive_behind_a_url_is_read_from_a_copy(folder: Path, tmp_path: Path, how: str) -> None:
+    packed = pack(folder, tmp_path / f"images.{how}", how)
+    memory_folder(tmp_path, f"memory://archives/{how}")
+    local, remote = (find_images(NAMES, place) for place in (packed, path_of(f"memory://archives/{how}/{packed.name}")))
+    assert [file.digest for file in remote.values()] == [file.digest for file in local.values()]
+    with ThreadPoolExecutor(8) as pool:
+        again = list(pool.map(lambda name: remote[name].read(), NAMES * 50))
+    assert again == [(folder / name).read_bytes() for name in NAMES] * 50
+    elsewhere = pickle.loads(pickle.dumps(remote[NAMES[0]]))
+    assert elsewhere.copy == Path(os.fspath(path_of(f"memory://archives/{how}/{packed.name}")))
+    assert elsewhere.read() == (folder / NAMES[0]).read_bytes()

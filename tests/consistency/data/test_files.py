@@ -9,8 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from consistency import remote
 from consistency.data.files import find_images, image_identity
 from consistency.errors import DataError, ImageError
+from consistency.remote import path_of
+from tests.builders.object_store import memory_folder
 
 HANGUL = "가을사진.png"
 DECOMPOSED = unicodedata.normalize("NFD", HANGUL)
@@ -170,3 +173,60 @@ def test_an_image_that_was_not_found_cannot_be_read(folder: Path) -> None:
     for use in (file.read, file.open):
         with pytest.raises(ImageError, match="^not found in "):
             use()
+
+
+def test_names_below_a_url_mean_what_they_mean_in_a_folder(folder: Path) -> None:
+    (folder / DECOMPOSED).write_bytes(BLUE)
+    (folder / "한글" / "inner").mkdir(parents=True)
+    (folder / "한글" / "inner" / "c d#%.png").write_bytes(b"third")
+    (folder / "empty.png").write_bytes(b"")
+    memory_folder(folder, "memory://names/image")
+    names = ["a.png", "copy.png", "./inner/../a.png", "inner\\b.jpg", HANGUL, DECOMPOSED, "한글/inner/c d#%.png",
+             "empty.png"]  # fmt: skip
+    local, remote = (find_images(names, place) for place in (folder, path_of("memory://names/image")))
+    assert list(remote) == names
+    assert [file.digest for file in remote.values()] == [file.digest for file in local.values()]
+    assert all(file.digest for file in remote.values())
+    assert str(remote["inner\\b.jpg"].path) == "memory://names/image/inner/b.jpg"
+    assert [file.read() for file in remote.values()] == [file.read() for file in local.values()]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("none.png", "not found in memory://names/image"),
+        ("inner", "is a folder"),
+        ("../outside.png", "leads out of the image folder"),
+        ("inner/../../outside.png", "leads out of the image folder"),
+        ("/names/image/a.png", "leads out of the image folder"),
+        ("..\\outside.png", "leads out of the image folder"),
+        ("memory://names/image/a.png", "is a URL, expected a name below the image folder"),
+        ("https://example.org/a.png", "is a URL, expected a name below the image folder"),
+        ("", "cannot be read: an empty name, or a NUL character"),
+        ("a\0.png", "cannot be read: an empty name, or a NUL character"),
+    ],
+)
+def test_names_that_a_url_does_not_have(folder: Path, name: str, said: str) -> None:
+    memory_folder(folder.parent, "memory://names")
+    file = find_images([name], path_of("memory://names/image"))[name]
+    assert (file.problem, file.path, file.digest) == (said, None, None)
+
+
+def test_a_url_without_images_misses_every_file() -> None:
+    files = find_images(["a.png", "b.png"], path_of("memory://names/nowhere"))
+    assert {file.problem for file in files.values()} == {"there is no folder memory://names/nowhere"}
+
+
+def test_an_image_that_changes_in_the_store_is_read_as_it_was_found_or_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory_folder(folder, "memory://names/changing")
+    file = find_images(["a.png"], path_of("memory://names/changing"))["a.png"]
+    (folder / "a.png").write_bytes(BLUE)
+    memory_folder(folder, "memory://names/changing")
+    assert file.read() == RED
+    assert file.copy is not None
+    file.copy.unlink()
+    monkeypatch.setattr(remote, "_copies", remote._Copies())
+    with pytest.raises(ImageError, match="changed while it was read"):
+        file.read()
