@@ -126,17 +126,30 @@ def read_batches(
     pairs : PairTable
         Their pairs, perhaps none; `skipped` lists those that cannot be used.
     """
-    opened = table or open_source(source)
-    rows = PairRows(
-        opened,
-        **_columns(source),
-        split=source.split_hashtags,
-        require_scores=False,
-        score_map=source.score_map,
-    )
+    rows = _rows(table or open_source(source), source, require_scores=False)
     every = rows.cells(every=True)
     while batch := list(islice(every, size)):
         yield batch, [rows.add(cells) for cells in batch], rows.take()
+
+
+def read_parts(source: Source, size: int, *, table: TableFile, require_scores: bool) -> Iterator[PairTable]:
+    """Read the pairs of `size` rows of a table at a time, as `read_table` reads all; a part may have no pair."""
+    rows = _rows(table, source, require_scores=require_scores)
+    needed = rows.cells()
+    while batch := list(islice(needed, size)):
+        for cells in batch:
+            rows.add(cells)
+        yield rows.take()
+
+
+def _rows(table: TableFile, source: Source, *, require_scores: bool) -> PairRows:
+    return PairRows(
+        table,
+        **_columns(source),
+        split=source.split_hashtags,
+        require_scores=require_scores,
+        score_map=source.score_map,
+    )
 
 
 def _columns(source: Source) -> dict[str, Any]:
@@ -224,12 +237,16 @@ def refuse_overwriting(source: Source, out: Path) -> None:
         raise InputError(f"-o {out} is the pair table itself: choose another file")
 
 
-def refuse_skipped(skipped: Sequence[Skipped], on_error: OnError) -> None:
-    """With --on-error abort, raise DataError for the first row or image that would be skipped."""
+def refuse_skipped(skipped: Sequence[Skipped], on_error: OnError, count: int | None = None) -> None:
+    """With --on-error abort, raise DataError for the first row or image that would be skipped.
+
+    `count` is the number of these if `skipped` is only the beginning of them.
+    """
     if skipped and on_error == "abort":
         first = skipped[0]
         where = f"row {first.row}" if first.row else first.image
-        raise DataError(f"{where}: {first.reason} ({len(skipped)} in all; to continue without, use --on-error skip)")
+        in_all = count or len(skipped)
+        raise DataError(f"{where}: {first.reason} ({in_all} in all; to continue without, use --on-error skip)")
 
 
 def skipped_beside(out: Path) -> Path:

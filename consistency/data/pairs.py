@@ -209,7 +209,7 @@ def read_pairs(
         rows.add(cells)
     pairs = rows.take()
     if not len(pairs):
-        raise _no_row(pairs)
+        raise no_row(pairs.path, pairs.unscored, pairs.skipped, len(pairs.skipped), mapped=pairs.mapped)
     return pairs
 
 
@@ -367,14 +367,15 @@ def _pairs_of(
         yield tag, given, None
 
 
-def _no_row(pairs: PairTable) -> DataError:
-    """The error for a table without a usable row, of which `pairs` has the faults."""
-    faults = pairs.skipped
-    found = f"row {faults[0].row}: {faults[0].reason}" if faults else "there is only a header"
-    every_label = not pairs.mapped and sum(pairs.unscored.values()) == len(faults)
-    if every_label and (scale := describe_scale(pairs.unscored, [0] * 5)):
-        return DataError(f"{pairs.path} has no usable row: {scale}")
-    return DataError(f"{pairs.path} has no usable row ({found}): correct it, or name another file with --data")
+def no_row(
+    path: Path, unscored: Mapping[str, int], first: Sequence[Skipped], skipped: int, *, mapped: bool
+) -> DataError:
+    """The error for a table without a usable row: `skipped` rows have a fault, of which `first` begins with one."""
+    found = f"row {first[0].row}: {first[0].reason}" if first else "there is only a header"
+    every_label = not mapped and sum(unscored.values()) == skipped
+    if every_label and (scale := describe_scale(unscored, [0] * 5)):
+        return DataError(f"{path} has no usable row: {scale}")
+    return DataError(f"{path} has no usable row ({found}): correct it, or name another file with --data")
 
 
 def _image_fault(name: str) -> str | None:

@@ -103,6 +103,7 @@ class DataDemoOptions:
 class ExtractOptions:
     source: Source = record(Source)
     encoding: Encoding = record(Encoding, without=("extract",))
+    large_rows: int = large_rows()
     output: Output = record(Output, without=("resume",))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consistency.data.pairs import PairTable, Skipped, skipped_csv
-from consistency.durable import check_folder, make_folder, sweep_temp, write_file
+from consistency.durable import check_folder, make_folder, sweep_temp, write_file, writing
 from consistency.errors import InputError, StorageError, os_errors_as
 from consistency.evaluation.results import Audited, Predictions, Result
 from consistency.options import Output
@@ -157,8 +157,16 @@ class RunFolder:
 
     def write_skipped(self, skipped: Sequence[Skipped]) -> None:
         """Write `skipped.csv` if anything was skipped."""
-        if skipped:
-            self.write_file("skipped.csv", skipped_csv(skipped))
+        self.write_skipped_parts([skipped])
+
+    def write_skipped_parts(self, parts: Iterable[Sequence[Skipped]]) -> None:
+        """Write `skipped.csv` part by part if anything was skipped."""
+        some = filter(None, parts)
+        if first := next(some, None):
+            with writing(self.path / "skipped.csv") as write:
+                write(skipped_csv(first))
+                for part in some:
+                    write(skipped_csv(part, header=False))
 
     def finish(
         self,

@@ -31,8 +31,9 @@ def extract(options: "ExtractOptions", screen: "Screen") -> None:
     screen.table(extraction_table(extracted))
     adopted = None if extracted.adopted is None else extracted.adopted.note
     for note in filter(
-        None, (adopted, extracted.speed_note, extracted.precision_note, extracted.several, *done.folder.notes)
+        None,
+        (adopted, extracted.speed_note, extracted.precision_note, extracted.several, done.note, *done.folder.notes),
     ):
         screen.note(note)
     screen.note(f"Run folder: {done.folder.path}")
-    close(extracted.skipped, options.source.on_error, screen, done.folder.path / "skipped.csv")
+    close(extracted.skipped, options.source.on_error, screen, done.folder.path / "skipped.csv", done.skipped)
