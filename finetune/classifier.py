@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.backbone.model import Backbone
 from consistency.errors import InputError
+from finetune import parallel
 from finetune.config import FinetuneConfig
 from finetune.dataset import Ints, PairData
 from heads.model import Head, pair_features
@@ -21,6 +22,14 @@ ENCODE_BATCH = 64
 RATE_TIMES_WIDTH, ADAPTERS_FASTER = 0.04, 10
 # The attention's projections, as CLIP, ViT and BERT call them.
 LORA_TARGETS = r".*\.layers?\.\d+\..*([qkvo]_proj|out_proj|query|key|value|attention\.output\.dense)"
+
+
+class Dropout(NamedTuple):
+    """Contexts in which the towers and the head draw the masks of their dropout; torch's own unless they say else."""
+
+    images: AbstractContextManager[Any] = nullcontext()
+    hashtags: AbstractContextManager[Any] = nullcontext()
+    rows: AbstractContextManager[Any] = nullcontext()
 
 
 class PairClassifier(nn.Module):
@@ -32,6 +41,7 @@ class PairClassifier(nn.Module):
         self.model = backbone.model
         self.head = head.to(backbone.device)
         self.features = features
+        self.dropout = Dropout()
 
     def train(self, mode: bool = True) -> "PairClassifier":
         """Set the training mode as in any module, but keep frozen towers in evaluation mode, without dropout."""
@@ -44,14 +54,17 @@ class PairClassifier(nn.Module):
         self, pixels: Tensor, image_index: Tensor, input_ids: Tensor, attention_mask: Tensor, hashtag_index: Tensor
     ) -> Tensor:
         """(n, k) outputs of n pairs. image_index, hashtag_index: (n,) int64 rows of `pixels` and `input_ids`."""
-        images = self.backbone.image_embeds(pixels)
-        hashtags = self.backbone.text_embeds(input_ids, attention_mask)
-        return self.head(pair_features(self.features, images[image_index], hashtags[hashtag_index]))
+        with self.dropout.images:
+            images = self.backbone.image_embeds(pixels)
+        with self.dropout.hashtags:
+            hashtags = self.backbone.text_embeds(input_ids, attention_mask)
+        with self.dropout.rows:
+            return self.head(pair_features(self.features, images[image_index], hashtags[hashtag_index]))
 
 
 @torch.inference_mode()
 def embed(backbone: Backbone, data: PairData, rows: Ints) -> PairEmbeddings:
-    """Embed rows, encoding each distinct image and hashtag once.
+    """Embed rows, encoding each distinct image and hashtag once. Several processes divide the batches among them.
 
     Parameters
     ----------
@@ -70,18 +83,19 @@ def embed(backbone: Backbone, data: PairData, rows: Ints) -> PairEmbeddings:
     backbone.model.eval()
     distinct, image_index = np.unique(data.image_index[rows], return_inverse=True)
     hashtags, hashtag_index = np.unique(data.hashtag_index[rows], return_inverse=True)
-    images = [
-        backbone.encode_images(data.images.batch(distinct[start : start + ENCODE_BATCH]))
-        for start in range(0, len(distinct), ENCODE_BATCH)
-    ]
-    by_length = np.argsort([len(data.tokens[number]) for number in hashtags], kind="stable")
-    vectors = np.empty((len(hashtags), backbone.embed_dim), dtype=np.float32)
-    for start in range(0, len(hashtags), ENCODE_BATCH):
-        part = by_length[start : start + ENCODE_BATCH]
+    images, texts = (np.zeros((len(each), backbone.embed_dim), dtype=np.float32) for each in (distinct, hashtags))
+    for part in _batches(np.arange(len(distinct))):
+        images[part] = backbone.encode_images(data.images.batch(distinct[part]))
+    for part in _batches(np.argsort([len(data.tokens[number]) for number in hashtags], kind="stable")):
         batch = backbone.text_batch([data.tokens[number] for number in hashtags[part]])
-        vectors[part] = backbone.text_embeds(*batch).cpu().numpy()
-    none = np.empty((0, backbone.embed_dim), dtype=np.float32)
-    return PairEmbeddings(np.concatenate([none, *images]), vectors, image_index, hashtag_index)
+        texts[part] = backbone.text_embeds(*batch).cpu().numpy()
+    return PairEmbeddings(parallel.gather_rows(images), parallel.gather_rows(texts), image_index, hashtag_index)
+
+
+def _batches(order: Ints) -> list[Ints]:
+    """The batches that this process encodes of all, which are cut as for one process so that none changes."""
+    starts = range(parallel.rank() * ENCODE_BATCH, len(order), parallel.size() * ENCODE_BATCH)
+    return [order[start : start + ENCODE_BATCH] for start in starts]
 
 
 def draw_views(n: int, *, crop: float, flip: bool) -> Tensor | None:
@@ -126,6 +140,13 @@ def place(model: Any, name: str) -> Place:
     return Place(tower, depth, top - depth)
 
 
+def checkpointed(model: Any) -> list[Any]:
+    """The model, or those of its towers, that can compute their layers again instead of keeping what they return."""
+    if model.supports_gradient_checkpointing:
+        return [model]
+    return [part for part in model.children() if getattr(part, "supports_gradient_checkpointing", False)]
+
+
 def check_choice(model: Any, config: FinetuneConfig) -> None:
     """Check that the model supports the configured freezing and adapters.
 
@@ -134,13 +155,16 @@ def check_choice(model: Any, config: FinetuneConfig) -> None:
     model : transformers.PreTrainedModel
         Model with an image and a text tower.
     config : FinetuneConfig
-        Its `freeze` and `lora` are checked.
+        Its `freeze`, `lora` and `gradient_checkpointing` are checked.
 
     Raises
     ------
     InputError
-        If the model has too few layers to freeze, no attention to adapt, or peft is not installed.
+        If the model has too few layers to freeze, no attention to adapt, no tower that can compute its layers again, or
+        peft is not installed.
     """
+    if config.gradient_checkpointing and not checkpointed(model):
+        raise InputError(f"{type(model).__name__} has no tower for --gradient-checkpointing: leave it out")
     deepest = max(place(model, name).depth for name, _ in model.named_parameters())
     if isinstance(config.freeze, int) and config.freeze >= deepest:
         raise InputError(

@@ -17,6 +17,7 @@ from consistency.data.reading import Budget, Decoding, cores, pixels_at_once
 from consistency.errors import ImageError
 from consistency.options import ImageLimits
 from consistency.progress import Progress, silent
+from finetune import parallel
 from finetune.config import FinetuneConfig
 
 HASHTAGS_PER_IMAGE = 16  # a hashtag's pass costs about a sixteenth of an image's
@@ -27,6 +28,8 @@ Floats = npt.NDArray[np.float64]
 
 class PreparedImages:
     """Distinct images as `Backbone.prepare` returns them; those that fit into `memory` bytes are decoded only once.
+
+    Several processes divide the first decoding among them, and later decode what their share of a step needs.
 
     Attributes
     ----------
@@ -43,23 +46,33 @@ class PreparedImages:
         workers: int = 1,
         progress: Progress = silent,
     ) -> None:
-        self._files, self._load, self._workers = files, load, workers
+        self._files, self._load, self._workers, self._memory = files, load, workers, memory
         self._kept: dict[int, npt.NDArray[Any]] = {}
-        self.problems: dict[int, str] = {}
-        with progress("Decoding images", len(files)) as advance, ThreadPoolExecutor(workers) as pool:
-            for number, image in enumerate(pool.map(self._try, files)):
+        problems: dict[int, str] = {}
+        own = parallel.share(np.arange(len(files))).tolist()
+        with progress("Decoding images", len(own)) as advance, ThreadPoolExecutor(workers) as pool:
+            for number, image in zip(own, pool.map(self._try, [files[n] for n in own]), strict=True):
                 if isinstance(image, str):
-                    self.problems[number] = image
-                elif (memory := memory - image.nbytes) >= 0:
-                    self._kept[number] = image
-                advance(1, unusable=len(self.problems))
+                    problems[number] = image
+                else:
+                    self._keep(number, image)
+                advance(1, unusable=len(problems))
+        self.problems = parallel.merge(problems)
 
     def batch(self, numbers: Ints) -> npt.NDArray[Any]:
         """The images `numbers`, stacked: what `Backbone.pixels` takes."""
         missing = [number for number in numbers.tolist() if number not in self._kept]
         with ThreadPoolExecutor(self._workers) as pool:
             loaded = dict(zip(missing, pool.map(self._again, [self._files[n] for n in missing]), strict=True))
-        return np.stack([self._kept[n] if n in self._kept else loaded[n] for n in numbers.tolist()])
+        for number, image in loaded.items():
+            self._keep(number, image)
+        stacked = [loaded[n] if n in loaded else self._kept[n] for n in numbers.tolist()]
+        return np.stack(stacked) if stacked else np.empty(0)
+
+    def _keep(self, number: int, image: npt.NDArray[Any]) -> None:
+        if image.nbytes <= self._memory:
+            self._memory -= image.nbytes
+            self._kept[number] = image
 
     def _try(self, file: ImageFile) -> npt.NDArray[Any] | str:
         try:
@@ -154,10 +167,15 @@ class Step:
     rows: Ints
     weights: Floats
 
+    def of(self, data: PairData, numbers: Ints) -> "Step":
+        """Those of its rows whose image is one of `numbers`."""
+        here = np.isin(data.image_index[self.rows], numbers)
+        return Step(self.rows[here], self.weights[here])
+
     def parts(self, data: PairData, images: int | None) -> list["Step"]:
         """Consecutive rows with at most `images` distinct images and a bounded number of hashtags each."""
-        if images is None:
-            return [self]
+        if images is None or not len(self.rows):
+            return [self] if len(self.rows) else []
         cuts, seen = [0], set[int]()
         for place, image in enumerate(data.image_index[self.rows].tolist()):
             full = len(seen | {image}) > images
@@ -205,10 +223,13 @@ def epoch_steps(
 
 
 def with_images(data: PairData, steps: Sequence[Step]) -> Iterator[tuple[Step, Ints, npt.NDArray[Any]]]:
-    """Every step with the numbers of its distinct images and the images; the next one's load meanwhile."""
+    """Every step with the distinct images that this process takes of it: their numbers, ascending, and the images.
+
+    The images of the next step are loaded meanwhile.
+    """
 
     def load(step: Step) -> tuple[Step, Ints, npt.NDArray[Any]]:
-        numbers = np.unique(data.image_index[step.rows])
+        numbers = parallel.share(np.unique(data.image_index[step.rows]))
         return step, numbers, data.images.batch(numbers)
 
     with ThreadPoolExecutor(1) as pool:

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from consistency.backbone.resolve import choose_precision
 from consistency.errors import OutOfMemory, is_out_of_memory
-from finetune.classifier import PairClassifier, draw_views, seen
+from finetune import parallel
+from finetune.classifier import Dropout, PairClassifier, draw_views, seen
 from finetune.config import FinetuneConfig
 from finetune.dataset import Ints, PairData, Step
+from finetune.row_dropout import RowDropout
 from finetune.state import Position
 from heads.losses import row_losses
 
@@ -45,17 +47,20 @@ class Gradient:
         self.device = torch.device(classifier.backbone.device)
         self.labels = torch.from_numpy(labels).to(self.device)
         self.autocast = autocast_dtype(config, classifier.backbone.device)
+        self.learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.autocast == torch.float16)
 
     def accumulate(self, step: Step, numbers: Ints, images: npt.NDArray[Any], *, at: Position, seed: int) -> float:
         """Accumulate the gradient of a step in parts that fit in memory, and return the loss.
+
+        Several processes take the parts of their own images each; then all have the gradient and the loss of the step.
 
         Parameters
         ----------
         step : Step
             The rows of the step and their weights.
         numbers : ndarray of int64, shape (k,)
-            The distinct images of the step, ascending.
+            The distinct images that this process takes of the step, ascending.
         images : ndarray, shape (k, ...)
             These images as `Backbone.prepare` makes them.
         at : Position
@@ -73,20 +78,30 @@ class Gradient:
         OutOfMemory
             If not even a single image fits, or `--micro-batch` fixes the parts.
         """
+        every = np.unique(self.data.image_index[step.rows])
+        own = step.of(self.data, numbers)
         while True:
             self.optimizer.zero_grad()
             torch.manual_seed(seed)
-            views = draw_views(len(numbers), crop=self.config.crop, flip=self.config.flip)
+            views = draw_views(len(every), crop=self.config.crop, flip=self.config.flip)
+            if views is not None:
+                views = views[torch.from_numpy(np.isin(every, numbers))]
+            short = False
+            loss = torch.zeros((), device=self.device)
             try:
-                parts = step.parts(self.data, at.micro_batch)
-                return float(sum(self._backward(part, numbers, images, views) for part in parts))
+                for part in own.parts(self.data, at.micro_batch):
+                    loss += self._backward(part, numbers, images, views, seed)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-            self._shrink(at, len(numbers))  # outside the handler: its error keeps the step's tensors alive
+                short = True
+            if not parallel.any_of(short):
+                return float(parallel.sum_gradients(self.learning, loss))
+            # Outside the handler: its error keeps the step's tensors alive.
+            self._shrink(at, -(-len(every) // parallel.size()))
 
-    def _backward(self, part: Step, numbers: Ints, images: npt.NDArray[Any], views: Tensor | None) -> Tensor:
-        """Backpropagate one part. `numbers`, `images` and `views` describe the distinct images of the whole step."""
+    def _backward(self, part: Step, numbers: Ints, images: npt.NDArray[Any], views: Tensor | None, seed: int) -> Tensor:
+        """Backpropagate one part. `numbers`, `images` and `views` are those of all images of this process."""
         classifier, backbone = self.classifier.train(), self.classifier.backbone
         distinct, image_index = np.unique(self.data.image_index[part.rows], return_inverse=True)
         hashtags, hashtag_index = np.unique(self.data.hashtag_index[part.rows], return_inverse=True)
@@ -94,6 +109,10 @@ class Gradient:
         pixels = backbone.pixels(images[shown])
         if views is not None:
             pixels = seen(pixels, views[shown])
+        if parallel.size() > 1:
+            classifier.dropout = Dropout(
+                RowDropout(seed, distinct), RowDropout(seed + 1, hashtags), RowDropout(seed + 2, part.rows)
+            )
         with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
             outputs = classifier(
                 pixels,

@@ -24,9 +24,11 @@ from consistency.evaluation.metrics import METRICS, evaluate
 from consistency.progress import Progress
 from consistency.scale import SCORES
 from consistency.text import to_csv
+from finetune import parallel
 from finetune.checkpoint import Checkpoints, Parts
 from finetune.classifier import (
     PairClassifier,
+    checkpointed,
     choose_weights,
     embed,
     holding,
@@ -36,6 +38,7 @@ from finetune.classifier import (
 from finetune.config import FinetuneConfig
 from finetune.dataset import Floats, Ints, PairData, Step, epoch_steps, with_images
 from finetune.gradient import Gradient
+from finetune.row_dropout import checkpointing_contexts
 from finetune.state import Chosen, LabelledRows, Position
 from heads.config import rate_share
 from heads.losses import row_masses
@@ -94,9 +97,10 @@ class Training:
         self.scatter = SCATTER / len(watched) ** 0.5
         self.warmup = int(config.warmup * self.total)
         if config.gradient_checkpointing:
-            model = classifier.model  # transformers renamed it in 5.2x
-            enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
-            enable({"use_reentrant": False})
+            for tower in checkpointed(classifier.model):  # transformers renamed it in 5.2x
+                enable = getattr(tower, "activation_checkpointing_enable", tower.gradient_checkpointing_enable)
+                enable({"use_reentrant": False, "context_fn": checkpointing_contexts})
+        parallel.copy_lead([parameter.data for parameter in self.learning.values()])
 
     def run(self, progress: Progress, on_epoch: Callable[[dict[str, Any]], None]) -> None:
         at, begun = self.at, time.monotonic() - self.at.seconds
@@ -113,7 +117,7 @@ class Training:
                     at.losses += self.update(step, numbers, images)
                     at.step, at.done, at.seconds = at.step + 1, at.done + 1, time.monotonic() - begun
                     advance(1, epoch=at.epoch, loss=f"{at.losses / at.done:.3f}")
-                    if self.checkpoints.due(at.step):
+                    if parallel.leads() and self.checkpoints.due(at.step):
                         self.checkpoint()
                 self._end_epoch(on_epoch)
                 at.epoch, at.done, at.losses = at.epoch + 1, 0, 0.0
@@ -251,8 +255,9 @@ class Training:
             if not self.kept or self.rows.val is None or (score is not None and score >= at.best_score - self.scatter):
                 self.kept, at.kept_epoch = self._copy("cpu"), at.epoch
         at.history.append(record)
-        rows_of_csv = ([("" if r[name] is None else r[name]) for name in SHOWN] for r in at.history)
-        write_file(self.out / "history.csv", to_csv(SHOWN, rows_of_csv))
+        if parallel.leads():
+            rows_of_csv = ([("" if r[name] is None else r[name]) for name in SHOWN] for r in at.history)
+            write_file(self.out / "history.csv", to_csv(SHOWN, rows_of_csv))
         on_epoch(record)
 
     def _record(self, side: str, rows: Ints, probabilities: Floats) -> dict[str, Any]:

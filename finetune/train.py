@@ -11,6 +11,7 @@ from consistency.backbone.model import Backbone
 from consistency.durable import make_folder
 from consistency.errors import DivergenceError
 from consistency.progress import Progress, silent
+from finetune import parallel
 from finetune.checkpoint import Cadence, Checkpoints, Parts
 from finetune.classifier import PairClassifier, embed, merge_adapters
 from finetune.dataset import Floats, Ints, PairData
@@ -68,6 +69,8 @@ def finetune(
 ) -> FinetuneResult:
     """Fine-tune the backbone in place.
 
+    Within `parallel.joined`, several processes train together, and the first alone writes.
+
     `out` receives history.csv and, during training, checkpoint/. Before a refit, the model chosen on the validation
     rows is saved in `out` and remains there if the refit diverges. The caller's random state does not change.
 
@@ -104,7 +107,8 @@ def finetune(
         If a file cannot be written or a checkpoint is damaged.
     """
     checkpoints = Checkpoints(out, prepared.identity, cadence or Cadence())
-    make_folder(out)
+    if parallel.leads():
+        make_folder(out)
 
     def trained(
         backbone: Backbone,
@@ -127,7 +131,7 @@ def finetune(
         )
         if started is not None:
             training.restore(*started)
-        elif chosen is not None:
+        elif chosen is not None and parallel.leads():
             training.checkpoint()  # so that the choice survives a killed process
         try:
             training.run(progress, on_epoch)
@@ -135,7 +139,9 @@ def finetune(
             if chosen is not None:
                 kept = f"of the training before the refit, the weights of epoch {chosen.epochs}"
             elif training.kept:
-                save_finetuned(out, _finish(training, prepared))
+                model = _finish(training, prepared)
+                if parallel.leads():
+                    save_finetuned(out, model)
                 kept = f"the weights of epoch {training.at.kept_epoch}"
             else:
                 raise
@@ -144,7 +150,7 @@ def finetune(
 
     rows, data, best_test = prepared.rows, prepared.data, None
     with torch.random.fork_rng(devices=_cuda(prepared.backbone.device), device_type="cuda"):
-        started = checkpoints.read() if resume else None
+        started = parallel.of_lead(checkpoints.read() if resume and parallel.leads() else None)
         chosen = None if started is None or "chosen" not in started[0] else Chosen.of(*(x["chosen"] for x in started))
         if chosen is None:
             training = trained(prepared.backbone, rows, started)
@@ -153,7 +159,8 @@ def finetune(
             chosen = Chosen(at.kept_epoch, training.share, at.best_epoch, model.head.temperature, at.history, answers)
             started = None
             if prepared.refit is not None:
-                save_finetuned(out, model)
+                if parallel.leads():
+                    save_finetuned(out, model)
                 del training, model  # frees their memory
                 load_again(prepared.backbone)
         if prepared.refit is not None:
@@ -208,4 +215,7 @@ def _calibrated(model: Finetuned, data: PairData, rows: LabelledRows) -> Finetun
 
 
 def _cuda(device: str) -> list[int]:
-    return [torch.device(device).index or 0] if device.startswith("cuda") else []
+    if not device.startswith("cuda"):
+        return []
+    index = torch.device(device).index
+    return [torch.cuda.current_device() if index is None else index]

@@ -6,15 +6,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from consistency.backbone.model import load_backbone
+from consistency.backbone.model import Backbone, load_backbone
 from consistency.backbone.resolve import fingerprint_fields, resolve_backbone
-from consistency.data.inputs import refuse_skipped
+from consistency.data.inputs import Inputs, read_inputs, refuse_skipped
 from consistency.data.splits import Split
 from consistency.errors import InputError
 from consistency.evaluation.controls import PEEKED
 from consistency.options import FinetuneOptions
 from consistency.progress import QUIET, Reporter
 from consistency.report.plots import training_png
+from finetune import parallel
 from finetune.checkpoint import Cadence, discard
 from finetune.config import FinetuneConfig
 from finetune.model import save_finetuned
@@ -25,6 +26,7 @@ from heads.load import load_head
 from heads.post_head import TrainedPostHead
 from koclip_consistency.scoring.encoder import WarmEncoder
 from koclip_consistency.workflows.answers import Answers
+from koclip_consistency.workflows.division import split_table
 from koclip_consistency.workflows.encode import set_threads
 from koclip_consistency.workflows.repeat import check_repeats, repeat_training
 from koclip_consistency.workflows.sets import keep_sets
@@ -33,7 +35,6 @@ from koclip_consistency.workflows.trial import Outcome, Rows, Trial
 Recipe = Literal["default", "paper"]
 SYSTEMS: dict[Recipe, str] = {"default": "finetune", "paper": "finetune-paper"}
 AUTOCAST = {"fp32": "none", "bf16": "bf16", "fp16": "fp16"}
-
 
 # Options of the command that replace settings of the recipe, and of its head, where they are given.
 SETTINGS = (
@@ -56,6 +57,18 @@ SETTINGS = (
 HEAD_SETTINGS = ("loss", "class_weights")
 
 
+def finetune_together(options: FinetuneOptions, reporter: Reporter = QUIET) -> Outcome | None:
+    """Run `run_finetune` in all processes that `torchrun` started, which train together.
+
+    The first has the run and its outcome, the others return None. Without `torchrun` there is one process.
+    """
+    with parallel.joined(options.encoding.device):
+        if parallel.leads():
+            return run_finetune(options, reporter)
+        _follow(options)
+        return None
+
+
 def run_finetune(options: FinetuneOptions, reporter: Reporter = QUIET) -> Outcome:
     """Fine-tune on the train rows, answer for the test rows, and keep the tuned backbone in `model/`.
 
@@ -68,26 +81,12 @@ def run_finetune(options: FinetuneOptions, reporter: Reporter = QUIET) -> Outcom
     config = config_of(options)
     check_repeats(options.seeds, options.evaluation, redraw=options.redraw_split)
     trial = Trial("finetune", options, reporter, validation=recipe == "default")
-    encoding, split, inputs = options.encoding, trial.split, trial.inputs
-    resolved = resolve_backbone(encoding.backbone, revision=encoding.revision)
-    set_threads(encoding.threads)
-    # Master weights are fp32 whatever --precision says: it names the autocast.
-    backbone = load_backbone(resolved, device=encoding.device, precision="fp32", decode=encoding.decode)
-    trial.backbone = resolved
+    split, inputs = trial.split, trial.inputs
+    backbone = _load(options)
+    trial.backbone = resolved = backbone.resolved
     trial.clock.lap("load")
-    prepared = prepare(
-        backbone,
-        inputs.table,
-        inputs.files,
-        _sides(split, recipe),
-        config,
-        seed=options.evaluation.seed,
-        limits=options.source.limits,
-        workers=encoding.workers,
-        progress=reporter.progress,
-    )
+    prepared = _prepare(options, backbone, config, inputs, split, reporter)
     unusable = prepared.data.skipped
-    refuse_skipped(unusable, options.source.on_error)
     trial.clock.lap("decode")
     folder = trial.open()
     resume, cadence = options.output.resume is not None, Cadence(options.checkpoint_steps, options.checkpoint_minutes)
@@ -115,6 +114,7 @@ def run_finetune(options: FinetuneOptions, reporter: Reporter = QUIET) -> Outcom
     if options.seeds > 1:
 
         def again(number: int, seed: int, split: Split) -> tuple[Rows, Answers]:
+            parallel.of_lead((seed, split))
             out = folder.path / f"training-{number}"
             other = prepared.again(_sides(split, recipe), seed=seed)
             found = finetune(other, out=out, resume=resume, cadence=cadence, progress=reporter.progress)
@@ -125,22 +125,69 @@ def run_finetune(options: FinetuneOptions, reporter: Reporter = QUIET) -> Outcom
             trainings = repeat_training(
                 trial, kept, again, seeds=options.seeds, redraw=options.redraw_split, validation=recipe == "default"
             )
+    parallel.of_lead(None)
     outcome = trial.finish(
         usable=prepared.data.image_index >= 0,
         unfamiliar=unfamiliar,
         skipped=inputs.skipped + unusable,
-        fields=fingerprint_fields(resolved, decode=encoding.decode, precision="fp32"),
+        fields=fingerprint_fields(resolved, decode=options.encoding.decode, precision="fp32"),
         details={
             "finetune": prepared.config.as_dict(),
             "kept_epoch": tuned.kept_epoch,
             "share": tuned.share,
             "best_epoch": tuned.best_epoch,
+            **({"processes": parallel.size()} if parallel.size() > 1 else {}),
             **({"trainings": trainings.as_dict()} if trainings else {}),
         },
         notes=(*_notes(prepared, tuned), *peeked, *((trainings.note,) if trainings else ())),
     )
     discard(folder.path)  # only a finished run needs its checkpoint no more
     return replace(outcome, trainings=trainings)
+
+
+def _follow(options: FinetuneOptions) -> None:
+    """Train with the first process, which alone evaluates and writes."""
+    recipe: Recipe = options.preset or "default"
+    inputs = read_inputs(options.source, near_duplicates=options.evaluation.near_duplicates)
+    split = split_table(inputs, options.source, options.evaluation, validation=recipe == "default")
+    prepared = _prepare(options, _load(options), config_of(options), inputs, split, QUIET)
+    nowhere = options.output.runs  # nothing is written
+    resume = options.output.resume is not None
+    finetune(prepared, out=nowhere, resume=resume)
+    while (following := parallel.of_lead(None)) is not None:
+        seed, split = following
+        finetune(prepared.again(_sides(split, recipe), seed=seed), out=nowhere, resume=resume)
+
+
+def _load(options: FinetuneOptions) -> Backbone:
+    encoding = options.encoding
+    set_threads(encoding.threads)
+    resolved = resolve_backbone(encoding.backbone, revision=encoding.revision)
+    # Master weights are fp32 whatever --precision says: it names the autocast.
+    return load_backbone(resolved, device=encoding.device, precision="fp32", decode=encoding.decode)
+
+
+def _prepare(
+    options: FinetuneOptions,
+    backbone: Backbone,
+    config: FinetuneConfig,
+    inputs: Inputs,
+    split: Split,
+    reporter: Reporter,
+) -> Prepared:
+    prepared = prepare(
+        backbone,
+        inputs.table,
+        inputs.files,
+        _sides(split, options.preset or "default"),
+        config,
+        seed=options.evaluation.seed,
+        limits=options.source.limits,
+        workers=options.encoding.workers,
+        progress=reporter.progress,
+    )
+    refuse_skipped(prepared.data.skipped, options.source.on_error)
+    return prepared
 
 
 def _sides(split: Split, recipe: Recipe) -> Sides:

@@ -1,5 +1,6 @@
 """Which weights learn, and how fast, in every supported kind of model."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import transformers
+from PIL import Image
 from torch import nn
 
 from consistency.backbone.model import Backbone, load_backbone
@@ -17,6 +19,7 @@ from finetune.classifier import (
     PairClassifier,
     add_adapters,
     check_choice,
+    checkpointed,
     choose_weights,
     merge_adapters,
     parameter_groups,
@@ -111,3 +114,24 @@ def test_a_frozen_tower_drops_nothing_out(freeze: Any, same: bool, load: Callabl
     classifier.train()
     assert classifier.head.training
     assert np.allclose(backbone.encode_texts(["#바다"]), expected, atol=1e-6) == same
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_kind_can_compute_its_layers_again(kind: str, load: Callable[[str], Backbone]) -> None:
+    """The first layer of both towers runs a second time for the gradient; a last one keeps little, and does not."""
+    folder = Path(load(kind).resolved.folder)
+    backbone = load_backbone(resolve_backbone(str(folder)), device="cpu", precision="fp32", trainable=True)
+    check_choice(backbone.model, replace(FinetuneConfig.default(), gradient_checkpointing=True))
+    for part in checkpointed(backbone.model):
+        part.activation_checkpointing_enable({"use_reentrant": False})
+    runs: Counter[str] = Counter()
+    for name in TOWERS:
+        within = next(part for part in layers_of(getattr(backbone.model, name))[0].modules() if type(part) is nn.Linear)
+        within.register_forward_pre_hook(lambda *_, name=name: runs.update([name]))  # type: ignore[misc]
+    backbone.model.train()
+    image = backbone.prepare(Image.new("RGB", (40, 40), "red"))
+    images = backbone.image_embeds(backbone.pixels(np.stack([image])))
+    texts = backbone.text_embeds(*backbone.text_batch(backbone.token_ids(["바다"])))
+    assert runs == dict.fromkeys(TOWERS, 1)
+    (images * texts).sum().backward()
+    assert runs == {name: 1 if len(layers_of(getattr(backbone.model, name))) == 1 else 2 for name in TOWERS}
