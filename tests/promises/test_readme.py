@@ -37,7 +37,7 @@ def options_of(command: click.Command) -> set[str]:
 def named_options(text: str) -> set[str]:
     """The options that a text names in code, without the lines that run another program."""
     others = r"python -m benchmarks|chromium|uv pip|embedding-atlas"
-    lines = (line for line in text.splitlines() if not re.search(others, line))
+    lines = (re.sub(r"torchrun .*?cli\.py", "", line) for line in text.splitlines() if not re.search(others, line))
     code = re.findall(r"```.*?```|`[^`]+`", "\n".join(lines), re.S)
     return {flag for part in code for flag in re.findall(r"(?<![\w-])--[a-z][\w-]*", part)}
 
