@@ -10,7 +10,7 @@ try:
 
     import koclip_consistency.screen.commands  # noqa: F401  (registers them)
     from consistency.errors import ConsistencyError, is_out_of_memory
-    from koclip_consistency.screen.app import FAILED, INTERRUPTED, app
+    from koclip_consistency.screen.app import FAILED, INTERRUPTED, TERMINATED, Terminated, app
 except KeyboardInterrupt:
     print("Error: interrupted before anything began", file=sys.stderr)
     sys.exit(130)
@@ -28,8 +28,10 @@ def main() -> None:
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
-        how = "".join(f" with {option}" for option in getattr(error.__cause__ or error, "__notes__", [])[-1:])
-        _fail(f"interrupted; what is finished is kept: run it again{how}", INTERRUPTED)
+        cause = error.__cause__ or error  # click wraps it
+        how = "".join(f" with {option}" for option in getattr(cause, "__notes__", [])[-1:])
+        what, code = ("terminated", TERMINATED) if isinstance(cause, Terminated) else ("interrupted", INTERRUPTED)
+        _fail(f"{what}; what is finished is kept: run it again{how}", code)
     except BrokenPipeError:  # `... --json | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)

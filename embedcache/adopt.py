@@ -1,7 +1,7 @@
 """Takes over what a cache of earlier library versions holds, if a sample that is encoded again comes out equal."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -24,7 +24,6 @@ from embedcache.store import EmbeddingCache
 
 if TYPE_CHECKING:
     from consistency.backbone.model import Backbone
-    from consistency.data.pairs import PairTable
 
 SAMPLE = 16  # images, and as many texts, that are encoded again
 BLOCK = 65_536  # rows taken over at a time
@@ -75,7 +74,7 @@ class Verdict:
 
 
 def adopt(
-    table: "PairTable",
+    texts: Sequence[str],
     files: Mapping[str, ImageFile],
     cache: EmbeddingCache,
     load: "Callable[[], Backbone]",
@@ -87,8 +86,8 @@ def adopt(
 
     Parameters
     ----------
-    table : PairTable
-        Pair table.
+    texts : sequence of str
+        Distinct texts of hashtags.
     files : mapping of str to ImageFile
         Image file by name.
     cache : EmbeddingCache
@@ -110,7 +109,6 @@ def adopt(
     """
     readable = [file for file in files.values() if file.digest is not None and file.problem is None]
     readable = [readable[first] for first in number_distinct([file.digest for file in readable])[0]]
-    texts = cache.recipe.all_texts(dict.fromkeys(table.hashtags))
     keys: dict[Kind, Keys] = {"image": image_keys(readable), "hashtag": hashtag_keys(texts)}
     missing = {kind: cache.missing(kind, of_kind) for kind, of_kind in keys.items()}
     if not any(lacks.any() for lacks in missing.values()):

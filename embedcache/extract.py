@@ -1,7 +1,7 @@
 """Encodes every distinct image and hashtag that the cache lacks; an interrupted extraction can be continued."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -14,6 +14,7 @@ from consistency.data.files import ImageFile
 from consistency.data.hashtags import describe_truncated
 from consistency.data.pairs import PairTable, Skipped
 from consistency.data.reading import Decoding, cores
+from consistency.data.shards import Shard, blocks
 from consistency.errors import CacheError, ImageError, InputError, is_out_of_memory
 from consistency.options import Decode, ImageLimits
 from consistency.progress import Progress, silent
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 # A hashtag has about 9 tokens and an image 50 to 256 patches, so batches of hashtags can be larger.
 HASHTAGS_PER_IMAGE = 4
 SAMPLE = 16  # images, and as many hashtags, to measure the error of a lower precision with
-TOKENISED = 1024  # hashtags tokenized at a time: only the token counts are kept
 NOT_FINITE = "the model returns a vector that is not finite or is zero"
 
 
@@ -102,6 +102,8 @@ def extract(
     workers: int | None = None,
     store: Literal["fp32", "fp16"] = "fp32",
     limits: ImageLimits | None = None,
+    hashtags: Sequence[str] | None = None,
+    shard: Shard | None = None,
     progress: Progress = silent,
 ) -> ExtractReport:
     """Encode all images and hashtags of a pair table that are missing from the cache.
@@ -126,6 +128,10 @@ def extract(
         Precision of the stored vectors; must be that of the cache.
     limits : ImageLimits, optional
         Limits beyond which an image is rejected; None means the defaults.
+    hashtags : sequence of str, optional
+        Distinct hashtags to encode; by default those of the table.
+    shard : Shard, optional
+        Part of the hashtags' texts to encode; by default all of them.
     progress : Progress
         Progress of encoding.
 
@@ -150,8 +156,9 @@ def extract(
         raise InputError(f"the batch size is {batch_size}, expected auto or at least 1")
     started = time.perf_counter()
     images = _by_content(files[name] for name in dict.fromkeys(table.images))
-    hashtags = list(dict.fromkeys(table.hashtags))
+    hashtags = list(dict.fromkeys(table.hashtags) if hashtags is None else hashtags)
     all_texts = cache.recipe.all_texts(hashtags)
+    all_texts = all_texts if shard is None else shard.texts(all_texts)
     image_missing = cache.missing("image", image_keys(images))
     text_missing = cache.missing("hashtag", hashtag_keys(all_texts))
 
@@ -180,7 +187,7 @@ def extract(
         hashtags_encoded=work.hashtags_encoded,
         truncated=len(work.truncated),
         truncation=describe_truncated(work.truncated, work.text_length),
-        skipped=_skipped(table, files, work, cache.recipe),
+        skipped=_skipped(table, hashtags, files, work, cache.recipe),
         seconds=time.perf_counter() - started,
         images_per_second=work.images_encoded / work.image_seconds if work.images_encoded else None,
         encoder_busy=work.busy,
@@ -282,21 +289,28 @@ class _Work:
         return self.images_encoded + len(self.image_problems)
 
     def _encode_hashtags(self, backbone: "Backbone", texts: Sequence[str], encoder: Encoder, writer: Writer) -> None:
-        # Texts of similar length share a batch, to save padding. The longest come first, to find early what fits.
-        parts = [texts[start : start + TOKENISED] for start in range(0, len(texts), TOKENISED)]
-        lengths = np.array([len(ids) for part in parts for ids in backbone.token_ids(part)])
-        order = np.argsort(-lengths, kind="stable")
         self.text_length = backbone.text_length
-        self.truncated = [text for part in parts for text in backbone.truncated(part)]
         with self._progress("Encoding hashtags", len(texts)) as advance:
-            for part in np.array_split(order, range(encoder.batch_size, len(order), encoder.batch_size)):
-                batch = [texts[index] for index in part]
+            for batch in text_batches(backbone, texts, encoder.batch_size):
                 vectors = encoder(backbone.encode_texts, batch)
                 good = valid_rows(vectors)
                 self.hashtag_problems.update((batch[index], NOT_FINITE) for index in np.flatnonzero(~good))
                 writer.put("hashtag", hashtag_keys(batch)[good], vectors[good])
                 self.hashtags_encoded += int(good.sum())
+                self.truncated += backbone.truncated(batch)
                 advance(len(batch))
+
+
+def text_batches(backbone: "Backbone", texts: Sequence[str], size: int) -> Iterator[list[str]]:
+    """Batches of at most `size` texts: those of similar length share one, to save padding.
+
+    The longest come first, to find early what fits into memory.
+    """
+    for block in blocks(texts):
+        lengths = np.array([len(ids) for ids in backbone.token_ids(block)])
+        order = np.argsort(-lengths, kind="stable")
+        for start in range(0, len(order), size):
+            yield [block[index] for index in order[start : start + size]]
 
 
 def _by_content(files: Iterable[ImageFile]) -> list[ImageFile]:
@@ -308,16 +322,18 @@ def _by_content(files: Iterable[ImageFile]) -> list[ImageFile]:
     return list(found.values())
 
 
-def _skipped(table: PairTable, files: Mapping[str, ImageFile], work: _Work, recipe: TextRecipe) -> tuple[Skipped, ...]:
+def _skipped(
+    table: PairTable, hashtags: Sequence[str], files: Mapping[str, ImageFile], work: _Work, recipe: TextRecipe
+) -> tuple[Skipped, ...]:
     """One entry per row whose image or hashtag has no vector."""
     skipped = []
     problems = work.hashtag_problems
-    unusable = (
-        {tag: NOT_FINITE for tag in {*table.hashtags} if problems.keys() & {*recipe.texts(tag)}} if problems else {}
-    )
+    unusable = {tag: NOT_FINITE for tag in hashtags if problems.keys() & {*recipe.texts(tag)}} if problems else {}
     for row, image, hashtag in zip(table.rows, table.images, table.hashtags, strict=True):
         file = files[image]
         reason = file.problem or work.image_problems.get(file.digest) or unusable.get(hashtag)
         if reason:
             skipped.append(Skipped(int(row), image, hashtag, reason))
+    elsewhere = sorted(unusable.keys() - {*table.hashtags})  # hashtags of a part whose rows belong to other parts
+    skipped += [Skipped(None, "", hashtag, unusable[hashtag]) for hashtag in elsewhere]
     return tuple(skipped)

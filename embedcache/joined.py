@@ -6,7 +6,6 @@ import numpy as np
 
 from consistency.backbone.embeddings import side_by_side
 from consistency.data.files import ImageFile
-from consistency.data.pairs import PairTable
 from embedcache.keys import hashtag_keys, image_keys
 from embedcache.segments import Keys, Kind
 from embedcache.store import EmbeddingCache
@@ -15,9 +14,9 @@ BLOCK = 65_536  # rows joined at a time
 
 
 def join(
-    cache: EmbeddingCache, members: Sequence[EmbeddingCache], table: PairTable, files: Mapping[str, ImageFile]
+    cache: EmbeddingCache, members: Sequence[EmbeddingCache], texts: Sequence[str], files: Mapping[str, ImageFile]
 ) -> None:
-    """Store the joined vectors of all images and texts of a pair table that every member has.
+    """Store the joined vectors of all images and texts that every member has.
 
     Parameters
     ----------
@@ -25,8 +24,8 @@ def join(
         Cache to fill.
     members : sequence of EmbeddingCache
         Caches of the members, in their order.
-    table : PairTable
-        Pair table.
+    texts : sequence of str
+        Distinct texts of hashtags.
     files : mapping of str to ImageFile
         Image file by name.
 
@@ -36,7 +35,6 @@ def join(
         If the disk fails.
     """
     readable = [file for file in files.values() if file.digest is not None]
-    texts = cache.recipe.all_texts(dict.fromkeys(table.hashtags))
     keys: dict[Kind, Keys] = {"image": image_keys(readable), "hashtag": hashtag_keys(texts)}
     for kind, wanted in keys.items():
         lacking = np.unique(wanted[cache.missing(kind, wanted)], axis=0)

@@ -19,6 +19,7 @@ from consistency.data.hashtags import describe_several
 from consistency.data.memo import DigestMemo
 from consistency.data.pairs import PairRows, PairTable, Skipped, read_pairs, skipped_csv
 from consistency.data.scores import check_scores
+from consistency.data.shards import Shard
 from consistency.data.tables import TableFile, open_table
 from consistency.durable import writing
 from consistency.errors import DataError, InputError
@@ -43,12 +44,23 @@ class Inputs:
         Rows of the table that cannot be used.
     near : NearDuplicates or None
         Near-duplicate images; None if they were not searched for.
+    shard : Shard or None
+        The part of a larger table that these rows are.
+    all_hashtags : tuple of str or None
+        The distinct hashtags of the larger table; None where there is no shard.
     """
 
     table: PairTable
     files: dict[str, ImageFile]
     skipped: tuple[Skipped, ...]
     near: "NearDuplicates | None" = None
+    shard: Shard | None = None
+    all_hashtags: tuple[str, ...] | None = None
+
+    @property
+    def hashtags(self) -> list[str]:
+        """The distinct hashtags of the table, or of the larger table that it is a part of."""
+        return list(dict.fromkeys(self.table.hashtags) if self.all_hashtags is None else self.all_hashtags)
 
     @cached_property
     def identity(self) -> npt.NDArray[np.object_]:
@@ -170,6 +182,7 @@ def read_inputs(
     images_needed: bool = True,
     table: TableFile | None = None,
     memo: DigestMemo | None = None,
+    shard: Shard | None = None,
     progress: Progress = silent,
 ) -> Inputs:
     """Read the pair table and find its images.
@@ -188,6 +201,8 @@ def read_inputs(
         The table, opened; None opens the one of `source`.
     memo : DigestMemo, optional
         Digests of images that are known from earlier runs.
+    shard : Shard, optional
+        Part of the table to return, whose images alone are read.
     progress : Progress
         Progress of hashing images.
 
@@ -205,9 +220,14 @@ def read_inputs(
     if require_scores:
         allow = source.on_error == "allow"
         check_scores(pairs.unscored, pairs.score_counts, path=pairs.path, allow=allow, mapped=pairs.mapped)
+    hashtags = None
+    if shard is not None:
+        hashtags, pairs = tuple(dict.fromkeys(pairs.hashtags)), shard.rows(pairs)
     files = find_images(pairs.images, source.images, memo)
-    inputs = Inputs(pairs, files, pairs.skipped)
-    if inputs.none_found and (images_needed or near_duplicates is not None):
+    inputs = Inputs(pairs, files, pairs.skipped, shard=shard, all_hashtags=hashtags)
+    # None of the few images of a part may be there though others are.
+    needed = images_needed and (shard is None or not source.images.exists())
+    if files and inputs.none_found and (needed or near_duplicates is not None):
         raise no_image_found(source, files)
     refuse_skipped(pairs.skipped, source.on_error)
     if near_duplicates is None:

@@ -8,6 +8,7 @@ from consistency.options.option import option, record
 from consistency.options.records import (
     BACKBONES,
     DATA,
+    MACHINE,
     RESULTS,
     SPLIT,
     CacheChoice,
@@ -104,6 +105,12 @@ class ExtractOptions:
     source: Source = record(Source)
     encoding: Encoding = record(Encoding, without=("extract",))
     large_rows: int = large_rows()
+    shard: str | None = option(
+        None,
+        "Encode only the I-th of N parts of the table; the others may run at the same time.",
+        metavar="I/N",
+        group=MACHINE,
+    )
     output: Output = record(Output, without=("resume",))
 
 

@@ -164,7 +164,8 @@ _own: tuple[Decoding, PreprocessSpec, Budget, npt.NDArray[np.uint8]]  # state of
 def _begin(decoding: Decoding, spec: PreprocessSpec, room: Budget, shared: Any, shape: tuple[int, ...]) -> None:
     global _own
     _own = decoding, spec, room, np.frombuffer(shared, np.uint8).reshape(shape)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles interruptions
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent handles interruptions
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -1,7 +1,9 @@
 """The group of all commands, and how a command ends."""
 
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,26 @@ if TYPE_CHECKING:
     from koclip_consistency.screen.console import Screen
     from koclip_consistency.workflows.trial import Outcome
 
-FAILED, SKIPPED_ROWS, INTERRUPTED = 1, 3, 130
+FAILED, SKIPPED_ROWS, INTERRUPTED, TERMINATED = 1, 3, 130, 143
+
+
+class Terminated(KeyboardInterrupt):
+    """Raised on SIGTERM in a block of `terminable`."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, and so store what is finished; schedulers send it before SIGKILL."""
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent again, it must not cut off the storing
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

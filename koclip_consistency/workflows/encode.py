@@ -218,10 +218,12 @@ def fill_cache(
     adopted = None
     if cache is None:
         cache = EmbeddingCache.open(encoding.cache, fields, create=encoding.extract, recipe=recipe_of(encoding))
+        texts = cache.recipe.all_texts(inputs.hashtags)
+        texts = texts if inputs.shard is None else inputs.shard.texts(texts)
         if members:
-            join(cache, [member.cache for member in members], inputs.table, inputs.files)
+            join(cache, [member.cache for member in members], texts, inputs.files)
         if encoding.extract:
-            adopted = adopt(inputs.table, inputs.files, cache, load, source.limits)
+            adopted = adopt(texts, inputs.files, cache, load, source.limits)
     report = extract(
         inputs.table,
         inputs.files,
@@ -231,6 +233,8 @@ def fill_cache(
         workers=encoding.workers,
         store=encoding.store,
         limits=source.limits,
+        hashtags=inputs.hashtags,
+        shard=inputs.shard,
         progress=progress,
     )
     refuse_skipped(report.skipped, source.on_error)

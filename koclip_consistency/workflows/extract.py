@@ -8,6 +8,7 @@ from consistency.data.inputs import open_source, read_inputs
 from consistency.data.large_table import LargeTable
 from consistency.data.memo import DigestMemo
 from consistency.data.pairs import Skipped
+from consistency.data.shards import Shard
 from consistency.data.spool import Spool, spooled
 from consistency.options import ExtractOptions, as_config
 from consistency.progress import QUIET, Reporter
@@ -47,10 +48,11 @@ def run_extract(options: ExtractOptions, reporter: Reporter = QUIET) -> Extracti
     """
     RunFolder.check(options.output, "extract")
     encoding, source, progress = options.encoding, options.source, reporter.progress
+    shard = None if options.shard is None else Shard.parse(options.shard)
     resolved, fields = resolve(encoding)
     clock = Clock(reporter.detail)
     table = open_source(source)
-    large, note = spooled(table, options.large_rows)
+    large, note = spooled(table, options.large_rows) if shard is None else (False, None)
     with ExitStack() as stack:
         if large:
             rows = LargeTable.read(stack.enter_context(Spool()), source, table, require_scores=False)
@@ -60,7 +62,7 @@ def run_extract(options: ExtractOptions, reporter: Reporter = QUIET) -> Extracti
             skipped: Iterator[Sequence[Skipped]] = rows.skipped_parts()
         else:
             memo = stack.enter_context(DigestMemo(encoding.cache))
-            inputs = read_inputs(source, require_scores=False, table=table, memo=memo)
+            inputs = read_inputs(source, require_scores=False, table=table, memo=memo, shard=shard)
             clock.lap("read")
             extracted = fill_cache(inputs, encoding, source, resolved, fields, progress)
             pictures_digest, count = inputs.pictures_digest, len(extracted.skipped)

@@ -32,6 +32,11 @@ class Moved(Toy):
         return vectors
 
 
+def taken_over(data: tuple[PairTable, dict[str, ImageFile]], cache: EmbeddingCache, *how: Any) -> Verdict | None:
+    table, files = data
+    return adopt(cache.recipe.all_texts(table.hashtags), files, cache, *how)
+
+
 def never() -> Any:
     raise AssertionError("a model was loaded")
 
@@ -57,7 +62,7 @@ def test_equal_embeddings_are_taken_over(
     data: tuple[PairTable, dict[str, ImageFile]], old: EmbeddingCache, tmp_path: Path
 ) -> None:
     new = EmbeddingCache.open(tmp_path / "cache", NEW)
-    verdict = adopt(*data, new, Toy, LIMITS)  # type: ignore[arg-type]
+    verdict = taken_over(data, new, Toy, LIMITS)  # type: ignore[arg-type]
     assert verdict is not None
     assert (verdict.equal, verdict.largest, verdict.images, verdict.texts) == (True, 0, 16, 16)
     assert verdict.note.endswith("differ by at most 0 (equal: 1e-05); they are taken over")
@@ -69,12 +74,12 @@ def test_equal_embeddings_are_taken_over(
         pairs, usable = cache.features(*data)
         assert usable.all()
         np.testing.assert_array_equal(pairs.hashtag_vectors(), Toy().encode_texts(list(data[0].hashtags)))
-    assert adopt(*data, new, never, LIMITS) is None
+    assert taken_over(data, new, never, LIMITS) is None
 
     # More of the earlier cache is taken over without another sample.
     more = pair_table(["0.png"], ["#늦게"])
     old.append("hashtag", hashtag_keys(["#늦게"]), Toy().encode_texts(["#늦게"]))
-    assert adopt(more, data[1], new, never, LIMITS) == verdict
+    assert taken_over((more, data[1]), new, never, LIMITS) == verdict
     assert not new.missing("hashtag", hashtag_keys(["#늦게"])).any()
 
 
@@ -83,7 +88,7 @@ def test_embeddings_that_differ_are_named_with_the_difference(
 ) -> None:
     new = EmbeddingCache.open(tmp_path / "cache", NEW)
     for load in (Moved, never):  # the verdict is kept: a second time no model is loaded
-        verdict = adopt(*data, new, load, LIMITS)  # type: ignore[arg-type]
+        verdict = taken_over(data, new, load, LIMITS)  # type: ignore[arg-type]
         assert verdict is not None
         assert not verdict.equal
         assert verdict.largest == pytest.approx(0.0125, abs=1e-6)
@@ -94,7 +99,9 @@ def test_embeddings_that_differ_are_named_with_the_difference(
 def test_an_image_that_can_no_longer_be_decoded_is_no_equality(
     data: tuple[PairTable, dict[str, ImageFile]], old: EmbeddingCache, tmp_path: Path
 ) -> None:
-    verdict = adopt(*data, EmbeddingCache.open(tmp_path / "cache", NEW), Toy, ImageLimits(max_pixels=1))  # type: ignore[arg-type]
+    verdict = adopt(
+        data[0].hashtags, data[1], EmbeddingCache.open(tmp_path / "cache", NEW), Toy, ImageLimits(max_pixels=1)
+    )  # type: ignore[arg-type]
     assert verdict is not None
     assert (verdict.equal, verdict.largest) == (False, 2)
 
@@ -103,9 +110,9 @@ def test_other_differences_are_no_earlier_version(
     data: tuple[PairTable, dict[str, ImageFile]], old: EmbeddingCache, tmp_path: Path
 ) -> None:
     other = EmbeddingCache.open(tmp_path / "cache", NEW | {"revision": "2"})
-    assert adopt(*data, other, never, LIMITS) is None
+    assert taken_over(data, other, never, LIMITS) is None
     recipe = EmbeddingCache.open(tmp_path / "cache", NEW, recipe=TextRecipe("raw", ("{}의 사진",)))
-    verdict = adopt(*data, recipe, Toy, LIMITS)  # type: ignore[arg-type]
+    verdict = taken_over(data, recipe, Toy, LIMITS)  # type: ignore[arg-type]
     assert verdict is not None
     assert (verdict.images, verdict.texts) == (16, 0)  # no text of the template was ever encoded
 
@@ -114,7 +121,7 @@ def test_less_than_fp32_allows_for_rounding(data: tuple[PairTable, dict[str, Ima
     half = {"store": "fp16"}
     cache = EmbeddingCache.open(tmp_path / "cache", OLD | half)
     extract(*data, cache, Toy, workers=1, store="fp16")  # type: ignore[arg-type]
-    verdict = adopt(*data, EmbeddingCache.open(tmp_path / "cache", NEW | half), Toy, LIMITS)  # type: ignore[arg-type]
+    verdict = taken_over(data, EmbeddingCache.open(tmp_path / "cache", NEW | half), Toy, LIMITS)  # type: ignore[arg-type]
     assert verdict is not None
     assert verdict.equal
     assert verdict.tolerance > EXACT

@@ -22,7 +22,7 @@ def test_what_every_member_has_is_joined_and_nothing_else(
     other.append("image", here, vectors_of(2, seed=4))
     other.append("hashtag", hashtag_keys(["#x", "#y", "#nowhere"]), vectors_of(3, seed=5))
     for _ in range(2):  # the second time nothing is left to do
-        join(both, [cache, other], table, files)
+        join(both, [cache, other], both.recipe.all_texts(dict.fromkeys(table.hashtags)), files)
         assert len(both.sound_index("image")) == 1  # c; the members have a1 and b alone
         assert len(both.sound_index("hashtag")) == 2
     for kind, keys in (("image", here[:1]), ("hashtag", hashtag_keys(["#y", "#x"]))):

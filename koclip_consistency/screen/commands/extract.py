@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from koclip_consistency.screen.app import app, close
+from koclip_consistency.screen.app import app, close, terminable
 from koclip_consistency.screen.command import command
 
 if TYPE_CHECKING:
@@ -16,16 +16,19 @@ if TYPE_CHECKING:
     "ExtractOptions",
     "--backbone koclip",
     "--backbone ./my-model --data pairs.csv --images images",
+    "--backbone koclip --shard 1/8",
 )
 def extract(options: "ExtractOptions", screen: "Screen") -> None:
     """Encode every distinct image and hashtag once, into the cache.
 
-    If it is killed, run it again: it continues with what is missing.
+    If it is killed, run it again: it continues with what is missing. With --shard, several processes or machines share
+    the work, and nothing but the cache.
     """
     from koclip_consistency.screen.tables import extraction_table
     from koclip_consistency.workflows.extract import run_extract
 
-    done = run_extract(options, screen.reporter)
+    with terminable():
+        done = run_extract(options, screen.reporter)
     extracted = done.extracted
     screen.json({"fingerprint": extracted.fingerprint, **extracted.report.as_dict()})
     screen.table(extraction_table(extracted))
