@@ -50,7 +50,8 @@ def fill_for(table: LargeTable, encoding: Encoding, source: Source, progress: Pr
             found = found or any(file.path for file in files.values())
             inputs = Inputs(part.table, files, ())
             if cache is not None and encoding.extract:
-                adopted = adopted or adopt(part.table, files, cache, load, source.limits)
+                texts = cache.recipe.all_texts(inputs.hashtags)
+                adopted = adopt(texts, files, cache, load, source.limits) or adopted
             filled = fill_cache(inputs, encoding, going_on, resolved, fields, progress, load, cache)
             adopted = adopted or filled.adopted
             reports.append(replace(filled.report, skipped=()))

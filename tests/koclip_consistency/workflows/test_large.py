@@ -17,7 +17,8 @@ from tests.builders.large import stumbling_table
 
 def extracted(source: Source, folder: Path, large_rows: int) -> Extraction:
     encoding = Encoding(backbone="tiny", cache=folder / "cache")
-    return run_extract(ExtractOptions(source, encoding, large_rows, Output(out=folder / "run")))
+    output = Output(out=folder / "run")
+    return run_extract(ExtractOptions(source, encoding, large_rows=large_rows, output=output))
 
 
 @pytest.mark.parametrize("size", [16_384, 7])
