@@ -121,6 +121,13 @@ def exact_thresholds(values: npt.ArrayLike, labels: Ints, objective: Objective =
     return np.concatenate([[distinct[0] - 1], middle, [distinct[-1] + 1]])[cuts]
 
 
+def describe_quantiles(values: npt.ArrayLike, objective: Objective) -> str | None:
+    """One line saying that `exact_thresholds` considers only quantiles of these values; None if it considers all."""
+    if objective != "macro-f1" or (distinct := len(np.unique(np.asarray(values)))) <= EXACT_LIMIT:
+        return None
+    return f"thresholds: the best among {BINS:,} quantiles of {distinct:,} distinct similarities"
+
+
 def _best_sum(gains: npt.NDArray[np.int64] | Floats) -> Ints:
     """Return the cuts, (4,), with the greatest total; gains[j, k] is the gain of the first j groups, all in class k."""
     best = gains[:, 0]

@@ -12,7 +12,7 @@ from consistency.data.tables import TableFile
 from consistency.errors import InputError, StorageError, one_line
 
 EXTRA = "tables"
-MEMORY = "256MB"  # of DuckDB; what exceeds it is written to the temporary folder
+MEMORY = "128MB"  # of DuckDB; what exceeds it is written to the temporary folder
 BATCH = 65_536  # rows
 
 # As DuckDB calls them. Bytes hold text in UTF-8, since a table may hold text that is not Unicode (lone surrogates).

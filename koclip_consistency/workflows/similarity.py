@@ -6,6 +6,7 @@ from consistency.options import SimilarityOptions
 from consistency.progress import QUIET, Reporter
 from heads.familiarity import keep_familiarity
 from heads.similarity import SimilarityModel, fit
+from heads.thresholds import describe_quantiles
 from koclip_consistency.workflows.answers import Answers
 from koclip_consistency.workflows.trial import Outcome, Rows, Trial
 
@@ -31,6 +32,9 @@ def run_similarity(options: SimilarityOptions, reporter: Reporter = QUIET) -> Ou
         return {system: Answers(model.predict(similarity) + 1, similarity) for system, model in models.items()}
 
     fitted = fitted_on(train)
+    quantiles = (
+        describe_quantiles(encoded.at(train).cosine(), options.objective) if "exact" in options.methods else None
+    )
     trial.clock.lap("fit")
     for system, said in answers(fitted, test).items():
         trial.add(system, test, said)
@@ -50,6 +54,6 @@ def run_similarity(options: SimilarityOptions, reporter: Reporter = QUIET) -> Ou
         unfamiliar=unfamiliar,
         skipped=encoded.skipped,
         fields=encoded.cache.fields,
-        details={"extraction": encoded.report},
-        notes=(encoded.note,),
+        details={"extraction": encoded.report, **({"thresholds": quantiles} if quantiles else {})},
+        notes=(encoded.note, *([quantiles] if quantiles else [])),
     )

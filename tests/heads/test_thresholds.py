@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, mean_absolute_error
 
 from heads import thresholds
-from heads.thresholds import OBJECTIVES, SIMPLE, apply_thresholds, exact_thresholds, published_search, score
+from heads.thresholds import (
+    OBJECTIVES,
+    SIMPLE,
+    apply_thresholds,
+    describe_quantiles,
+    exact_thresholds,
+    published_search,
+    score,
+)
 
 
 def example(n, *, seed, spread=0.05):
@@ -149,3 +157,11 @@ def test_what_cannot_be_fitted_is_refused():
         exact_thresholds([0.1, np.nan], np.array([0, 1]))
     with pytest.raises(ValueError, match=r"got \(0,\) and \(0,\)"):
         exact_thresholds([], np.array([], dtype=np.int64))
+
+
+def test_many_values_are_said_to_be_quantiles() -> None:
+    values = np.random.default_rng(0).normal(size=20_001)
+    line = "thresholds: the best among 4,096 quantiles of 20,001 distinct similarities"
+    assert describe_quantiles(values, "macro-f1") == line
+    assert describe_quantiles(np.r_[values[:20_000], values[:100]], "macro-f1") is None
+    assert describe_quantiles(values, "mae") is None
