@@ -5,6 +5,7 @@ copied to this machine first, so that tables and archives are read as local ones
 fsspec moves the bytes and retries what fails for a moment; it takes its credentials from the environment alone.
 """
 
+import hashlib
 import os
 import re
 import threading
@@ -193,6 +194,13 @@ def remote_errors(
 def reason_of(error: BaseException) -> str:
     """The message of an object store's library, without what a signed URL or a user name would give away."""
     return _SECRET.sub(r"\1", _QUERY.sub(r"\1?...", one_line(error)))[:200]
+
+
+def mirror_of(root: RemotePath) -> Path:
+    """Folder of this machine for copies of what a cache on an object store holds; `KOCLIP_MIRROR` moves all of them."""
+    folder = os.environ.get("KOCLIP_MIRROR")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "koclip-consistency" / "mirror"
+    return (Path(folder) if folder else base) / hashlib.sha256(str(root).encode()).hexdigest()[:16]
 
 
 def fetch(path: RemotePath, file: Path, *, most: int | None = None) -> None:

@@ -11,15 +11,15 @@ import numpy as np
 from consistency.data.distinct import number_distinct
 from consistency.data.files import ImageFile
 from consistency.data.reading import Decoding
-from consistency.durable import write_file
 from consistency.errors import ImageError
 from consistency.options import Decode, ImageLimits
 from consistency.text import to_json
-from embedcache.catalog import list_fields, temp_folder
+from embedcache.catalog import list_fields
 from embedcache.fingerprint import difference
 from embedcache.keys import hashtag_keys, image_keys
 from embedcache.pipeline import Encoder
 from embedcache.segments import Keys, Kind
+from embedcache.storage import storage_of
 from embedcache.store import EmbeddingCache
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def adopt(
             images = [readable[at] for at in _some(found["image"])]
             verdict = _compare(earlier, cache, load(), images, [texts[at] for at in _some(found["hashtag"])], limits)
             data = to_json(asdict(verdict)).encode()
-            write_file(_place(cache.path, earlier.fingerprint), data, temp=temp_folder(cache.path))
+            cache.storage.write(_name(earlier.fingerprint), data)
         if verdict.equal:
             for kind, of_kind in keys.items():
                 for start in range(0, len(found[kind]), BLOCK):
@@ -139,13 +139,13 @@ def adopt(
 def read_verdict(cache: Path, earlier: str) -> Verdict | None:
     """What was measured about an earlier cache, by its fingerprint; None if nothing was, or the file is damaged."""
     try:
-        return Verdict(**json.loads(_place(cache, earlier).read_text(encoding="utf-8")))
+        return Verdict(**json.loads(storage_of(cache).read(_name(earlier))))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def _place(cache: Path, earlier: str) -> Path:
-    return cache / f"compared-{earlier[:32]}.json"
+def _name(earlier: str) -> str:
+    return f"compared-{earlier[:32]}.json"
 
 
 def _some(places: Iterable[int]) -> list[int]:

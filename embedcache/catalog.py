@@ -5,29 +5,23 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from consistency.durable import make_folder, write_file
 from consistency.errors import CacheError, InputError
 from consistency.text import to_json
 from embedcache.fingerprint import SCHEMA_VERSION, difference, fingerprint, shorten
+from embedcache.storage import folders, storage_of
 
-
-def temp_folder(path: Path) -> Path:
-    """Folder for temporary files of a cache; created if missing, since read-only copies may lack it."""
-    temp = path / "tmp"
-    if not temp.is_dir():
-        make_folder(temp)
-    return temp
+FORMAT = "format.json"
 
 
 def write_fields(path: Path, fields: Mapping[str, str]) -> None:
     content = {"format": "embedding cache", "schema": SCHEMA_VERSION, "fields": dict(fields)}
-    write_file(path / "format.json", to_json(content).encode(), temp=temp_folder(path))
+    storage_of(path).write(FORMAT, to_json(content).encode())
 
 
 def read_fields(path: Path) -> dict[str, str] | None:
     """Read the fields of a cache folder; None if format.json is missing, damaged or of another schema."""
     try:
-        content = json.loads((path / "format.json").read_text(encoding="utf-8"))
+        content = json.loads(storage_of(path).read(FORMAT))
         fields = {str(name): str(value) for name, value in content["fields"].items()}
         known = content["schema"] == SCHEMA_VERSION
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -38,7 +32,7 @@ def read_fields(path: Path) -> dict[str, str] | None:
 def newer_schema(path: Path) -> int | None:
     """The schema of a cache folder that a newer version of this program wrote; None if this version knows it."""
     try:
-        schema = json.loads((path / "format.json").read_text(encoding="utf-8"))["schema"]
+        schema = json.loads(storage_of(path).read(FORMAT))["schema"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return schema if type(schema) is int and schema > SCHEMA_VERSION else None
@@ -55,9 +49,9 @@ def refuse_newer(path: Path) -> None:
 
 def about_newer(root: Path) -> str:
     """What to add to a message about `root` if newer versions of this program wrote caches there, else nothing."""
-    count = sum(newer_schema(path) is not None for path in (root.iterdir() if root.is_dir() else ()))
-    folders = f"{count} folders there were" if count > 1 else "a folder there was"
-    return f"; {folders} written by a newer version of this program: upgrade it to use them" if count else ""
+    count = sum(newer_schema(path) is not None for path in folders(root))
+    what = f"{count} folders there were" if count > 1 else "a folder there was"
+    return f"; {what} written by a newer version of this program: upgrade it to use them" if count else ""
 
 
 def check_root(root: Path) -> None:
@@ -69,8 +63,7 @@ def check_root(root: Path) -> None:
 def list_fields(root: Path) -> list[tuple[Path, dict[str, str]]]:
     """Folder and fields of every cache under `root` that this version can read, sorted by fingerprint."""
     check_root(root)
-    paths = sorted(root.iterdir()) if root.is_dir() else []
-    return [(path, fields) for path in paths if (fields := read_fields(path)) is not None]
+    return [(path, fields) for path in folders(root) if (fields := read_fields(path)) is not None]
 
 
 def no_cache(root: Path, fields: Mapping[str, str]) -> str:

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from consistency.durable import remove_replaced, sweep_temp
-from consistency.errors import CacheError, StorageError, os_errors_as
-from embedcache.catalog import list_fields, temp_folder
+from consistency.errors import CacheError, InputError, StorageError, os_errors_as
+from consistency.remote import RemotePath
+from embedcache.catalog import list_fields
 from embedcache.index import SegmentIndex
 from embedcache.segments import KINDS, SEGMENT_BYTES, Kind, Segment, check_file
+from embedcache.storage import remove_folder, temp_folder
 from embedcache.store import EmbeddingCache
 
 
@@ -95,13 +97,14 @@ def info(cache: EmbeddingCache) -> CacheInfo:
         bytes=sum(stat.st_size for stat in stats),
         oldest=min(times, default=None),
         newest=max(times, default=None),
-        quarantined=len(list((cache.path / "quarantine").glob("seg-*"))),
+        quarantined=0 if isinstance(cache.path, RemotePath) else len(list((cache.path / "quarantine").glob("seg-*"))),
     )
 
 
 def verify(cache: EmbeddingCache) -> VerifyReport:
     """Check every byte of a cache; damaged segments are moved to quarantine, and `extract` encodes their rows again."""
     before = len(cache.quarantined)
+    cache.renew()
     for path in cache.listed():
         with cache.handling(path):
             check_file(path)
@@ -137,9 +140,16 @@ def compact(cache: EmbeddingCache) -> CompactReport:
     ------
     CacheError
         If another process is compacting the cache.
+    InputError
+        If the cache is on an object store.
     StorageError
         If the disk fails; no rows are lost.
     """
+    if isinstance(cache.path, RemotePath):
+        raise InputError(
+            f"{cache.path} is on an object store, which has no locks, so it cannot be compacted there: copy it to a "
+            "local folder, compact that, and upload it under another name"
+        )
     with _locked(cache.path):
         sweep_temp(cache.path / "tmp")
         before = cache.listed()
@@ -236,9 +246,13 @@ def gc(root: Path, keep: Collection[str]) -> list[str]:
     for path, _ in list_fields(root):
         if path.name in keep:
             continue
+        if isinstance(path, RemotePath):
+            remove_folder(path)
+            removed.append(path.name)
+            continue
         with os_errors_as(StorageError, f"{path} could not be removed"):  # renamed first: none is ever half removed
             os.rename(path, root / f".removing-{secrets.token_hex(8)}")
         removed.append(path.name)
-    for path in root.glob(".removing-*"):
+    for path in () if isinstance(root, RemotePath) else root.glob(".removing-*"):
         shutil.rmtree(path, ignore_errors=True)
     return removed

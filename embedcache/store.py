@@ -11,7 +11,6 @@ import numpy.typing as npt
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.backbone.text_recipe import TextRecipe, mean_vectors
 from consistency.data.distinct import number_distinct
-from consistency.durable import make_folder, sweep_temp, write_file
 from consistency.errors import CacheError
 from embedcache import fingerprint as identity
 from embedcache.catalog import (
@@ -20,7 +19,6 @@ from embedcache.catalog import (
     no_cache,
     read_fields,
     refuse_newer,
-    temp_folder,
     write_fields,
 )
 from embedcache.index import Rows, sort_rows
@@ -86,10 +84,9 @@ class EmbeddingCache(SegmentView):
                 raise CacheError(no_cache(root, fields))
             return cache
         check_root(root)
-        make_folder(cache.path)
+        cache.storage.create()
         if read_fields(cache.path) != cache.fields:
             write_fields(cache.path, cache.fields)
-        sweep_temp(cache.path / "tmp")
         return cache
 
     def vectors(self, kind: Kind, keys: Keys) -> Vectors:
@@ -133,9 +130,9 @@ class EmbeddingCache(SegmentView):
         """Write one segment durably, of keys (n, 32) uint8 that are sorted and distinct; return its path."""
         data = build(kind, self.fingerprint, keys, vectors.astype(self.dtype, copy=False))
         name = name_of(data)
-        write_file(self.path / name, data, temp=temp_folder(self.path))
+        self.storage.write(name, data)
         self._unused.discard(name)
-        return self.path / name
+        return self.storage.place(name)
 
     def record_texts(self, texts: Iterable[str]) -> None:
         """Record the texts of hashtags durably: the segments hold digests of them only.

@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from consistency.durable import write_file
 from consistency.errors import CacheError, os_errors_as
-from embedcache.catalog import temp_folder
+from embedcache.storage import storage_of
 
 NAME = re.compile(r"texts-(\d+)-([0-9a-f]{32})\.json")
 
@@ -24,7 +22,7 @@ def write_texts(folder: Path, texts: Iterable[str]) -> None:
     """
     data = json.dumps(sorted(set(texts)), ensure_ascii=False, indent=0).encode("utf-8", "surrogatepass")
     name = f"texts-{len(data)}-{hashlib.sha256(data).hexdigest()[:32]}.json"
-    write_file(folder / name, data, temp=temp_folder(folder))
+    storage_of(folder).write(name, data)
 
 
 def has_texts(folder: Path) -> bool:
@@ -41,14 +39,15 @@ def read_texts(folder: Path) -> list[str]:
         If a file cannot be read.
     """
     found: set[str] = set()
+    storage = storage_of(folder)
     for name in _names(folder):
         if match := NAME.fullmatch(name):
             with os_errors_as(CacheError, f"{folder / name} cannot be read"):
-                data = (folder / name).read_bytes()
+                data = storage.read(name)
             if hashlib.sha256(data).hexdigest().startswith(match[2]):
                 found.update(json.loads(data.decode("utf-8", "surrogatepass")))
     return sorted(found)
 
 
 def _names(folder: Path) -> list[str]:
-    return os.listdir(folder) if folder.is_dir() else []
+    return storage_of(folder).names() if folder.is_dir() else []

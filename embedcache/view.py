@@ -1,6 +1,5 @@
 """The segments of a cache as one process sees them: found, checked, and set aside where they are damaged."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -10,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.backbone.text_recipe import TextRecipe
-from consistency.durable import make_folder
-from consistency.errors import CacheError, StorageError, os_errors_as
+from consistency.errors import StorageError, os_errors_as
 from embedcache import fingerprint as identity
 from embedcache.index import Rows, SegmentIndex
 from embedcache.segments import KINDS, NAME, DamagedSegment, ForeignSegment, Keys, Kind, Segment, Vectors, check_file
+from embedcache.storage import storage_of
 
 STORES: dict[str, np.dtype] = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16)}
 
@@ -43,6 +42,7 @@ class SegmentView:
 
     def __init__(self, path: Path, fields: Mapping[str, str], recipe: TextRecipe | None = None) -> None:
         self.path, self.recipe = path, recipe or TextRecipe()
+        self.storage = storage_of(path)
         self.fields = dict(fields)
         self.fingerprint = identity.fingerprint(fields)
         self.quarantined: list[str] = []
@@ -114,15 +114,17 @@ class SegmentView:
 
     def listed(self) -> list[Path]:
         """Paths of the current segments, sorted by name, without those known to be of no use."""
-        with os_errors_as(CacheError, f"{self.path} cannot be listed", advice="run extract again"):
-            names = sorted(entry.name for entry in os.scandir(self.path) if entry.is_file())
-        return [self.path / name for name in names if NAME.fullmatch(name) and name not in self._unused]
+        names = self.storage.names()
+        return [self.storage.place(name) for name in names if NAME.fullmatch(name) and name not in self._unused]
 
     def refresh(self) -> bool:
         """Update the view to what other processes have added or compacted; return whether anything changed."""
         before = list(self._segments) if self._indexes is not None else None
         while True:
             listed = self.listed()
+            for name, why in self.storage.get([p.name for p in listed if p.name not in self._segments]).items():
+                self._unused.add(name)
+                self.quarantined.append(why)
             for path in listed:
                 if path.name not in self._segments:
                     with self.handling(path):
@@ -214,14 +216,17 @@ class SegmentView:
 
     def _quarantine(self, path: Path, why: str) -> None:
         self._forget(path)
-        self.quarantined.append(f"{why}; it was moved to quarantine/, run extract to encode its rows again")
-        try:
-            make_folder(self.path / "quarantine")
-            os.replace(path, self.path / "quarantine" / path.name)
-        except FileNotFoundError:  # moved by another process
-            pass
-        except (OSError, StorageError):  # a read-only cache: the segment stays but is not used
+        done = self.storage.set_aside(path.name)
+        if done is None:  # the segment stays but is not used
             self._unused.add(path.name)
+        self.quarantined.append(f"{why}; {done or 'it is not used, run extract to encode its rows again'}")
+
+    def renew(self) -> None:
+        """Read everything again where copies of a store were read until now."""
+        if self.storage.renew():
+            self._dim, self._indexes, self._segments = None, None, {}
+            self._sound.clear()
+            self._unused.clear()
 
     def _forget(self, path: Path) -> None:
         self._dim = self._indexes = None

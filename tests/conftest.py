@@ -17,9 +17,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(scope="session", autouse=True)
 def _runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Runs without --out stay out of the checkout."""
+    """Runs without --out, and copies of stored objects, stay out of the checkout and of the user's folders."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KOCLIP_RUNS", str(tmp_path_factory.mktemp("runs")))
+        patch.setenv("KOCLIP_MIRROR", str(tmp_path_factory.mktemp("mirror")))
         yield
 
 

@@ -21,6 +21,7 @@ from consistency.data.archives import Member
 from consistency.data.sources import read_digest
 from consistency.durable import make_folder, sweep_temp, write_file
 from consistency.errors import StorageError
+from consistency.remote import RemotePath, mirror_of
 
 SETTLED = 2.0  # seconds since the last change of a file after which a further change gets another time
 SAVE_ROWS, SAVE_SECONDS = 65_536, 60.0  # what a killed run forgets at most
@@ -48,6 +49,7 @@ class DigestMemo:
     """
 
     def __init__(self, root: Path) -> None:
+        root = mirror_of(root) if isinstance(root, RemotePath) else root
         self._root, self._folder = root, root / "memo"
         self._known = _merged(map(_read, _listed(self._folder)))
         self._stamps = np.ascontiguousarray(self._known["stamp"])

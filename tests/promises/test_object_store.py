@@ -169,3 +169,53 @@ def test_what_cannot_be_read_is_one_line(run: Run, there: str, tmp_path: Path, w
     assert ran.code == 2
     assert said in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_a_cache_in_a_bucket_is_that_of_a_folder(
+    run: Run, store: Store, there: str, here: Path, local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, data = f"{there}/cache", ["--data", here / "combined_data.csv", "--images", here / "image"]
+    monkeypatch.setenv("KOCLIP_MIRROR", str(tmp_path / "one"))
+    with connections() as connected:
+        ran = run("extract", "--backbone", "tiny", *data, "--cache", cache, "--out", tmp_path / "extract")
+        assert ran.code == 0, ran.stderr
+        start = len(store.requests)
+        monkeypatch.setenv("KOCLIP_MIRROR", str(tmp_path / "another machine"))
+        ran = run(*SIMILARITY, *data, "--cache", cache, "--no-extract", "--out", tmp_path / "run")
+    assert ran.code == 0, ran.stderr
+    assert beyond_loopback(connected) == []
+    assert same_results(tmp_path / "run", local)
+    assert {method for method, _ in map(str.split, store.requests[start:])} <= {"GET", "HEAD"}  # nothing was encoded
+    (entry,) = run("cache", "info", "--cache", cache, "--json").json()
+    (on_disk,) = run("cache", "info", "--cache", local.parent / "cache", "--json").json()
+    assert (entry["images"], entry["hashtags"]) == (on_disk["images"], on_disk["hashtags"])
+    assert entry["path"] == f"{cache}/{on_disk['fingerprint']}"
+    assert run("cache", "export", tmp_path / "a.npz", *data, "--cache", cache).code == 0
+    assert run("cache", "export", tmp_path / "b.npz", *data, "--cache", local.parent / "cache").code == 0
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    ran = run("cache", "compact", "--cache", cache)
+    assert (ran.code, ran.stderr.count("\n")) == (2, 1)
+    assert "has no locks, so it cannot be compacted there: copy it to a local folder" in ran.stderr
+    key = next(key for key in store.system().find(f"{cache}/") if "/seg-" in key)
+    flipped = bytearray(store.system().cat_file(key))
+    flipped[len(flipped) // 2] ^= 1
+    store.system().pipe_file(key, bytes(flipped))
+    ran = run("cache", "verify", "--cache", cache, "--json")
+    assert (ran.code, len(ran.json()[0]["damaged"])) == (1, 1)
+    ran = run(*SIMILARITY, *data, "--cache", cache, "--out", tmp_path / "repaired")
+    assert ran.code == 0, ran.stderr
+    assert same_results(tmp_path / "repaired", local)
+    assert run("cache", "verify", "--cache", cache).code == 0  # the same rows gave the same object again
+
+
+def test_a_cache_that_cannot_be_used_is_one_line(run: Run, there: str, here: Path, tmp_path: Path) -> None:
+    data = ["--data", here / "combined_data.csv", "--images", here / "image", "--out", tmp_path / "run"]
+    for cache, said in (
+        ("hf://datasets/me/cache", "cannot hold a cache, since each file would be a commit"),
+        ("s3://no-such-bucket/cache", "s3://no-such-bucket/cache"),
+        (f"{there}/combined_data.csv", "is a file, expected the folder of the embeddings"),
+    ):
+        ran = run(*SIMILARITY, *data, "--cache", cache)
+        assert ran.code in (1, 2)
+        assert said in ran.stderr
+        assert "Traceback" not in ran.stderr
