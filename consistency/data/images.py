@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 import re
 import warnings
 from typing import BinaryIO
@@ -24,8 +25,11 @@ USUAL_SCANS, MAX_SCANS, PIXELS_SCANNED = 20, 100, 1_000_000_000
 # Starts a segment of a JPEG, whose length follows, or ends the image.
 _MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
 _SCAN, _END = b"\xda", b"\xd9"
-# Memory of a pixel in decoding, as a multiple of the 8 bytes that other formats take: benchmarks/RESULTS.md.
-MEMORY = {"WEBP": 2.5, "AVIF": 1.75}
+# Bytes that a pixel takes at most while it is decoded and converted, as measured in benchmarks/FAULTS.md. The budget
+# counts pixels of `PIXEL_BYTES`.
+PIXEL_BYTES = 8
+MEMORY = {"WEBP": 16, "AVIF": 14, "TIFF": 12}
+PLAIN, OTHERS = 8, 12  # of other formats: opaque colour of 8 bits; all else, and progressive JPEGs
 _TILE = 322, 323  # TIFF's tags for a tile's width and length
 _PARTS = (273, 279), (324, 325)  # and for the offsets and lengths in bytes of its strips, or of its tiles
 # Pillow warns about large images and rejects very large ones; ImageLimits takes the place of its rule.
@@ -91,6 +95,7 @@ def decode_image(
             _check_cost(image, data, limits or ImageLimits())
             _reduce(image, decode, target)
             image.load()  # opening reads the header only
+            _release(image)
             return _converted(image, decode)
     except (ImageError, MemoryError):  # running out of memory is not the fault of the image
         raise
@@ -145,7 +150,8 @@ def count_pixels(stream: BinaryIO, *, decode: Decode = "ours", target: int | Non
     Returns
     -------
     int
-        Number of pixels, times `MEMORY` of the format, or the size of `stream` at 4 bytes per pixel if that is more.
+        Number of pixels, or of a tile's if those are more, in units of `PIXEL_BYTES` of memory; or the size of `stream`
+        at 4 bytes per pixel if that is more.
     """
     in_stream = stream.seek(0, io.SEEK_END) // 4
     stream.seek(0)
@@ -154,9 +160,24 @@ def count_pixels(stream: BinaryIO, *, decode: Decode = "ours", target: int | Non
         stream.seek(0)
         image = Image.open(stream, formats=formats)
         _reduce(image, decode, target)
-        return max(in_stream, round(image.width * image.height * MEMORY.get(image.format or "", 1)))
+        pixels = max(image.width * image.height, math.prod(_tile_of(image)))
+        return max(in_stream, pixels * _pixel_bytes(image) // PIXEL_BYTES)
     except Exception:  # `decode_image` reports what is wrong
         return in_stream
+
+
+def _pixel_bytes(image: Image.Image) -> int:
+    """Bytes that a pixel of an open image takes at most while it is decoded."""
+    plain = image.mode == "RGB" and not image.has_transparency_data and "progressive" not in image.info
+    return MEMORY.get(image.format or "", PLAIN if plain else OTHERS)
+
+
+def _tile_of(image: Image.Image) -> tuple[int, int]:
+    """Width and length of a tile of a TIFF, which is decoded as a whole and may be larger than its image."""
+    if not isinstance(image, TiffImageFile):
+        return 1, 1
+    wide, long = (int(image.tag_v2.get(tag, 1)) for tag in _TILE)
+    return wide, long
 
 
 def _broken(error: Exception) -> ImageError:
@@ -168,6 +189,14 @@ def _converted(image: Image.Image, decode: Decode) -> Image.Image:
         image.info.pop("transparency", None)  # otherwise image processors would make that colour white
         return _in_rgb(image)
     return _upright(_to_rgb(image), image)
+
+
+def _release(image: Image.Image) -> None:
+    """Free what a WebP or AVIF keeps for its next frame, up to 12 bytes per pixel, before the conversion takes more."""
+    if getattr(image, "_decoder", None) is not None:
+        image._decoder = None  # type: ignore[attr-defined]
+        if fp := getattr(image, "fp", None):
+            fp.close()
 
 
 def _reduce(image: Image.Image, decode: Decode, target: int | None) -> None:
@@ -210,10 +239,9 @@ def _check_cost(image: Image.Image, data: bytes, limits: ImageLimits) -> None:
         raise ImageError(f"{width}x{height} is over {limits.max_pixels / 1e6:g} megapixels")
     if max(width, height) > limits.max_aspect * min(width, height):
         raise ImageError(f"{width}x{height} is longer than {limits.max_aspect:g}:1")
-    if isinstance(image, TiffImageFile):
-        wide, long = (int(image.tag_v2.get(tag, 1)) for tag in _TILE)
-        if wide * long > limits.max_pixels:  # a tile is decoded as a whole
-            raise ImageError(f"its tiles of {wide}x{long} are over {limits.max_pixels / 1e6:g} megapixels")
+    wide, long = _tile_of(image)
+    if wide * long > limits.max_pixels:
+        raise ImageError(f"its tiles of {wide}x{long} are over {limits.max_pixels / 1e6:g} megapixels")
     most = min(MAX_SCANS, max(USUAL_SCANS, PIXELS_SCANNED // (width * height)))
     if isinstance(image, JpegImageFile) and (scans := _scans(data, most)) > most:
         raise ImageError(f"its {scans} scans are over {most}")

@@ -19,8 +19,8 @@ from consistency.data.images import count_pixels, decode_image
 from consistency.data.sources import read_checked
 from consistency.options import Decode, ImageLimits
 
-# Pixels that all workers together decode at a time, of 4 to 9 bytes each. Every worker gets at least the 12 megapixels
-# of a phone's camera.
+# Pixels that all workers together decode at a time, of `images.PIXEL_BYTES` each. Every worker gets at least the 12
+# megapixels of a phone's camera.
 PIXELS_AT_ONCE = 75_000_000
 PIXELS_OF_A_WORKER = 12_500_000
 

@@ -20,12 +20,14 @@ from pillow_heif import register_heif_opener
 from sklearn.datasets import load_sample_images
 
 from consistency.backbone.preprocess import PreprocessSpec
-from consistency.data.images import count_pixels, decode_image, has_several_frames
+from consistency.data.images import PIXEL_BYTES, count_pixels, decode_image, has_several_frames
 from consistency.errors import ImageError
 from consistency.options import Decode, ImageLimits
+from tests.builders import costly_images
 
 # Outside pytest the module itself sees to it that Pillow's warnings about metadata reach nobody.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+ROOT = Path(__file__).parents[3]
 CHINA, FLOWER = (Image.fromarray(array) for array in load_sample_images().images)
 SMALL = CHINA.resize((48, 32))
 
@@ -289,11 +291,38 @@ def test_pixels_are_counted_by_the_header(tmp_path: Path, how: Decode, pixels: i
     assert counted(path, decode=how, target=224) == pixels
 
 
-@pytest.mark.parametrize(("kind", "times"), [("PNG", 1), ("WEBP", 2.5), ("AVIF", 1.75)])
-def test_pixels_count_by_the_memory_that_their_format_takes(tmp_path: Path, kind: str, times: float) -> None:
-    (tmp_path / "a").write_bytes(encode(with_alpha(), kind))
-    width, height = with_alpha().size
-    assert counted(tmp_path / "a") == round(width * height * times)
+@pytest.mark.parametrize(
+    ("name", "times"),
+    [("jpeg", 1), ("png-RGB", 1), ("jpeg-progressive", 1.5), ("png-RGBA", 1.5), ("tiff-RGB", 1.5), ("avif", 1.75),
+     ("webp", 2)],
+)  # fmt: skip
+def test_pixels_count_by_the_memory_that_their_format_takes(tmp_path: Path, name: str, times: float) -> None:
+    (tmp_path / name).write_bytes(costly_images.FILES[name](64))
+    assert counted(tmp_path / name) == 64 * 64 * times
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of a process")
+@pytest.mark.parametrize("side", [1500, pytest.param(5000, marks=pytest.mark.slow)])
+def test_the_budget_covers_the_memory_that_each_format_takes(tmp_path: Path, side: int) -> None:
+    for name, make in costly_images.FILES.items():
+        (tmp_path / name).write_bytes(make(side))
+    covered = {name: PIXEL_BYTES * counted(tmp_path / name) / side**2 for name in costly_images.FILES}
+    paths = [str(tmp_path / name) for name in covered]
+    for how in ("ours", "published") if side == 5000 else ("ours",):
+        command = [sys.executable, "-m", "tests.builders.peaks", how, *paths]
+        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=600)
+        taken = dict(json.loads(line) for line in ran.stdout.splitlines())
+        assert taken.keys() == covered.keys()
+        # Besides, some 3 MB and what 256 rows take in double precision.
+        more = (3e6 + 256 * side * 24) / side**2
+        over = {name: used for name, used in taken.items() if used > covered[name] + more}
+        assert not over
+        assert max(taken.values()) > 13  # the measurement sees the memory that a WebP takes
+
+
+def test_the_tile_of_a_tiff_counts(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(tiled_tiff(4000))
+    assert counted(tmp_path / "a.tif") == 4000 * 4000 * 1.5
 
 
 def test_the_bytes_of_a_file_count_too(tmp_path: Path) -> None:
