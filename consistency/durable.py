@@ -166,6 +166,8 @@ def try_lock(fd: int) -> bool:
 def check_output(path: Path) -> None:
     """Check that a file can be written, before the work whose result it will hold.
 
+    Temporary files that killed writers left in its folder are removed.
+
     Raises
     ------
     InputError
@@ -178,6 +180,7 @@ def check_output(path: Path) -> None:
             f"{path} cannot be written: the folder {path.parent} does not exist; create it or name another"
         )
     check_folder(path.parent)
+    sweep_temp(path.parent)
 
 
 def check_folder(path: Path) -> None:

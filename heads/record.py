@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from consistency import durable
+from consistency.durable import append_bytes, sync_folder
 from consistency.errors import InputError, StorageError, os_errors_as
 
 Curves = dict[str, list[float]]
@@ -58,9 +60,12 @@ class Record:
             )
         self.curves |= known
         if len(complete) < len(data):
-            os.truncate(path, len(complete))
+            with os_errors_as(StorageError, f"{path} cannot be recovered"):
+                os.truncate(path, len(complete))
         if recorded is None:
             self._append({"grid": digest})
+            with os_errors_as(StorageError, f"{path} cannot be written", advice="make room, then resume the run"):
+                sync_folder(path.parent)
 
     def add(self, curves: Mapping[int, Curves]) -> None:
         """Record the jobs of a finished stack.
@@ -76,8 +81,10 @@ class Record:
 
     def _append(self, line: Mapping[str, Any]) -> None:
         assert self.path is not None
-        advice = "make room and start again"
-        with os_errors_as(StorageError, f"cannot write {self.path}", advice=advice), self.path.open("ab") as file:
-            file.write(json.dumps(line).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with os_errors_as(StorageError, f"{self.path} cannot be written", advice="make room, then resume the run"):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            fd = durable.system.open(self.path, flags, 0o666)
+            try:
+                append_bytes(fd, self.path, json.dumps(line).encode() + b"\n")
+            finally:
+                durable.system.close(fd)

@@ -23,6 +23,7 @@ from consistency.options import Decode, ImageLimits
 # megapixels of a phone's camera.
 PIXELS_AT_ONCE = 75_000_000
 PIXELS_OF_A_WORKER = 12_500_000
+LARGE = 40_000_000  # pixels of an image before which freed memory is returned to the system
 
 Prepare = Callable[[Image.Image], npt.NDArray[Any]]
 
@@ -79,10 +80,9 @@ class Decoding:
         ImageError
             As for `read`.
         """
-        with (
-            file.open() as stream,
-            room.hold(count_pixels(stream, decode=self.decode, target=self.target)),
-        ):
+        with file.open() as stream, room.hold(pixels := count_pixels(stream, decode=self.decode, target=self.target)):
+            if pixels > LARGE:
+                _trim()
             return prepare(self._decoded(read_checked(stream, file.digest)))
 
     def _decoded(self, data: bytes) -> Image.Image:
@@ -117,6 +117,13 @@ class Budget:
             with self._changed:
                 self._held.value -= amount
                 self._changed.notify_all()
+
+
+def _trim() -> None:
+    """Return memory that is free to the system: glibc would keep some 200 MB of earlier images."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def pixels_at_once(workers: int) -> int:

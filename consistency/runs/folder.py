@@ -70,7 +70,8 @@ class RunFolder:
         """
         cls.check(output, command)
         if output.resume is not None:
-            sweep_temp(output.resume)
+            for folder in (output.resume, *(path for path in output.resume.rglob("*") if path.is_dir())):
+                sweep_temp(folder)
             return cls.at(output.resume, command=command, backbone=backbone, config=config)
         now, out = datetime.now().astimezone(), output.out
         aside = None
