@@ -64,7 +64,9 @@ def test_a_command_survives_a_fault_at_any_call(few_images: Path, tmp_path: Path
 
 
 LINES = [
-    Annotation("Mina", "2026-11-27T04:52:41.000Z", f"id-{row}", row, "0" * 64, "#봄", row, "", "a, b", "random", True)
+    Annotation(
+        "Mina", "2026-11-27T04:52:41.000Z", f"answer-{row}", row, "0" * 64, "#봄", row, "", "a, b", "random", True
+    )
     for row in range(1, 5)
 ]
 
