@@ -3,7 +3,7 @@
 Draws a table of N rows (default ten million) in random order, as CSV and as Parquet, of 50,000 tiny images and of
 hashtags as unequally frequent as words are. Then it runs, each in a process of its own, `extract` on a cold and
 on a warm cache, and `score` without a run, which keeps something of every row until its post is complete. Printed are
-the CPU seconds and the peak of the resident memory, most of which is Python, torch and the 128 MB that DuckDB may take.
+the CPU seconds and the peak of the resident memory, most of which is Python, torch and the 64 MB that DuckDB may take.
 """
 
 import argparse

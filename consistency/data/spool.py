@@ -12,8 +12,8 @@ from consistency.data.tables import TableFile
 from consistency.errors import InputError, StorageError, one_line
 
 EXTRA = "tables"
-MEMORY = "128MB"  # of DuckDB; what exceeds it is written to the temporary folder
-BATCH = 65_536  # rows
+MEMORY = "64MB"  # of DuckDB; what exceeds it is written to the temporary folder
+BATCH = 16_384  # rows
 
 # As DuckDB calls them. Bytes hold text in UTF-8, since a table may hold text that is not Unicode (lone surrogates).
 Type = Literal["BIGINT", "INTEGER", "TINYINT", "DOUBLE", "BOOLEAN", "BLOB"]
