@@ -37,7 +37,7 @@ def expect(true: object, path: Path, otherwise: str) -> None:
 
 def read_cache(root: Path) -> dict[str, Found]:
     """Every folder under `root`, by its name."""
-    return {folder.name: read_folder(folder) for folder in sorted(root.iterdir()) if folder.is_dir()}
+    return {folder.name: read_folder(folder) for folder in sorted(root.iterdir()) if (folder / "format.json").is_file()}
 
 
 def read_folder(folder: Path) -> Found:
