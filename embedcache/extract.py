@@ -105,6 +105,7 @@ def extract(
     hashtags: Sequence[str] | None = None,
     shard: Shard | None = None,
     progress: Progress = silent,
+    engine: "Engine | None" = None,
 ) -> ExtractReport:
     """Encode all images and hashtags of a pair table that are missing from the cache.
 
@@ -134,6 +135,8 @@ def extract(
         Part of the hashtags' texts to encode; by default all of them.
     progress : Progress
         Progress of encoding.
+    engine : callable, optional
+        Makes what does the work; by default `Work`, in this process.
 
     Returns
     -------
@@ -162,7 +165,7 @@ def extract(
     image_missing = cache.missing("image", image_keys(images))
     text_missing = cache.missing("hashtag", hashtag_keys(all_texts))
 
-    work = _Work(cache, limits or ImageLimits(), workers or cores(), progress)
+    work = (engine or Work)(cache, limits or ImageLimits(), workers or cores(), progress)
     to_encode = [images[index] for index in np.flatnonzero(image_missing)]
     texts = [all_texts[index] for index in np.flatnonzero(text_missing)]
     if not texts:
@@ -172,11 +175,8 @@ def extract(
     new = hashtags if not has_texts(cache.path) else [tag for tag in hashtags if missing & {*cache.recipe.texts(tag)}]
     if new:
         cache.record_texts(new)
-    peak = None
     if texts or to_encode:
-        start_peak()
-        work.encode(load(), to_encode, texts, batch_size)
-        peak = peak_megabytes()
+        work.encode(load, to_encode, texts, batch_size)
 
     return ExtractReport(
         images=len(images),
@@ -191,15 +191,31 @@ def extract(
         seconds=time.perf_counter() - started,
         images_per_second=work.images_encoded / work.image_seconds if work.images_encoded else None,
         encoder_busy=work.busy,
-        peak_megabytes=peak,
+        peak_megabytes=work.peak_megabytes,
         batch_size=work.batch_size,
         cosine_to_fp32=work.cosine_to_fp32,
         quarantined=tuple(cache.quarantined),
     )
 
 
-class _Work:
-    """One extraction: encodes, and collects counts and problems."""
+class Work:
+    """One extraction in this process: encodes, and collects counts and problems.
+
+    Attributes
+    ----------
+    images_encoded, hashtags_encoded : int
+        How many have been stored.
+    truncated : list of str
+        Texts that were cut to the `text_length` of the model, in tokens.
+    image_seconds : float
+        Time for the images.
+    busy, peak_megabytes, batch_size, cosine_to_fp32
+        As in `ExtractReport`.
+    image_problems : dict
+        Why an image was not encoded, by the digest of its content.
+    hashtag_problems : dict
+        Why a text was not encoded, by text.
+    """
 
     def __init__(self, cache: EmbeddingCache, limits: ImageLimits, workers: int, progress: Progress) -> None:
         self._cache, self._limits, self._workers, self._progress = cache, limits, workers, progress
@@ -207,6 +223,7 @@ class _Work:
         self.truncated: list[str] = []
         self.image_seconds = 0.0
         self.busy: float | None = None
+        self.peak_megabytes: float | None = None
         self.batch_size: int | None = None
         self.cosine_to_fp32: dict[str, float] | None = None
         self._sample: npt.NDArray[Any] | None = None  # images of the first batch
@@ -224,8 +241,11 @@ class _Work:
         return []
 
     def encode(
-        self, backbone: "Backbone", files: Sequence[ImageFile], texts: Sequence[str], batch_size: int | str
+        self, load: "Callable[[], Backbone]", files: Sequence[ImageFile], texts: Sequence[str], batch_size: int | str
     ) -> None:
+        """Encode and store images and texts, none of which the cache has."""
+        start_peak()
+        backbone = load()
         size, text_size = backbone.batch_sizes
         if batch_size != "auto":
             size, text_size = int(batch_size), int(batch_size) * HASHTAGS_PER_IMAGE
@@ -245,6 +265,7 @@ class _Work:
             except Exception as error:  # everything is stored already, so this does not fail the extraction
                 if not is_out_of_memory(error):
                     raise
+        self.peak_megabytes = peak_megabytes()
 
     def _measure_precision(self, backbone: "Backbone", texts: Sequence[str]) -> dict[str, float]:
         exact = backbone.in_fp32()
@@ -313,6 +334,9 @@ def text_batches(backbone: "Backbone", texts: Sequence[str], size: int) -> Itera
             yield [block[index] for index in order[start : start + size]]
 
 
+Engine = Callable[[EmbeddingCache, ImageLimits, int, Progress], Work]
+
+
 def _by_content(files: Iterable[ImageFile]) -> list[ImageFile]:
     """The first file of each distinct content, without files that cannot be used."""
     found: dict[bytes, ImageFile] = {}
@@ -323,7 +347,7 @@ def _by_content(files: Iterable[ImageFile]) -> list[ImageFile]:
 
 
 def _skipped(
-    table: PairTable, hashtags: Sequence[str], files: Mapping[str, ImageFile], work: _Work, recipe: TextRecipe
+    table: PairTable, hashtags: Sequence[str], files: Mapping[str, ImageFile], work: Work, recipe: TextRecipe
 ) -> tuple[Skipped, ...]:
     """One entry per row whose image or hashtag has no vector."""
     skipped = []

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from consistency.options.annotating import Answering
 from consistency.options.option import option, record
@@ -110,6 +111,20 @@ class ExtractOptions:
         "Encode only the I-th of N parts of the table; the others may run at the same time.",
         metavar="I/N",
         group=MACHINE,
+    )
+    engine: Literal["local", "ray"] = option("local", "Encode in this process, or on Ray (extra ray).", group=MACHINE)
+    ray_address: str | None = option(
+        None,
+        "Address of a running Ray cluster.",
+        group=MACHINE,
+        metavar="HOST:PORT",
+        default_text="started here",
+    )
+    num_workers: int | None = option(
+        None, "Processes of Ray that encode.", group=MACHINE, low=1, default_text="one for each GPU, or one"
+    )
+    gpus_per_worker: float | None = option(
+        None, "GPUs of each of them, perhaps a fraction.", group=MACHINE, low=0, default_text="1 if there are any"
     )
     output: Output = record(Output, without=("resume",))
 

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,13 +28,14 @@ from consistency.progress import Progress, silent
 from embedcache.adopt import Verdict, adopt
 from embedcache.catalog import list_fields
 from embedcache.engines.local import decoding_context
-from embedcache.extract import ExtractReport, extract
+from embedcache.extract import ExtractReport, Work, extract
 from embedcache.joined import join
 from embedcache.store import EmbeddingCache
 from heads.post import with_context
 
 if TYPE_CHECKING:
     from consistency.backbone.model import Backbone
+    from embedcache.engines.ray import Cluster
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +94,8 @@ class Extracted:
         r = self.report
         if r.images_per_second is None:
             return None
-        return f"{r.images_per_second:.1f} images/s, encoder busy {r.encoder_busy:.0%}, batches of {r.batch_size}"
+        busy = "" if r.encoder_busy is None else f", encoder busy {r.encoder_busy:.0%}"
+        return f"{r.images_per_second:.1f} images/s{busy}, batches of {r.batch_size}"
 
     @property
     def revision_note(self) -> str | None:
@@ -204,13 +206,16 @@ def fill_cache(
     progress: Progress,
     load: "Callable[[], Backbone] | None" = None,
     cache: EmbeddingCache | None = None,
+    cluster: "Cluster | None" = None,
 ) -> Extracted:
     """Encode what the cache lacks. `load` returns the model if one is already loaded, `cache` is open already.
+
+    With a `cluster`, Ray encodes.
 
     For several backbones as one, each member's own cache is filled, and theirs are joined.
     """
     members = tuple(
-        fill_cache(inputs, encoding, source, member, cache_fields(member, encoding), progress)
+        fill_cache(inputs, encoding, source, member, cache_fields(member, encoding), progress, cluster=cluster)
         for member in (resolved.members if cache is None else ())
     )
     load = functools.cache(load or (lambda: load_encoder(resolved, encoding)))
@@ -236,11 +241,23 @@ def fill_cache(
         hashtags=inputs.hashtags,
         shard=inputs.shard,
         progress=progress,
+        engine=None if cluster is None else _on_ray(cluster, resolved, fields, encoding),
     )
     refuse_skipped(report.skipped, source.on_error)
     return Extracted(
         resolved, cache, report, inputs.skipped + report.skipped, inputs.several, adopted, _others(cache), members
     )
+
+
+def _on_ray(
+    cluster: "Cluster", resolved: ResolvedBackbone, fields: dict[str, str], encoding: Encoding
+) -> Callable[..., Work]:
+    """What encodes on Ray; its processes use the precision of the cache, whatever devices they have."""
+    from embedcache.engines.ray import RayWork
+
+    precision = cast(Any, fields["precision"])
+    load = functools.partial(load_encoder, resolved, replace(encoding, precision=precision))
+    return functools.partial(RayWork, cluster=cluster, load=load)
 
 
 def _others(cache: EmbeddingCache) -> tuple[str, ...]:

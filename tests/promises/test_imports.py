@@ -35,7 +35,7 @@ CONFINED = {
     "h5py": ("embedcache",),
     "ray": ("embedcache.engines.ray",),
     "duckdb": ("consistency.data",),
-    "pyarrow": ("consistency.data",),
+    "pyarrow": ("consistency.data", "embedcache.engines.ray"),
     "jinja2": ("consistency.report", "koclip_consistency.service"),
     "matplotlib": ("consistency.report",),
 }
