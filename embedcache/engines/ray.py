@@ -31,7 +31,7 @@ from consistency.errors import ConsistencyError, ImageError, InputError, RunErro
 from consistency.options import Decode, ImageLimits
 from consistency.progress import Progress
 from embedcache import pipeline
-from embedcache.engines.local import thread_batches
+from embedcache.engines.local import Problems, thread_batches
 from embedcache.extract import HASHTAGS_PER_IMAGE, NOT_FINITE, Work, text_batches
 from embedcache.keys import hashtag_keys, image_keys
 from embedcache.pipeline import Encoder
@@ -346,7 +346,8 @@ class _Images:
                 yield list(batch["digest"][~bad]), batch["pixels"][~bad]
             return
         files = [pickle.loads(file) for file in batch["file"]]
-        decoding, problems = Decoding(cast(Decode, self.backbone.decode), self.limits), {}
+        decoding = Decoding(cast(Decode, self.backbone.decode), self.limits)
+        problems: Problems = {}
         how: dict[str, int] = {"size": self.encoder.batch_size, "workers": self.workers}
         for chosen, pixels in thread_batches(decoding, self.backbone.prepare, files, problems, **how):
             yield [cast(bytes, file.digest).hex() for file in chosen], pixels
