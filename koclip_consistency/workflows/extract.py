@@ -100,8 +100,9 @@ def _cluster(options: ExtractOptions) -> "Cluster | None":
         "--gpus-per-worker": options.gpus_per_worker,
     }
     if options.engine == "local":
-        if given := [flag for flag, value in asked.items() if value is not None]:
-            raise InputError(f"{given[0]} needs --engine ray")
+        for flag, value in asked.items():
+            if value is not None:
+                raise InputError(f"{flag} needs --engine ray")
         return None
     if options.ray_address is None and "RAY_ADDRESS" not in os.environ:
         # Ray listens on all addresses, so whoever connects needs a token. Its import reads these.
