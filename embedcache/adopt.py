@@ -23,7 +23,7 @@ from embedcache.storage import storage_of
 from embedcache.store import EmbeddingCache
 
 if TYPE_CHECKING:
-    from consistency.backbone.model import Backbone
+    from consistency.backbone.model import Embedder
 
 SAMPLE = 16  # images, and as many texts, that are encoded again
 BLOCK = 65_536  # rows taken over at a time
@@ -77,7 +77,7 @@ def adopt(
     texts: Sequence[str],
     files: Mapping[str, ImageFile],
     cache: EmbeddingCache,
-    load: "Callable[[], Backbone]",
+    load: "Callable[[], Embedder]",
     limits: ImageLimits,
 ) -> Verdict | None:
     """Fill the cache from one that differs in library versions only, after comparing a sample.
@@ -156,7 +156,7 @@ def _some(places: Iterable[int]) -> list[int]:
 def _compare(
     earlier: EmbeddingCache,
     cache: EmbeddingCache,
-    backbone: "Backbone",
+    backbone: "Embedder",
     images: list[ImageFile],
     texts: list[str],
     limits: ImageLimits,

@@ -27,7 +27,7 @@ from embedcache.store import EmbeddingCache, valid_rows
 from embedcache.texts import has_texts
 
 if TYPE_CHECKING:
-    from consistency.backbone.model import Backbone
+    from consistency.backbone.model import Embedder
 
 # A hashtag has about 9 tokens and an image 50 to 256 patches, so batches of hashtags can be larger.
 HASHTAGS_PER_IMAGE = 4
@@ -96,7 +96,7 @@ def extract(
     table: PairTable,
     files: Mapping[str, ImageFile],
     cache: EmbeddingCache,
-    load: "Callable[[], Backbone]",
+    load: "Callable[[], Embedder]",
     *,
     batch_size: int | Literal["auto"] = "auto",
     workers: int | None = None,
@@ -241,7 +241,7 @@ class Work:
         return []
 
     def encode(
-        self, load: "Callable[[], Backbone]", files: Sequence[ImageFile], texts: Sequence[str], batch_size: int | str
+        self, load: "Callable[[], Embedder]", files: Sequence[ImageFile], texts: Sequence[str], batch_size: int | str
     ) -> None:
         """Encode and store images and texts, none of which the cache has."""
         start_peak()
@@ -267,7 +267,7 @@ class Work:
                     raise
         self.peak_megabytes = peak_megabytes()
 
-    def _measure_precision(self, backbone: "Backbone", texts: Sequence[str]) -> dict[str, float]:
+    def _measure_precision(self, backbone: "Embedder", texts: Sequence[str]) -> dict[str, float]:
         exact = backbone.in_fp32()
         vectors: dict[str, tuple[Vectors, Vectors]] = {}
         if self._sample is not None:
@@ -277,7 +277,7 @@ class Work:
         return {kind: float((ours * true).sum(axis=1).min()) for kind, (ours, true) in vectors.items()}
 
     def _encode_images(
-        self, backbone: "Backbone", files: Sequence[ImageFile], encoder: Encoder, writer: Writer
+        self, backbone: "Embedder", files: Sequence[ImageFile], encoder: Encoder, writer: Writer
     ) -> None:
         target = None if backbone.spec is None else backbone.spec.target
         decoding = Decoding(cast(Decode, backbone.decode), self._limits, target)
@@ -309,7 +309,7 @@ class Work:
     def _handled(self) -> int:
         return self.images_encoded + len(self.image_problems)
 
-    def _encode_hashtags(self, backbone: "Backbone", texts: Sequence[str], encoder: Encoder, writer: Writer) -> None:
+    def _encode_hashtags(self, backbone: "Embedder", texts: Sequence[str], encoder: Encoder, writer: Writer) -> None:
         self.text_length = backbone.text_length
         with self._progress("Encoding hashtags", len(texts)) as advance:
             for batch in text_batches(backbone, texts, encoder.batch_size):
@@ -322,7 +322,7 @@ class Work:
                 advance(len(batch))
 
 
-def text_batches(backbone: "Backbone", texts: Sequence[str], size: int) -> Iterator[list[str]]:
+def text_batches(backbone: "Embedder", texts: Sequence[str], size: int) -> Iterator[list[str]]:
     """Batches of at most `size` texts: those of similar length share one, to save padding.
 
     The longest come first, to find early what fits into memory.

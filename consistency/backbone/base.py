@@ -1,4 +1,4 @@
-"""What every backbone offers: a dual encoder that embeds images and hashtags in one space."""
+"""What every backbone offers: images and hashtags embedded in one space."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -17,8 +17,10 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CPU_ACTIVATIONS = 8 << 20  # bytes per thread that a batch may take in the widest layer
 
 
-class Backbone(ABC):
-    """A loaded dual encoder. Its embeddings equal those of the library that it is loaded with, with unit norm.
+class Embedder(ABC):
+    """One or several loaded models that embed images and hashtags.
+
+    The embeddings equal those of the libraries that load the models, with unit norm.
 
     Attributes
     ----------
@@ -50,11 +52,9 @@ class Backbone(ABC):
         """Rewrite a model that is not trained to encode faster (see `faster`); by default it stays as it is."""
         return
 
-    def in_fp32(self) -> "Backbone":
-        """Load the same model in fp32, to measure what a lower precision costs."""
-        exact = type(self)(self.resolved, self.device, "fp32", self.decode)
-        exact.speed_up()
-        return exact
+    @abstractmethod
+    def in_fp32(self) -> "Embedder":
+        """Load the same in fp32, to measure what a lower precision costs."""
 
     @property
     def fields(self) -> dict[str, str]:
@@ -89,6 +89,31 @@ class Backbone(ABC):
     def _prepare(self, image: Image.Image) -> npt.NDArray[np.float32]:
         """Prepare an image with the library's own preprocessing, (3, h, w) unless the model is unusual."""
 
+    @abstractmethod
+    def token_ids(self, texts: Iterable[str]) -> list[list[int]]:
+        """Tokenize texts, with special tokens, truncated to `text_length` and not padded."""
+
+    @abstractmethod
+    def truncated(self, texts: Iterable[str]) -> list[str]:
+        """The texts that have more tokens than `text_length`, in their order."""
+
+    @abstractmethod
+    def encode_images(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Embed stacked results of `prepare`: (n, d) float32 of unit norm."""
+
+    @abstractmethod
+    def encode_texts(self, texts: Iterable[str]) -> npt.NDArray[np.float32]:
+        """Embed m texts: (m, d) float32 of unit norm."""
+
+
+class Backbone(Embedder):
+    """A loaded dual encoder, through which gradients can pass."""
+
+    def in_fp32(self) -> "Backbone":
+        exact = type(self)(self.resolved, self.device, "fp32", self.decode)
+        exact.speed_up()
+        return exact
+
     def pixels(self, batch: npt.NDArray[Any]) -> torch.Tensor:
         """Turn stacked results of `prepare` into the model's input, (n, 3, h, w) float32 on the device."""
         pixels = torch.from_numpy(np.ascontiguousarray(batch))
@@ -103,14 +128,6 @@ class Backbone(ABC):
         layout = torch.channels_last if on_gpu else torch.contiguous_format
         planes = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=layout)
         return planes.mul_(scale[:, None, None]).sub_(shift[:, None, None])
-
-    @abstractmethod
-    def token_ids(self, texts: Iterable[str]) -> list[list[int]]:
-        """Tokenize texts, with special tokens, truncated to `text_length` and not padded."""
-
-    @abstractmethod
-    def truncated(self, texts: Iterable[str]) -> list[str]:
-        """The texts that have more tokens than `text_length`, in their order."""
 
     @abstractmethod
     def text_batch(self, ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -132,12 +149,10 @@ class Backbone(ABC):
 
     @torch.inference_mode()
     def encode_images(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Embed stacked results of `prepare`: (n, d) float32 of unit norm."""
         return self.image_embeds(self.pixels(batch)).cpu().numpy()
 
     @torch.inference_mode()
     def encode_texts(self, texts: Iterable[str]) -> npt.NDArray[np.float32]:
-        """Embed m texts: (m, d) float32 of unit norm."""
         return self.text_embeds(*self.text_batch(self.token_ids(texts))).cpu().numpy()
 
 

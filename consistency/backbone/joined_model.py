@@ -8,23 +8,21 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from consistency.backbone.base import Backbone
+from consistency.backbone.base import Embedder
 from consistency.backbone.embeddings import side_by_side
 from consistency.backbone.resolve import ResolvedBackbone
 
-MIXED = "several backbones do not share {}; each member has its own"
 
-
-class JoinedBackbone(Backbone):
+class JoinedBackbone(Embedder):
     """The members' vectors side by side, each divided by the root of their number: of unit norm again.
 
     Attributes
     ----------
-    members : tuple of Backbone
+    members : tuple of Embedder
         The backbones, in the order in which they are named.
     """
 
-    def __init__(self, resolved: ResolvedBackbone, members: Sequence[Backbone]) -> None:
+    def __init__(self, resolved: ResolvedBackbone, members: Sequence[Embedder]) -> None:
         first = members[0]
         super().__init__(resolved, first.device, first.precision, first.decode)
         self.members = tuple(members)
@@ -70,15 +68,3 @@ class JoinedBackbone(Backbone):
         texts = list(texts)
         cut = {text for member in self.members for text in member.truncated(texts)}
         return [text for text in texts if text in cut]
-
-    def pixels(self, batch: npt.NDArray[Any]) -> torch.Tensor:
-        raise NotImplementedError(MIXED.format("their pixels"))
-
-    def image_embeds(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError(MIXED.format("their pixels"))
-
-    def text_batch(self, ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        raise NotImplementedError(MIXED.format("their token ids"))
-
-    def text_embeds(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError(MIXED.format("their token ids"))

@@ -1,6 +1,9 @@
 """Loads a backbone with the library that it belongs to."""
 
+from typing import Any
+
 from consistency.backbone.base import Backbone as Backbone
+from consistency.backbone.base import Embedder as Embedder
 from consistency.backbone.resolve import ResolvedBackbone, choose_device, choose_precision
 from consistency.backbone.transformers_model import TransformersBackbone
 from consistency.errors import BackboneError
@@ -13,7 +16,7 @@ def load_backbone(
     precision: str = "auto",
     decode: str = "ours",
     trainable: bool = True,
-) -> "Backbone":
+) -> Backbone:
     """Load a model with its tokenizer and preprocessing.
 
     Parameters
@@ -42,17 +45,26 @@ def load_backbone(
     precision = choose_precision(precision, device)
     if trainable and resolved.fixed:
         raise BackboneError(f"{resolved.name} is {resolved.fixed}, which cannot be fine-tuned here; use heads")
+    assert not resolved.members, "load_embedder loads several backbones as one"
     backbone = _load(resolved, device, precision, decode)
     if not trainable:
         backbone.speed_up()
     return backbone
 
 
-def _load(resolved: ResolvedBackbone, device: str, precision: str, decode: str) -> Backbone:
+def load_embedder(
+    resolved: ResolvedBackbone, *, device: str = "auto", precision: str = "auto", decode: str = "ours"
+) -> Embedder:
+    """Load a model, or several as one, rewritten to encode faster; arguments and errors are as for `load_backbone`."""
+    how: dict[str, Any] = {"device": device, "precision": precision, "decode": decode, "trainable": False}
     if resolved.members:
         from consistency.backbone.joined_model import JoinedBackbone
 
-        return JoinedBackbone(resolved, [_load(member, device, precision, decode) for member in resolved.members])
+        return JoinedBackbone(resolved, [load_backbone(member, **how) for member in resolved.members])
+    return load_backbone(resolved, **how)
+
+
+def _load(resolved: ResolvedBackbone, device: str, precision: str, decode: str) -> Backbone:
     if resolved.texts is not None:
         from consistency.backbone.paired_model import PairedBackbone
 

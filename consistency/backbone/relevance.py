@@ -10,13 +10,13 @@ import torch
 from transformers import PreTrainedModel
 
 from consistency.backbone.faster import has_gradients, untrimmed
-from consistency.backbone.model import Backbone, load_backbone
+from consistency.backbone.model import Backbone, Embedder, load_backbone
 from consistency.errors import BackboneError
 
 Grid = npt.NDArray[np.float64]
 
 
-def with_gradients(backbone: Backbone) -> Backbone:
+def with_gradients(backbone: Embedder) -> Backbone:
     """`backbone` itself if gradients pass through it in fp32; otherwise the same model, loaded a second time.
 
     Raises
@@ -24,14 +24,14 @@ def with_gradients(backbone: Backbone) -> Backbone:
     BackboneError
         If it is no model of transformers, and so gives no attention weights.
     """
-    if not isinstance(backbone.model, PreTrainedModel):
+    if not (isinstance(backbone, Backbone) and isinstance(backbone.model, PreTrainedModel)):
         raise _no_attention(backbone)
     if backbone.precision == "fp32" and has_gradients(backbone.model):
         return backbone
     return load_backbone(backbone.resolved, device=backbone.device, precision="fp32", decode=backbone.decode)
 
 
-def patch_grid(backbone: Backbone) -> tuple[int, int] | None:
+def patch_grid(backbone: Embedder) -> tuple[int, int] | None:
     """Rows and columns of patches into which the image tower divides an image; None if its configuration has none."""
     vision = getattr(getattr(backbone.model, "config", None), "vision_config", None)
     image, patch = getattr(vision, "image_size", None), getattr(vision, "patch_size", None)
@@ -92,7 +92,7 @@ def relevance(backbone: Backbone, prepared: npt.NDArray[Any], text: npt.NDArray[
     return total.reshape(shape).numpy()
 
 
-def _no_attention(backbone: Backbone) -> BackboneError:
+def _no_attention(backbone: Embedder) -> BackboneError:
     return BackboneError(
         f"the image tower of {backbone.resolved.name} gives no attention weights between patches, expected those of a "
         "vision transformer: use --method occlusion"

@@ -39,7 +39,7 @@ from embedcache.segments import KEY_BYTES
 from embedcache.store import EmbeddingCache, valid_rows
 
 if TYPE_CHECKING:
-    from consistency.backbone.model import Backbone
+    from consistency.backbone.model import Embedder
 
 READ = 32  # images that a task decodes
 WAVE = 1 << 20  # images whose names are given to Ray at a time
@@ -48,7 +48,7 @@ RETRIES = 3  # restarts of an actor, and repetitions of a call or a task
 DECODING_CPUS = 0.5  # with as many as an actor has, Ray would decode inside the actor
 
 Batch = dict[str, Any]
-Load = Callable[[], "Backbone"]
+Load = Callable[[], "Embedder"]
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,7 @@ class _Facts:
     row_bytes: int
 
 
-def _opened(root: Path, fields: dict[str, str], load: Load) -> "tuple[EmbeddingCache, Backbone]":
+def _opened(root: Path, fields: dict[str, str], load: Load) -> "tuple[EmbeddingCache, Embedder]":
     """The cache and the model, in another process; raises RunError if they do not belong together."""
     backbone = load()
     store = {"store": fields["store"]} if "store" in fields else {}
@@ -279,7 +279,7 @@ def _opened(root: Path, fields: dict[str, str], load: Load) -> "tuple[EmbeddingC
     return EmbeddingCache.open(root, fields), backbone
 
 
-def _sizes(backbone: "Backbone", batch_size: int | str) -> tuple[int, int]:
+def _sizes(backbone: "Embedder", batch_size: int | str) -> tuple[int, int]:
     return backbone.batch_sizes if batch_size == "auto" else (int(batch_size), int(batch_size) * HASHTAGS_PER_IMAGE)
 
 

@@ -23,7 +23,7 @@ from embedcache.store import valid_rows
 from koclip_consistency.scoring.images import OneImage
 
 if TYPE_CHECKING:
-    from consistency.backbone.model import Backbone
+    from consistency.backbone.model import Backbone, Embedder
 
 Vectors = npt.NDArray[np.float32]
 
@@ -49,7 +49,7 @@ class WarmEncoder:
 
     def __init__(
         self,
-        load: "Callable[[], Backbone]",
+        load: "Callable[[], Embedder]",
         cache: FallbackCache | None = None,
     ) -> None:
         self._load, self.cache = load, cache
@@ -58,7 +58,7 @@ class WarmEncoder:
         self._images, self._hashtags = Recent(IN_MEMORY), Recent(IN_MEMORY)
 
     @cached_property
-    def backbone(self) -> "Backbone":
+    def backbone(self) -> "Embedder":
         """The loaded model."""
         return self._load()
 

@@ -25,7 +25,7 @@ from koclip_consistency.scoring.encoder import WarmEncoder
 from koclip_consistency.scoring.images import read_image
 
 if TYPE_CHECKING:
-    from consistency.backbone.model import Backbone
+    from consistency.backbone.model import Embedder
 
 FILE, REFERENCE = "export.json", "reference.safetensors"
 FORMAT = 1
@@ -107,7 +107,7 @@ def read_exported(path: Path) -> Exported:
     return found
 
 
-def write_reference(folder: Path, backbone: "Backbone") -> Arrays:
+def write_reference(folder: Path, backbone: "Embedder") -> Arrays:
     """Write drawn images and fixed texts with their vectors, by which another installation checks its own vectors."""
     arrays: Arrays = {f"image-{n}": np.frombuffer(data, np.uint8) for n, data in enumerate(_drawn())}
     arrays |= {f"text-{n}": np.frombuffer(text.encode(), np.uint8) for n, text in enumerate(TEXTS)}
@@ -116,7 +116,7 @@ def write_reference(folder: Path, backbone: "Backbone") -> Arrays:
     return arrays
 
 
-def compare_reference(exported: Exported, backbone: "Backbone") -> Verdict:
+def compare_reference(exported: Exported, backbone: "Embedder") -> Verdict:
     """Encode the images and texts of the reference again.
 
     Raises
@@ -139,7 +139,7 @@ def compare_reference(exported: Exported, backbone: "Backbone") -> Verdict:
     return Verdict(exported.fingerprint, libraries, images, texts, max(gaps), tolerance)
 
 
-def _vectors(arrays: Arrays, backbone: "Backbone") -> Arrays:
+def _vectors(arrays: Arrays, backbone: "Embedder") -> Arrays:
     """Vectors of the images and texts in `arrays`, one at a time: batches change the last bits."""
     encoder = WarmEncoder(lambda: backbone)
     images = [arrays[name].tobytes() for name in sorted(arrays) if name.startswith("image-")]

@@ -37,7 +37,7 @@ from koclip_consistency.scoring.scorer import EncodedTable, Judgement, Scorer
 from koclip_consistency.workflows.encode import fill_cache, load_encoder, recipe_of, resolve, set_threads
 
 if TYPE_CHECKING:
-    from consistency.backbone.model import Backbone
+    from consistency.backbone.model import Embedder
     from finetune.model import Finetuned
 
 Judge = Callable[[PairEmbeddings], Judgement]
@@ -64,7 +64,7 @@ class Origin:
     path: Path
     fingerprint: str
     fields: Mapping[str, str]
-    compare: "Callable[[Path, Callable[[], Backbone]], Verdict | None]"
+    compare: "Callable[[Path, Callable[[], Embedder]], Verdict | None]"
 
 
 def load_scorer(
@@ -279,7 +279,7 @@ def _on_embeddings(
     return Scorer(system, judge, encoder, encode_table, familiarity, post_read=post_read, sets=sets, run=run)
 
 
-def _check_origin(origin: Origin, fields: Mapping[str, str], cache: Path, load: "Callable[[], Backbone]") -> None:
+def _check_origin(origin: Origin, fields: Mapping[str, str], cache: Path, load: "Callable[[], Embedder]") -> None:
     """Raise CacheError if a system was trained on other embeddings than are made now, and nothing shows them equal."""
     if fingerprint(fields) == origin.fingerprint:
         return

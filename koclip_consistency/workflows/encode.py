@@ -34,7 +34,7 @@ from embedcache.store import EmbeddingCache
 from heads.post import with_context
 
 if TYPE_CHECKING:
-    from consistency.backbone.model import Backbone
+    from consistency.backbone.model import Embedder
     from embedcache.engines.ray import Cluster
 
 
@@ -204,7 +204,7 @@ def fill_cache(
     resolved: ResolvedBackbone,
     fields: dict[str, str],
     progress: Progress,
-    load: "Callable[[], Backbone] | None" = None,
+    load: "Callable[[], Embedder] | None" = None,
     cache: EmbeddingCache | None = None,
     cluster: "Cluster | None" = None,
 ) -> Extracted:
@@ -269,7 +269,7 @@ def _others(cache: EmbeddingCache) -> tuple[str, ...]:
     )
 
 
-def load_encoder(resolved: ResolvedBackbone, encoding: Encoding, *, gradients: bool = False) -> "Backbone":
+def load_encoder(resolved: ResolvedBackbone, encoding: Encoding, *, gradients: bool = False) -> "Embedder":
     """Load the model that computes the vectors of a cache; with `gradients` it is not rewritten to be faster."""
     if not encoding.extract:
         raise CacheError(
@@ -278,13 +278,9 @@ def load_encoder(resolved: ResolvedBackbone, encoding: Encoding, *, gradients: b
         )
     if choose_device(encoding.device).startswith("cuda"):
         decoding_context()  # prepares while the model loads
-    from consistency.backbone.model import load_backbone  # slow to import, and not needed if nothing is missing
+    # Slow to import, and not needed if nothing is missing.
+    from consistency.backbone.model import load_backbone, load_embedder
 
     set_threads(encoding.threads)
-    return load_backbone(
-        resolved,
-        device=encoding.device,
-        precision=encoding.precision,
-        decode=encoding.decode,
-        trainable=gradients and not resolved.fixed,
-    )
+    load = load_backbone if gradients and not resolved.fixed else load_embedder
+    return load(resolved, device=encoding.device, precision=encoding.precision, decode=encoding.decode)

@@ -28,7 +28,7 @@ from koclip_consistency.scoring.loading import choose_system, is_finetuned, load
 from koclip_consistency.workflows.encode import cache_fields
 
 if TYPE_CHECKING:
-    from consistency.backbone.model import Backbone
+    from consistency.backbone.model import Backbone, Embedder
 
 COPIED = ("model", "revision", "weights")  # fields in which a copied backbone differs from the original
 PACKAGED_LICENCE = "mit"  # of the weights of `tiny`
@@ -216,7 +216,7 @@ def _copy_system(run: Run, system: str, folder: Path) -> None:
         familiarity.save(folder)
 
 
-def _write_exported(run: Run, system: str, backbone: "Backbone", folder: Path) -> None:
+def _write_exported(run: Run, system: str, backbone: "Embedder", folder: Path) -> None:
     """Write export.json and the reference, and check that the copied backbone gives the vectors of the original.
 
     Raises

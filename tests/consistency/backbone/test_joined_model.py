@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from consistency.backbone.model import load_backbone
+from consistency.backbone.model import load_backbone, load_embedder
 from consistency.backbone.resolve import fingerprint_fields, is_here, resolve_backbone
 from consistency.errors import BackboneError
 from tests.builders.backbones import HASHTAGS, LONG, encode
@@ -18,7 +18,7 @@ def test_vectors_are_those_of_the_members_side_by_side(
 ) -> None:
     clip, siglip = folders("clip"), folders("siglip")
     name = f"{clip},{siglip}"
-    joined = load_backbone(resolve_backbone(name), device="cpu", trainable=False)
+    joined = load_embedder(resolve_backbone(name), device="cpu")
     members = [load_backbone(resolve_backbone(str(each)), device="cpu", trainable=False) for each in (clip, siglip)]
     images, texts = encode(joined, photos), joined.encode_texts(HASHTAGS)
     assert images.shape == (3, joined.embed_dim)
