@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from consistency.data.cells import plain
 from consistency.data.formats import Cell
 from consistency.data.inputs import open_source
-from consistency.data.pairs import plain
 from consistency.data.scores import score_of
 from consistency.errors import DataError, InputError
 from consistency.options import Source

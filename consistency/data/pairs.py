@@ -3,7 +3,7 @@
 import re
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -11,17 +11,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from consistency.data.cells import image_fault, pairs_of, plain
 from consistency.data.formats import Cell
-from consistency.data.hashtags import hashtag_fault, split_hashtags
+from consistency.data.hashtags import hashtag_fault
 from consistency.data.scores import check_raters, describe_scale, rate, score_fault, score_of
 from consistency.data.tables import TableFile, open_table
 from consistency.errors import DataError
 from consistency.options import Aggregate
 from consistency.text import csv_lines, to_csv
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
 _OF_THE_FILE = " (row {} of the file)"
-_BETWEEN_LABELS = re.compile(r"[\s,;/|]+")
 REMEMBERED = 1 << 16  # cells whose fault or score is remembered
 
 
@@ -250,7 +249,7 @@ class PairRows:
         self._aggregate: Aggregate = aggregate
         self._post_at = table.place(post_column, "--post-column") if post_column else None
         self._needed = [name for name in (image_column, hashtag_column, *self._raters, post_column) if name]
-        self._fault = lru_cache(REMEMBERED)(_image_fault)  # cells repeat
+        self._fault = lru_cache(REMEMBERED)(image_fault)  # cells repeat
         self._hashtag_fault = lru_cache(REMEMBERED)(hashtag_fault)
         self._score = lru_cache(REMEMBERED)(lambda text: score_of(text, score_map))
         self._known: dict[str, str] = {}  # one object for equal cells
@@ -277,7 +276,7 @@ class PairRows:
         if len(self._scores_at) > 1:
             ratings = rate([plain(cells[at]) for at in self._scores_at], self._score, self._aggregate)
         image = self._known.setdefault(image, image)
-        for hashtag, given, fault in _pairs_of(cells[self._hashtag_at], label, self._split, self._score):
+        for hashtag, given, fault in pairs_of(cells[self._hashtag_at], label, self._split, self._score):
             self._row += 1
             score = self._score(given)
             reason = self._fault(image) or fault or self._hashtag_fault(hashtag)
@@ -337,36 +336,6 @@ class PairRows:
         return not self._scores_at or any(self._score(cells[at]) > 0 for at in self._scores_at)
 
 
-def plain(cell: Cell) -> str:
-    """A cell as one text; a list is joined by spaces."""
-    return cell if isinstance(cell, str) else " ".join(cell)
-
-
-def _pairs_of(
-    cell: Cell, label: Cell, split: bool, score: Callable[[str], int]
-) -> Iterator[tuple[str, str, str | None]]:
-    """The hashtag, the label and the fault (None if there is none) of each pair that a row of a table holds."""
-    if isinstance(cell, str) and not split:
-        yield cell, plain(label), None
-        return
-    tags = split_hashtags(cell) if isinstance(cell, str) else [tag for tag in cell if tag.strip()]
-    if not split:
-        yield (
-            " ".join(tags),
-            plain(label),
-            f"the cell is a list of {len(tags)} hashtags: split it with --split-hashtags",
-        )
-        return
-    labels = list(label) if isinstance(label, tuple) else [label]
-    if isinstance(label, str) and not score(label) and len(several := _BETWEEN_LABELS.split(label.strip())) > 1:
-        labels = several
-    if len(labels) > 1 and len(labels) != len(tags):
-        yield plain(cell), plain(label), f"the row has {len(labels)} scores for {len(tags)} hashtags"
-        return
-    for tag, given in zip(tags or [""], labels if len(labels) > 1 else labels * max(1, len(tags)), strict=True):
-        yield tag, given, None
-
-
 def no_row(
     path: Path, unscored: Mapping[str, int], first: Sequence[Skipped], skipped: int, *, mapped: bool
 ) -> DataError:
@@ -376,20 +345,6 @@ def no_row(
     if every_label and (scale := describe_scale(unscored, [0] * 5)):
         return DataError(f"{path} has no usable row: {scale}")
     return DataError(f"{path} has no usable row ({found}): correct it, or name another file with --data")
-
-
-def _image_fault(name: str) -> str | None:
-    """Why `name` cannot name a file in the image folder; None if it can, or if that depends on the folder."""
-    if not name.strip():
-        return "the image has no name"
-    if "\0" in name:
-        return "the image's name has a NUL character"
-    if _URL.match(name):
-        return "the image is a URL, expected a file name: download it first"
-    parts = re.split(r"[/\\]", name)
-    if ".." in parts or name.startswith(("\\", "//")) or re.match(r"[A-Za-z]:", name):
-        return "the image's name leads out of the image folder"
-    return None
 
 
 SKIPPED_COLUMNS = ("row", "image", "hashtag", "reason")

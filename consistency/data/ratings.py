@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from consistency.data.pairs import plain
+from consistency.data.cells import plain
 from consistency.data.scores import score_fault, score_of
 from consistency.data.tables import open_table
 from consistency.errors import DataError, InputError

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from consistency.data.cells import plain
 from consistency.data.files import ImageFile, find_images
 from consistency.data.formats import Cell
 from consistency.data.inputs import Inputs, no_image_found, open_source, read_batches, refuse_skipped
-from consistency.data.pairs import plain
+from consistency.data.memo import DigestMemo
 from consistency.data.tables import TableFile
 from consistency.errors import DataError
 from consistency.options import Source
@@ -57,6 +58,7 @@ class TableBatches:
 
     table: TableFile
     source: Source
+    memo: DigestMemo | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -69,7 +71,9 @@ class TableBatches:
         for cells, counts, pairs in read_batches(self.source, BATCH, table=self.table):
             if found and len(files) > FILES:  # until then the error counts them
                 files.clear()
-            files.update(find_images((name for name in pairs.images if name not in files), self.source.images))
+            files.update(
+                find_images((name for name in pairs.images if name not in files), self.source.images, self.memo)
+            )
             faults = {name: problem for name in set(pairs.images) if (problem := files[name].problem)}
             here, lost = pairs.without_images(faults)
             skipped = (*pairs.skipped, *lost)
@@ -84,15 +88,15 @@ class TableBatches:
             raise no_image_found(self.source, files)
 
 
-def open_batches(source: Source) -> TableBatches:
-    """Read the header of the table of `source`.
+def open_batches(source: Source, memo: DigestMemo | None = None) -> TableBatches:
+    """Read the header of the table of `source`; an image whose digest `memo` knows is not read.
 
     Raises
     ------
     DataError
         If it cannot be read.
     """
-    return TableBatches(open_source(source), source)
+    return TableBatches(open_source(source), source, memo)
 
 
 def _batch(cells: list[list[str | None]], first: int, n: int, inputs: Inputs) -> TableBatch:

@@ -84,17 +84,9 @@ class PostAnswers:
             stop = int(ends[np.searchsorted(ends, min(start + BATCH, len(order)))])
             rows = order[start:stop]
             images = names[columns["name"][rows]]
-            table = PairTable(
-                rows=columns["row"][rows],
-                images=images,
-                hashtags=hashtags[columns["hashtag"][rows]],
-                scores=np.zeros(len(rows), np.int64),
-                path=self._source.data,
-                digest="",
-                skipped=(),
-                posts=columns["post"][rows].astype(str).astype(object),
-            )
-            yield columns["at"][rows], Inputs(table, {name: self._files[name] for name in dict.fromkeys(images)}, ())
+            files = {name: self._files[name] for name in dict.fromkeys(images)}
+            asked = (columns["row"][rows], images, hashtags[columns["hashtag"][rows]], columns["post"][rows])
+            yield columns["at"][rows], post_inputs(self._source, *asked, files)
             start = stop
 
     def _put(self, at: npt.NDArray[np.int64], scorer: Scorer, inputs: Inputs) -> None:
@@ -109,6 +101,28 @@ class PostAnswers:
         places = dict(zip(pairs, at.tolist(), strict=True))
         for each in answers.skipped:
             self._reasons[places[each.row, each.hashtag]] = each.reason
+
+
+def post_inputs(
+    source: Source,
+    rows: npt.NDArray[np.int64],
+    images: npt.NDArray[np.object_],
+    hashtags: npt.NDArray[np.object_],
+    posts: npt.NDArray[np.int64],
+    files: dict[str, ImageFile],
+) -> Inputs:
+    """Some rows of the table of `source` as what a scorer is asked about; each column (n,)."""
+    table = PairTable(
+        rows=rows,
+        images=images,
+        hashtags=hashtags,
+        scores=np.zeros(len(rows), np.int64),
+        path=source.data,
+        digest="",
+        skipped=(),
+        posts=posts.astype(str).astype(object),
+    )
+    return Inputs(table, files, ())
 
 
 class _Numbers(dict[Any, int]):

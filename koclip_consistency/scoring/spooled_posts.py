@@ -8,11 +8,11 @@ import numpy.typing as npt
 
 from consistency.data.files import find_images
 from consistency.data.inputs import Inputs
-from consistency.data.pairs import PairTable
+from consistency.data.memo import DigestMemo
 from consistency.data.spool import Spool, Type
 from consistency.options import Source
 from koclip_consistency.scoring.batches import BATCH, TableBatch
-from koclip_consistency.scoring.posts import WHOLE
+from koclip_consistency.scoring.posts import WHOLE, post_inputs
 from koclip_consistency.scoring.scored import POST_READ, WHY_NOT, answer_columns
 from koclip_consistency.scoring.scorer import Scorer
 
@@ -35,10 +35,19 @@ class SpooledPostAnswers:
         Where it comes from.
     spool : Spool
         Where rows and answers wait; it must stay open until the last row is read.
+    memo : DigestMemo, optional
+        Digests of images that are known already; every image is looked up several times.
     """
 
-    def __init__(self, scorer: Scorer, batches: Iterable[TableBatch], source: Source, spool: Spool) -> None:
-        self._source, self._spool, self.n = source, spool, 0
+    def __init__(
+        self,
+        scorer: Scorer,
+        batches: Iterable[TableBatch],
+        source: Source,
+        spool: Spool,
+        memo: DigestMemo | None = None,
+    ) -> None:
+        self._source, self._spool, self._memo, self.n = source, spool, memo, 0
         spool.create("asked", ASKED)
         for batch in batches:
             self._add(batch)
@@ -72,18 +81,9 @@ class SpooledPostAnswers:
     def _by_post(self) -> Iterator[tuple[npt.NDArray[np.int64], Inputs]]:
         """Whole posts, about BATCH rows at once: the places of the rows in the table, and the rows."""
         for rows in whole_posts(self._spool.batches(OF_POSTS), BATCH):
-            images = np.array(rows["image"], dtype=object)
-            table = PairTable(
-                rows=rows["row"],
-                images=images,
-                hashtags=np.array(rows["hashtag"], dtype=object),
-                scores=np.zeros(len(images), np.int64),
-                path=self._source.data,
-                digest="",
-                skipped=(),
-                posts=rows["first"].astype(str).astype(object),
-            )
-            yield rows["place"], Inputs(table, find_images(images, self._source.images), ())
+            images, hashtags = (np.array(rows[name], dtype=object) for name in ("image", "hashtag"))
+            files = find_images(images, self._source.images, self._memo)
+            yield rows["place"], post_inputs(self._source, rows["row"], images, hashtags, rows["first"], files)
 
     def _put(self, at: npt.NDArray[np.int64], scorer: Scorer, inputs: Inputs) -> None:
         answers = scorer.answer_table(inputs, self._source)

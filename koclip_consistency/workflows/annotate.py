@@ -10,10 +10,11 @@ import numpy as np
 
 from consistency.data.annotations import CANNOT_SAY, COLUMNS, Annotation, Panel, annotation_of, make_panel, standing
 from consistency.data.answer_files import AnswersFile, check_name, read_all
+from consistency.data.cells import plain
 from consistency.data.files import ImageFile, find_images
 from consistency.data.formats import Cell
 from consistency.data.inputs import open_source, read_table, refuse_overwriting
-from consistency.data.pairs import PairTable, plain
+from consistency.data.pairs import PairTable
 from consistency.data.ratings import CHOSEN_BY
 from consistency.data.table_writer import Type, check_table_output, table_writer
 from consistency.data.tables import open_table

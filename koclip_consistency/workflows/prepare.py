@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from consistency.data.cells import plain
 from consistency.data.files import ImageFile, find_images, image_identity
 from consistency.data.hub_dataset import is_dataset, open_dataset
 from consistency.data.images import decode_image, is_heic
 from consistency.data.inputs import open_source, read_table, refuse_skipped
-from consistency.data.pairs import PairTable, Skipped, plain
+from consistency.data.pairs import PairTable, Skipped
 from consistency.data.repeats import merge_repeats
 from consistency.data.scores import check_scores
 from consistency.data.tables import TableFile

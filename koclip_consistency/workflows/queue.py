@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from consistency.data.cells import plain
 from consistency.data.distinct import number_distinct
 from consistency.data.files import ImageFile, image_identity
 from consistency.data.hashtags import hashtag_identity, identities
-from consistency.data.pairs import PairTable, plain
+from consistency.data.pairs import PairTable
 from consistency.data.tables import open_table
 from consistency.errors import InputError
 from consistency.evaluation.results import Audited

@@ -8,6 +8,7 @@ from typing import Any
 
 from consistency.data.hashtags import hashtag_fault, long_note, several_note
 from consistency.data.inputs import listing_skipped, refuse_overwriting
+from consistency.data.memo import DigestMemo
 from consistency.data.pairs import Skipped
 from consistency.data.spool import Spool, spooled
 from consistency.data.table_writer import Type, check_table_output, table_writer
@@ -189,7 +190,9 @@ def score_table(
     """
     refuse_overwriting(source, out)
     check_table_output(out)
-    batches = open_batches(source)
+    cache = scorer.encoder.cache
+    memo = None if cache is None else DigestMemo(cache.path.parent)
+    batches = open_batches(source, memo)
     asked = [name for name in ASKED if name not in batches.columns]
     answer = _answer_names(scorer)
     added = [prefix + name for name in answer]
@@ -207,9 +210,11 @@ def score_table(
     notes = several_note(), long_note()
     large, large_note = spooled(batches.table, large_rows) if scorer.reads_post else (False, None)
     with ExitStack() as stack:
+        if memo is not None:
+            stack.enter_context(memo)
         whole: PostAnswers | SpooledPostAnswers | None = None
         if large:
-            whole = SpooledPostAnswers(scorer, batches, source, stack.enter_context(Spool()))
+            whole = SpooledPostAnswers(scorer, batches, source, stack.enter_context(Spool()), memo)
         elif scorer.reads_post:
             whole = PostAnswers(scorer, batches, source)
         write = stack.enter_context(table_writer(out, types))

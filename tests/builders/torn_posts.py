@@ -16,6 +16,7 @@ def torn_posts(small_demo: Path, folder: Path) -> Source:
     rows = rows_of(small_demo / "combined_data.csv")
     images = sorted({row["Image Filename"] for row in rows})[:3]
     chosen = [(row["Image Filename"], row["Hashtag"]) for row in rows if row["Image Filename"] in images]
+    folder.mkdir(exist_ok=True)
     (folder / "page.png").write_text("<html></html>")
     for image in images:
         (folder / image).write_bytes((small_demo / "image" / image).read_bytes())

@@ -1,6 +1,9 @@
 """Scores as records and in a table: every row and column of the caller's, with an answer or the reason for none."""
 
 import csv
+import os
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +13,19 @@ import pytest
 
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.data.inputs import Inputs
+from consistency.data.memo import SETTLED
 from consistency.data.pairs import Skipped
 from consistency.errors import DataError, InputError
 from consistency.options import Source
 from heads.familiarity import Familiarity
 from koclip_consistency.scoring import batches
 from koclip_consistency.scoring.encoder import WarmEncoder
+from koclip_consistency.scoring.loading import load_scorer
 from koclip_consistency.scoring.scorer import EncodedTable, Judgement, Scorer
 from koclip_consistency.workflows.score import score_table
 from tests.builders.commands import rows_of
+from tests.builders.opened import opened
+from tests.builders.torn_posts import torn_posts
 
 CHANCES = np.array([[0.1, 0.2, 0.3, 0.3, 0.1], [0, 0, 0, 0.25, 0.75]])
 ANSWERED = {"바다": 0, "카페": 1}  # and nothing else
@@ -180,3 +187,24 @@ def test_the_table_itself_is_not_overwritten(source: Source) -> None:
 def test_a_place_that_cannot_be_written_is_refused_first(source: Source, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere"):
         score_table(scorer(True), source, tmp_path / "nowhere" / "out.csv")
+
+
+@pytest.mark.parametrize("large_rows", [0, 10**9])
+def test_a_second_run_opens_no_image(small_demo: Path, tmp_path: Path, large_rows: int) -> None:
+    """The digests are remembered beside the cache, whose vectors need no pixels."""
+    torn = torn_posts(small_demo, tmp_path / "data")
+    (torn.images / "page.png").unlink()  # an image that cannot be decoded is never in the cache
+    for path in torn.images.iterdir():
+        os.utime(path, (1e9, 1e9))
+    time.sleep(SETTLED + 0.1)
+    source = replace(torn, data=tmp_path / "new.csv")
+    source.data.write_bytes(torn.data.read_bytes())
+    out = [tmp_path / "first.csv", tmp_path / "second.csv"]
+    counts = []
+    for path in out:
+        cosine = load_scorer(None, backbone="tiny", cache=tmp_path / "cache")
+        with opened(source.images) as read:
+            score_table(cosine, source, path, large_rows=large_rows)
+        counts.append(len({name for name in read if name.suffix in (".png", ".jpg")}))
+    assert counts == [3, 0]
+    assert out[0].read_bytes() == out[1].read_bytes()
