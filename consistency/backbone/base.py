@@ -76,14 +76,16 @@ class Embedder(ABC):
     def _shape(self) -> tuple[int, int, int]:
         """Patches of an image, and the widths of the widest layers of the image tower and of the text tower."""
 
-    def prepare(self, image: Image.Image) -> npt.NDArray[Any]:
-        """Resize and crop a decoded RGB image; thread-safe.
+    def prepare(self, image: Image.Image | npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        """Resize and crop a decoded RGB image, or its (h, w, 3) pixels; thread-safe.
 
         Returns
         -------
         (h, w, 3) uint8, or a float32 array that the library prepares if `spec` is None
         """
-        return self.spec.resize_crop(image) if self.spec else self._prepare(image)
+        if self.spec:
+            return self.spec.resize_crop(image)
+        return self._prepare(Image.fromarray(image) if isinstance(image, np.ndarray) else image)
 
     @abstractmethod
     def _prepare(self, image: Image.Image) -> npt.NDArray[np.float32]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 _STEPS = (Image.Resampling.NEAREST, Image.Resampling.BOX)  # here a rounding error can select other pixels
+_OF_TORCH = {Image.Resampling.BILINEAR: "bilinear", Image.Resampling.BICUBIC: "bicubic"}
 Box = tuple[float, float, float, float]
 Resize = tuple[Literal["shortest"], int] | tuple[int, int]
 
@@ -29,6 +30,9 @@ class PreprocessSpec:
         Factor for pixel values from 0 to 255.
     mean, std : (float, float, float)
         Per channel, subtracted and divided by after rescaling.
+    quick : bool
+        Whether torch resizes in 8 bits, if it has the filter: a fifth of Pillow's time. About one value in 400 differs,
+        by 1 of 255.
     """
 
     resize: Resize
@@ -37,9 +41,10 @@ class PreprocessSpec:
     rescale: float
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    quick: bool = False
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "PreprocessSpec | None":
+    def from_config(cls, config: Mapping[str, Any], *, quick: bool = False) -> "PreprocessSpec | None":
         """Parse a configuration; None if it asks for anything that this class does not do."""
         kind = str(config.get("image_processor_type") or config.get("feature_extractor_type"))
         defaults = _DEFAULTS.get(kind.removesuffix("Fast").removesuffix("Pil"))
@@ -66,7 +71,7 @@ class PreprocessSpec:
                 "image_mean": [float() | int(), float() | int(), float() | int()] as mean,
                 "image_std": [float() | int(), float() | int(), float() | int()] as std,
             }:
-                return cls(resize, int(resample), crop, float(rescale), tuple(mean), tuple(std))
+                return cls(resize, int(resample), crop, float(rescale), tuple(mean), tuple(std), quick)
         return None
 
     @property
@@ -84,10 +89,14 @@ class PreprocessSpec:
         first, second = self.resize
         return second if first == "shortest" else max(first, second)
 
-    def resize_crop(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        """Resize and crop an RGB image to (h, w, 3) uint8."""
-        height, width = self._resized(image)
+    def resize_crop(self, image: Image.Image | npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Resize and crop an RGB image, or its (h, w, 3) pixels, to (h, w, 3) uint8."""
         resample = Image.Resampling(self.resample)
+        if self.quick and resample in _OF_TORCH:
+            return self._quickly(np.asarray(image), _OF_TORCH[resample])
+        if isinstance(image, np.ndarray):
+            image = Image.fromarray(image)
+        height, width = self._resized(*image.size)
         if self.crop is None:
             return np.asarray(image.resize((width, height), resample))
         top, left = (height - self.crop[0]) // 2, (width - self.crop[1]) // 2
@@ -95,6 +104,19 @@ class PreprocessSpec:
         if box := self._exact_box(image, (width, height), kept):
             return np.asarray(image.resize(self.crop[::-1], resample, box=box))
         return np.asarray(image.resize((width, height), resample).crop(kept))
+
+    def _quickly(self, pixels: npt.NDArray[np.uint8], mode: str) -> npt.NDArray[np.uint8]:
+        """Resize and crop by torch, which this module loads for this alone."""
+        import torch
+
+        height, width = self._resized(pixels.shape[1], pixels.shape[0])
+        writable = pixels if pixels.flags.writeable else pixels.copy()  # torch would warn
+        planes = torch.from_numpy(writable).permute(2, 0, 1)[None]
+        resized = torch.nn.functional.interpolate(planes, size=(height, width), mode=mode, antialias=True)
+        rows, columns = self.crop or (height, width)
+        top, left = (height - rows) // 2, (width - columns) // 2
+        kept = resized[0, :, top : top + rows, left : left + columns].permute(1, 2, 0)
+        return np.ascontiguousarray(kept.numpy())
 
     def _exact_box(self, image: Image.Image, resized: tuple[int, int], kept: Box) -> Box | None:
         """The box of `image` that becomes `kept` of `resized`; None if resampling it alone could change a bit.
@@ -111,13 +133,13 @@ class PreprocessSpec:
         left, top, right, bottom = (edge / size for edge, size in edges)
         return left, top, right, bottom
 
-    def _resized(self, image: Image.Image) -> tuple[int, int]:
+    def _resized(self, width: int, height: int) -> tuple[int, int]:
         first, second = self.resize
         if first != "shortest":
             return first, second
-        if image.width <= image.height:
-            return int(second * image.height / image.width), second
-        return second, int(second * image.width / image.height)
+        if width <= height:
+            return int(second * height / width), second
+        return second, int(second * width / height)
 
 
 def squash(spec: PreprocessSpec) -> PreprocessSpec:

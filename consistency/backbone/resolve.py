@@ -38,7 +38,7 @@ SCHEMA = "1"  # raise it whenever the same fields would give different embedding
 DECODING = {
     "ours": "EXIF orientation applied; transparency on white; 16 bit scaled to 8; first frame; RGB",
     "fast": "EXIF orientation applied; transparency on white; 16 bit scaled to 8; first frame; RGB; "
-    "JPEG decoded at reduced size, at least twice the target",
+    "JPEG decoded at reduced size, at least four times the target; resized by torch in 8 bits",
     "published": "converted to RGB as it is: orientation ignored, transparency dropped",
 }
 

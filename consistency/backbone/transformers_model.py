@@ -31,7 +31,7 @@ class TransformersBackbone(Backbone):
         self.model = load_model(resolved, DTYPES[precision]).to(device)
         trim_last_layer(self.model)
         self.tokenizer = load_tokenizer(resolved)
-        self.spec = PreprocessSpec.from_config(processor_config(resolved.folder))
+        self.spec = PreprocessSpec.from_config(processor_config(resolved.folder), quick=decode == "fast")
         self._processor = None if self.spec else load_image_processor(resolved)
         self._flexible = self.model.config.model_type == "siglip2"  # NaFlex: any number of patches in any grid
         self.text_length = min(self.tokenizer.model_max_length, _positions(self.model))

@@ -182,6 +182,6 @@ def join_similar(hashes: npt.NDArray[np.uint64], limit: int) -> npt.NDArray[np.i
 
 def _hash_file(file: ImageFile, limits: ImageLimits | None) -> int | None:
     try:
-        return perceptual_hash(Decoding("fast", limits or ImageLimits(), 2 * _SIDE).read(file))
+        return perceptual_hash(Decoding("fast", limits or ImageLimits(), _SIDE).read(file))
     except ImageError:  # reported by the command that needs the image
         return None

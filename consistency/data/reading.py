@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from consistency.data.files import ImageFile
-from consistency.data.images import count_pixels, decode_image
+from consistency.data.images import count_pixels, decode_image, decode_pixels
 from consistency.data.sources import read_checked
 from consistency.options import Decode, ImageLimits
 
@@ -25,7 +26,7 @@ PIXELS_AT_ONCE = 75_000_000
 PIXELS_OF_A_WORKER = 12_500_000
 LARGE = 40_000_000  # pixels of an image before which freed memory is returned to the system
 
-Prepare = Callable[[Image.Image], npt.NDArray[Any]]
+Prepare = Callable[[Image.Image | npt.NDArray[np.uint8]], npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Decoding:
         file : ImageFile
             The image.
         prepare : callable
-            Maps the decoded RGB image to an array.
+            Maps the decoded RGB image, or its (h, w, 3) pixels if `decode` is "fast", to an array.
         room : Budget
             Budget in pixels, shared by all workers.
 
@@ -83,7 +84,10 @@ class Decoding:
         with file.open() as stream, room.hold(pixels := count_pixels(stream, decode=self.decode, target=self.target)):
             if pixels > LARGE:
                 _trim()
-            return prepare(self._decoded(read_checked(stream, file.digest)))
+            data = read_checked(stream, file.digest)
+            if self.decode == "fast":
+                return prepare(decode_pixels(data, limits=self.limits, target=self.target))
+            return prepare(self._decoded(data))
 
     def _decoded(self, data: bytes) -> Image.Image:
         return decode_image(data, decode=self.decode, limits=self.limits, target=self.target)

@@ -154,7 +154,8 @@ class Study:
         file = self.collection.files([number])[number]
         limits = self.collection.source.limits
 
-        def shrunk(image: Image.Image) -> npt.NDArray[np.uint8]:
+        def shrunk(pixels: Image.Image | npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+            image = Image.fromarray(np.asarray(pixels))
             image.thumbnail((size, size), Image.Resampling.LANCZOS)
             buffer = io.BytesIO()
             image.save(buffer, "JPEG", quality=82)

@@ -107,18 +107,19 @@ def test_large_pictures_are_not_decoded_all_at_once(case: Case, monkeypatch: pyt
 
 
 def test_fast_decodes_as_extraction_does(tmp_path: Path) -> None:
-    """At twice the size that the shorter side is brought to, not of the crop's."""
+    """At four times the size that the shorter side is brought to, not of the crop's."""
     folder = make_clip_folder(tmp_path / "model", image_size=32)
     change_json(folder / "preprocessor_config.json", size={"shortest_edge": 48})
     noise = np.random.default_rng(0).integers(0, 256, (75, 75, 3), np.uint8)
-    Image.fromarray(noise).resize((300, 300)).save(tmp_path / "large.jpg", quality=95)
+    Image.fromarray(noise).resize((400, 400)).save(tmp_path / "large.jpg", quality=95)
     (tmp_path / "pairs.csv").write_text("Image Filename,Hashtag,Score\nlarge.jpg,#x,1\n", encoding="utf-8")
     table = read_pairs(tmp_path / "pairs.csv")
-    files, backbone = find_images(table.images, tmp_path), load_backbone(resolve_backbone(str(folder)), device="cpu")
+    files = find_images(table.images, tmp_path)
+    backbone = load_backbone(resolve_backbone(str(folder)), device="cpu", decode="fast")
     read = read_pair_data(backbone, table, files, replace(FinetuneConfig.default(), decode="fast"))
     half = Image.open(tmp_path / "large.jpg")
-    half.draft(None, (150, 150))  # type: ignore[no-untyped-call]
-    assert half.size == (150, 150)  # a quarter would be 75, less than twice 48
+    half.draft(None, (200, 200))  # type: ignore[no-untyped-call]
+    assert half.size == (200, 200)  # a quarter would be 100, less than four times 48
     np.testing.assert_array_equal(read.images.batch(np.array([0]))[0], backbone.prepare(half))
 
 

@@ -1,5 +1,5 @@
 // Page 6: an annotator scores one pair after another. An answer counts as saved when the server has it on its disk.
-import { blobOf, choice, el, fault, get, link, main, parameters, postJson, remember, say, systemChoice } from "./dom.js";
+import { blobOf, choice, el, fault, get, link, main, parameters, postJson, remember, say, systemChoice, viewOf } from "./dom.js";
 import { annotator } from "./annotator.js";
 import { TABLE } from "./gallery.js";
 import { figure, t } from "./words.js";
@@ -125,21 +125,14 @@ function picturesOf(items) {
   const known = new Map(), index = new Map(items.map((item, at) => [item, at]));
   function fetched(image) {
     if (!known.has(image)) {
-      known.set(image, blobOf(image, 1000).then((blob) => URL.createObjectURL(blob)));
-      for (const [old, address] of [...known].slice(0, -KEPT_PICTURES)) {
-        known.delete(old);
-        address.then((url) => URL.revokeObjectURL(url), () => {});
-      }
+      known.set(image, blobOf(image, 1000));
+      for (const [old] of [...known].slice(0, -KEPT_PICTURES)) known.delete(old);
       known.get(image).catch(() => known.delete(image));
     }
     return known.get(image);
   }
   return (item) => {
-    const view = el("div", { class: "view" });
-    fetched(item.image).then(
-      (url) => { const shown = el("img", { alt: t("imageToJudge") }); shown.src = url; view.replaceChildren(shown); },
-      () => view.replaceChildren(el("span", {}, t("noImageFile"))),
-    );
+    const view = viewOf(fetched(item.image), t("imageToJudge"));
     for (const next of items.slice(index.get(item) + 1, index.get(item) + 1 + AHEAD)) fetched(next.image).catch(() => {});
     return view;
   };

@@ -75,8 +75,13 @@ export async function finished(path, values = {}) {
 }
 
 export function picture(image, name, size = 240, attributes = {}) {
+  return viewOf(blobOf(image, size), name, attributes);
+}
+
+// A view of an image that may still be on its way.
+export function viewOf(coming, name, attributes = {}) {
   const view = el("div", { class: "view" });
-  blobOf(image, size).then(
+  coming.then(
     (blob) => {
       const shown = el("img", { alt: name, ...attributes });
       shown.addEventListener("load", () => URL.revokeObjectURL(shown.src), { once: true });

@@ -1,5 +1,6 @@
 """Preprocessing equals transformers' own processor on Pillow, or is left to it."""
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -117,6 +118,34 @@ def test_cameras_sizes_lose_nothing_to_the_shortcut(size: tuple[int, int]) -> No
     assert spec is not None
     picture = FLOWER.resize(size)
     np.testing.assert_array_equal(spec.resize_crop(picture), whole_then_crop(spec, picture))
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes, sizes, st.sampled_from([CLIP, SIGLIP]), st.sampled_from([2, 3]))
+def test_quick_is_close_for_any_size(width: int, height: int, config: dict[str, Any], resample: int) -> None:
+    photograph = CHINA.resize((width, height))
+    exact, quick = (PreprocessSpec.from_config({**config, "resample": resample}, quick=how) for how in (False, True))
+    assert exact is not None
+    assert quick is not None
+    one, other = exact.resize_crop(photograph).astype(int), quick.resize_crop(photograph)
+    assert (other.shape, other.dtype, other.flags.c_contiguous) == ((*exact.size, 3), np.uint8, True)
+    assert np.abs(one - other).max() <= (1 if min(width, height) >= 224 else 3)  # enlarging adds up roundings
+    np.testing.assert_array_equal(quick.resize_crop(np.asarray(photograph)), other)
+
+
+@pytest.mark.parametrize("size", [(1080, 1350), (640, 427), (1920, 1281)])
+def test_quick_differs_in_few_values_of_a_photograph(size: tuple[int, int]) -> None:
+    exact, quick = (PreprocessSpec.from_config(CLIP, quick=how) for how in (False, True))
+    assert exact is not None
+    assert quick is not None
+    one, other = (spec.resize_crop(FLOWER.resize(size)) for spec in (exact, quick))
+    assert 0 < (one != other).mean() < 0.01
+
+
+def test_quick_leaves_other_filters_to_pillow() -> None:
+    spec = PreprocessSpec.from_config({**CLIP, "resample": 1}, quick=True)
+    assert spec is not None
+    np.testing.assert_array_equal(spec.resize_crop(CHINA), replace(spec, quick=False).resize_crop(CHINA))
 
 
 @pytest.mark.parametrize(
