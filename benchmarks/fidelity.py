@@ -1,14 +1,14 @@
 """What a lower precision and quicker decoding change: `python -m benchmarks.fidelity [--draws 3]`.
 
-Against `--precision fp32 --decode ours`, with the packaged backbone `tiny`, which is trained (embeddings of random weights
-lie so close together that every cosine looks good):
+Against `--precision fp32 --decode ours`, with the packaged backbone `tiny`, which is trained: embeddings of random
+weights lie so close together that every cosine looks good. It measures
 
-- the cosine of each vector to the exact one, the least and the mean; and the least *centred* cosine, of vectors less their
-  mean, which is the strict figure;
+- the cosine of each vector to the exact one, the least and the mean; and the least *centred* cosine, of vectors less
+  their mean, which is the strict figure;
 - the share of test pairs whose score changes when a head that was trained on exact embeddings reads the others.
 
-Images are photographs of scikit-learn and scikit-image (`pip install scikit-image`; without it, scikit-learn's two), cut at
-random, as JPEGs of 1080x1350 and of 3024x4032; and drawn data sets whose images are enlarged to JPEGs of 1080x1350.
+Images are photographs of scikit-learn and scikit-image (`pip install scikit-image`; without it, scikit-learn's two),
+cut at random, as JPEGs of 1080x1350 and of 3024x4032; and drawn data sets, their images enlarged to JPEGs of 1080x1350.
 """
 
 import argparse
@@ -153,17 +153,14 @@ def main() -> None:
     print(machine("transformers", "pillow", "simplejpeg", "scikit-image"))
     with tempfile.TemporaryDirectory() as temporary:
         for size, count in SIZES.items():
-            print(
-                f"\n{count} photographs of {size}\n\n| variant | least cosine | mean | least centred |\n|---|---|---|---|"
-            )
+            print(f"\n{count} photographs of {size}\n")
+            print("| variant | least cosine | mean | least centred |\n|---|---|---|---|")
             for name, gap in of_photographs(Path(temporary) / size, size, count).items():
                 print(f"| {name} | {gap.least:.7f} | {gap.mean:.7f} | {gap.centred:.6f} |")
         seeds = range(SEED, SEED + draws)
         found = [of_answers(Path(temporary) / str(seed), seed) for seed in seeds]
         print(f"\ntest pairs of draws {seeds[0]} to {seeds[-1]}, mean over draws\n")
-        print(
-            "| variant | least centred cosine | scores that change | mean change of the expected score |\n|---|---|---|---|"
-        )
+        print("| variant | least centred cosine | scores that change | mean change of the value |\n|---|---|---|---|")
         for name in VARIANTS:
             centred, changed, moved = zip(*(each[name] for each in found), strict=True)
             print(f"| {name} | {min(centred):.6f} | {np.mean(changed):.2%} | {np.mean(moved):.5f} |")

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from consistency.backbone.resolve import choose_precision
+from consistency.backbone.device import choose_precision
 from consistency.errors import OutOfMemory, is_out_of_memory
 from finetune import parallel
 from finetune.classifier import Dropout, PairClassifier, draw_views, seen

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from consistency.backbone.resolve import choose_device
+from consistency.backbone.device import choose_device
 from consistency.errors import InputError, RunError
 
 T = TypeVar("T")

@@ -4,7 +4,8 @@ from typing import Any
 
 from consistency.backbone.base import Backbone as Backbone
 from consistency.backbone.base import Embedder as Embedder
-from consistency.backbone.resolve import ResolvedBackbone, choose_device, choose_precision
+from consistency.backbone.device import choose_device, choose_precision
+from consistency.backbone.resolve import ResolvedBackbone
 from consistency.backbone.transformers_model import TransformersBackbone
 from consistency.errors import BackboneError
 
@@ -26,7 +27,7 @@ def load_backbone(
     device : str
         "auto", "cpu", "cuda" or "mps".
     precision : str
-        "auto", "fp32", "bf16" or "fp16"; see `resolve.choose_precision`.
+        "auto", "fp32", "bf16" or "fp16"; see `device.choose_precision`.
     decode : {"ours", "fast", "published"}
         How images are decoded; recorded in the fingerprint.
     trainable : bool

@@ -267,6 +267,8 @@ def fingerprint_fields(resolved: ResolvedBackbone, *, decode: str, precision: st
         "libraries": versions(resolved.library),
         "precision": precision,
     }
+    if resolved.library == "transformers" and precision != "fp32":
+        fields["rounding"] = "quick GELU, if the model has it, is folded into the weights"
     own = {"transformers": _transformers, "open_clip": _open_clip, "sentence-transformers": _sentence_transformers}
     fields |= own[resolved.library](resolved)
     if (texts := resolved.texts) is not None:
@@ -320,58 +322,6 @@ def _sentence_transformers(resolved: ResolvedBackbone) -> dict[str, str]:
 
 def _json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-
-
-def choose_device(requested: str) -> str:
-    """Choose the device to run on.
-
-    Parameters
-    ----------
-    requested : str
-        A torch device, or "auto" for the first available of cuda, mps, cpu.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    BackboneError
-        If this machine does not have the device.
-    """
-    if requested == "cpu":
-        return requested
-    import torch  # without transformers this is fast enough even if the cache is complete
-
-    available = ["cpu"]
-    if torch.backends.mps.is_available():
-        available.insert(0, "mps")
-    if torch.cuda.is_available():
-        available.insert(0, "cuda")
-    if requested == "auto":
-        return available[0]
-    if requested.partition(":")[0] not in available:
-        raise BackboneError(f"this machine has no device {requested!r}; expected auto or {' or '.join(available)}")
-    return requested
-
-
-def choose_precision(requested: str, device: str) -> str:
-    """Choose the precision: "auto" is bf16 on a CUDA device that supports it, otherwise fp32.
-
-    Raises
-    ------
-    BackboneError
-        If `requested` is not a known precision.
-    """
-    if requested in ("fp32", "bf16", "fp16"):
-        return requested
-    if requested != "auto":
-        raise BackboneError(f"precision {requested!r} is unknown; expected auto, fp32, bf16 or fp16")
-    if not device.startswith("cuda"):
-        return "fp32"
-    import torch
-
-    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
 
 
 def _packaged() -> Path:

@@ -50,8 +50,8 @@ class TransformersBackbone(Backbone):
 
     def speed_up(self) -> None:
         trim_text_tower(self.model)
+        fold_quick_gelu(self.model)
         if self.device == "cpu" and self.precision == "fp32":
-            fold_quick_gelu(self.model)
             pack_linear(self.model)
 
     def _shape(self) -> tuple[int, int, int]:

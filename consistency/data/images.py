@@ -75,8 +75,8 @@ def decode_image(
         Content of the file.
     decode : {"ours", "fast", "published"}
         "ours" applies the EXIF orientation, puts transparency on white, scales 16 bits to 8 and takes the first frame.
-        "fast" does the same, but decodes JPEGs at a reduced size of at least `REDUCED` times `target` on both sides. "published"
-        only calls `convert("RGB")`, as the published scripts do.
+        "fast" does the same, but decodes JPEGs at a reduced size of at least `REDUCED` times `target` on both sides.
+        "published" only calls `convert("RGB")`, as the published scripts do.
     limits : ImageLimits, optional
         Limits beyond which an image is rejected; None means the defaults.
     target : int, optional

@@ -164,7 +164,7 @@ class Encoding:
     )
     decode: Decode = option(
         "ours",
-        "Decode images by our rules, JPEGs at reduced size (fast), or as published.",
+        "Decode images by our rules, by almost the same but faster, or as published.",
         group=BACKBONE,
         paper="published",
     )

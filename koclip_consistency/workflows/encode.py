@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from consistency.backbone.device import choose_device, choose_precision, has_amx
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.backbone.resolve import (
     ResolvedBackbone,
-    choose_device,
-    choose_precision,
     described,
     fingerprint_fields,
     resolve_backbone,
@@ -60,6 +59,8 @@ class Extracted:
         The same hub model in other revisions whose embeddings are in the cache folder too, as messages name them.
     members
         The same of each backbone if several are used as one.
+    amx
+        Whether fp32 was chosen for encoding on a processor that is quicker in bf16.
     """
 
     resolved: ResolvedBackbone
@@ -70,6 +71,7 @@ class Extracted:
     adopted: Verdict | None
     others: tuple[str, ...]
     members: "tuple[Extracted, ...]"
+    amx: bool
 
     @property
     def fingerprint(self) -> str:
@@ -86,7 +88,11 @@ class Extracted:
         return (
             f"embeddings: {r.images_encoded} of {r.images} images and {r.hashtags_encoded} of {r.hashtags} {what} "
             f"encoded now, {r.images_cached} and {r.hashtags_cached} were in the cache"
-        ) + "".join(f"; {note}" for note in (adopted, self.revision_note, self.precision_note, r.truncation) if note)
+        ) + "".join(
+            f"; {note}"
+            for note in (adopted, self.revision_note, self.precision_note, self.amx_note, r.truncation)
+            if note
+        )
 
     @property
     def speed_note(self) -> str | None:
@@ -111,6 +117,13 @@ class Extracted:
             return None
         least = " and ".join(f"{cosine:.5f} for {kind}" for kind, cosine in self.report.cosine_to_fp32.items())
         return f"{self.cache.fields['precision']}: least cosine to fp32 in a sample {least}"
+
+    @property
+    def amx_note(self) -> str | None:
+        """One line: how to encode faster on this processor, if anything was encoded."""
+        if not (self.amx and self.report.images_encoded + self.report.hashtags_encoded):
+            return None
+        return "this processor has AMX, which encodes faster with --precision bf16"
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,8 +257,9 @@ def fill_cache(
         engine=None if cluster is None else _on_ray(cluster, resolved, fields, encoding),
     )
     refuse_skipped(report.skipped, source.on_error)
+    amx = encoding.precision == "auto" and choose_device(encoding.device) == "cpu" and has_amx()
     return Extracted(
-        resolved, cache, report, inputs.skipped + report.skipped, inputs.several, adopted, _others(cache), members
+        resolved, cache, report, inputs.skipped + report.skipped, inputs.several, adopted, _others(cache), members, amx
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from consistency.backbone.resolve import choose_device
+from consistency.backbone.device import choose_device
 from consistency.data.pairs import PairTable
 from consistency.data.ratings import rating_shares
 from consistency.data.splits import Split

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -323,14 +324,13 @@ def test_pixels_without_an_image_come_from_simplejpeg(monkeypatch: pytest.Monkey
 @given(mutations)
 def test_a_mutated_jpeg_has_the_same_pixels_or_reason_without_an_image(changes: Changes) -> None:
     data = mutated(encode(SMALL, "JPEG"), changes)
-    try:
-        expected: Any = decode(data, "fast", target=4)
-    except ImageError as error:
-        with pytest.raises(ImageError) as found:
-            decode_pixels(data, target=4)
-        assert str(found.value) == str(error)
-    else:
-        np.testing.assert_array_equal(decode_pixels(data, target=4), expected)
+    found = []
+    for decoded in (partial(decode, how="fast"), decode_pixels):
+        try:
+            found.append(decoded(data, target=4).tolist())
+        except ImageError as error:
+            found.append(str(error))
+    assert found[0] == found[1]
 
 
 def counted(path: Path, **options: Any) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from consistency.data.inputs import read_inputs
 from consistency.data.splits import make_split
@@ -80,3 +81,14 @@ def test_a_side_without_an_image_is_an_error(source: Source, tmp_path: Path) -> 
 def test_fp16_has_a_fingerprint_of_its_own() -> None:
     full, half = (resolve(Encoding(backbone="tiny", store=store))[1] for store in ("fp32", "fp16"))  # type: ignore[arg-type]
     assert {**full, "store": "fp16"} == half
+
+
+def test_a_processor_that_is_quicker_in_bf16_is_named_where_fp32_was_chosen(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = read_inputs(source)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
+    for cache, precision, said in (("one", "auto", True), ("other", "fp32", False), ("one", "auto", False)):
+        encoding = Encoding(backbone="tiny", cache=tmp_path / cache, device="cpu", precision=precision)  # type: ignore[arg-type]
+        encoded = encode_pairs(inputs, encoding, source)
+        assert ("this processor has AMX" in encoded.note) == said  # the third run encodes nothing
