@@ -24,9 +24,10 @@ docs: $(DOCS)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m sphinx -W --keep-going -E -q -d docs/_build/trees docs docs/_build/site
 	@echo "Site: docs/_build/site/index.html"
 
-# One thread for each of the two processes: threads that wait for each other's turn are many times slower.
+# One thread for each process: threads that wait for each other's turn are many times slower. Three processes keep two
+# cores busy, as many tests wait for a command.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
 
 test-slow: $(TEST)
 	$(BIN)/python -m pytest -m slow

@@ -182,10 +182,11 @@ def test_a_tuned_backbone_confesses_to_every_command(run: Run, small_demo: Path,
         for entry in entries:  # text-embedding too: the text tower was tuned
             if entry["split"] == "test":
                 assert entry.get("trained_on") == (None if entry["backbone"] == "none" else counts)
-        assert run("report", out, "-o", tmp_path / "report.html").code == 0
-        page = (tmp_path / "report.html").read_text(encoding="utf-8")
-        assert f"These figures say little about new images: {said}" in page
-        assert '<ul class="notes leaks">' in page
+        if command[0] == "heads":
+            assert run("report", out, "-o", tmp_path / "report.html").code == 0
+            page = (tmp_path / "report.html").read_text(encoding="utf-8")
+            assert f"These figures say little about new images: {said}" in page
+            assert '<ul class="notes leaks">' in page
     every = {line["image"] for line in rows_of(tmp_path / "heads" / "split.csv")}
     seen = config_of(tmp_path / "heads")["division"]["trained_on"]["cv"]
     assert (seen["images"], seen["n_images"]) == (len(seen_images), len(every))

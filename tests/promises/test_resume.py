@@ -21,7 +21,7 @@ epochs = [12]
 """
 RUNS = {
     "finetune": (
-        ["finetune", "--epochs", "3", "--checkpoint-steps", "1", "--threads", "1", "--seed", "5"],
+        ["finetune", "--max-steps", "4", "--checkpoint-steps", "1", "--threads", "1", "--seed", "5"],
         "checkpoint.json",
         ["finetune", "--resume"],
         ["model/model.safetensors", "head.safetensors"],

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from safetensors.torch import load_file
 from heads.model import Head, HeadConfig, TrainedHead
 
 ROOT = Path(__file__).parents[2]
-Train = Callable[..., "subprocess.CompletedProcess[str]"]
+SEEDS = ["--seeds", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def words(small_demo: Path, folder: Path) -> list[str]:
     data = ["--data", small_demo / "combined_data.csv", "--images", small_demo / "image"]
     # Two images to a process in most steps, as to a part of one process.
-    batches = ["--batch-size", 4, "--micro-batch", 2, "--epochs", 2, "--max-steps", 8, "--crop", 0.8, "--seeds", 2]
+    batches = ["--batch-size", 4, "--micro-batch", 2, "--epochs", 2, "--max-steps", 6, "--crop", 0.8]
     words = ["finetune", "--backbone", "tiny", *data, "--head", folder / "head", *batches, "--checkpoint-steps", 1]
     return [*map(str, words), "--threads", "1"]
 
@@ -54,14 +53,14 @@ def start(processes: int, *words: object) -> "subprocess.Popen[str]":
 
 @pytest.fixture(scope="module")
 def one(folder: Path, words: list[str]) -> Path:
-    process = start(1, *words, "--out", folder / "one")
+    process = start(1, *words, *SEEDS, "--out", folder / "one")
     _, stderr = process.communicate()
     assert process.returncode == 0, stderr
     return folder / "one"
 
 
 def test_two_processes_give_what_one_gives(folder: Path, words: list[str], one: Path) -> None:
-    process = start(2, *words, "--out", folder / "two", "--json")
+    process = start(2, *words, *SEEDS, "--out", folder / "two", "--json")
     stdout, stderr = process.communicate()
     assert process.returncode == 0, stderr
     assert json.loads(stdout)[-1]["system"] == "finetune"  # one value: the other process is silent
@@ -85,7 +84,7 @@ def losses(run: Path) -> list[tuple[str, str]]:
 
 
 def test_a_killed_process_ends_the_training_which_resumes_with_three(folder: Path, words: list[str], one: Path) -> None:
-    out = folder / "killed"
+    out = folder / "killed"  # of one seed, which is the first of two
     process = start(2, *words, "--out", out)
     checkpoint = out / "checkpoint" / "checkpoint.json"
     while not (checkpoint.is_file() and json.loads(checkpoint.read_bytes())["step"] >= 3):
