@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,7 @@ class LargeTable:
     | table | columns |
     | --- | --- |
     | raw | row, image, hashtag, score: as `PairTable` has them |
-    | skipped | row, image, hashtag, reason: rows that cannot be used, in order |
+    | skipped, lost | row, image, hashtag, reason: rows that cannot be used, in order; those without vectors in `lost` |
     | images, hashtags | number (from 0, by first appearance), cell |
     | found, tags | number, identity, problem: what `record` was told about each image and hashtag |
     | pairs | row, image, hashtag, shown, tag, score, usable: numbers in place of texts, in order, after `code` |
@@ -75,6 +76,7 @@ class LargeTable:
     images: int = 0
     hashtags: int = 0
     _recorded: dict[str, int] = field(default_factory=dict)
+    _lists: list[str] = field(default_factory=lambda: ["skipped"])
 
     @classmethod
     def read(cls, spool: Spool, source: Source, table: TableFile, *, require_scores: bool) -> "LargeTable":
@@ -91,12 +93,14 @@ class LargeTable:
         for part in read_parts(source, PART, table=table, require_scores=require_scores):
             columns = {"row": part.rows, "image": part.images, "hashtag": part.hashtags, "score": part.scores}
             spool.append("raw", columns)
-            read.add_skipped(part.skipped)
+            read._add_skipped(part.skipped)
             refuse_skipped(part.skipped, source.on_error)
             read.n += len(part)
             read.score_counts += part.score_counts
             unscored.update(part.unscored)
             several.add(part.rows.tolist(), part.hashtags)
+        spool.seal("raw")
+        spool.seal("skipped")
         mapped = source.score_map is not None
         if not read.n:
             raise no_row(table.path, unscored, read.first_skipped, read.skipped, mapped=mapped)
@@ -168,8 +172,10 @@ class LargeTable:
 
     def code(self, on_error: OnError) -> None:
         """Write the table `pairs`, and add the rows without vectors to those that were skipped."""
+        self.spool.seal("found")
+        self.spool.seal("tags")
         self.spool.run(_CODED)
-        self.spool.run("DROP TABLE raw")
+        self.spool.drop("raw")
         lost = (
             "SELECT row, i.cell AS image, h.cell AS hashtag, coalesce(f.problem, t.problem) AS reason FROM pairs p "
             "JOIN images i ON i.number = p.image JOIN hashtags h ON h.number = p.hashtag "
@@ -183,10 +189,9 @@ class LargeTable:
             self.first_skipped = self.first_skipped or (skipped,)
             self.skipped += count
             self.spool.run(f"CREATE TABLE lost AS {lost} ORDER BY row")
-            self.spool.run("INSERT INTO skipped SELECT * FROM lost")
+            self._lists.append("lost")
 
-    def add_skipped(self, skipped: Sequence[Skipped]) -> None:
-        """Add rows that cannot be used."""
+    def _add_skipped(self, skipped: Sequence[Skipped]) -> None:
         if skipped:
             self.first_skipped = self.first_skipped or (skipped[0],)
             self.skipped += len(skipped)
@@ -195,7 +200,7 @@ class LargeTable:
 
     def skipped_parts(self) -> Iterator[list[Skipped]]:
         """The rows that cannot be used, in the order of `Inputs.skipped` and those of the extraction after them."""
-        for batch in self.spool.batches("SELECT * FROM skipped"):
+        for batch in chain.from_iterable(self.spool.batches(f"SELECT * FROM {name}") for name in self._lists):
             yield [Skipped(int(row), *cells) for row, *cells in zip(*batch.values(), strict=True)]
 
     def contents(self) -> int:

@@ -1,4 +1,4 @@
-"""Tables of any number of rows in a temporary DuckDB file: what is too large for memory waits there."""
+"""Tables of any number of rows in a temporary folder, queried by DuckDB: what is too large for memory waits there."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -7,6 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from consistency.data.tables import TableFile
 from consistency.errors import InputError, StorageError, one_line
@@ -47,7 +50,13 @@ def spooled(table: TableFile, large_rows: int) -> tuple[bool, str | None]:
 class Spool:
     """A temporary database, which is removed when the block ends. Rows are appended and read in batches.
 
-    Memory is bounded by MEMORY and a few batches, whatever the number of rows.
+    Memory is bounded by MEMORY and a few batches, whatever the number of rows. Appended rows wait in a Parquet file,
+    since rows that are inserted into the database while a query is read need memory that cannot be spilled.
+
+    Attributes
+    ----------
+    folder : Path
+        The temporary folder.
 
     Raises
     ------
@@ -63,14 +72,14 @@ class Spool:
         import duckdb
 
         self._folder = tempfile.TemporaryDirectory(prefix="koclip-tables-")
-        place = Path(self._folder.name)
+        place = self.folder = Path(self._folder.name)
         settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": MEMORY,
-            "threads": 2,
+            "threads": 1,  # each thread holds blocks that cannot be spilled
             "temp_directory": str(place / "spilled"),
         }
         self._database = duckdb.connect(str(place / "tables.duckdb"), config=settings)
-        self._types: dict[str, dict[str, Type]] = {}
+        self._writers: dict[str, Any] = {}
 
     def __enter__(self) -> "Spool":
         return self
@@ -78,17 +87,15 @@ class Spool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for writer in self._writers.values():
+            writer.close()
         self._database.close()
         self._folder.cleanup()
 
     def create(self, table: str, columns: Mapping[str, Type]) -> None:
-        """Create an empty table for `append`."""
-        self._types[table] = dict(columns)
-        self.run(f"CREATE TABLE {table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
-
-    def append(self, table: str, columns: Mapping[str, Any]) -> None:
-        """Append rows to a table of `create`: n cells for each of its columns, text for BLOB, None for no value."""
+        """Create an empty table for `append`; `seal` ends it."""
         import pyarrow as pa
+        import pyarrow.parquet as pq
 
         kinds = {
             "BIGINT": pa.int64(),
@@ -98,15 +105,33 @@ class Spool:
             "BOOLEAN": pa.bool_(),
             "BLOB": pa.binary(),
         }
-        arrays = {}
-        for name, kind in self._types[table].items():
+        schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
+        with _failures():
+            self._writers[table] = pq.ParquetWriter(self.folder / f"{table}.parquet", schema)
+
+    def append(self, table: str, columns: Mapping[str, Any]) -> None:
+        """Append rows to a table of `create`: n cells for each of its columns, text for BLOB, None for no value."""
+        import pyarrow as pa
+
+        schema, arrays = self._writers[table].schema, []
+        for name, kind in zip(schema.names, schema.types, strict=True):
             cells: Any = columns[name]
-            if kind == "BLOB":
+            if pa.types.is_binary(kind):
                 cells = [None if cell is None else cell.encode("utf-8", "surrogatepass") for cell in cells]
-            arrays[name] = pa.array(cells, kinds[kind])
-        with _failures(), self._database.cursor() as cursor:
-            cursor.register("batch", pa.table(arrays))
-            cursor.execute(f"INSERT INTO {table} SELECT * FROM batch")
+            arrays.append(pa.array(cells, kind))
+        with _failures():
+            self._writers[table].write_table(pa.table(arrays, schema))
+
+    def seal(self, table: str) -> None:
+        """End a table of `create`, which can be queried from now on."""
+        with _failures():
+            self._writers.pop(table).close()
+        self.run(f"CREATE VIEW {table} AS SELECT * FROM read_parquet('{self.folder / table}.parquet')")
+
+    def drop(self, table: str) -> None:
+        """Remove a table of `create`."""
+        self.run(f"DROP VIEW {table}")
+        (self.folder / f"{table}.parquet").unlink()
 
     def run(self, statement: str, *values: object) -> None:
         """Execute a statement without a result."""
@@ -117,6 +142,22 @@ class Spool:
         """Return the only row of a result."""
         with _failures(), self._database.cursor() as cursor:
             return cursor.execute(query, values or None).fetchone() or ()
+
+    def texts(self, table: str, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
+        """Look up `cell` of the rows of a table whose `number` is given: (n,) object for n numbers with repeats.
+
+        Texts are looked up a batch at a time, because sorting rows with texts takes memory that grows with the rows.
+        """
+        import pyarrow as pa
+
+        distinct, which = np.unique(numbers, return_inverse=True)
+        with _failures(), self._database.cursor() as cursor:
+            cursor.register("wanted", pa.table({"number": distinct}))
+            found = cursor.execute(f"SELECT number, cell FROM {table} SEMI JOIN wanted USING (number)").fetchall()
+        texts = np.empty(len(distinct), dtype=object)
+        for number, cell in found:
+            texts[np.searchsorted(distinct, number)] = cell.decode("utf-8", "surrogatepass")
+        return texts[which]
 
     def batches(self, query: str, *values: object, size: int = BATCH) -> Iterator[dict[str, Any]]:
         """Read a result in batches of at most `size` rows.
@@ -149,12 +190,12 @@ def _texts(column: Any) -> list[str | None]:
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """Report that DuckDB cannot write as an error of the storage."""
+    """Report that nothing can be written as an error of the storage."""
     import duckdb
 
     try:
         yield
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+    except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.TransactionException, OSError) as error:
         raise StorageError(
             f"a large table cannot be kept in {tempfile.gettempdir()} ({one_line(error)[:200]}): "
             "free disk space there, or name another folder with the environment variable TMPDIR"

@@ -53,8 +53,7 @@ class PostAnswers:
         """The columns of `answer_columns` for some consecutive rows."""
         columns = answer_columns(None, stop - start, {})
         for name, values in self._values.items():
-            kind = bool if name in ("familiar", POST_READ) else int if name in WHOLE else float
-            columns[name] = [None if value != value else kind(value) for value in values[start:stop].tolist()]
+            columns[name] = cells_of(name, values[start:stop])
         columns[WHY_NOT] = [self._reasons.get(at) for at in range(start, stop)]
         return columns
 
@@ -90,17 +89,29 @@ class PostAnswers:
             start = stop
 
     def _put(self, at: npt.NDArray[np.int64], scorer: Scorer, inputs: Inputs) -> None:
-        answers = scorer.answer_table(inputs, self._source)
-        columns = answer_columns(answers, len(at))
-        for name, cells in columns.items():
-            if name != WHY_NOT and any(cell is not None for cell in cells):
-                if name not in self._values:
-                    self._values[name] = np.full(self.n, np.nan)
-                self._values[name][at] = np.array(cells, dtype=float)  # None is NaN
-        pairs = zip(inputs.table.rows.tolist(), inputs.table.hashtags, strict=True)
-        places = dict(zip(pairs, at.tolist(), strict=True))
-        for each in answers.skipped:
-            self._reasons[places[each.row, each.hashtag]] = each.reason
+        numbers, reasons = answers_to(scorer, inputs, self._source)
+        for name, values in numbers.items():
+            if not np.isnan(values).all():
+                self._values.setdefault(name, np.full(self.n, np.nan))[at] = values
+        self._reasons.update({int(at[place]): reason for place, reason in reasons.items()})
+
+
+def answers_to(
+    scorer: Scorer, inputs: Inputs, source: Source
+) -> tuple[dict[str, npt.NDArray[np.float64]], dict[int, str]]:
+    """The columns of the answers to whole posts as numbers, NaN for None; and why rows have none, by their place."""
+    answers = scorer.answer_table(inputs, source)
+    columns = answer_columns(answers, len(inputs.table))
+    pairs = zip(inputs.table.rows.tolist(), inputs.table.hashtags, strict=True)
+    places = {pair: place for place, pair in enumerate(pairs)}
+    reasons = {places[each.row, each.hashtag]: each.reason for each in answers.skipped}
+    return {name: np.array(cells, dtype=float) for name, cells in columns.items() if name != WHY_NOT}, reasons
+
+
+def cells_of(name: str, values: npt.NDArray[np.float64]) -> list[Any]:
+    """The cells of a column of `answer_columns`, None for NaN."""
+    kind = bool if name in ("familiar", POST_READ) else int if name in WHOLE else float
+    return [None if value != value else kind(value) for value in values.tolist()]
 
 
 def post_inputs(

@@ -9,15 +9,23 @@ import numpy.typing as npt
 from consistency.data.files import find_images
 from consistency.data.inputs import Inputs
 from consistency.data.memo import DigestMemo
+from consistency.data.scattered import Scattered
 from consistency.data.spool import Spool, Type
 from consistency.options import Source
 from koclip_consistency.scoring.batches import BATCH, TableBatch
-from koclip_consistency.scoring.posts import WHOLE, post_inputs
-from koclip_consistency.scoring.scored import POST_READ, WHY_NOT, answer_columns
+from koclip_consistency.scoring.posts import answers_to, cells_of, post_inputs
+from koclip_consistency.scoring.scored import WHY_NOT, answer_columns
 from koclip_consistency.scoring.scorer import Scorer
 
 ASKED: dict[str, Type] = {"place": "BIGINT", "row": "BIGINT", "image": "BLOB", "hashtag": "BLOB", "post": "BLOB"}
-OF_POSTS = "SELECT place, row, image, hashtag, first FROM asked JOIN posts USING (post) ORDER BY first, place"
+NUMBERED = "CREATE TABLE {0}s AS SELECT min(place) AS number, {0} AS cell FROM asked GROUP BY {0}"
+# Numbers in place of texts, since sorting texts takes memory that grows with the rows; `first` is the post.
+OF_POSTS = """
+CREATE TABLE ordered AS
+SELECT place, row, i.number AS image, h.number AS hashtag, p.number AS first
+FROM asked JOIN images i ON image = i.cell JOIN hashtags h ON hashtag = h.cell JOIN posts p ON post = p.cell
+ORDER BY first, place
+"""
 
 
 class SpooledPostAnswers:
@@ -51,25 +59,36 @@ class SpooledPostAnswers:
         spool.create("asked", ASKED)
         for batch in batches:
             self._add(batch)
-        spool.run("CREATE TABLE posts AS SELECT post, min(place) AS first FROM asked GROUP BY post")
+        spool.seal("asked")
+        for kind in ("image", "hashtag", "post"):
+            spool.run(NUMBERED.format(kind))
+        spool.run(OF_POSTS)
+        spool.drop("asked")
         for _, inputs in self._by_post():
             scorer.encode_table(inputs, source)  # all of it, before any cosine is compared with the cache's
-        names = answer_columns(None, 0)
-        kinds: dict[str, Type] = {"place": "BIGINT", **{name: _type(name) for name in names}}
-        spool.create("answers", kinds)
+        names = [name for name in answer_columns(None, 0) if name != WHY_NOT]
+        self._answers = Scattered(spool.folder / "answers", [*names, WHY_NOT], self.n)
+        self._reasons: dict[str, int] = {}  # the distinct ones, by number
         for at, inputs in self._by_post():
             self._put(at, scorer, inputs)
-        self._answers = _rows(spool.batches("SELECT * FROM answers ORDER BY place"), [*names])
-        self._next = next(self._answers, None)
+        self._parts, self._part = self._answers.parts(), (0, dict[str, npt.NDArray[np.float64]]())
 
     def rows(self, start: int, stop: int) -> dict[str, list[Any]]:
         """The columns of `answer_columns` for the next rows; `start` is where the last call stopped."""
-        columns = answer_columns(None, stop - start)
-        while self._next is not None and self._next[0] < stop:
-            at, cells = self._next
-            for name, cell in cells.items():
-                columns[name][at - start] = cell
-            self._next = next(self._answers, None)
+        columns: dict[str, list[Any]] = {name: [] for name in answer_columns(None, 0)}
+        reasons = [*self._reasons]
+        while start < stop:
+            first, part = self._part
+            if not part or start >= first + len(part[WHY_NOT]):
+                self._part = next(self._parts)
+                continue
+            some = slice(start - first, stop - first)
+            for name, cells in columns.items():
+                if name == WHY_NOT:
+                    cells += [None if code != code else reasons[int(code)] for code in part[name][some].tolist()]
+                else:
+                    cells += cells_of(name, part[name][some])
+            start = min(stop, first + len(part[WHY_NOT]))
         return columns
 
     def _add(self, batch: TableBatch) -> None:
@@ -80,17 +99,17 @@ class SpooledPostAnswers:
 
     def _by_post(self) -> Iterator[tuple[npt.NDArray[np.int64], Inputs]]:
         """Whole posts, about BATCH rows at once: the places of the rows in the table, and the rows."""
-        for rows in whole_posts(self._spool.batches(OF_POSTS), BATCH):
-            images, hashtags = (np.array(rows[name], dtype=object) for name in ("image", "hashtag"))
+        for rows in whole_posts(self._spool.batches("SELECT * FROM ordered"), BATCH):
+            images, hashtags = (self._spool.texts(f"{name}s", rows[name]) for name in ("image", "hashtag"))
             files = find_images(images, self._source.images, self._memo)
             yield rows["place"], post_inputs(self._source, rows["row"], images, hashtags, rows["first"], files)
 
     def _put(self, at: npt.NDArray[np.int64], scorer: Scorer, inputs: Inputs) -> None:
-        answers = scorer.answer_table(inputs, self._source)
-        pairs = zip(inputs.table.rows.tolist(), inputs.table.hashtags, strict=True)
-        places = {pair: place for place, pair in enumerate(pairs)}
-        reasons = {places[each.row, each.hashtag]: each.reason for each in answers.skipped}
-        self._spool.append("answers", {"place": at, **answer_columns(answers, len(at), reasons)})
+        numbers, reasons = answers_to(scorer, inputs, self._source)
+        why = np.full(len(at), np.nan)
+        for place, reason in reasons.items():
+            why[place] = self._reasons.setdefault(reason, len(self._reasons))
+        self._answers.put(at, {**numbers, WHY_NOT: why})
 
 
 def whole_posts(parts: Iterable[dict[str, Any]], size: int) -> Iterator[dict[str, Any]]:
@@ -118,17 +137,3 @@ def whole_posts(parts: Iterable[dict[str, Any]], size: int) -> Iterator[dict[str
 
 def _joined(one: Any, other: Any) -> Any:
     return one + other if isinstance(one, list) else np.concatenate([one, other])
-
-
-def _type(name: str) -> Type:
-    if name == WHY_NOT:
-        return "BLOB"
-    return "BOOLEAN" if name in ("familiar", POST_READ) else "BIGINT" if name in WHOLE else "DOUBLE"
-
-
-def _rows(batches: Iterable[dict[str, Any]], names: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Place and answer of each row."""
-    for batch in batches:
-        columns = [batch[name] if isinstance(batch[name], list) else batch[name].tolist() for name in names]
-        for at, *cells in zip(batch["place"].tolist(), *columns, strict=True):
-            yield at, dict(zip(names, cells, strict=True))

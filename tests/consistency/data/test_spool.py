@@ -22,9 +22,12 @@ def test_what_is_appended_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyP
         for part in (slice(0, 3), slice(3, 7)):
             known = [True, None, False, True, True, False, None][part]
             spool.append("given", {"number": numbers[part], "text": texts[part], "value": values[part], "known": known})
+        spool.seal("given")
         found = list(spool.batches("SELECT * FROM given ORDER BY number", size=4))
         assert spool.one("SELECT count(*) FROM given WHERE number > ?", 2) == (3,)
-        assert any(tmp_path.iterdir())
+        assert len(list(tmp_path.rglob("given.parquet"))) == 1
+        spool.drop("given")
+        assert not list(tmp_path.rglob("given.parquet"))
     order = np.argsort(numbers)
     assert [cell for batch in found for cell in batch["text"]] == [texts[at] for at in order]
     assert [cell for batch in found for cell in list(batch["value"])] == [values[at] for at in order]
@@ -57,3 +60,25 @@ def test_a_full_disk_is_an_error_of_the_storage(monkeypatch: pytest.MonkeyPatch)
         spool.run("SET max_temp_directory_size = '1MB'")
         with pytest.raises(StorageError, match="TMPDIR"):
             spool.run("CREATE TABLE t AS SELECT i, hash(i) AS h FROM range(4000000) r(i) ORDER BY h")
+
+
+def test_rows_are_appended_while_a_query_is_read() -> None:
+    with Spool() as spool:
+        spool.run("CREATE TABLE asked AS SELECT range AS place, hash(range) AS mixed FROM range(100000)")
+        spool.create("answers", {"place": "BIGINT"})
+        for batch in spool.batches("SELECT place FROM asked ORDER BY mixed"):
+            spool.append("answers", {"place": batch["place"]})
+        spool.seal("answers")
+        found = np.concatenate([batch["place"] for batch in spool.batches("SELECT * FROM answers")])
+        mixed = np.concatenate([batch["place"] for batch in spool.batches("SELECT place FROM asked ORDER BY mixed")])
+    np.testing.assert_array_equal(found, mixed)
+    np.testing.assert_array_equal(np.sort(found), np.arange(100_000))
+
+
+def test_texts_by_number() -> None:
+    with Spool() as spool:
+        spool.create("tags", {"number": "BIGINT", "cell": "BLOB"})
+        spool.append("tags", {"number": [4, 0, 9], "cell": ["바다", "", "\ud800"]})
+        spool.seal("tags")
+        assert spool.texts("tags", np.array([9, 4, 4, 0])).tolist() == ["\ud800", "바다", "바다", ""]
+        assert spool.texts("tags", np.array([], np.int64)).tolist() == []
