@@ -2,8 +2,9 @@
 
 Draws a table of N rows (default ten million) in random order, as CSV and as Parquet, of 50,000 tiny images and of
 hashtags as unequally frequent as words are. Then it runs, each in a process of its own, `extract` on a cold and
-on a warm cache, and `score` without a run, which keeps something of every row until its post is complete. Printed are
-the CPU seconds and the peak of the resident memory, most of which is Python, torch and the 64 MB that DuckDB may take.
+on a warm cache, `score` without a run, which keeps something of every row until its post is complete, and
+`similarity`. Printed are the CPU seconds and the peak of the resident memory, most of which is Python, torch and the
+64 MB that DuckDB may take.
 """
 
 import argparse
@@ -83,6 +84,7 @@ def main() -> None:
             ("extract, CSV, cold", ["extract", *tiny, "--data", csv, *places, "--out", folder / "cold"]),
             ("extract, Parquet, warm", ["extract", *tiny, "--data", parquet, *places, "--out", folder / "warm"]),
             ("score, Parquet", ["score", *tiny, "--data", parquet, *places, "-o", folder / "scored.parquet"]),
+            ("similarity, Parquet", ["similarity", *tiny, "--data", parquet, *places, "--out", folder / "similarity"]),
         ):
             wall, cpu, peak = measure(*words)
             print(f"| {label} | {wall:.0f} | {cpu:.0f} | {peak:.0f} |", flush=True)

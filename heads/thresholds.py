@@ -26,14 +26,23 @@ def apply_thresholds(values: npt.ArrayLike, thresholds: npt.ArrayLike) -> Ints:
 
 def score(objective: Objective, labels: Ints, predicted: Ints) -> float:
     """Compute an objective from classes 0 to 4, (n,) int64 each; "mae" is better when lower, the others when higher."""
-    counts = confusion(labels, predicted)
+    return score_counts(objective, confusion(labels, predicted))
+
+
+def score_counts(objective: Objective, counts: Ints) -> float:
+    """Compute an objective from confusion counts, (5, 5) int64."""
     if objective == "macro-f1":
         return float(macro_f1(counts))
     if objective == "qwk":
         return float(five_class_kappa(counts))
     if objective == "accuracy":
-        return float(np.trace(counts) / len(labels))
-    return float((counts * DISTANCE).sum() / len(labels))
+        return float(np.trace(counts) / counts.sum())
+    return float((counts * DISTANCE).sum() / counts.sum())
+
+
+def published_candidates() -> Floats:
+    """The 100 ascending thresholds that the published search combines."""
+    return np.sort(np.random.RandomState(42).uniform(0.05, 0.95, 100))
 
 
 def published_search(values: npt.ArrayLike, labels: Ints) -> Floats:
@@ -54,21 +63,26 @@ def published_search(values: npt.ArrayLike, labels: Ints) -> Floats:
     (4,) float64
         Ascending thresholds.
     """
-    candidates = np.sort(np.random.RandomState(42).uniform(0.05, 0.95, 100))
-    tried = np.array(list(islice(combinations(range(100), 4), 5000)))
+    candidates = published_candidates()
     below = np.stack(
         [np.searchsorted(np.sort(np.asarray(values)[labels == c]), candidates) for c in range(CLASSES)], axis=1
     )
+    return published_choice(below, np.bincount(labels, minlength=CLASSES))
+
+
+def published_choice(below: Ints, truth: Ints) -> Floats:
+    """Find what `published_search` does from the labels (100, 5) below each candidate and in all (5,)."""
+    tried = np.array(list(islice(combinations(range(100), 4), 5000)))
     edges = np.concatenate(
         [
             np.zeros((len(tried), 1, CLASSES), dtype=np.int64),
             below[tried],
-            np.broadcast_to(np.bincount(labels, minlength=CLASSES), (len(tried), 1, CLASSES)),
+            np.broadcast_to(truth, (len(tried), 1, CLASSES)),
         ],
         axis=1,
     )
     counts = np.diff(edges, axis=1).swapaxes(1, 2)
-    return candidates[tried[np.argmax(macro_f1(counts))]]
+    return published_candidates()[tried[np.argmax(macro_f1(counts))]]
 
 
 def exact_thresholds(values: npt.ArrayLike, labels: Ints, objective: Objective = "macro-f1") -> Floats:
@@ -109,22 +123,35 @@ def exact_thresholds(values: npt.ArrayLike, labels: Ints, objective: Objective =
     by_group = np.bincount(group * CLASSES + labels, minlength=CLASSES * len(distinct))
     below = np.zeros((len(distinct) + 1, CLASSES), dtype=np.int64)  # labels among the first j distinct values
     np.cumsum(by_group.reshape(-1, CLASSES), axis=0, out=below[1:])
+    middle = midway(distinct[:-1], distinct[1:])
+    return np.concatenate([[distinct[0] - 1], middle, [distinct[-1] + 1]])[best_cuts(below, objective)]
+
+
+def best_cuts(below: Ints, objective: Objective) -> Ints:
+    """Find the best four cuts, (4,) ascending indices into `below`, (k, 5): the labels before each possible cut."""
     if objective == "macro-f1":
-        cuts = _best_macro_f1(below)
-    elif objective == "qwk":
-        cuts = _best_kappa(below)
-    else:
-        gain = np.eye(CLASSES, dtype=np.int64) if objective == "accuracy" else -DISTANCE
-        cuts = _best_sum(below @ gain)
-    middle = distinct[:-1] + np.diff(distinct) / 2
-    middle = np.where(middle > distinct[:-1], middle, distinct[1:])  # neighbouring floats have no middle
-    return np.concatenate([[distinct[0] - 1], middle, [distinct[-1] + 1]])[cuts]
+        return _best_macro_f1(below)
+    if objective == "qwk":
+        return _best_kappa(below)
+    gain = np.eye(CLASSES, dtype=np.int64) if objective == "accuracy" else -DISTANCE
+    return _best_sum(below @ gain)
+
+
+def midway(low: Floats, high: Floats) -> Floats:
+    """The thresholds between neighbouring values; each (n,)."""
+    middle = low + (high - low) / 2
+    return np.where(middle > low, middle, high)  # neighbouring floats have no middle
 
 
 def describe_quantiles(values: npt.ArrayLike, objective: Objective) -> str | None:
     """One line saying that `exact_thresholds` considers only quantiles of these values; None if it considers all."""
     if objective != "macro-f1" or (distinct := len(np.unique(np.asarray(values)))) <= EXACT_LIMIT:
         return None
+    return quantiles_note(distinct)
+
+
+def quantiles_note(distinct: int) -> str:
+    """One line saying that only quantiles of so many distinct values are considered."""
     return f"thresholds: the best among {BINS:,} quantiles of {distinct:,} distinct similarities"
 
 

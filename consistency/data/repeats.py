@@ -1,6 +1,7 @@
 """Repeats in a pair table: rows of the same image and the same hashtag, merged into one."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -65,15 +66,28 @@ def merge_repeats(table: PairTable, identity: npt.NDArray[np.object_], on_confli
     if on_conflict == "abort":
         pair = int(conflicting.argmax())
         same = first == pair
-        raise DataError(
-            f"{table.path}: rows {listed(table.rows[same], 10)} have the same image and hashtag ({table.images[pair]}, "
-            f"{table.hashtags[pair]}) but scores {listed(scores[same], 10)}; pairs with conflicting scores: "
-            f"{conflicting.sum()}. Correct the table, or choose --on-conflict mean, first or drop"
-        )
+        names = table.images[pair], table.hashtags[pair]
+        raise conflict_error(table.path, table.rows[same], scores[same], *names, int(conflicting.sum()))
     if on_conflict == "drop":
         return Merged(first, kept & ~conflicting, scores)
     if on_conflict == "mean":
         count, total = np.bincount(first, minlength=n), np.zeros(n, dtype=np.int64)
         np.add.at(total, first, scores)
-        scores = (2 * total + count) // np.maximum(2 * count, 1)  # indexed by first row; halves round up
+        scores = mean_score(total, np.maximum(count, 1))  # indexed by first row
     return Merged(first, kept, scores[first])
+
+
+def mean_score(total: npt.NDArray[np.int64], count: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The mean of `count` scores that add up to `total`, rounded half up; each (n,)."""
+    return (2 * total + count) // (2 * count)
+
+
+def conflict_error(
+    path: Path, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.int64], image: str, hashtag: str, pairs: int
+) -> DataError:
+    """The error for rows of one pair with these scores, the first of `pairs` pairs whose scores differ."""
+    return DataError(
+        f"{path}: rows {listed(rows, 10)} have the same image and hashtag ({image}, {hashtag}) but scores "
+        f"{listed(scores, 10)}; pairs with conflicting scores: {pairs}. "
+        "Correct the table, or choose --on-conflict mean, first or drop"
+    )

@@ -259,11 +259,22 @@ def _choose_whole(
     """Choose among the groups of `rows`, (n,) bool, and return all their rows, merged ones included."""
     assert split.groups is not None
     counts, index = scores_per_group(split.labels[rows], split.groups[rows])
+    chosen = choose_test_groups(counts, fraction, seed, what)
+    names = set(split.groups[rows][np.isin(index, chosen)])
+    return np.flatnonzero([group in names for group in split.groups])
+
+
+def choose_test_groups(counts: npt.NDArray[np.int64], fraction: float, seed: Seed, what: str) -> npt.NDArray[np.int64]:
+    """Choose groups by the number of their rows of each score: `balance.choose_groups` for at least two groups.
+
+    Raises
+    ------
+    DataError
+        If there are fewer; the message names the rows as `what`.
+    """
     if len(counts) < 2:
         raise DataError(
             f"{what} need separate images (protocol hashtag: hashtags), "
             f"but there are only {len(counts)}, expected at least 2: add rows"
         )
-    chosen = choose_groups(counts, fraction, np.random.default_rng(seed), spare=1)
-    names = set(split.groups[rows][np.isin(index, chosen)])
-    return np.flatnonzero([group in names for group in split.groups])
+    return choose_groups(counts, fraction, np.random.default_rng(seed), spare=1)

@@ -1,7 +1,7 @@
 """Tables of any number of rows in a temporary folder, queried by DuckDB: what is too large for memory waits there."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -143,8 +143,8 @@ class Spool:
         with _failures(), self._database.cursor() as cursor:
             return cursor.execute(query, values or None).fetchone() or ()
 
-    def texts(self, table: str, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
-        """Look up `cell` of the rows of a table whose `number` is given: (n,) object for n numbers with repeats.
+    def texts(self, table: str, numbers: npt.NDArray[np.int64], column: str = "cell") -> npt.NDArray[np.object_]:
+        """Look up the text of the rows of a table whose `number` is given: (n,) object for n numbers with repeats.
 
         Texts are looked up a batch at a time, because sorting rows with texts takes memory that grows with the rows.
         """
@@ -153,7 +153,7 @@ class Spool:
         distinct, which = np.unique(numbers, return_inverse=True)
         with _failures(), self._database.cursor() as cursor:
             cursor.register("wanted", pa.table({"number": distinct}))
-            found = cursor.execute(f"SELECT number, cell FROM {table} SEMI JOIN wanted USING (number)").fetchall()
+            found = cursor.execute(f"SELECT number, {column} FROM {table} SEMI JOIN wanted USING (number)").fetchall()
         texts = np.empty(len(distinct), dtype=object)
         for number, cell in found:
             texts[np.searchsorted(distinct, number)] = cell.decode("utf-8", "surrogatepass")
@@ -179,6 +179,35 @@ class Spool:
                     else column.to_numpy()
                     for name, column in zip(batch.schema.names, batch.columns, strict=True)
                 }
+
+
+def whole_groups(parts: Iterable[dict[str, Any]], size: int, group: str) -> Iterator[dict[str, Any]]:
+    """Join batches of rows, and cut them where a group ends: at the first end after `size` rows or more.
+
+    Parameters
+    ----------
+    parts : iterable of dict
+        Columns of rows in the order of their groups.
+    size : int
+        Rows of a batch, if a group ends there.
+    group : str
+        The column whose number is that of the group.
+    """
+    waiting: dict[str, Any] = {}
+    for part in parts:
+        waiting = {name: _joined(waiting[name], part[name]) for name in part} if waiting else part
+        ends = np.flatnonzero(np.diff(waiting[group])) + 1
+        start = 0
+        while (place := np.searchsorted(ends, start + size)) < len(ends):
+            yield {name: column[start : ends[place]] for name, column in waiting.items()}
+            start = int(ends[place])
+        waiting = {name: column[start:] for name, column in waiting.items()}
+    if waiting:
+        yield waiting
+
+
+def _joined(one: Any, other: Any) -> Any:
+    return one + other if isinstance(one, list) else np.concatenate([one, other])
 
 
 def _texts(column: Any) -> list[str | None]:

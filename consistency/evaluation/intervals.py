@@ -30,7 +30,7 @@ Carter, Schnepel & Steigerwald, Review of Economics and Statistics 99, 2017). `b
 coverage.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ import numpy.typing as npt
 from scipy.stats import norm, t
 
 from consistency.data.distinct import number_distinct
-from consistency.evaluation.metrics import METRICS, check_columns, counted_metrics, evaluate
+from consistency.evaluation.metrics import METRICS, cell_metrics, check_columns, counted_metrics, evaluate
 from consistency.scale import Floats, Ints
 
 RESAMPLES = 2000
@@ -111,6 +111,36 @@ def bootstrap_intervals(
     }
 
 
+def counted_intervals(
+    figures: Mapping[str, float | None], cells: Ints, gaps: Floats | None = None
+) -> dict[str, tuple[float, float] | None]:
+    """Compute the intervals of `bootstrap_intervals` from counted rows, all but that of Spearman's correlation.
+
+    Parameters
+    ----------
+    figures : mapping of str to float or None
+        The metrics on all rows.
+    cells : (clusters, 25) int64
+        Confusion counts of each cluster, in the order of the clusters' first rows.
+    gaps : (clusters, bins) float64, optional
+        As for `metrics.cell_metrics`.
+
+    Returns
+    -------
+    dict
+        (low, high) by metric; None where the metric is undefined, and for Spearman's correlation.
+    """
+    m = _equal_clusters(cells.sum(axis=1))
+    if m == 1:
+        return dict.fromkeys(METRICS)
+    measure = cell_metrics(cells.astype(np.float64), gaps)
+    chunk = max(1, _CHUNK // len(cells))
+    times = resampled(len(cells), RESAMPLES, seed=BOOTSTRAP_SEED, chunk=chunk)
+    parts = [measure(some.astype(np.float64)) for some in times]
+    draws = {name: np.concatenate([part[name] for part in parts]) for name in METRICS}
+    return {name: interval(figures[name], draws[name], m, corrected=name not in UNCORRECTED) for name in METRICS}
+
+
 def _two_way(one: Floats, other: Floats, both: Floats) -> tuple[Floats, float]:
     """Return the draws with the larger variance, and the factor by which both ways together widen their interval."""
     defined = [draws[~np.isnan(draws)] for draws in (one, other, both)]
@@ -128,8 +158,12 @@ def effective_clusters(clusters: Clusters) -> float:
     clusters : (n,)
         Cluster of each row.
     """
-    rows = np.bincount(number_distinct(clusters.tolist())[1]).astype(np.float64)
-    return float(rows.sum() ** 2 / (rows**2).sum())
+    return _equal_clusters(np.bincount(number_distinct(clusters.tolist())[1]))
+
+
+def _equal_clusters(rows: Ints) -> float:
+    sizes = rows.astype(np.float64)
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
 def resampled(clusters: int, resamples: int, *, seed: int, chunk: int) -> Iterator[Ints]:

@@ -4,7 +4,7 @@ A metric is computed from the number of times that each cluster of rows counts. 
 bootstrap of `consistency.evaluation.intervals` counts each cluster as often as it was drawn.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
 
@@ -96,13 +96,40 @@ def counted_metrics(
         gaps = np.zeros((clusters, ECE_BINS))
         np.add.at(gaps, (index, bins), gap)
     spearman = _spearman_of(scores, values, index) if "spearman" in names else None
+    return cell_metrics(cells, gaps, spearman, names=names)
+
+
+def cell_metrics(
+    cells: Floats,
+    gaps: Floats | None = None,
+    spearman: Callable[[Floats], Floats] | None = None,
+    *,
+    names: Collection[str] = METRICS,
+) -> Callable[[Floats], dict[str, Floats]]:
+    """Prepare the metrics of rows that were counted.
+
+    Parameters
+    ----------
+    cells : (clusters, 25) float64
+        Rows of each cluster by score and prediction: confusion counts row by row.
+    gaps : (clusters, bins) float64, optional
+        Sums of `calibration_gaps`; with None there is no ECE.
+    spearman : callable, optional
+        From the counts of the clusters to the correlations; with None they are undefined.
+    names : collection of str
+        The metrics to compute.
+
+    Returns
+    -------
+    callable
+        As `counted_metrics` returns it.
+    """
 
     def measure(times: Floats) -> dict[str, Floats]:
         matrices = (times @ cells).reshape(-1, CLASSES, CLASSES)
         figures = _of_counts(matrices)
-        if spearman is not None:
-            figures["spearman"] = spearman(times)
         rows = matrices.sum(axis=(1, 2))
+        figures["spearman"] = np.full(len(rows), np.nan) if spearman is None else spearman(times)
         figures["ece"] = np.full(len(rows), np.nan) if gaps is None else np.abs(times @ gaps).sum(axis=1) / rows
         return {name: figures[name] for name in names}
 
@@ -151,21 +178,44 @@ def _spearman_of(scores: Ints, values: Floats, index: Ints) -> Callable[[Floats]
     return correlations
 
 
-def per_score(scores: Ints, predicted: Ints) -> tuple[tuple[float, float, float, int], ...]:
-    """Compute precision, recall, F1 and the number of labels for each score.
+def spearman_of_groups(groups: Iterable[Ints], truth: Ints) -> float:
+    """Compute Spearman's correlation of scores and values from counted rows, NaN where it is undefined.
 
     Parameters
     ----------
-    scores, predicted : (n,) int64
-        Labels and predictions, 1 to 5.
+    groups : iterable of (m, 5) int64
+        The rows of each score with one value, values ascending.
+    truth : (5,) int64
+        The rows of each score in all.
+    """
+    middle = (truth.sum() + 1) / 2
+    score_rank = np.cumsum(truth) - (truth - 1) / 2 - middle
+    lower, together, spread = 0, 0.0, 0.0
+    for counts in groups:
+        rows = counts.sum(axis=1)
+        rank = lower + np.cumsum(rows) - (rows - 1) / 2 - middle
+        together += float(rank @ (counts @ score_rank))
+        spread += float(rows @ rank**2)
+        lower += int(rows.sum())
+    spread *= float(truth @ score_rank**2)
+    return together / float(np.sqrt(spread)) if spread > 0 else np.nan
+
+
+def per_score(scores: Ints, predicted: Ints) -> tuple[tuple[float, float, float, int], ...]:
+    """Compute precision, recall, F1 and the number of labels for each score; scores, predicted: (n,) int64, 1 to 5."""
+    return per_score_counts(confusion(scores - 1, predicted - 1))
+
+
+def per_score_counts(counts: Ints) -> tuple[tuple[float, float, float, int], ...]:
+    """Compute what `per_score` does from confusion counts, (5, 5) int64.
 
     Returns
     -------
     tuple of five (precision, recall, F1, labels)
         For the scores 1 to 5. A ratio without rows is 0.
     """
-    counts = confusion(scores - 1, predicted - 1).astype(np.float64)
-    hits, true, guessed = np.diagonal(counts), counts.sum(axis=1), counts.sum(axis=0)
+    cells = counts.astype(np.float64)
+    hits, true, guessed = np.diagonal(cells), cells.sum(axis=1), cells.sum(axis=0)
     columns = _ratio(hits, guessed), _ratio(hits, true), _ratio(2 * hits, true + guessed), true
     return tuple((float(p), float(r), float(f1), int(n)) for p, r, f1, n in zip(*columns, strict=True))
 

@@ -96,6 +96,34 @@ class Result:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class CountedResult:
+    """A result on rows that are not held in memory; `predictions.csv` alone has them.
+
+    Attributes
+    ----------
+    system, backbone, protocol, split : str
+        As in `Predictions`.
+    counts : (5, 5) int64
+        Confusion counts.
+    metrics, ci95
+        As in `Result`.
+    """
+
+    system: str
+    backbone: str
+    protocol: str
+    split: str
+    counts: npt.NDArray[np.int64]
+    metrics: dict[str, float | None]
+    ci95: dict[str, tuple[float, float] | None]
+
+    def as_entry(self) -> dict[str, Any]:
+        """Return the entry of `metrics.json`."""
+        figures = {"n": int(self.counts.sum()), "metrics": self.metrics, "ci95": self.ci95}
+        return {name: getattr(self, name) for name in ("system", "backbone", "protocol", "split")} | figures
+
+
 @dataclass(frozen=True)
 class Audited:
     """A line of `audit.csv`: a row, the score that fits it better, and how much better.

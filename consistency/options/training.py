@@ -15,6 +15,7 @@ from consistency.options.records import (
     Output,
     Preset,
     Source,
+    large_rows,
 )
 
 Method = Literal["simple", "search", "exact"]
@@ -68,6 +69,7 @@ class SimilarityOptions:
     folds: int | None = option(
         None, "Also cross-validate the whole recipe in K outer folds.", group=SPLIT, metavar="K", low=2
     )
+    large_rows: int = large_rows()
     output: Output = record(Output, without=("resume",))
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from consistency.evaluation.controls import CONTROLS
 from consistency.evaluation.reliability import reliability
-from consistency.evaluation.results import NO_BACKBONE, Result
+from consistency.evaluation.results import NO_BACKBONE, CountedResult, Predictions, Result
 from consistency.scale import confusion
 from consistency.text import slug
 
@@ -47,6 +47,15 @@ def result_figures(results: Sequence[Result]) -> dict[str, bytes]:
     if diagrams:
         figures["reliability.png"] = tiles_png(diagrams)
     return figures
+
+
+def counted_figures(results: Sequence[CountedResult]) -> dict[str, bytes]:
+    """The figures of `result_figures` for results whose rows are not in memory."""
+    learned = [result for result in results if result.system not in CONTROLS]
+    titles = {f"confusion_matrix-{slug(of.system)}.png": _named(of, int(of.counts.sum())) for of in learned}
+    drawn = [confusion_matrix_png(of.counts, title) for of, title in zip(learned, titles.values(), strict=True)]
+    figures = dict(zip(titles, drawn, strict=True)) if len(drawn) > 1 else {}
+    return {**figures, "confusion_matrix.png": tiles_png(drawn)}
 
 
 def confusion_matrix_png(matrix: npt.NDArray[np.int64], title: str) -> bytes:
@@ -188,9 +197,12 @@ def _file_name(result: Result) -> str:
 
 
 def _title(result: Result) -> str:
-    p = result.predictions
+    return _named(result.predictions, len(result.predictions))
+
+
+def _named(p: Predictions | CountedResult, n: int) -> str:
     about = [name for name in (p.backbone, p.protocol, p.split) if name not in (NO_BACKBONE, "test")]
-    return f"{p.system}\n{', '.join([*about, f'n = {len(p):,}'])}"
+    return f"{p.system}\n{', '.join([*about, f'n = {n:,}'])}"
 
 
 def _head(axis: Axes, title: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from consistency.data.pairs import PairTable, Skipped, skipped_csv
 from consistency.durable import check_folder, make_folder, sweep_temp, write_file, writing
 from consistency.errors import InputError, StorageError, os_errors_as
-from consistency.evaluation.results import Audited, Predictions, Result
+from consistency.evaluation.results import Audited, CountedResult, Predictions, Result
 from consistency.options import Output
 from consistency.runs.environment import code_digest, computer, versions
 from consistency.text import slug, to_csv, to_json
@@ -146,6 +146,23 @@ class RunFolder:
         rows = (row for result in results for row in _prediction_rows(result.predictions))
         self.write_file("predictions.csv", to_csv(PREDICTION_COLUMNS, rows))
         self.write_file("per_score.csv", to_csv(SCORE_COLUMNS, _score_rows(results)))
+
+    def write_counted(self, results: Sequence[CountedResult], predictions: Iterable[bytes]) -> None:
+        """Write what `write_results` does; `predictions` are the lines of `predictions.csv` after its header."""
+        from consistency.evaluation.metrics import per_score_counts
+
+        self.write_parts("predictions.csv", PREDICTION_COLUMNS, predictions)
+        self.write_json("metrics.json", [result.as_entry() for result in results])
+        figures = ((result, enumerate(per_score_counts(result.counts), start=1)) for result in results)
+        rows = ((of.system, of.split, score, *cells) for of, found in figures for score, cells in found)
+        self.write_file("per_score.csv", to_csv(SCORE_COLUMNS, rows))
+
+    def write_parts(self, name: str, columns: Sequence[str], parts: Iterable[bytes]) -> None:
+        """Write a CSV file part by part."""
+        with writing(self.path / name) as write:
+            write(to_csv(columns, []))
+            for part in parts:
+                write(part)
 
     def write_split(self, table: PairTable, split: "Split") -> None:
         """Write `split.csv`: the side and the fold of every row of the table."""

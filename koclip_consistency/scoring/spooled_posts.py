@@ -10,7 +10,7 @@ from consistency.data.files import find_images
 from consistency.data.inputs import Inputs
 from consistency.data.memo import DigestMemo
 from consistency.data.scattered import Scattered
-from consistency.data.spool import Spool, Type
+from consistency.data.spool import Spool, Type, whole_groups
 from consistency.options import Source
 from koclip_consistency.scoring.batches import BATCH, TableBatch
 from koclip_consistency.scoring.posts import answers_to, cells_of, post_inputs
@@ -99,7 +99,7 @@ class SpooledPostAnswers:
 
     def _by_post(self) -> Iterator[tuple[npt.NDArray[np.int64], Inputs]]:
         """Whole posts, about BATCH rows at once: the places of the rows in the table, and the rows."""
-        for rows in whole_posts(self._spool.batches("SELECT * FROM ordered"), BATCH):
+        for rows in whole_groups(self._spool.batches("SELECT * FROM ordered"), BATCH, "first"):
             images, hashtags = (self._spool.texts(f"{name}s", rows[name]) for name in ("image", "hashtag"))
             files = find_images(images, self._source.images, self._memo)
             yield rows["place"], post_inputs(self._source, rows["row"], images, hashtags, rows["first"], files)
@@ -110,30 +110,3 @@ class SpooledPostAnswers:
         for place, reason in reasons.items():
             why[place] = self._reasons.setdefault(reason, len(self._reasons))
         self._answers.put(at, {**numbers, WHY_NOT: why})
-
-
-def whole_posts(parts: Iterable[dict[str, Any]], size: int) -> Iterator[dict[str, Any]]:
-    """Join batches of rows, and cut them where a post ends: at the first end after `size` rows or more.
-
-    Parameters
-    ----------
-    parts : iterable of dict
-        Columns of rows in the order of their posts; the column `first` is the post.
-    size : int
-        Rows of a batch, if a post ends there.
-    """
-    waiting: dict[str, Any] = {}
-    for part in parts:
-        waiting = {name: _joined(waiting[name], part[name]) for name in part} if waiting else part
-        ends = np.flatnonzero(np.diff(waiting["first"])) + 1
-        start = 0
-        while (place := np.searchsorted(ends, start + size)) < len(ends):
-            yield {name: column[start : ends[place]] for name, column in waiting.items()}
-            start = int(ends[place])
-        waiting = {name: column[start:] for name, column in waiting.items()}
-    if waiting:
-        yield waiting
-
-
-def _joined(one: Any, other: Any) -> Any:
-    return one + other if isinstance(one, list) else np.concatenate([one, other])

@@ -68,7 +68,7 @@ def show(outcome: "Outcome", screen: "Screen", title: str, on_error: str = "skip
     """Show the table, the notes and the run folder of a command that evaluates."""
     from koclip_consistency.screen.tables import curve_table, trainings_table
 
-    entries = [result.as_entry() for result in outcome.results]
+    entries = [result.as_entry() for result in outcome.results] + [result.as_entry() for result in outcome.counted]
     screen.json(entries)
     if outcome.seconds:
         entries = [{**entry, "seconds": seconds} for entry, seconds in zip(entries, outcome.seconds, strict=True)]
@@ -80,4 +80,4 @@ def show(outcome: "Outcome", screen: "Screen", title: str, on_error: str = "skip
     for note in outcome.notes:
         screen.note(note)
     screen.note(f"Run folder: {outcome.path}")
-    close(outcome.skipped, on_error, screen, outcome.path / "skipped.csv")
+    close(outcome.skipped, on_error, screen, outcome.path / "skipped.csv", outcome.lost)

@@ -131,7 +131,7 @@ def describe_division(
     if usable is not None:
         split = replace(split, kept=split.kept & usable)
     columns = (split, inputs.identity, inputs.table.hashtags, inputs.scenes)
-    shared = " (images may be on both sides; intervals are over hashtags)" if split.whole == "hashtags" else ""
+    shared = describe_shared(split.whole)
     tested = {"test": split.rows("test"), "cv": np.flatnonzero(split.kept & (split.fold >= 0))}
     tested = {side: rows for side, rows in tested.items() if len(rows)}
     found, notes = {}, [inputs.several] if inputs.several else []
@@ -154,6 +154,11 @@ def describe_division(
     if inputs.near is not None:
         notes.append(describe_near_duplicates(inputs.near))
     return Division(found, tuple(notes), seen, known)
+
+
+def describe_shared(whole: Whole) -> str:
+    """What else there is to know about a protocol that keeps these whole."""
+    return " (images may be on both sides; intervals are over hashtags)" if whole == "hashtags" else ""
 
 
 def seen_by(backbone: ResolvedBackbone, inputs: Inputs, rows: Rows) -> SeenByBackbone:

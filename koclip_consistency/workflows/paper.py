@@ -34,7 +34,7 @@ from koclip_consistency.workflows.encode import resolve
 from koclip_consistency.workflows.finetune import run_finetune
 from koclip_consistency.workflows.heads import recipe_of, run_heads
 from koclip_consistency.workflows.ranking import FILE, rank_backbones, ranking_csv, ranking_notes
-from koclip_consistency.workflows.similarity import run_similarity
+from koclip_consistency.workflows.similarity import similarity_in_memory
 from koclip_consistency.workflows.suite import Done, Step, close_suite, notes_of, open_suite, run_steps, skipped_of
 from koclip_consistency.workflows.trial import Outcome
 
@@ -77,7 +77,7 @@ def system_steps(
         return Output(resume=out) if RunFolder.is_unfinished(out) else Output(out=out)
 
     def similarity(out: Path) -> Outcome:
-        return run_similarity(
+        return similarity_in_memory(
             SimilarityOptions(source=source, encoding=encoding, evaluation=evaluation, output=output(out)), reporter
         )
 

@@ -18,12 +18,13 @@ from consistency.data.folds import with_folds
 from consistency.data.inputs import read_inputs
 from consistency.data.memo import DigestMemo
 from consistency.data.pairs import Skipped
+from consistency.data.tables import TableFile
 from consistency.errors import DataError
 from consistency.evaluation.controls import ON_EMBEDDINGS
 from consistency.evaluation.intervals import BOOTSTRAP_SEED
 from consistency.evaluation.learning_curve import LearningCurve
 from consistency.evaluation.panel import describe_panel
-from consistency.evaluation.results import Result
+from consistency.evaluation.results import CountedResult, Result
 from consistency.evaluation.seeds import Trainings
 from consistency.options import Encoding, Evaluation, Output, Source, as_config
 from consistency.progress import Reporter
@@ -64,7 +65,7 @@ class Outcome:
     results
         One per system and set of rows.
     skipped
-        Rows and images that were left out.
+        Rows and images that were left out, or the first of them.
     notes
         Lines beside the table.
     seconds
@@ -73,6 +74,10 @@ class Outcome:
         The metrics of repeated training, if `--seeds` asked for it.
     curve
         Quality against the number of labelled images, if `--learning-curve` asked for it.
+    counted
+        The results of a large table, whose rows are not in memory.
+    lost
+        Number of rows and images that were left out, if `skipped` is only the first of them.
     """
 
     path: Path
@@ -82,6 +87,8 @@ class Outcome:
     seconds: tuple[float, ...] = ()
     trainings: Trainings | None = None
     curve: LearningCurve | None = None
+    counted: tuple[CountedResult, ...] = ()
+    lost: int | None = None
 
 
 Answer = Callable[[Rows, Rows], Mapping[str, Answers]]
@@ -118,6 +125,8 @@ class Trial:
         Whether the split needs validation rows.
     backbone_name
         How results name the backbone; as the options name it if None.
+    table
+        The table, opened; None opens the one of the options.
 
     Raises
     ------
@@ -133,6 +142,7 @@ class Trial:
         *,
         validation: bool = False,
         backbone_name: str | None = None,
+        table: TableFile | None = None,
     ) -> None:
         self.command, self.options, self.reporter = command, options, reporter
         self._backbone_name = backbone_name
@@ -140,7 +150,9 @@ class Trial:
         RunFolder.check(options.output, command)
         near = options.evaluation.near_duplicates
         self._memo = DigestMemo(options.encoding.cache)
-        self.inputs = read_inputs(options.source, near_duplicates=near, memo=self._memo, progress=reporter.progress)
+        self.inputs = read_inputs(
+            options.source, near_duplicates=near, memo=self._memo, table=table, progress=reporter.progress
+        )
         self.split = split_table(self.inputs, options.source, options.evaluation, validation=validation)
         self.results: list[Result] = []
         self.backbone: ResolvedBackbone | None = None  # that the systems use, once it is known

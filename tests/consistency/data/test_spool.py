@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from consistency.data.spool import Spool, spooled
+from consistency.data.spool import Spool, spooled, whole_groups
 from consistency.data.tables import open_table
 from consistency.errors import InputError, StorageError
 
@@ -82,3 +82,25 @@ def test_texts_by_number() -> None:
         spool.seal("tags")
         assert spool.texts("tags", np.array([9, 4, 4, 0])).tolist() == ["\ud800", "바다", "바다", ""]
         assert spool.texts("tags", np.array([], np.int64)).tolist() == []
+
+
+def test_groups_are_cut_at_their_ends() -> None:
+    """For every size of batches and parts, a batch ends at the first end of a group from `size` rows on."""
+    rng = np.random.default_rng(0)
+    first = np.repeat(np.arange(20), rng.integers(1, 6, 20))
+    rows = {"first": first, "image": [f"{post}.png" for post in first]}
+    ends = [*(np.flatnonzero(np.diff(first)) + 1).tolist(), len(first)]
+    for size in (1, 4, 7, 1000):
+        expected, start = [], 0
+        while start < len(first):
+            stop = next((end for end in ends if end >= start + size), len(first))
+            expected.append(first[start:stop].tolist())
+            start = stop
+        for part in (1, 3, 8, 500):
+            parts = [
+                {name: column[at : at + part] for name, column in rows.items()} for at in range(0, len(first), part)
+            ]
+            found = list(whole_groups(parts, size, "first"))
+            assert [batch["first"].tolist() for batch in found] == expected
+            assert [batch["image"] for batch in found] == [[f"{p}.png" for p in post] for post in expected]
+    assert list(whole_groups([], 5, "first")) == []
