@@ -9,7 +9,7 @@ APP := $(VENV)/.installed-app-$(notdir $(PY))
 TEST := $(VENV)/.installed-test-$(notdir $(PY))
 DOCS := $(VENV)/.installed-docs-$(notdir $(PY))
 
-.PHONY: demo app docs test test-slow test-openclip mutants lint lock lowest clean
+.PHONY: demo app docs test test-slow test-openclip mutants lint lock lowest platforms audit sbom clean
 
 demo: $(BASE)
 	$(BIN)/python cli.py demo
@@ -84,6 +84,23 @@ lock:
 # The demo and the other commands on the lowest versions that pyproject.toml allows.
 lowest: $(BASE)
 	$(BIN)/python -m tests.promises.lowest
+
+# The same on every Python from 3.11 to 3.14 that this machine has, with the locked versions.
+platforms: $(BASE)
+	$(BIN)/python -m tests.promises.platforms
+
+# Known weaknesses of the locked versions, and a bill of materials (CycloneDX) of the base install; both need uv.
+LOCKED := $(VENV)/locked.txt
+
+$(LOCKED): requirements/base.txt constraints.txt
+	cat $^ > $@
+
+audit: $(BASE) $(LOCKED)
+	sed -E '/^ +--hash/d; s/ *\\$$//' $(LOCKED) > $(VENV)/versions.txt
+	uvx pip-audit --requirement $(VENV)/versions.txt --no-deps --disable-pip
+
+sbom: $(BASE) $(LOCKED)
+	uvx --from cyclonedx-bom cyclonedx-py requirements $(LOCKED) --output-reproducible --output-file sbom.json
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
