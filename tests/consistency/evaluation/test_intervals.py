@@ -11,6 +11,7 @@ from benchmarks.coverage import METHODS, population, simulate, simulate_two_way
 from consistency.evaluation.intervals import (
     bootstrap_intervals,
     bootstrap_metrics,
+    counted_intervals,
     effective_clusters,
     interval,
     p_value,
@@ -201,3 +202,17 @@ def test_two_way_intervals_hold_the_truth_where_hashtags_have_effects() -> None:
     for name in ("accuracy", "mae"):
         assert found[name, "two-way"] >= found[name, "image"]
         assert found[name, "two-way"] > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 60)
+
+
+def test_intervals_from_counted_rows_are_those_from_the_rows() -> None:
+    scores, predicted, values, probabilities, clusters = random_rows(5, 60, 9, 5)
+    _, index = np.unique(clusters, return_inverse=True)
+    order = np.argsort(np.unique(clusters, return_index=True)[1])  # in the order of their first rows
+    cells = np.zeros((len(order), 25), dtype=np.int64)
+    np.add.at(cells, (np.argsort(order)[index], (scores - 1) * 5 + predicted - 1), 1)
+    found = counted_intervals(evaluate(scores, predicted, values, None), cells)
+    expected = bootstrap_intervals(scores, predicted, values, None, clusters)
+    assert found.pop("spearman") is None
+    assert expected.pop("spearman") is not None
+    assert found == expected
+    assert set(counted_intervals(evaluate(scores, predicted, values, None), cells[:1]).values()) == {None}

@@ -11,7 +11,7 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from consistency.errors import DataError
-from consistency.evaluation.metrics import METRICS, evaluate, per_score
+from consistency.evaluation.metrics import METRICS, evaluate, per_score, spearman_of_groups
 from tests.builders.answers import random_rows
 
 
@@ -90,3 +90,16 @@ def test_what_cannot_be_evaluated_is_refused() -> None:
         evaluate(np.array([0, 4]), np.array([1, 1]), np.zeros(2), None)
     with pytest.raises(ValueError, match="3 scores, but predictions"):
         evaluate(np.array([1, 2, 3]), np.array([1, 2]), np.zeros(3), None)
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_spearman_from_counted_rows(size: int) -> None:
+    scores, _, values, _, _ = random_rows(3, 80, 5, 5)
+    values = np.round(values, 1)  # with ties
+    distinct, which = np.unique(values, return_inverse=True)
+    counts = np.zeros((len(distinct), 5), dtype=np.int64)
+    np.add.at(counts, (which, scores - 1), 1)
+    groups = [counts[start : start + size] for start in range(0, len(counts), size)]
+    found = spearman_of_groups(groups, np.bincount(scores, minlength=6)[1:])
+    assert found == pytest.approx(stats.spearmanr(scores, values)[0], abs=1e-12)
+    assert np.isnan(spearman_of_groups([np.array([[2, 3, 0, 0, 0]])], np.array([2, 3, 0, 0, 0])))  # equal values
