@@ -131,12 +131,16 @@ def make_data(folder: Path, kind: str, count: int, size: tuple[int, int] = SIZE)
         contents.append(file.getvalue())
     for number, name in enumerate(names):
         (folder / name).write_bytes(contents[number % DISTINCT] + (number // DISTINCT).to_bytes(2, "big"))
-    words, ends = WORDS.split(), ["", *ENDS.split()]
-    hashtags = [f"#{word}{end}{number or ''}" for number in range(7) for end in ends for word in words]
-    hashtags = hashtags[: round(count * HASHTAGS / IMAGES)]
+    hashtags = hashtags_of(round(count * HASHTAGS / IMAGES))
     rows = range(round(count * PAIRS / IMAGES))
     table = pair_table([names[row % count] for row in rows], [hashtags[row % len(hashtags)] for row in rows])
     return Data(table, find_images(names, folder), names, hashtags, folder)
+
+
+def hashtags_of(count: int) -> list[str]:
+    """`count` different hashtags of words that people use."""
+    words, ends = WORDS.split(), ["", *ENDS.split()]
+    return [f"#{word}{end}{number or ''}" for number in range(7) for end in ends for word in words][:count]
 
 
 def make_model(folder: Path, shape: Shape) -> Path:

@@ -48,7 +48,7 @@ class Visitor:
 
     def __init__(self, port: int, images: list[bytes], hashtags: list[str], seed: int) -> None:
         self.port, self.images, self.hashtags, self.random = port, images, hashtags, random.Random(seed)
-        self.asked = self.refused = 0
+        self.asked = self.refused = self.busy = 0
         self.name = f"annotator {seed}"
 
     def ask_once(self) -> None:
@@ -87,7 +87,8 @@ class Visitor:
             ]
         )
         status, told = self._send(path, body, headers)
-        if status != 200:
+        self.busy += status == 503
+        if status not in (200, 503):
             raise RuntimeError(f"{path}: {status} {told[:200]!r}")
 
     def _break(self) -> None:
@@ -168,8 +169,8 @@ def watch(pid: int, port: int, source: Source, given: argparse.Namespace) -> Non
         print(f"| {minutes} | {asked:,} | {resident(pid):.0f} | {' | '.join(map(str, counts))} |", flush=True)
     for thread in threads:
         thread.join()
-    refused = sum(visitor.refused for visitor in visitors)
-    print(f"{refused:,} of the requests were broken, and refused")
+    refused, busy = (sum(counts) for counts in zip(*((v.refused, v.busy) for v in visitors), strict=True))
+    print(f"{refused:,} of the requests were broken, and refused; {busy:,} were told that the server is busy (503)")
 
 
 if __name__ == "__main__":
