@@ -9,7 +9,7 @@ APP := $(VENV)/.installed-app-$(notdir $(PY))
 TEST := $(VENV)/.installed-test-$(notdir $(PY))
 DOCS := $(VENV)/.installed-docs-$(notdir $(PY))
 
-.PHONY: demo app docs test test-slow test-openclip mutants lint lock lowest platforms audit sbom clean
+.PHONY: demo app docs test bench bench-peers test-slow test-openclip mutants lint lock lowest platforms audit sbom clean
 
 demo: $(BASE)
 	$(BIN)/python cli.py demo
@@ -31,6 +31,21 @@ test: lint
 
 test-slow: $(TEST)
 	$(BIN)/python -m pytest -m slow
+
+# What we claim about speed, on this machine alone: about a quarter of an hour on two cores. Sizes stand in the heads of
+# the programs; figures and plots go to runs/bench.
+bench: $(TEST)
+	mkdir -p runs/bench
+	$(BIN)/python -m benchmarks.decoding | tee runs/bench/decoding.txt
+	$(BIN)/python -m benchmarks.cache --rows 300000 | tee runs/bench/cache.txt
+	$(BIN)/python -m benchmarks.memory | tee runs/bench/memory.txt
+	$(BIN)/python -m benchmarks.scaling --out runs/bench
+
+# Against other libraries; open_clip's packages lie apart from the rest.
+bench-peers: $(TEST)
+	$(PIP) --require-hashes --no-deps --upgrade --target $(VENV)/openclip -r requirements/openclip.txt
+	mkdir -p runs/bench
+	PYTHONPATH=$(VENV)/openclip $(BIN)/python -m benchmarks.peers --out runs/bench
 
 # Plants faults in what must not be wrong, one at a time; a test must notice each.
 mutants: $(TEST)

@@ -10,8 +10,9 @@
 
 Each variant has a process of its own, with all cores, which loads what it needs and then waits; rounds go through the
 variants in turn, so that a machine that slows down slows all. The table has the median rate of the rounds, its
-quartiles, and the peak memory of the process. A ratio is given only where the quartiles do not overlap. The limit is what the hardware allows at most, measured beside: the rate of large matrix products, divided by the operations
-of the task; for a gather, numpy's own indexing of one array in memory.
+quartiles, and the peak memory of the process. A ratio is given only where the quartiles do not overlap. The limit
+is what the hardware allows at most, measured beside: the rate of large matrix products, divided by the operations of
+the task; for a gather, numpy's own indexing of one array in memory.
 
 A library that is not installed is left out. FOLDER gets `peers.json`, `peers.md` and `peers.png`.
 """
@@ -27,6 +28,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -35,6 +37,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.timing import machine, peak_memory
+
+if find_spec("torchvision"):  # it may be one for CUDA, which must be known before anything imports it
+    import_module("tests.builders.cpu_torchvision")
 
 ROOT = Path(__file__).parents[1]
 ROUNDS = 7
