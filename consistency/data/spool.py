@@ -70,9 +70,7 @@ class Spool:
         if missing := spool_missing():
             raise InputError(f"large tables need the package {missing}: pip install 'koclip-consistency[{EXTRA}]'")
         import duckdb
-        import pyarrow as pa
 
-        pa.set_memory_pool(pa.system_memory_pool())  # the default one keeps what is freed
         self._folder = tempfile.TemporaryDirectory(prefix="koclip-tables-")
         place = self.folder = Path(self._folder.name)
         settings: dict[str, str | bool | int | float | list[str]] = {

@@ -71,8 +71,6 @@ class SpooledPostAnswers:
         self._reasons: dict[str, int] = {}  # the distinct ones, by number
         for at, inputs in self._by_post():
             self._put(at, scorer, inputs)
-        for table in ("ordered", "images", "hashtags", "posts"):  # nothing asks again, so their memory is free
-            spool.run(f"DROP TABLE {table}")
         self._parts, self._part = self._answers.parts(), (0, dict[str, npt.NDArray[np.float64]]())
 
     def rows(self, start: int, stop: int) -> dict[str, list[Any]]:
