@@ -102,7 +102,7 @@ def process_batches(
     OutOfMemory
         If one of the processes is killed.
     """
-    context = decoding_context()
+    context = decoding_context(spec.quick)
     shape = (SLOTS, min(size, len(files)), *spec.size, 3)
     shared = context.RawArray(ctypes.c_uint8, math.prod(shape))
     places = np.frombuffer(shared, np.uint8).reshape(shape)
@@ -143,17 +143,18 @@ def process_batches(
         pool.shutdown(cancel_futures=True)
 
 
-def decoding_context() -> Any:
+def decoding_context(quick: bool = False) -> Any:
     """Multiprocessing context of the decoding processes: a fork server with imported modules, if the system has one.
 
-    The server takes a while to start, so call this before other slow work, such as loading a model.
+    The server takes a while to start, so call this before other slow work, such as loading a model. With `quick` it
+    also imports torch, which resizes then.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     from multiprocessing import forkserver  # not available on every system
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", __name__])
+    context.set_forkserver_preload(["__main__", __name__, *(["torch"] if quick else [])])
     forkserver.ensure_running()
     return context
 
@@ -164,6 +165,10 @@ _own: tuple[Decoding, PreprocessSpec, Budget, npt.NDArray[np.uint8]]  # state of
 def _begin(decoding: Decoding, spec: PreprocessSpec, room: Budget, shared: Any, shape: tuple[int, ...]) -> None:
     global _own
     _own = decoding, spec, room, np.frombuffer(shared, np.uint8).reshape(shape)
+    if spec.quick:
+        import torch
+
+        torch.set_num_threads(1)  # each core has a process
     for number in (signal.SIGINT, signal.SIGTERM):  # the parent handles interruptions
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

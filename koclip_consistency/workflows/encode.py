@@ -291,7 +291,7 @@ def load_encoder(resolved: ResolvedBackbone, encoding: Encoding, *, gradients: b
             f"run `extract --backbone {encoding.backbone}` first, or leave out --no-extract"
         )
     if choose_device(encoding.device).startswith("cuda"):
-        decoding_context()  # prepares while the model loads
+        decoding_context(encoding.decode == "fast")  # prepares while the model loads
     # Slow to import, and not needed if nothing is missing.
     from consistency.backbone.model import load_backbone, load_embedder
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from consistency.backbone.preprocess import PreprocessSpec
 from consistency.data.files import ImageFile, find_images
 from consistency.data.reading import Decoding
 from consistency.errors import OutOfMemory
-from consistency.options import ImageLimits
+from consistency.options import Decode, ImageLimits
 from embedcache.engines.local import (
     Batches,
     Problems,
@@ -56,17 +57,19 @@ def taken(batches: Batches) -> tuple[list[str], np.ndarray, list[int]]:
     return names, np.concatenate([arrays for _, arrays in got]), [len(files) for files, _ in got]
 
 
-def test_processes_make_what_threads_make(tmp_path: Path) -> None:
+@pytest.mark.parametrize("decode", ["ours", "fast"])
+def test_processes_make_what_threads_make(tmp_path: Path, decode: Decode) -> None:
+    decoding, spec = replace(DECODING, decode=decode), replace(SPEC, quick=decode == "fast")
     files = write_images(tmp_path / "images", 60)
     threaded: Problems = {}
-    names, expected, sizes = taken(thread_batches(DECODING, SPEC.resize_crop, files, threaded, size=16, workers=3))
+    names, expected, sizes = taken(thread_batches(decoding, spec.resize_crop, files, threaded, size=16, workers=3))
     assert len(names) == 43
     assert len(threaded) == 17
     assert max(sizes) <= 16
     found: Problems = {}
-    assert taken(process_batches(DECODING, SPEC, files, found, size=16, workers=3))[0] == names
+    assert taken(process_batches(decoding, spec, files, found, size=16, workers=3))[0] == names
     assert found == threaded
-    again = taken(process_batches(DECODING, SPEC, files, found, size=16, workers=2))
+    again = taken(process_batches(decoding, spec, files, found, size=16, workers=2))
     assert again[0] == names
     assert (again[1] == expected).all()
 
@@ -90,6 +93,7 @@ def test_a_killed_decoder_is_an_error_of_ours(tmp_path: Path) -> None:
 
 EXTRACTOR = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from tests.embedcache.engines.test_local import DECODING, SPEC, children, process_batches, write_images
 import os, time
