@@ -1,7 +1,8 @@
 """Every command that README and docs show runs, in the order of its page, on drawn data with `tiny`.
 
 Some minutes: `python -m pytest -m slow tests/promises/test_page_commands.py`. Pages with a test of their own
-(`test_from_excel.py`, `test_moderation.py`) are not repeated, nor blocks `run` (`test_docs.py`).
+(`test_from_excel.py`, `test_moderation.py`) are not repeated, nor blocks `run` (`test_docs.py`), nor commands that need
+several machines (`test_torchrun.py`, `test_object_store.py` and the tests of engines run their like).
 """
 
 import re
@@ -21,7 +22,7 @@ from tests.builders.annotations import lines_about
 from tests.builders.commands import Run
 from tests.builders.pages import PAGES, shown_commands
 
-ELSEWHERE = ("from-excel.md", "moderation.md", "start.md", "labels.md", "reporting.md")
+ELSEWHERE = ("from-excel.md", "moderation.md", "start.md", "labels.md", "reporting.md", "scale.md")
 ENDLESS = {"app", "serve"}  # answer until Ctrl-C: tests/koclip_consistency/service runs them
 NAMES = sorted({page for page, _ in shown_commands()} - set(ELSEWHERE))
 
@@ -123,6 +124,8 @@ def test_commands_of_the_page_run(name: str, folder: Path, run: Run, monkeypatch
         if words[:2] == ["data", "relabel"]:  # overwrites nothing
             for earlier in Path().glob(f"{Path(words[-1]).stem}.*"):
                 earlier.unlink()
+        if "clip" in line.split() and "--cache" not in words:  # as koclip, it is `tiny` here
+            words += ["--cache", "cache-of-clip"]
         if words[0] == "export":
             shutil.rmtree("my-scorer", ignore_errors=True)
         monkeypatch.setattr("sys.stdin", StringIO("y\n"))  # `runs gc --delete` asks
