@@ -142,6 +142,7 @@ class _Folder:
         self._given, self._root = Path(os.path.abspath(folder)), Path(os.path.realpath(folder))
         self._there = self._root.is_dir()
         self._names: dict[Path, _Names] = {}
+        self._inside: dict[Path, bool] = {}
 
     def locate(self, name: str) -> tuple[Path, None]:
         """The path that `name` means; raises ImageError, with a suggestion if a name differs in case alone."""
@@ -153,9 +154,18 @@ class _Folder:
             path = self._look_up(inside.replace("\\", "/"))
         if path is None:
             raise ImageError(f"not found in {self._root}{self._suggestion(inside)}")
-        if not Path(os.path.realpath(path)).is_relative_to(self._root):
+        if not self._holds(path):
             raise ImageError("leads out of the image folder")
         return path, None
+
+    def _holds(self, path: Path) -> bool:
+        """Whether `path` is in the folder after all links; those of the subfolders are followed once each."""
+        parent = path.parent
+        if parent not in self._inside:
+            self._inside[parent] = Path(os.path.realpath(parent)).is_relative_to(self._root)
+        if path.name in ("", "..") or os.path.islink(path):
+            return Path(os.path.realpath(path)).is_relative_to(self._root)
+        return self._inside[parent]
 
     def _relative(self, name: str) -> str:
         if not os.path.isabs(name):
