@@ -160,11 +160,11 @@ class _Folder:
 
     def _holds(self, path: Path) -> bool:
         """Whether `path` is in the folder after all links; those of the subfolders are followed once each."""
+        if path == self._root or path.name == ".." or os.path.islink(path):
+            return Path(os.path.realpath(path)).is_relative_to(self._root)
         parent = path.parent
         if parent not in self._inside:
             self._inside[parent] = Path(os.path.realpath(parent)).is_relative_to(self._root)
-        if path.name in ("", "..") or os.path.islink(path):
-            return Path(os.path.realpath(path)).is_relative_to(self._root)
         return self._inside[parent]
 
     def _relative(self, name: str) -> str:
