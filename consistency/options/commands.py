@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from consistency.options.annotating import Answering
 from consistency.options.option import option, record
@@ -14,6 +13,7 @@ from consistency.options.records import (
     SPLIT,
     CacheChoice,
     Encoding,
+    Engine,
     Evaluation,
     MapMethod,
     Output,
@@ -112,20 +112,7 @@ class ExtractOptions:
         metavar="I/N",
         group=MACHINE,
     )
-    engine: Literal["local", "ray"] = option("local", "Encode in this process, or on Ray (extra ray).", group=MACHINE)
-    ray_address: str | None = option(
-        None,
-        "Address of a running Ray cluster.",
-        group=MACHINE,
-        metavar="HOST:PORT",
-        default_text="started here",
-    )
-    num_workers: int | None = option(
-        None, "Processes of Ray that encode.", group=MACHINE, low=1, default_text="one for each GPU, or one"
-    )
-    gpus_per_worker: float | None = option(
-        None, "GPUs of each of them, perhaps a fraction.", group=MACHINE, low=0, default_text="1 if there are any"
-    )
+    engine: Engine = record(Engine)
     output: Output = record(Output, without=("resume",))
 
 
@@ -158,9 +145,10 @@ class ScoreOptions:
     )
     file: Path | None = option(
         None,
-        "Score every row of --data, and write the table with the scores to this file.",
+        "Score every row of --data, and write the table with the scores to this file; if --data is a folder of Parquet "
+        "parts, to a folder.",
         flag="-o --output",
-        metavar="OUT.csv|OUT.parquet",
+        metavar="OUT.csv|OUT.parquet|DIR",
     )
     sets: float | None = option(
         None,
@@ -173,6 +161,7 @@ class ScoreOptions:
     source: Source = record(Source)
     large_rows: int = large_rows()
     encoding: Encoding = record(Encoding, only=("cache", "device", "threads"))
+    engine: Engine = record(Engine)
 
 
 @dataclass(frozen=True)

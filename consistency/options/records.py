@@ -147,6 +147,28 @@ def large_rows() -> int:
 
 
 @dataclass(frozen=True)
+class Engine:
+    """Where the work is done."""
+
+    name: Literal["local", "ray"] = option(
+        "local", "Work in this process, or on Ray (extra ray).", group=MACHINE, flag="--engine"
+    )
+    ray_address: str | None = option(
+        None,
+        "Address of a running Ray cluster.",
+        group=MACHINE,
+        metavar="HOST:PORT",
+        default_text="started here",
+    )
+    num_workers: int | None = option(
+        None, "Processes of Ray that run the model.", group=MACHINE, low=1, default_text="one for each GPU, or one"
+    )
+    gpus_per_worker: float | None = option(
+        None, "GPUs of each of them, perhaps a fraction.", group=MACHINE, low=0, default_text="1 if there are any"
+    )
+
+
+@dataclass(frozen=True)
 class Encoding:
     """The backbone, and how images and hashtags pass through it into the cache."""
 

@@ -27,6 +27,7 @@ import ray.data
 from consistency.data.files import ImageFile
 from consistency.data.reading import Budget, Decoding, cores, pixels_at_once
 from consistency.data.shards import BLOCK, blocks
+from consistency.durable import machine
 from consistency.errors import ConsistencyError, ImageError, InputError, RunError, one_line
 from consistency.options import Decode, ImageLimits
 from consistency.progress import Progress
@@ -45,6 +46,7 @@ READ = 32  # images that a task decodes
 WAVE = 1 << 20  # images whose names are given to Ray at a time
 PIXEL_BYTES = 256 << 20  # most bytes of decoded images in one call of an actor
 RETRIES = 3  # restarts of an actor, and repetitions of a call or a task
+TEMP, TEMP_PREFIX = "/tmp", "ray-"  # where Ray's sockets and logs lie while it runs
 DECODING_CPUS = 0.5  # with as many as an actor has, Ray would decode inside the actor
 
 Batch = dict[str, Any]
@@ -79,12 +81,14 @@ def connected(cluster: Cluster) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
     address = cluster.address or os.environ.get("RAY_ADDRESS")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     folder = None
     if address is None:
-        folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # a longer path is too long for its sockets
+        _sweep()
+        # Short, since the path of a socket has at most 107 bytes, of which Ray's own names take 64.
+        folder = tempfile.mkdtemp(prefix=f"{TEMP_PREFIX}{machine()}-{os.getpid()}-", dir=TEMP)
         cpus = max(cores(), (cluster.workers or 1) + 1)
         quiet |= {"include_dashboard": False, "num_cpus": cpus, "_node_ip_address": "127.0.0.1", "_temp_dir": folder}
     before = signal.getsignal(signal.SIGTERM)
@@ -96,6 +100,9 @@ def connected(cluster: Cluster) -> Iterator[None]:
                 raise RunError(f"Ray cannot be used ({one_line(error)}): check --ray-address") from error
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, before)  # Ray's own would end the process at once
+            warnings.filterwarnings("ignore", module=r"ray\.")  # of its own deprecated names
+            # Restarts can be bounded in no other way.
+            warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
             context = ray.data.DataContext.get_current()
             context.enable_progress_bars = False
             logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -105,6 +112,17 @@ def connected(cluster: Cluster) -> Iterator[None]:
             ray.shutdown()
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep() -> None:
+    """Remove what Ray left in the folders of processes of this machine that were killed."""
+    for folder in Path(TEMP).glob(f"{TEMP_PREFIX}{machine()}-*-*"):
+        try:
+            os.kill(int(folder.name.split("-")[2]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (OSError, ValueError):  # of another user
+            continue
 
 
 @contextmanager
@@ -159,7 +177,7 @@ class RayWork(Work):
         """
         started = time.perf_counter()
         with connected(self._cluster), _plain_errors():
-            pool = self._pool()
+            pool = _pool(self._cluster)
             place = self._cache.path.parent.resolve(), self._cache.fields, self._load, batch_size
             facts = cast("_Facts", ray.get(_describe.options(num_gpus=pool["num_gpus"]).remote(*place)))
             self.batch_size, self.text_length = facts.batch_size, facts.text_length
@@ -173,29 +191,7 @@ class RayWork(Work):
         if lost:
             raise RunError(f"{lost} images and hashtags are still missing though Ray reported no failure: run it again")
 
-    def _pool(self) -> dict[str, Any]:
-        """How the actors are made; raises InputError if the cluster has no room for them."""
-        there = ray.cluster_resources()
-        gpus = self._cluster.gpus if self._cluster.gpus is not None else float(there.get("GPU", 0) > 0)
-        workers = self._cluster.workers or (max(1, int(there.get("GPU", 0) / gpus)) if gpus else 1)
-        needed = {"CPU": workers + DECODING_CPUS, "GPU": workers * gpus}
-        for kind, amount in needed.items():
-            if amount > there.get(kind, 0):
-                raise InputError(
-                    f"{workers} workers need {amount:g} {kind}s, and the Ray cluster has {there.get(kind, 0):g}: "
-                    "give a smaller --num-workers or --gpus-per-worker"
-                )
-        return {
-            "compute": ray.data.ActorPoolStrategy(size=workers),
-            "num_cpus": 1,
-            "num_gpus": gpus,
-            "max_restarts": RETRIES,
-            "max_task_retries": RETRIES,
-        }
-
-    def _images(
-        self, files: Sequence[ImageFile], facts: "_Facts", place: Any, pool: dict[str, Any], advance: Any
-    ) -> None:
+    def _images(self, files: Sequence[ImageFile], facts: "_Facts", place: Any, pool: Batch, advance: Any) -> None:
         parts = [files[start : start + READ] for start in range(0, len(files), READ)]
         data = ray.data.from_arrow([pa.table({"file": [pickle.dumps(file) for file in part]}) for part in parts])
         size = max(1, -(-pipeline.COMMIT_BYTES // facts.row_bytes))
@@ -238,6 +234,53 @@ class RayWork(Work):
         unknown = int(self._cache.missing("hashtag", hashtag_keys(known)).sum())
         self.images_encoded, self.hashtags_encoded = len(good) - lacking, len(known) - unknown
         return lacking + unknown
+
+
+def _pool(cluster: Cluster) -> dict[str, Any]:
+    """How the actors are made; raises InputError if the cluster has no room for them."""
+    there = ray.cluster_resources()
+    gpus = cluster.gpus if cluster.gpus is not None else float(there.get("GPU", 0) > 0)
+    workers = cluster.workers or (max(1, int(there.get("GPU", 0) / gpus)) if gpus else 1)
+    needed = {"CPU": workers + DECODING_CPUS, "GPU": workers * gpus}
+    for kind, amount in needed.items():
+        if amount > there.get(kind, 0):
+            raise InputError(
+                f"{workers} workers need {amount:g} {kind}s, and the Ray cluster has {there.get(kind, 0):g}: "
+                "give a smaller --num-workers or --gpus-per-worker"
+            )
+    return {
+        "compute": ray.data.ActorPoolStrategy(size=workers),
+        "num_cpus": 1,
+        "num_gpus": gpus,
+        "max_restarts": RETRIES,
+        "max_task_retries": RETRIES,
+    }
+
+
+def apply(cluster: Cluster, make: Callable[[], Callable[[Any], Any]], items: Sequence[Any]) -> Iterator[Any]:
+    """Yield the result of each item, in any order; every actor calls `make` once for what it then applies.
+
+    Raises
+    ------
+    RunError
+        If Ray gives up.
+    InputError
+        If the cluster is too small.
+    """
+    with connected(cluster), _plain_errors():
+        data = ray.data.from_arrow([pa.table({"item": [pickle.dumps(item)]}) for item in items])
+        done = data.map_batches(_Applied, batch_size=1, fn_constructor_args=(make,), **_pool(cluster))
+        for batch in done.iter_batches(batch_size=None):
+            yield from map(pickle.loads, batch["result"])
+
+
+class _Applied:
+    def __init__(self, make: Callable[[], Callable[[Any], Any]]) -> None:
+        self.apply = make()
+
+    def __call__(self, batch: Batch) -> Batch:
+        results = [pickle.dumps(self.apply(pickle.loads(item))) for item in batch["item"]]
+        return {"result": np.array(results, object)}
 
 
 @contextmanager

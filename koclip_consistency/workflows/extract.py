@@ -1,11 +1,8 @@
 """`extract`: fills the cache for a data set and writes a run folder about it."""
 
-import os
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from consistency.data.inputs import open_source, read_inputs
 from consistency.data.large_table import LargeTable
@@ -13,16 +10,13 @@ from consistency.data.memo import DigestMemo
 from consistency.data.pairs import Skipped
 from consistency.data.shards import Shard
 from consistency.data.spool import Spool, spooled
-from consistency.errors import InputError
 from consistency.options import ExtractOptions, as_config
 from consistency.progress import QUIET, Reporter
 from consistency.runs.folder import RunFolder
 from koclip_consistency.workflows.encode import Extracted, fill_cache, resolve
+from koclip_consistency.workflows.engine import cluster_of
 from koclip_consistency.workflows.large import fill_for
 from koclip_consistency.workflows.trial import Clock
-
-if TYPE_CHECKING:
-    from embedcache.engines.ray import Cluster
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +50,7 @@ def run_extract(options: ExtractOptions, reporter: Reporter = QUIET) -> Extracti
     RunFolder.check(options.output, "extract")
     encoding, source, progress = options.encoding, options.source, reporter.progress
     shard = None if options.shard is None else Shard.parse(options.shard)
-    cluster = _cluster(options)
+    cluster = cluster_of(options.engine)
     resolved, fields = resolve(encoding)
     clock = Clock(reporter.detail)
     table = open_source(source)
@@ -90,27 +84,3 @@ def run_extract(options: ExtractOptions, reporter: Reporter = QUIET) -> Extracti
         timings=clock.seconds,
     )
     return Extraction(extracted, folder, count, note)
-
-
-def _cluster(options: ExtractOptions) -> "Cluster | None":
-    """Where Ray runs; None for `--engine local`. Raises InputError if Ray is not installed."""
-    asked = {
-        "--ray-address": options.ray_address,
-        "--num-workers": options.num_workers,
-        "--gpus-per-worker": options.gpus_per_worker,
-    }
-    if options.engine == "local":
-        for flag, value in asked.items():
-            if value is not None:
-                raise InputError(f"{flag} needs --engine ray")
-        return None
-    if options.ray_address is None and "RAY_ADDRESS" not in os.environ:
-        # Ray listens on all addresses, so whoever connects needs a token. Its import reads these.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        if "RAY_AUTH_TOKEN_PATH" not in os.environ:
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    try:
-        from embedcache.engines.ray import Cluster
-    except ImportError as error:
-        raise InputError("--engine ray needs the package ray: pip install 'koclip-consistency[ray]'") from error
-    return Cluster(*asked.values())  # type: ignore[arg-type]

@@ -161,6 +161,7 @@ def score_table(
     prefix: str = "",
     keep: bool = False,
     large_rows: int = LARGE_ROWS,
+    metadata: Mapping[str, str] | None = None,
 ) -> ScoredTable:
     """Score every row of a table, which needs no score column, and write all of its rows and columns to `out`.
 
@@ -180,6 +181,8 @@ def score_table(
         Whether to return the records, which then take memory for every row.
     large_rows : int
         If the table may have more rows, and the scorer reads posts, rows wait for their post on disk.
+    metadata : mapping of str to str, optional
+        Kept in the file's metadata by Parquet.
 
     Raises
     ------
@@ -217,7 +220,7 @@ def score_table(
             whole = SpooledPostAnswers(scorer, batches, source, stack.enter_context(Spool()), memo)
         elif scorer.reads_post:
             whole = PostAnswers(scorer, batches, source)
-        write = stack.enter_context(table_writer(out, types))
+        write = stack.enter_context(table_writer(out, types, metadata))
         list_lost = stack.enter_context(listing_skipped(out))
         for batch in batches:
             columns = _asked(batch.rows, batch.images, batch.hashtags, batch.scores)

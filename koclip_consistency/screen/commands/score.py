@@ -1,10 +1,12 @@
 """`score`."""
 
+import functools
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from koclip_consistency.screen.app import app, close
+from koclip_consistency.screen.app import SKIPPED_ROWS, app, close
 from koclip_consistency.screen.command import backbone_of, command
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def score(options: "ScoreOptions", screen: "Screen") -> None:
     from consistency.data.hashtags import describe_long, holds_several
     from consistency.data.inputs import skipped_beside
     from koclip_consistency.screen.tables import scores_tables
+    from koclip_consistency.workflows.engine import cluster_of
     from koclip_consistency.workflows.score import (
         COSINE_NOTE,
         asking,
@@ -39,6 +42,7 @@ def score(options: "ScoreOptions", screen: "Screen") -> None:
         score_table,
         suggesting,
     )
+    from koclip_consistency.workflows.score_parts import score_parts
 
     if options.model is None and options.backbone is None:
         raise click.UsageError("name a run with --model, or a model with --backbone to see its cosine")
@@ -46,7 +50,8 @@ def score(options: "ScoreOptions", screen: "Screen") -> None:
         raise click.UsageError("--image needs --hashtag or --suggest, and these need --image")
     if bool(options.image_files) == (options.file is not None):
         raise click.UsageError("give either --image with --hashtag or --suggest, or --data, --images and -o OUT.csv")
-    scorer = load_scorer(
+    load = functools.partial(
+        load_scorer,
         options.model,
         system=options.system,
         backbone=backbone_of(options.model, options.backbone),
@@ -54,8 +59,32 @@ def score(options: "ScoreOptions", screen: "Screen") -> None:
         cache=options.encoding.cache,
         device=options.encoding.device,
         threads=options.encoding.threads,
-        progress=screen.progress,
     )
+    cluster = cluster_of(options.engine)
+    if options.file is not None and options.source.data.is_dir():
+        if options.model is None:
+            raise click.UsageError("a folder of parts needs --model: a cosine is compared with what the cache holds")
+        parts = score_parts(
+            load,
+            options.model,
+            options.source,
+            options.file,
+            prefix=options.prefix,
+            sets=options.sets,
+            large_rows=options.large_rows,
+            progress=screen.progress,
+            cluster=cluster,
+        )
+        screen.note(f"Scored {parts.scored} parts, {parts.present} were there: {parts.answered} rows in {options.file}")
+        screen.json(parts.manifest)
+        if parts.lost:
+            screen.note(f"Left out {parts.lost} rows, see why_not and the lists in {options.file}")
+            if options.source.on_error == "skip":
+                sys.exit(SKIPPED_ROWS)
+        return
+    if cluster is not None:
+        raise click.UsageError("--engine ray scores a folder of Parquet parts: name folders with --data and -o")
+    scorer = load(progress=screen.progress)
     if options.file is None:
         if options.suggest:
             ask = suggesting(scorer, options.suggest, options.words, options.source)
