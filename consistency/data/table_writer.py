@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from consistency.durable import check_output, writing
-from consistency.errors import InputError
+from consistency.errors import InputError, StorageError, os_errors_as
 from consistency.text import csv_cell, csv_lines
 
 # A number d stands for vectors of d float32, which Parquet alone can hold; their cells are an array (rows, d).
@@ -78,6 +78,26 @@ def table_writer(
                 write("".join(",".join(row) + "\n" for row in zip(*texts, strict=True)).encode())
 
             yield append
+
+
+def parquet_metadata(path: Path, key: str) -> str | None:
+    """What a Parquet file keeps under a key of its metadata, "" if nothing; None if it is no whole Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return (pq.read_schema(path).metadata or {}).get(key.encode(), b"").decode(errors="replace")
+    except pa.ArrowInvalid:
+        return None
+
+
+def count_empty(path: Path, column: str) -> tuple[int, int]:
+    """Number of rows of a Parquet file, and of those whose cell of a column is empty."""
+    import pyarrow.parquet as pq
+
+    with os_errors_as(StorageError, f"{path} cannot be read"):
+        cells = pq.read_table(path, columns=[column]).column(0)
+    return len(cells), cells.null_count
 
 
 def _as_text(cells: Sequence[Any], kind: Type) -> list[str]:

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from consistency.data.table_writer import count_empty, parquet_metadata
 from consistency.durable import make_folder, write_file
-from consistency.errors import InputError, StorageError, os_errors_as
+from consistency.errors import InputError, os_errors_as
 from consistency.options import LARGE_ROWS, Source
 from consistency.progress import Progress, silent
 from koclip_consistency.scoring.scored import WHY_NOT
@@ -188,18 +189,13 @@ def _known(out: Path) -> dict[str, str]:
 
 def _is_there(path: Path, mark: str, digest: str | None) -> bool:
     """Whether the output of a part is there and whole; raises InputError if it is something else."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     if not path.is_file():
         return False
     if digest is not None and _sha256(path) != digest:
         return False  # damaged since
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except pa.ArrowInvalid:
+    found = parquet_metadata(path, IDENTITY)
+    if found is None:
         return False
-    found = metadata.get(IDENTITY.encode(), b"").decode()
     if found != mark:
         raise InputError(
             f"{path} was {_difference(found, mark)}: name another folder with -o, or delete it to score the part again"
@@ -228,15 +224,12 @@ def _mapped(make: PartScorer, parts: list[tuple[str, str]], cluster: "Cluster | 
 
 
 def _described(path: Path, digest: str, prefix: str) -> dict[str, Any]:
-    import pyarrow.parquet as pq
-
-    with os_errors_as(StorageError, f"{path} cannot be read"):
-        reasons = pq.read_table(path, columns=[prefix + WHY_NOT]).column(0)
+    rows, answered = count_empty(path, prefix + WHY_NOT)
     return {
         "name": path.name,
         "sha256": digest,
-        "rows": len(reasons),
-        "answered": reasons.null_count,
+        "rows": rows,
+        "answered": answered,
         "output_sha256": _sha256(path),
     }
 

@@ -32,6 +32,7 @@ def score(options: "ScoreOptions", screen: "Screen") -> None:
     """
     from consistency.data.hashtags import describe_long, holds_several
     from consistency.data.inputs import skipped_beside
+    from consistency.remote import RemotePath
     from koclip_consistency.screen.tables import scores_tables
     from koclip_consistency.workflows.engine import cluster_of
     from koclip_consistency.workflows.score import (
@@ -61,7 +62,8 @@ def score(options: "ScoreOptions", screen: "Screen") -> None:
         threads=options.encoding.threads,
     )
     cluster = cluster_of(options.engine)
-    if options.file is not None and options.source.data.is_dir():
+    data = options.source.data
+    if options.file is not None and not isinstance(data, RemotePath) and data.is_dir():
         if options.model is None:
             raise click.UsageError("a folder of parts needs --model: a cosine is compared with what the cache holds")
         parts = score_parts(
