@@ -29,8 +29,9 @@ docs: $(DOCS)
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
 
+# Under an hour on two cores: benchmarks/FAULTS.md. Tests that share a folder are a group.
 test-slow: $(TEST)
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadgroup --durations 40
 
 # What we claim about speed, on this machine alone: about a quarter of an hour on two cores. Sizes stand in the heads of
 # the programs; figures and plots go to runs/bench.

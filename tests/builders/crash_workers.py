@@ -182,8 +182,12 @@ def kills(folder: Path, count: int, seed: int) -> dict[str, int]:
         lambda: reader(root, ledgers),
     ]
     running = [fork(role) for role in roles]
+    acknowledged = 0
     try:
         for _ in range(count):
+            while (size := sum(path.stat().st_size for path in ledgers if path.exists())) == acknowledged:
+                time.sleep(0.005)  # on a busy machine, a start alone takes longer than the time until the kill
+            acknowledged = size
             time.sleep(chance.uniform(0.02, 0.25))
             victim = chance.randrange(len(roles))
             kill(running[victim], victim)

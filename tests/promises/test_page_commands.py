@@ -26,6 +26,8 @@ ELSEWHERE = ("from-excel.md", "moderation.md", "start.md", "labels.md", "reporti
 ENDLESS = {"app", "serve"}  # answer until Ctrl-C: tests/koclip_consistency/service runs them
 NAMES = sorted({page for page, _ in shown_commands()} - set(ELSEWHERE))
 
+pytestmark = pytest.mark.xdist_group("pages")  # which share a folder
+
 
 def not_run(words: list[str]) -> bool:
     """Whether a command cannot run here.
