@@ -23,10 +23,10 @@ def read_fields(path: Path) -> dict[str, str] | None:
     try:
         content = json.loads(storage_of(path).read(FORMAT))
         fields = {str(name): str(value) for name, value in content["fields"].items()}
-        known = content["schema"] == SCHEMA_VERSION
+        right = content["schema"] == SCHEMA_VERSION and fingerprint(fields) == path.name
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return fields if known and fingerprint(fields) == path.name else None
+    return fields if right else None
 
 
 def newer_schema(path: Path) -> int | None:

@@ -7,6 +7,7 @@ import errno
 import functools
 import hashlib
 import io
+import math
 import os
 import re
 from dataclasses import dataclass, field
@@ -155,6 +156,9 @@ class Segment:
             kind, written_for = _text(file, b"kind"), _text(file, b"fingerprint")
             schema = _attribute(file, b"schema").item()
             keyed, vectors = h5d.open(file, b"keys"), h5d.open(file, b"vectors")
+            # A dataset can claim more rows than its file has bytes, which libhdf5 would make up.
+            if math.prod(keyed.shape) * keyed.dtype.itemsize > path.stat().st_size:
+                raise ValueError(f"its keys are {keyed.shape} {keyed.dtype}, more than its bytes")
             keys: Keys = np.empty(keyed.shape, keyed.dtype)
             keyed.read(h5s.ALL, h5s.ALL, keys)
             keys_digest, digest = _text(keyed, b"sha256"), _text(vectors, b"sha256")

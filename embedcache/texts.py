@@ -45,8 +45,17 @@ def read_texts(folder: Path) -> list[str]:
             with os_errors_as(CacheError, f"{folder / name} cannot be read"):
                 data = storage.read(name)
             if hashlib.sha256(data).hexdigest().startswith(match[2]):
-                found.update(json.loads(data.decode("utf-8", "surrogatepass")))
+                found.update(_texts_in(data))
     return sorted(found)
+
+
+def _texts_in(data: bytes) -> list[str]:
+    """The texts of an intact file; none if another program gave it the name of one."""
+    try:
+        texts = json.loads(data.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError):
+        return []
+    return texts if isinstance(texts, list) and all(isinstance(text, str) for text in texts) else []
 
 
 def _names(folder: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """The configuration of a head: its features, layers, loss and optimizer, without its training rows and seed."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from math import cos, inf, pi
@@ -9,6 +10,7 @@ from consistency.errors import InputError
 from consistency.scale import CLASSES
 from heads.losses import OUTPUTS
 
+LARGEST = sys.float_info.max  # a whole number may be larger, but is then no number of torch
 PARTS = {
     "concat": ("image", "text"),
     "full": ("image", "text", "product", "difference", "cosine"),
@@ -99,7 +101,7 @@ class HeadConfig:
             raise InputError(f"standardise is {self.standardise!r}: expected true or false")
         for name, low, high in (("dropout", 0, 1), ("lr", 0, inf), ("weight_decay", 0, inf)):
             value = getattr(self, name)
-            if not (_is((int, float), value) and low <= value < high):
+            if not (_is((int, float), value) and low <= value < high and value <= LARGEST):
                 raise InputError(f"{name} is {value!r}: expected a number of at least {low} and below {high}")
         if self.optimizer == "ridge" and (self.hidden or self.loss not in ("regression", "cross-entropy")):
             raise InputError("optimizer ridge is for linear heads (hidden = []) of loss regression or cross-entropy")

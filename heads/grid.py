@@ -1,6 +1,7 @@
 """Choosing a head from a grid of configurations by repeated folds of the training rows, then training it on all."""
 
 import json
+import math
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from heads.thresholds import exact_thresholds
 from heads.train import Job, Trained, stacks, train_heads, train_stacks
 
 Objects = npt.NDArray[np.object_]
+LARGEST = 10_000  # configurations of a grid file
 
 
 def default_grid(*, posts: bool = False) -> list[HeadConfig]:
@@ -93,14 +95,16 @@ def read_grid(path: Path) -> list[HeadConfig]:
     try:
         with os_errors_as(InputError, f"cannot read the grid file {path}"), path.open("rb") as file:
             content = tomllib.load(file)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, undecodable bytes, numbers of too many digits
         raise InputError(f"{path} is not TOML: {error}") from error
     tables = content.get("grid")
     if set(content) != {"grid"} or not (isinstance(tables, list) and all(isinstance(table, dict) for table in tables)):
         raise InputError(f"{path}: expected tables [[grid]] and nothing else, found {', '.join(content) or 'nothing'}")
-    configs = []
+    configs: list[HeadConfig] = []
     for number, table in enumerate(tables, start=1):
         choices = [_choices(name, value) for name, value in table.items()]
+        if len(configs) + (count := math.prod(map(len, choices))) > LARGEST:
+            raise InputError(f"{path}, [[grid]] number {number}: {count} combinations are too many, at most {LARGEST}")
         try:
             configs += [HeadConfig.from_dict(dict(zip(table, values, strict=True))) for values in product(*choices)]
         except InputError as error:

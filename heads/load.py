@@ -2,7 +2,6 @@
 
 import json
 import math
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
 from consistency.durable import check_digest
-from consistency.errors import InputError
-from consistency.scale import CLASSES
+from consistency.errors import InputError, one_line
 from heads.by_post import ByPost
-from heads.config import HeadConfig
+from heads.config import HeadConfig, parameter_count
 from heads.model import FORMAT, Head, HeadEnsemble, TrainedHead
 from heads.post_head import TrainedPostHead
 from heads.select import POWERS
+from heads.thresholds import check_thresholds
 
 AnyHead = TrainedHead | HeadEnsemble | TrainedPostHead | ByPost
 
@@ -42,21 +41,29 @@ def load_head(folder: Path) -> AnyHead:
         if "members" in description:
             members = tuple(_load_member(folder / Path(name).name) for name in description["members"])
             _check_power(description["power"])
+            if not members:
+                raise ValueError("it has no members")
             return HeadEnsemble(members, description["power"])
         return _load_member(folder)
     except FileNotFoundError as error:
         raise InputError(f"{folder} has no trained head: {error.filename} is missing") from error
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise InputError(f"{folder} has no head that this version can read ({error}): run its command again") from error
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RuntimeError) as error:
+        raise InputError(
+            f"{folder} has no head that this version can read ({one_line(error)}): run its command again"
+        ) from error
 
 
 def _load_member(folder: Path) -> TrainedHead:
     description = json.loads((folder / "head.json").read_bytes())
     _check(description)
     config = HeadConfig.from_dict(description["config"])
-    head = Head(config, description["embed_dim"], seed=None)
     check_digest(folder / "head.safetensors")
-    head.load_state_dict(load_tensors((folder / "head.safetensors").read_bytes()))
+    weights = load_tensors((folder / "head.safetensors").read_bytes())
+    # Before a network of that size is made: head.json may claim any.
+    if parameter_count(config, description["embed_dim"]) > sum(tensor.numel() for tensor in weights.values()):
+        raise ValueError("the network that it describes is larger than its weights")
+    head = Head(config, description["embed_dim"], seed=None)
+    head.load_state_dict(weights)
     thresholds = description["thresholds"]
     return TrainedHead(
         config=config,
@@ -77,9 +84,7 @@ def _check(description: dict[str, Any]) -> None:
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature is {temperature}, expected a number above 0")
     if thresholds is not None:
-        rising = all(a <= b for a, b in pairwise(thresholds))
-        if len(thresholds) != CLASSES - 1 or not rising or not all(map(math.isfinite, thresholds)):
-            raise ValueError(f"thresholds are {thresholds}, expected {CLASSES - 1} ascending numbers")
+        check_thresholds(thresholds)
 
 
 def _check_power(power: object) -> None:

@@ -15,6 +15,7 @@ from heads.thresholds import (
     SIMPLE,
     Objective,
     apply_thresholds,
+    check_thresholds,
     exact_thresholds,
     published_search,
     score,
@@ -59,7 +60,8 @@ class SimilarityModel:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SimilarityModel":
-        """Make a model from what `as_dict` returned."""
+        """Make a model from what `as_dict` returned; raises ValueError if its thresholds are none that a fit gives."""
+        check_thresholds(values["thresholds"])
         return cls(
             method=values["method"],
             thresholds=tuple(values["thresholds"]),

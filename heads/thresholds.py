@@ -1,6 +1,8 @@
 """Thresholds that cut one number per pair into five classes: applying them, the published search, the optimum."""
 
-from itertools import combinations, islice
+import math
+from collections.abc import Sequence
+from itertools import combinations, islice, pairwise
 from typing import Literal
 
 import numpy as np
@@ -22,6 +24,13 @@ BINS = 4096
 def apply_thresholds(values: npt.ArrayLike, thresholds: npt.ArrayLike) -> Ints:
     """Return the class of each value, (n,) int64 from 0 to 4: the number of ascending thresholds that it reaches."""
     return np.searchsorted(np.asarray(thresholds), np.asarray(values), side="right").astype(np.int64)
+
+
+def check_thresholds(thresholds: Sequence[float]) -> None:
+    """Raise ValueError unless these are four ascending finite numbers, as every fit gives them."""
+    rising = all(a <= b for a, b in pairwise(thresholds))
+    if len(thresholds) != CLASSES - 1 or not rising or not all(map(math.isfinite, thresholds)):
+        raise ValueError(f"thresholds are {list(thresholds)}, expected {CLASSES - 1} ascending numbers")
 
 
 def score(objective: Objective, labels: Ints, predicted: Ints) -> float:

@@ -64,7 +64,7 @@ def _objects(path: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
                 continue
             try:
                 found = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(
                     f"{path} looks like JSON, but line {number} is no whole object ({error}): write JSON Lines, "
                     f"one object per line, for example with `jq -c . {path.name} > pairs.jsonl`"

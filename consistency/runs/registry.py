@@ -107,7 +107,10 @@ def describe(path: Path, below: Path) -> Entry:
         entries = _metrics(path) if (path / "metrics.json").exists() else []
         finished = datetime.fromisoformat(str(info["finished"])).timestamp()
         best, systems = _best(entries)
-    except (ConsistencyError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (
+        *(ConsistencyError, OSError, ValueError, TypeError, KeyError),
+        *(AttributeError, OverflowError, RecursionError),
+    ) as error:
         problem = str(error) if isinstance(error, ConsistencyError) else f"{type(error).__name__}: {one_line(error)}"
         return Entry(name, path, "broken", size, changed, problem=problem)
     protocols = dict.fromkeys(str(entry["protocol"]) for entry in entries)
@@ -172,7 +175,7 @@ def _is_recorded(path: Path) -> bool:
         try:
             if isinstance(found := read(), str) and found:
                 return True
-        except (ConsistencyError, OSError, ValueError, TypeError, KeyError):
+        except (ConsistencyError, OSError, ValueError, TypeError, KeyError, RecursionError):
             continue
     return False
 

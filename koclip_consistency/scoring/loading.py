@@ -221,7 +221,7 @@ def read_thresholds(folder: Path) -> dict[str, SimilarityModel]:
     try:
         saved = json.loads(path.read_bytes())
         return {system: SimilarityModel.from_dict(values) for system, values in saved.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is damaged ({type(error).__name__}: {error}): run similarity again") from error
 
 

@@ -22,7 +22,7 @@ def read_config(ctx: click.Context, file: Path | None) -> None:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{file} cannot be read: {os_reason(error)}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, undecodable bytes, numbers of too many digits
         raise InputError(f"{file} is no TOML file: {error}") from error
     app, own = ctx.find_root().command, _words(ctx)
     options = {path: _flags(command, ctx) for path, command in _commands(app)}
