@@ -32,12 +32,12 @@ pytestmark = pytest.mark.xdist_group("pages")  # which share a folder
 def not_run(words: list[str]) -> bool:
     """Whether a command cannot run here.
 
-    It does not end, needs an account, several models or an interrupted run (other tests have these), or draws over
-    `data`.
+    It does not end, needs an account, several models, Ray or an interrupted run (other tests have these), or draws
+    over `data`.
     """
     draws = words == ["demo", "--out", "runs/demo"] or words[:3] == ["data", "demo", "data"]
     several = words.count("--backbone") > 1
-    return words[0] in ENDLESS or several or draws or bool({"--push-to-hub", "--resume"} & set(words))
+    return words[0] in ENDLESS or several or draws or bool({"--push-to-hub", "--resume", "--engine"} & set(words))
 
 
 def with_labels(frame: pd.DataFrame, words: list[str]) -> pd.DataFrame:
@@ -84,6 +84,9 @@ def write_what_pages_name(small_demo: Path) -> None:
     for name in ("photo.jpg", "1.jpg", "2.jpg"):
         shutil.copy(first, name)
     frame = pd.read_csv("data/combined_data.csv")
+    Path("parts").mkdir()
+    for number in range(2):
+        frame[number::2].to_parquet(f"parts/{number}.parquet")
     book = openpyxl.Workbook()
     book.active.append(["Image Filename", "Hashtag", "Score"])
     for image, rows in frame.drop_duplicates(["Image Filename", "Hashtag"]).groupby("Image Filename"):
