@@ -59,7 +59,8 @@ class Place:
         return subprocess.Popen(
             command,
             cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "OF_TEST": str(self.folder)},
+            # Ray gives its workers a niceness of 15, so that beside other tests they would wait.
+            env=os.environ | {"OMP_NUM_THREADS": "1", "OF_TEST": str(self.folder), "RAY_worker_niceness": "0"},
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
