@@ -25,9 +25,9 @@ docs: $(DOCS)
 	@echo "Site: docs/_build/site/index.html"
 
 # One thread for each process: threads that wait for each other's turn are many times slower. Three processes keep two
-# cores busy, as many tests wait for a command.
+# cores busy, as many tests wait for a command. tests/conftest.py orders the files.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # Under an hour on two cores: benchmarks/FAULTS.md. Tests that share a folder are a group.
 test-slow: $(TEST)

@@ -15,6 +15,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that at the end no process is alone with one of them."""
+    items.sort(key=lambda item: not (item.path.is_relative_to(HERE / "promises") or item.path.name == "test_ray.py"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Runs without --out, and copies of stored objects, stay out of the checkout and of the user's folders."""
