@@ -20,6 +20,7 @@ from torch import Tensor
 
 from consistency.durable import make_folder, sweep_temp, write_file
 from consistency.errors import InputError, StorageError
+from consistency.format_version import check_format
 
 FORMAT = 1
 FOLDER, MANIFEST = "checkpoint", "checkpoint.json"
@@ -100,8 +101,7 @@ class Checkpoints:
         sweep_temp(self.folder)
         try:
             manifest = json.loads((self.folder / MANIFEST).read_bytes())
-            if manifest["format"] != FORMAT:
-                raise InputError(f"{self.folder} has format {manifest['format']}, expected {FORMAT}: train again")
+            check_format(self.folder / MANIFEST, manifest["format"], FORMAT, instead="train again")
             self._compare(manifest["identity"])
             parts = {}
             for part, name in manifest["parts"].items():

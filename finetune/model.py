@@ -18,6 +18,7 @@ from consistency.backbone.state_dict import read_state_dict
 from consistency.data.trained_on import RECORD, TrainedOn
 from consistency.durable import make_folder, write_file, write_with_digest
 from consistency.errors import InputError, one_line
+from consistency.format_version import check_format
 from finetune.classifier import embed
 from finetune.config import FinetuneConfig
 from finetune.dataset import Floats, Ints, PairData
@@ -112,8 +113,7 @@ def load_finetuned(folder: Path, *, device: str = "auto") -> Finetuned:
     """
     try:
         description = json.loads((folder / "finetune.json").read_bytes())
-        if description["format"] != FORMAT:
-            raise InputError(f"{folder / 'finetune.json'} has format {description['format']}, expected {FORMAT}")
+        check_format(folder / "finetune.json", description["format"], FORMAT, instead="fine-tune again")
         config = FinetuneConfig.from_dict(description["config"])
     except FileNotFoundError as error:
         raise InputError(f"{folder} holds no fine-tuned model: {error.filename} is missing") from error

@@ -10,6 +10,7 @@ from safetensors.torch import load as load_tensors
 
 from consistency.durable import check_digest
 from consistency.errors import InputError, one_line
+from consistency.format_version import check_format
 from heads.by_post import ByPost
 from heads.config import HeadConfig, parameter_count
 from heads.model import FORMAT, Head, HeadEnsemble, TrainedHead
@@ -32,8 +33,7 @@ def load_head(folder: Path) -> AnyHead:
     """
     try:
         description = json.loads((folder / "head.json").read_bytes())
-        if description["format"] != FORMAT:
-            raise InputError(f"{folder / 'head.json'} has format {description['format']}, expected {FORMAT}")
+        check_format(folder / "head.json", description["format"], FORMAT, instead="train again")
         if "reads" in description:
             return TrainedPostHead.load(folder, description)
         if "by_post" in description:
@@ -55,6 +55,7 @@ def load_head(folder: Path) -> AnyHead:
 
 def _load_member(folder: Path) -> TrainedHead:
     description = json.loads((folder / "head.json").read_bytes())
+    check_format(folder / "head.json", description["format"], FORMAT, instead="train again")
     _check(description)
     config = HeadConfig.from_dict(description["config"])
     check_digest(folder / "head.safetensors")

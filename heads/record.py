@@ -1,6 +1,6 @@
 """The finished jobs of a grid, in a file with one line per stack, so that an interrupted grid can continue.
 
-The first line is {"grid": digest of everything that the results depend on}. Each further line is
+The first line is {"format": 1, "grid": digest of everything that the results depend on}. Each further line is
 {"<job>": {metric: curve}, ...} for the jobs of one stack, and is flushed to disk when the stack is finished. A line
 that was cut short by a killed process is dropped.
 """
@@ -14,8 +14,10 @@ from typing import Any
 from consistency import durable
 from consistency.durable import append_bytes, sync_folder
 from consistency.errors import InputError, StorageError, os_errors_as
+from consistency.format_version import check_format
 
 Curves = dict[str, list[float]]
+FORMAT = 1  # records of the first versions name none
 
 
 class Record:
@@ -48,6 +50,8 @@ class Record:
         complete = data[: data.rfind(b"\n") + 1]
         try:
             lines = [json.loads(line) for line in complete.splitlines()]
+            if lines:
+                check_format(path, lines[0].get("format", 1), FORMAT, instead="start a new run")
             recorded = lines[0]["grid"] if lines else None
             known = {int(job): curves for line in lines[1:] for job, curves in line.items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -63,7 +67,7 @@ class Record:
             with os_errors_as(StorageError, f"{path} cannot be recovered"):
                 os.truncate(path, len(complete))
         if recorded is None:
-            self._append({"grid": digest})
+            self._append({"format": FORMAT, "grid": digest})
             with os_errors_as(StorageError, f"{path} cannot be written", advice="make room, then resume the run"):
                 sync_folder(path.parent)
 

@@ -159,10 +159,11 @@ class AnswersFile:
             return new
 
     def close(self) -> None:
-        """Let other processes write the file."""
+        """Let other processes write the file. Raises StorageError if the system reports an error."""
         if self._fd >= 0:
-            durable.system.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1  # it is gone even if closing it fails
+            with os_errors_as(StorageError, f"{self.path} cannot be closed"):
+                durable.system.close(fd)
 
     def __enter__(self) -> "AnswersFile":
         return self
@@ -203,6 +204,12 @@ def _parse(path: Path, data: bytes) -> list[Annotation]:
         header, *lines = list(rows) or [list(COLUMNS)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is damaged ({error}): move it away, or restore it from a backup") from error
+    if set(header) > set(COLUMNS):
+        more = ", ".join(sorted({*header} - {*COLUMNS}))
+        raise DataError(
+            f"{path} has columns that this version does not know ({more:.80}): upgrade the program, or move the file "
+            "away"
+        )
     if tuple(header) != COLUMNS:
         raise DataError(f"{path} is no answers file: its columns are {', '.join(header)[:80]}")
     found = []

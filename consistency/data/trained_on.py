@@ -17,6 +17,7 @@ import numpy.typing as npt
 from consistency.data.hashtags import identities
 from consistency.durable import write_file
 from consistency.errors import BackboneError, os_errors_as
+from consistency.format_version import check_format
 
 RECORD = "trained_on.json"
 FORMAT = 1
@@ -149,8 +150,7 @@ class TrainedOn:
         try:
             with os_errors_as(BackboneError, f"{path} cannot be read"):
                 record = json.loads(path.read_bytes())
-            if record["format"] != FORMAT:
-                raise BackboneError(f"{path} has format {record['format']}, expected {FORMAT}: fine-tune again")
+            check_format(path, record["format"], FORMAT, instead="fine-tune again", kind=BackboneError)
             train, val = (Digests(*(frozenset(record[side][kind]) for kind in KINDS)) for side in SIDES)
             read = cls(train, val, record["complete"] is True)
             damaged = record["sha256"] != _sha256(_content(read))

@@ -12,6 +12,7 @@ from consistency.data.pairs import PairTable, Skipped, skipped_csv
 from consistency.durable import check_folder, make_folder, sweep_temp, write_file, writing
 from consistency.errors import InputError, StorageError, os_errors_as
 from consistency.evaluation.results import Audited, CountedResult, Predictions, Result
+from consistency.format_version import check_format
 from consistency.options import Output
 from consistency.runs.environment import code_digest, computer, versions
 from consistency.text import slug, to_csv, to_json
@@ -24,6 +25,7 @@ PREDICTION_COLUMNS = ("system", "row", "image", "hashtag", "score", "predicted",
 SPLIT_COLUMNS = ("row", "image", "hashtag", "split", "fold")
 AUDIT_COLUMNS = ("rank", "row", "image", "hashtag", "score", "suggested", "doubt", *CHANCES, "repeats")
 SCORE_COLUMNS = ("system", "split", "score", "precision", "recall", "f1", "rows")
+RUN_FORMAT = 1  # of run.json and of all the files that it vouches for; runs of the first versions name none
 UNFINISHED = ".unfinished"
 
 
@@ -80,7 +82,7 @@ class RunFolder:
                 path = _default_folder(output.runs, now, command, backbone)
             else:
                 path, aside = out, _claim(out)
-        begun = {"command": command, "directory": str(Path.cwd()), "config": config}
+        begun = {"format": RUN_FORMAT, "command": command, "directory": str(Path.cwd()), "config": config}
         write_file(path / UNFINISHED, to_json(begun).encode())
         return cls(path, command, backbone, config, now.isoformat(timespec="seconds"), aside)
 
@@ -215,6 +217,7 @@ class RunFolder:
         self.write_json(
             "run.json",
             {
+                "format": RUN_FORMAT,
                 "command": self.command,
                 "backbone": self.backbone,
                 "config": self.config,
@@ -253,6 +256,7 @@ def read_unfinished(path: Path, command: str) -> dict[str, Any]:
         began, _, _ = begun["command"], begun["directory"], begun["config"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path / UNFINISHED} does not hold the options of a run: begin the run again") from error
+    check_format(path / UNFINISHED, begun.get("format", 1), RUN_FORMAT, instead="begin the run again")
     if began != command:
         raise InputError(f"{path} is an unfinished run of {began}, not of {command}: resume it with {began}")
     check_folder(path)

@@ -22,11 +22,13 @@ from consistency.data.pairs import SKIPPED_COLUMNS, Skipped
 from consistency.data.trained_on import SeenByBackbone
 from consistency.errors import InputError, one_line, os_errors_as
 from consistency.evaluation.results import Audited, Predictions, Result
+from consistency.format_version import check_format
 from consistency.options import from_config, with_urls
 from consistency.runs.folder import (
     AUDIT_COLUMNS,
     CHANCES,
     PREDICTION_COLUMNS,
+    RUN_FORMAT,
     SPLIT_COLUMNS,
     UNFINISHED,
     read_unfinished,
@@ -127,6 +129,7 @@ def read_info(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is {state} (it has no run.json): name the folder that a finished command printed")
     with refusing_damage(path / "run.json"):
         info = {"command": "", "config": {}, "details": {}, **read_json(path, "run.json")}
+        check_format(path / "run.json", info.get("format", 1), RUN_FORMAT, instead="run the command of its run again")
         _expect(isinstance(info["command"], str), "command is no text")
         for part in ("config", "details"):
             _expect(isinstance(info[part], dict), f"{part} is no object")
@@ -240,6 +243,11 @@ def read_lines(folder: Path, name: str, columns: tuple[str, ...]) -> Iterator[di
     """The lines of a CSV of a run folder by column; raises ValueError if its columns are others."""
     reader = csv.DictReader(io.StringIO(read_bytes(folder, name).decode("utf-8"), newline=""))
     found = tuple(reader.fieldnames or ())
+    if more := set(found) - set(columns) if set(found) > set(columns) else ():
+        raise InputError(
+            f"{folder / name} has columns that this version does not know ({', '.join(sorted(more)):.80}): upgrade the "
+            "program, or run the command of its run again"
+        )
     _expect(found == columns, f"its columns are {', '.join(found)}, expected {', '.join(columns)}")
     for number, line in enumerate(reader, start=1):
         _expect(None not in line and None not in line.values(), f"line {number} has not {len(columns)} cells")

@@ -19,6 +19,7 @@ from consistency.runs.read import read_bytes, read_info
 
 State = Literal["finished", "unfinished", "broken"]
 MARKS = ("run.json", UNFINISHED)
+LATEST = datetime(9999, 1, 1).timestamp()  # a file system may hold times that no date can
 # What commands write into a run folder; a folder with anything else in it is not deleted.
 FILES = ("*.json", "*.csv", "*.png", "*.md", "*.html", "*.toml", "*.safetensors", "*.pth", "*.sha256")
 OURS = (*FILES, *MARKS, f"{TEMP_PREFIX}*")
@@ -66,6 +67,7 @@ class Entry:
 
     def as_dict(self) -> dict[str, Any]:
         """What `runs --json` prints."""
+        changed = datetime.fromtimestamp(min(max(self.changed, 0.0), LATEST))
         best = {} if self.best is None else {key: self.best[key] for key in ("system", "split", "n", "metrics", "ci95")}
         return {
             "run": self.name,
@@ -75,7 +77,7 @@ class Entry:
             "command": self.command or None,
             "backbone": self.backbone or None,
             "protocol": self.protocol or None,
-            "changed": datetime.fromtimestamp(self.changed).astimezone().isoformat(timespec="seconds"),
+            "changed": changed.astimezone().isoformat(timespec="seconds"),
             "bytes": self.bytes,
             **dict.fromkeys(("system", "split", "n", "metrics", "ci95")),
             **best,

@@ -16,6 +16,7 @@ from safetensors.numpy import save as save_arrays
 
 from consistency.durable import check_digest, write_file, write_with_digest
 from consistency.errors import InputError
+from consistency.format_version import check_format
 from consistency.options import Device, Encoding, ImageLimits, as_config
 from consistency.runs.read import read_options
 from consistency.text import to_json
@@ -94,8 +95,7 @@ def read_exported(path: Path) -> Exported:
     file = path / FILE
     try:
         content = json.loads(file.read_bytes())
-        if content["format"] != FORMAT:
-            raise InputError(f"{file} has format {content['format']}, expected {FORMAT}: export the run again")
+        check_format(file, content["format"], FORMAT, instead="export the run again")
         kept = {name: content["encoding"][name] for name in KEPT}
         encoding = read_options(file, {**kept, "backbone": str(path.absolute())}, Encoding, complete=False)
         fields = {str(name): str(value) for name, value in content["fingerprint_fields"].items()}

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,8 @@ class Annotations:
             try:
                 file.append(lines)
             except StorageError:
-                self._open.pop(name).close()  # whoever opens it next looks at what is really there
+                with suppress(StorageError):  # whoever opens it next looks at what is really there
+                    self._open.pop(name).close()
                 raise
         return {"saved": [line.id for line in lines]}
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from embedcache.engines.ray import Cluster
 
 MANIFEST = "manifest.json"
+FORMAT = 1  # of the scored parts; another one is scored again
 IDENTITY = "koclip_score"  # key in the metadata of an output
 
 Load = Callable[[], Scorer]
@@ -172,6 +173,7 @@ def _identity(scorer: Scorer, model: Path, source: Source, prefix: str, sets: fl
     options = {name: value for name, value in asdict(source).items() if name not in ("data", "images")}
     options |= {"prefix": prefix, "sets": sets}
     return {
+        "format": FORMAT,
         "system": scorer.system,
         "run": hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest(),
         "options": json.loads(json.dumps(options, default=str)),
@@ -208,6 +210,8 @@ def _difference(found: str, mark: str) -> str:
         before, now = json.loads(found), json.loads(mark)
     except ValueError:
         return "not written by this command"
+    if isinstance(before, dict) and before.get("format") != now["format"]:
+        return "written by another version of this program"
     if {**before, "part": None} == {**now, "part": None}:
         return "written when its part had other rows"
     return "written by another run or with other options"

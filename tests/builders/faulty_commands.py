@@ -247,12 +247,15 @@ class Case:
     state: str
 
 
-def explore(scenario: Scenario, work: Path, calls: list[tuple[str, bool]], stride: int) -> list[Case]:
-    """Run the command once, and on the way meet one of `stride` cases of every call and fault."""
+def explore(
+    scenario: Scenario, work: Path, calls: list[tuple[str, bool]], stride: int, faults: tuple[str | int, ...]
+) -> list[Case]:
+    """Run the command once, and on the way meet one of `stride` cases of every call and each of the faults."""
     disk, backup, met = work / "disk", work / "backup", work / "met.jsonl"
     (work / "states").mkdir()
+    # Fault by fault, so that every kind has its share of the cases.
     chosen = [
-        (call, fault) for call in range(len(calls)) for fault in FAULTS if fault != "short" or calls[call][0] == "write"
+        (call, fault) for fault in faults for call in range(len(calls)) if fault != "short" or calls[call][0] == "write"
     ][::stride]
 
     def run() -> int:
@@ -338,6 +341,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--stride", type=int, default=1, help="one of how many cases")
+    parser.add_argument("--errors", action="store_true", help="no kills: ENOSPC, EIO and writes cut short alone")
     options = parser.parse_args()
     work = options.work
     scenario = scenarios(options.data, work)[options.scenario]
@@ -349,7 +353,8 @@ def main() -> None:
     calls, undurable = count_calls(scenario, work)
     assert lasting(tree(work / "disk")) == lasting(whole), "a slow disk changes the result"
     empty(work / "disk")
-    cases = explore(scenario, work, calls, options.stride)
+    met = tuple(fault for fault in FAULTS if not (options.errors and str(fault).startswith("kill")))
+    cases = explore(scenario, work, calls, options.stride, met)
     faults: list[str] = []
     for state in {case.state: case for case in cases}.values():
         code, error = forked(lambda state=state: judge(scenario, work, whole, state.state), work / "stderr")  # type: ignore[misc]
@@ -369,6 +374,7 @@ def main() -> None:
                 "killed": codes.count(-signal.SIGKILL),
                 "failed": codes.count(1),
                 "finished": codes.count(0),
+                "of": {str(fault): [case.code for case in cases if case.fault == fault] for fault in met},
                 "states": len({case.state for case in cases}),
                 "undurable": sorted({Path(path).name for path in undurable}),
                 "faults": faults,

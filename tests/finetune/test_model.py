@@ -127,7 +127,10 @@ def test_folders_that_hold_no_fine_tuning(saved: tuple[Path, FinetuneResult], tm
     with pytest.raises(InputError, match="finetune.json cannot be read"):
         load_finetuned(tmp_path)
     (tmp_path / "finetune.json").write_text(json.dumps({"format": 9, "config": {}}))
-    with pytest.raises(InputError, match="has format 9, expected 1"):
+    with pytest.raises(
+        InputError,
+        match="newer version of this program .format 9, expected 1.: upgrade",
+    ):
         load_finetuned(tmp_path)
 
 

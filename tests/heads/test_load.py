@@ -26,7 +26,7 @@ def test_a_folder_without_a_readable_head_is_explained(tmp_path):
         load_head(tmp_path)
     trained().save(tmp_path)
     (tmp_path / "head.json").write_text(json.dumps(description | {"format": 2}))
-    with pytest.raises(InputError, match="has format 2, expected 1"):
+    with pytest.raises(InputError, match="newer version of this program .format 2, expected 1.: upgrade"):
         load_head(tmp_path)
     other = description | {"embed_dim": 13}
     (tmp_path / "head.json").write_text(json.dumps(other))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from consistency.durable import make_folder, write_file
+from consistency.durable import make_folder, sweep_temp, write_file
 from consistency.evaluation.agreement import PairAgreement
 from consistency.evaluation.controls import CONTROLS, competes
 from consistency.evaluation.results import Result
@@ -105,6 +105,7 @@ def write_paper(runs: Sequence[Run], out: Path, *, raters: Raters | None = None)
     """
     plan = plan_paper(runs, raters, find_fonts())
     make_folder(out)
+    sweep_temp(out)  # what a killed command left
     files = dict(plan.texts)
     with style(plan.fonts):
         for name, draw in plan.figures.items():

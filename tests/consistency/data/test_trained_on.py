@@ -67,7 +67,7 @@ def test_several_trainings_are_joined() -> None:
         ({"complete": False}, "is damaged"),
         ({"train": {"images": [], "pairs": []}}, "is damaged"),
         ({"val": {"images": ["b"], "pairs": []}}, "is damaged"),
-        ({"format": 9}, "has format 9, expected 1: fine-tune again"),
+        ({"format": 9}, "newer version of this program .format 9, expected 1.: upgrade the program, or fine-tune"),
         ({"train": None}, "is no record of a fine-tuning"),
         ({"train": {"images": 3, "pairs": []}}, "is no record of a fine-tuning"),
         ({"train": {"images": []}}, "is no record of a fine-tuning"),

@@ -105,7 +105,11 @@ def cut(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "kind", "says"),
     [
-        (change("format", 9), InputError, "has format 9, expected 1"),
+        (
+            change("format", 9),
+            InputError,
+            "newer version of this program .format 9, expected 1.: upgrade",
+        ),
         (change("fingerprint", "ab"), InputError, "its fingerprint is not that of its fields"),
         (change("encoding", {}), InputError, "is damaged .KeyError"),
         (change("system", "none"), InputError, "has no system"),

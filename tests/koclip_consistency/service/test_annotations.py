@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+import resource
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
@@ -246,3 +248,65 @@ def test_columns_of_the_table_can_be_raters(source: Source, trained: Path, tmp_p
     expected = run_agreement(AgreementOptions(columns="Score,human", source=rated)).as_dict()
     assert found["pairs"] == expected["pairs"]
     study.close()
+
+
+class Broken(durable.System):
+    """A disk that fails at every call of some names, until it is mended."""
+
+    def __init__(self, code: int, *names: str) -> None:
+        def fails(*_: object) -> Any:
+            raise OSError(code, os.strerror(code), "injected")
+
+        for name in names:
+            setattr(self, name, fails)
+
+
+def closing_with_an_error(fd: int) -> None:
+    os.close(fd)
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_whatever_fails_exactly_the_confirmed_answers_are_there(
+    client: Client, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call fails once, is cut short, or fails until the disk is mended; the annotator sends again."""
+    items, path = queue(client, "faults")["items"], folder / "answers" / "answers-faults.csv"
+    closing = Broken(errno.EIO, "write")
+    closing.close = closing_with_an_error  # type: ignore[assignment]
+    disks: list[durable.System] = [closing]
+    disks += [
+        Broken(code, *names) for code in (errno.ENOSPC, errno.EIO) for names in (("write",), ("fsync", "truncate"))
+    ]
+    disks += [Faulty(at, fault) for at in range(4) for fault in (errno.ENOSPC, errno.EIO, "short")]
+    statuses = []
+    for number, disk in enumerate(disks):
+        told = line(items[number], 1 + number % 5, number)
+        with monkeypatch.context() as patch:
+            patch.setattr(durable, "system", disk)
+            reply = send(client, "faults", told)
+        statuses.append(reply.status)
+        there = [each.id for each in read_answers(path)]
+        if reply.status == 200:
+            assert there[-1] == told["id"]
+        else:
+            assert (reply.status, "\n" in reply.error) == (507, False)
+            assert send(client, "faults", told).status == 200
+        assert [each.id for each in read_answers(path)] == [f"answer-{n:04}" for n in range(number + 1)]
+    assert statuses[:5] == [507] * 5
+    assert {200, 507} == {*statuses}
+
+
+def test_a_real_limit_on_the_size_of_a_file(client: Client, folder: Path) -> None:
+    """The system itself takes a part of the answer, and then no more."""
+    items, path = queue(client, "limit")["items"], folder / "answers" / "answers-limit.csv"
+    assert send(client, "limit", line(items[0], 3, 1)).status == 200
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))
+    try:
+        reply = send(client, "limit", line(items[1], 4, 2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (reply.status, "File too large" in reply.error, path.read_bytes()) == (507, True, before)
+    assert send(client, "limit", line(items[1], 4, 2)).status == 200
+    assert [each.score for each in read_answers(path)] == [3, 4]

@@ -17,6 +17,7 @@ import pytest
 from consistency.errors import InputError
 from consistency.options import Source
 from koclip_consistency.scoring.loading import load_scorer
+from koclip_consistency.workflows import score_parts as score_parts_module
 from koclip_consistency.workflows.score_parts import score_parts
 from tests.builders.commands import Run
 
@@ -109,6 +110,9 @@ def test_other_outputs_are_refused(run: Run, words: list[object], tmp_path: Path
     assert refused("--prefix", "new_") == (
         f"Error: {out}/a.parquet was written by another run or with other options: {advice}\n"
     )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(score_parts_module, "FORMAT", 2)
+        assert refused() == f"Error: {out}/a.parquet was written by another version of this program: {advice}\n"
     rows = pd.read_parquet(parts / "b.parquet")
     rows.iloc[1:].to_parquet(parts / "b.parquet")
     assert refused() == f"Error: {out}/b.parquet was written when its part had other rows: {advice}\n"
