@@ -73,7 +73,8 @@ class Screen:
     def __enter__(self) -> "Screen":
         if self.display.log_file is not None:
             check_output(self.display.log_file)
-            self._log = self.display.log_file.open("a", encoding="utf-8")
+            # Names of files need not be UTF-8.
+            self._log = self.display.log_file.open("a", encoding="utf-8", errors="backslashreplace")
             self._write_log(" ".join(sys.argv))
         return self
 

@@ -109,9 +109,11 @@ def relabel(options: DataRelabelOptions) -> Relabelled:
     """
     source, out = options.source, options.file
     source.one_score_column("data relabel")
+    check_output(out)  # first, since a folder may have no name beside which files could be
     beside = out.with_name(f"{out.stem}.relabelled.csv"), out.with_name(f"{out.stem}.relabelled.json")
-    for path in (out, *beside):
+    for path in beside:
         check_output(path)
+    for path in (out, *beside):
         if path.exists():
             raise InputError(f"{path} exists, and relabelled tables overwrite nothing: choose another name")
     table = read_table(source, require_scores=False)
