@@ -23,6 +23,9 @@ FURTHER_TITLES = {
 }
 LOWER_IS_BETTER = ("mae", "ece")
 UNDEFINED = "–"
+# What a spreadsheet takes for the beginning of a formula, full-width signs of East Asian keyboards included; a number
+# with its sign is none.
+_FORMULA = re.compile("(?![+-]?[0-9]*\\.?[0-9]+([eE][+-]?[0-9]+)?\\Z)[=+@\\-\t\r\n\uff1d\uff0b\uff20\uff0d]")
 _QUOTED = re.compile('[,"\r\n]')
 
 
@@ -99,6 +102,11 @@ def csv_cell(value: object) -> str:
         return repr(float(value)) if math.isfinite(value) else ""
     text = str(value)
     return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
+
+
+def without_formula(text: str) -> str:
+    """The text of a cell as a spreadsheet shows it: with an apostrophe before what it would calculate."""
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def to_json(value: object) -> str:

@@ -25,9 +25,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Runs without --out, and copies of stored objects, stay out of the checkout and of the user's folders."""
+    """Runs without --out, stored objects and the user's key stay out of the checkout and of the user's folders."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KOCLIP_RUNS", str(tmp_path_factory.mktemp("runs")))
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         patch.setenv("KOCLIP_MIRROR", str(tmp_path_factory.mktemp("mirror")))
         yield
 

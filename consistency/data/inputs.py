@@ -25,6 +25,7 @@ from consistency.durable import writing
 from consistency.errors import DataError, InputError
 from consistency.options import OnError, Source
 from consistency.progress import Progress, silent
+from consistency.text import without_formula
 
 if TYPE_CHECKING:
     from consistency.data.near_duplicates import NearDuplicates
@@ -281,8 +282,8 @@ def list_skipped(out: Path, skipped: Sequence[Skipped]) -> None:
 
 
 @contextmanager
-def listing_skipped(out: Path) -> Iterator[Callable[[Sequence[Skipped]], None]]:
-    """Write the same list part by part; it appears when the block ends."""
+def listing_skipped(out: Path, *, formulas: bool = True) -> Iterator[Callable[[Sequence[Skipped]], None]]:
+    """Write the same list part by part; it appears when the block ends. `formulas` is as for `table_writer`."""
     write: Callable[[bytes], None] | None = None
     with ExitStack() as stack:
 
@@ -291,6 +292,8 @@ def listing_skipped(out: Path) -> Iterator[Callable[[Sequence[Skipped]], None]]:
             if skipped:
                 begun = write is not None
                 write = write or stack.enter_context(writing(skipped_beside(out)))
+                if not formulas:
+                    skipped = [Skipped(s.row, *map(without_formula, (s.image, s.hashtag, s.reason))) for s in skipped]
                 write(skipped_csv(skipped, header=not begun))
 
         yield add

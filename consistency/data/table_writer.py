@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from consistency.durable import check_output, writing
 from consistency.errors import InputError, StorageError, os_errors_as
-from consistency.text import csv_cell, csv_lines
+from consistency.text import csv_cell, csv_lines, without_formula
 
 # A number d stands for vectors of d float32, which Parquet alone can hold; their cells are an array (rows, d).
 Type = Literal["text", "integer", "number", "truth"] | int
@@ -41,7 +41,11 @@ def check_table_output(path: Path) -> None:
 
 @contextmanager
 def table_writer(
-    path: Path, columns: Sequence[tuple[str, Type]], metadata: Mapping[str, str] | None = None
+    path: Path,
+    columns: Sequence[tuple[str, Type]],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    formulas: bool = True,
 ) -> Iterator[Callable[[Cells], None]]:
     """Write a table to `path`, which appears when the block ends.
 
@@ -53,6 +57,8 @@ def table_writer(
         Name and type of each column.
     metadata : mapping of str to str, optional
         Kept in the file's metadata by Parquet, and left out of CSV.
+    formulas : bool
+        Whether a CSV keeps text that a spreadsheet would calculate; otherwise an apostrophe is put before it.
 
     Yields
     ------
@@ -69,12 +75,13 @@ def table_writer(
         if path.suffix.lower() == PARQUET:
             yield stack.enter_context(_parquet(write, columns, metadata))
         else:
-            write(csv_lines([[name for name, _ in columns]]))
+            shown: Callable[[str], str] = str if formulas else without_formula
+            write(csv_lines([[shown(name) for name, _ in columns]]))
             kinds = [kind for _, kind in columns]
 
             def append(cells: Cells) -> None:
                 # by column, which is three times as fast as by cell
-                texts = map(_as_text, cells, kinds)
+                texts = (_as_text(column, kind, shown) for column, kind in zip(cells, kinds, strict=True))
                 write("".join(",".join(row) + "\n" for row in zip(*texts, strict=True)).encode())
 
             yield append
@@ -100,12 +107,12 @@ def count_empty(path: Path, column: str) -> tuple[int, int]:
     return len(cells), cells.null_count
 
 
-def _as_text(cells: Sequence[Any], kind: Type) -> list[str]:
+def _as_text(cells: Sequence[Any], kind: Type, shown: Callable[[str], str]) -> list[str]:
     if kind == "truth":
         words = {None: "", True: "true", False: "false"}
         return [words[cell] for cell in cells]
     if kind == "text":
-        known = {cell: csv_cell(cell) for cell in set(cells) if cell is not None}
+        known = {cell: csv_cell(shown(cell)) for cell in set(cells) if cell is not None}
         return [known.get(cell, "") for cell in cells]
     return ["" if cell is None else repr(cell) for cell in cells]
 

@@ -158,6 +158,9 @@ class ScoreOptions:
         high=0.99,
     )
     prefix: str = option("", "Put this before the names of the columns that are added to the table.")
+    spreadsheet_safe: bool = option(
+        False, "Put an apostrophe before text that Excel would take for a formula.", needs="file"
+    )
     source: Source = record(Source)
     large_rows: int = large_rows()
     encoding: Encoding = record(Encoding, only=("cache", "device", "threads"))
@@ -299,7 +302,11 @@ class ReportOptions:
         None, "Table with --columns.", needs="columns", default_text="that of the run", remote=True
     )
     images: Path | None = option(
-        None, "Folder of the images.", env="KOCLIP_IMAGES", default_text="where each run found them", remote=True
+        None,
+        "Folder of the images. Without it, runs of others and edited ones show none.",
+        env="KOCLIP_IMAGES",
+        default_text="where each run of yours found them",
+        remote=True,
     )
 
 

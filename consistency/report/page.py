@@ -27,6 +27,7 @@ from consistency.report.similarities import read_histogram
 from consistency.report.standing import OVERALL, Comparison, main_result, name_of
 from consistency.report.tables import Member, heading, honesty, make_table, names
 from consistency.report.training import read_training
+from consistency.runs.origin import made_here
 from consistency.runs.read import Run, read_audit
 from consistency.scale import confusion
 from consistency.text import FURTHER_TITLES, LOWER_IS_BETTER, METRIC_TITLES, SPLITS, interval_text, number, percent
@@ -117,8 +118,8 @@ def write_report(runs: Sequence[Run], out: Path, *, images: Path | None = None) 
     out : Path
         The file to write.
     images : Path, optional
-        Folder of the images; by default the folder that each run recorded, if it is still there. An image that
-        cannot be read is replaced by its name.
+        Folder of the images; by default the folder that each run recorded, if this user made the run and the folder
+        is still there. An image that cannot be read is replaced by its name.
 
     Raises
     ------
@@ -278,7 +279,9 @@ def _unfamiliar(run: Run) -> frozenset[str]:
 
 
 def _images(run: Run) -> Path | None:
-    """The folder or archive in which the run found its images, if it is still there."""
+    """The folder or archive in which a run of this user found its images, if it is still there."""
+    if not made_here(run.path, run.info):
+        return None
     recorded = run.setting("source", "images")
     try:
         if not (isinstance(recorded, str) and recorded):

@@ -15,6 +15,7 @@ from consistency.evaluation.results import Audited, CountedResult, Predictions, 
 from consistency.format_version import check_format
 from consistency.options import Output
 from consistency.runs.environment import code_digest, computer, versions
+from consistency.runs.origin import SEAL, seal
 from consistency.text import slug, to_csv, to_json
 
 if TYPE_CHECKING:  # scikit-learn takes a second to import, and reading a run does not need it
@@ -214,28 +215,26 @@ class RunFolder:
         timings
             Seconds by step.
         """
-        self.write_json(
-            "run.json",
-            {
-                "format": RUN_FORMAT,
-                "command": self.command,
-                "backbone": self.backbone,
-                "config": self.config,
-                "details": details,
-                "seeds": seeds,
-                "data_digest": data_digest,
-                "pictures_digest": pictures_digest,
-                "fingerprint": fingerprint,
-                "fingerprint_fields": fields,
-                "versions": versions(),
-                "code_digest": code_digest(),
-                "platform": computer(),
-                "directory": str(Path.cwd()),
-                "started": self.started,
-                "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
-                "timings": timings,
-            },
-        )
+        info = {
+            "format": RUN_FORMAT,
+            "command": self.command,
+            "backbone": self.backbone,
+            "config": self.config,
+            "details": details,
+            "seeds": seeds,
+            "data_digest": data_digest,
+            "pictures_digest": pictures_digest,
+            "fingerprint": fingerprint,
+            "fingerprint_fields": fields,
+            "versions": versions(),
+            "code_digest": code_digest(),
+            "platform": computer(),
+            "directory": str(Path.cwd()),
+            "started": self.started,
+            "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "timings": timings,
+        }
+        self.write_json("run.json", {**info, SEAL: seal(self.path, info)})
         (self.path / UNFINISHED).unlink(missing_ok=True)
 
 

@@ -19,6 +19,7 @@ from consistency.errors import ConsistencyError, ImageError, InputError
 from consistency.evaluation.health import check
 from consistency.evaluation.results import Result
 from consistency.options import ImageLimits, Source
+from consistency.runs.origin import made_here
 from consistency.runs.read import Run, read_audit, read_options, read_sides
 from consistency.text import METRIC_TITLES
 from embedcache.keys import hashtag_keys
@@ -276,9 +277,9 @@ class Study:
 
 
 def source_of_runs(shelf: Shelf) -> Source | None:
-    """The table and images of the newest run whose table is still there; None if there is none."""
+    """The table and images of this user's newest run whose table is still there; None if there is none."""
     for each in sorted(shelf.runs(), key=lambda each: str(each.info.get("finished")), reverse=True):
-        if each.run is None:
+        if each.run is None or not made_here(each.run.path, each.run.info):
             continue
         try:
             found: Source = read_options(each.run.path / "run.json", each.run.setting("source"), Source, complete=False)

@@ -13,6 +13,7 @@ from consistency.evaluation.compare import RESAMPLES, Difference, comparable, co
 from consistency.evaluation.metrics import evaluate
 from consistency.evaluation.results import Result
 from consistency.report.page import write_report
+from consistency.runs.origin import made_here
 from consistency.runs.read import UNANSWERED, Run, read_info, read_run
 from koclip_consistency.workflows.relabel import read_relabelled
 
@@ -31,11 +32,15 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def report_runs(folders: Sequence[Path], out: Path, *, images: Path | None = None) -> dict[str, Any]:
-    """Write one HTML page about the runs. The images are in `images`, or by default where each run found them."""
+    """Write one HTML page about the runs.
+
+    The images are in `images`, or by default where each run of this user found them; runs of others show none.
+    """
     check_output(out)
     runs = read_runs(folders)
     write_report(runs, out, images=images)
-    return {"report": str(out), "runs": [str(run.path) for run in runs]}
+    others = [] if images else [str(run.path) for run in runs if not made_here(run.path, run.info)]
+    return {"report": str(out), "runs": [str(run.path) for run in runs], "without_images": others}
 
 
 def compare_folders(

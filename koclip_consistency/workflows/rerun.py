@@ -29,6 +29,7 @@ from consistency.options import (
 )
 from consistency.progress import QUIET, Reporter
 from consistency.remote import UnaskedPath
+from consistency.runs.origin import made_here
 from consistency.runs.read import read_info, read_options
 from koclip_consistency.workflows.audit import run_audit
 from koclip_consistency.workflows.demo import run_demo
@@ -140,6 +141,7 @@ def rerun(options: RerunOptions, reporter: Reporter = QUIET) -> Rerun:
             recorded = read_options(path / "run.json", info["config"], kind, complete=False)
             if as_config(recorded) != info["config"]:
                 reporter.say("an earlier version recorded this run: options that it did not know keep their defaults")
+            _check_images(recorded, here, path, info)
             repeated = _repeated(with_urls(recorded) if here.download else recorded, here, path, info)
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
@@ -197,6 +199,15 @@ def _check_place(encoding: Encoding, options: RerunOptions, *, caches: bool) -> 
         raise InputError(
             f"the run's backbone {encoding.backbone} is not on this machine: give --download if you trust it"
         )
+
+
+def _check_images(recorded: Any, here: RerunOptions, path: Path, info: Mapping[str, Any]) -> None:
+    """Raise InputError if a run of somebody else could make any folder of this machine the images of a run of ours."""
+    if info.get("pictures_digest") or here.images or info["command"] == "demo" or made_here(path, info):
+        return
+    raise InputError(
+        f"the run does not say which images it read in {recorded.source.images}: name their folder with --images"
+    )
 
 
 def _check_data(source: Source, info: Mapping[str, Any]) -> None:

@@ -162,6 +162,7 @@ def score_table(
     keep: bool = False,
     large_rows: int = LARGE_ROWS,
     metadata: Mapping[str, str] | None = None,
+    formulas: bool = True,
 ) -> ScoredTable:
     """Score every row of a table, which needs no score column, and write all of its rows and columns to `out`.
 
@@ -183,6 +184,8 @@ def score_table(
         If the table may have more rows, and the scorer reads posts, rows wait for their post on disk.
     metadata : mapping of str to str, optional
         Kept in the file's metadata by Parquet.
+    formulas : bool
+        Whether a CSV keeps text that a spreadsheet would calculate; otherwise an apostrophe is put before it.
 
     Raises
     ------
@@ -220,8 +223,8 @@ def score_table(
             whole = SpooledPostAnswers(scorer, batches, source, stack.enter_context(Spool()), memo)
         elif scorer.reads_post:
             whole = PostAnswers(scorer, batches, source)
-        write = stack.enter_context(table_writer(out, types, metadata))
-        list_lost = stack.enter_context(listing_skipped(out))
+        write = stack.enter_context(table_writer(out, types, metadata, formulas=formulas))
+        list_lost = stack.enter_context(listing_skipped(out, formulas=formulas))
         for batch in batches:
             columns = _asked(batch.rows, batch.images, batch.hashtags, batch.scores)
             columns |= _answers(scorer, batch, source) if whole is None else whole.rows(start, start + len(batch.rows))

@@ -1,13 +1,16 @@
 """Results of systems that answered by chance, and run folders that hold them."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from consistency.evaluation.results import Predictions, Result, evaluate_predictions
 from consistency.options import Output
 from consistency.runs.folder import RunFolder
+from consistency.runs.origin import SEAL, seal
 
 NASTY = [
     "#맛집",
@@ -62,6 +65,15 @@ def make_result(
 
 def open_run(output: Output, *, command: str = "heads", config: dict[str, object] | None = None) -> RunFolder:
     return RunFolder.open(output, command=command, backbone="tiny", config=config or {})
+
+
+def edit_info(run: Path, change: Callable[[dict[str, Any]], object], *, sealed: bool = False) -> None:
+    """Edit run.json as its receiver would by hand; with `sealed`, as if this user's command had written it so."""
+    info = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    change(info)
+    if sealed:
+        info = {**info, SEAL: seal(run, {name: value for name, value in info.items() if name != SEAL})}
+    (run / "run.json").write_text(json.dumps(info), encoding="utf-8")
 
 
 def write_run(

@@ -210,6 +210,11 @@ def test_the_run_of_a_stranger_writes_and_downloads_on_request_alone(run: Run, p
         assert (ran.code, ran.stderr.count("\n")) == (2, 1)
         assert said in ran.stderr
         assert {path.name for path in tmp_path.iterdir()} == {"received"}
+    # A run of ours would come of it, whose report shows the images of any folder that the stranger names.
+    (received / "run.json").write_text(json.dumps(info | {"pictures_digest": None}))
+    ran = run("rerun", received, "--out", tmp_path / "again")
+    assert (ran.code, ran.stderr.count("\n")) == (2, 1)
+    assert "the run does not say which images it read in " in ran.stderr
 
 
 def test_moved_data_can_be_named(run: Run, place: Path, tmp_path: Path) -> None:

@@ -406,6 +406,20 @@ def test_nothing_to_suggest(
     assert said in ran.stderr
 
 
+def test_a_table_for_spreadsheets_is_a_csv(run: Run, finished: Path, small_demo: Path, tmp_path: Path) -> None:
+    words = ["score", "--model", finished / "heads", *data_options(small_demo, finished), "--spreadsheet-safe", "-o"]
+    ran = run(*words, tmp_path / "out.parquet")
+    assert (ran.code, "--spreadsheet-safe is for a CSV" in ran.stderr, [*tmp_path.iterdir()]) == (2, True, [])
+    table = tmp_path / "pairs.csv"
+    text = (small_demo / "combined_data.csv").read_text(encoding="utf-8")
+    header, first, *_ = text.splitlines()
+    table.write_text(f"=note,{header}\n=1+1,{first}\n", encoding="utf-8")
+    words[words.index("--data") + 1] = table
+    ran = run(*words, tmp_path / "out.csv")
+    assert ran.code == 0, ran.stderr
+    assert rows_of(tmp_path / "out.csv")[0]["'=note"] == "'=1+1"
+
+
 def test_something_must_answer(run: Run, small_demo: Path) -> None:
     ran = run("score", "--image", sorted((small_demo / "image").iterdir())[0], "--hashtag", "바다")
     assert ran.code == 2

@@ -26,6 +26,7 @@ def report(options: "ReportOptions", screen: "Screen") -> None:
     scores. --paper writes figures as SVG and PDF in the widths of a column (3.3 inches) and of a page (6.9 inches),
     table.tex, and methods.md. What the runs do not contain is left out.
     """
+    from consistency.text import listed
     from koclip_consistency.workflows.report import report_runs
 
     if options.file is None and options.paper is None:
@@ -42,6 +43,11 @@ def report(options: "ReportOptions", screen: "Screen") -> None:
             screen.note(f"left out: {line}")
     screen.json(written)
     if options.file is not None:
+        if others := written["without_images"]:
+            screen.note(
+                f"{listed(others, 3)} cannot be told to be yours, so the images that it names are not shown: "
+                "name their folder with --images"
+            )
         screen.note(f"Report: {options.file}")
     if options.paper is not None:
         screen.note(f"Paper: {options.paper}, {len(written['files'])} files")

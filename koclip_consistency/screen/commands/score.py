@@ -51,6 +51,10 @@ def score(options: "ScoreOptions", screen: "Screen") -> None:
         raise click.UsageError("--image needs --hashtag or --suggest, and these need --image")
     if bool(options.image_files) == (options.file is not None):
         raise click.UsageError("give either --image with --hashtag or --suggest, or --data, --images and -o OUT.csv")
+    data = options.source.data
+    parted = options.file is not None and not isinstance(data, RemotePath) and data.is_dir()
+    if options.spreadsheet_safe and (parted or str(options.file).lower().endswith(".parquet")):
+        raise click.UsageError("--spreadsheet-safe is for a CSV, and Parquet has no formulas: name -o OUT.csv")
     load = functools.partial(
         load_scorer,
         options.model,
@@ -62,8 +66,7 @@ def score(options: "ScoreOptions", screen: "Screen") -> None:
         threads=options.encoding.threads,
     )
     cluster = cluster_of(options.engine)
-    data = options.source.data
-    if options.file is not None and not isinstance(data, RemotePath) and data.is_dir():
+    if options.file is not None and parted:
         if options.model is None:
             raise click.UsageError("a folder of parts needs --model: a cosine is compared with what the cache holds")
         parts = score_parts(
@@ -108,6 +111,7 @@ def score(options: "ScoreOptions", screen: "Screen") -> None:
             prefix=options.prefix,
             keep=screen.display.as_json,
             large_rows=options.large_rows,
+            formulas=not options.spreadsheet_safe,
         )
         screen.note(f"Scored {done.answered} rows with {scorer.system}: {options.file}")
         scored, skipped, lost = done.records, (done.first_lost,) if done.first_lost else (), done.lost

@@ -42,6 +42,21 @@ def test_csv(tmp_path: Path) -> None:
         assert [kind(row[at]) if row[at] else None for row in rows] == [row[at] for row in ROWS]
 
 
+@pytest.mark.parametrize("formulas", [True, False])
+def test_what_a_spreadsheet_would_calculate_gets_an_apostrophe_if_asked(tmp_path: Path, formulas: bool) -> None:
+    dangerous = ["=1+1", "+cmd|x", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "-바다", "+1.5e3x", "-1\n", "-"]
+    harmless = ["-1", "+1.5", "-.5e-3", "+82", "#=1", " =1", "'=1", "바다-=", ""]
+    columns: list[tuple[str, Type]] = [("=name", "text"), ("-x", "number")]
+    with table_writer(tmp_path / "t.csv", columns, formulas=formulas) as append:
+        append([[*dangerous, *harmless, None], [-0.5] * (len(dangerous) + len(harmless)) + [None]])
+    with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file, strict=True)
+    sign = "" if formulas else "'"
+    assert header == [f"{sign}=name", f"{sign}-x"]
+    assert [row[0] for row in rows] == [*(sign + cell for cell in dangerous), *harmless, ""]
+    assert [row[1] for row in rows] == ["-0.5"] * (len(rows) - 1) + [""]
+
+
 def test_parquet(tmp_path: Path) -> None:
     write(tmp_path / "t.PARQUET")
     frame = pd.read_parquet(tmp_path / "t.PARQUET", dtype_backend="numpy_nullable")

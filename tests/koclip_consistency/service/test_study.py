@@ -18,6 +18,7 @@ from koclip_consistency.scoring.loading import load_scorer
 from koclip_consistency.service.shelf import Shelf
 from koclip_consistency.service.study import Study, check_method, source_of_runs
 from tests.builders.commands import rows_of
+from tests.builders.results import edit_info
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +33,20 @@ def test_the_newest_run_names_the_table(trained: Path, small_demo: Path, tmp_pat
     assert (found.data, found.images) == (small_demo / "combined_data.csv", small_demo / "image")
     assert source_of_runs(Shelf(tmp_path, load_scorer)) is None
     shutil.copytree(trained / "runs" / "similarity", tmp_path / "run")
-    info = json.loads((tmp_path / "run" / "run.json").read_text())
-    info["config"]["source"]["data"] = "gone.csv"
-    (tmp_path / "run" / "run.json").write_text(json.dumps(info))
+    there = tmp_path / "run"
+    edit_info(there, lambda info: None, sealed=True)
+    assert source_of_runs(Shelf(tmp_path, load_scorer)) is not None
+    edit_info(there, lambda info: info["config"]["source"].update(data="gone.csv"), sealed=True)
     assert source_of_runs(Shelf(tmp_path, load_scorer)) is None
-    info["config"]["source"] = {"novelty": 1}
-    (tmp_path / "run" / "run.json").write_text(json.dumps(info))
-    assert source_of_runs(Shelf(tmp_path / "run", load_scorer)) is None
+    edit_info(there, lambda info: info["config"].update(source={"novelty": 1}), sealed=True)
+    assert source_of_runs(Shelf(there, load_scorer)) is None
+
+
+def test_a_run_of_somebody_else_names_no_table(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "runs" / "heads", tmp_path / "run")
+    assert source_of_runs(Shelf(tmp_path, load_scorer)) is not None
+    edit_info(tmp_path / "run", lambda info: info["config"]["source"].update(images=str(tmp_path)))
+    assert source_of_runs(Shelf(tmp_path, load_scorer)) is None
 
 
 def test_without_a_table(trained: Path) -> None:

@@ -110,6 +110,19 @@ def test_a_table_keeps_its_rows_and_columns(source: Source, tmp_path: Path, prob
     assert ["p1" in each for each in done.records] == [probabilities, False, probabilities, False, False]
 
 
+def test_no_formula_in_a_table_for_spreadsheets(source: Source, tmp_path: Path) -> None:
+    source.data.write_text("note,Image Filename,Hashtag\n=1+1,a.png,바다\n-3,b.png,@나무\n", encoding="utf-8")
+    score_table(scorer(True), source, tmp_path / "exact.csv")
+    assert [row["note"] for row in rows_of(tmp_path / "exact.csv")] == ["=1+1", "-3"]
+    assert [row["hashtag"] for row in rows_of(tmp_path / "exact.skipped.csv")] == ["@나무"]
+    score_table(scorer(True), source, tmp_path / "safe.csv", formulas=False)
+    assert [row["note"] for row in rows_of(tmp_path / "safe.csv")] == ["'=1+1", "-3"]
+    assert [row["hashtag"] for row in rows_of(tmp_path / "safe.csv")] == ["바다", "'@나무"]
+    assert [row["hashtag"] for row in rows_of(tmp_path / "safe.skipped.csv")] == ["'@나무"]
+    exact = (tmp_path / "exact.csv").read_text(encoding="utf-8")
+    assert (tmp_path / "safe.csv").read_text(encoding="utf-8") == exact.replace("=1", "'=1").replace("@", "'@")
+
+
 def test_a_parquet_table_equals_the_csv(source: Source, tmp_path: Path) -> None:
     record = Familiarity(np.eye(1, 4, dtype=np.float32), 0.5)
     for name in ("out.csv", "out.parquet"):
