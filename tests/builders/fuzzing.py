@@ -17,6 +17,18 @@ from tests.builders.opened import escapes
 SECONDS = 30  # that a case may take on a busy machine; most take milliseconds
 
 
+def drawn(cases: int, *, same: bool) -> settings:
+    """Settings of a test that draws `cases` cases, the same each time if `same`, after those that it names."""
+    return settings(
+        max_examples=cases,
+        deadline=None,
+        derandomize=same,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+
+
 @dataclass(frozen=True)
 class Target:
     """What is fuzzed: `read` reads `data` in a folder of its own. `share` is the part of all cases, in percent."""
@@ -60,14 +72,7 @@ def lawful(folder: Path) -> Iterator[None]:
 def fuzz(target: Target, folder: Path, cases: int, *, same: bool) -> None:
     case = st.tuples(st.sampled_from(target.originals), target.changes)
 
-    @settings(
-        max_examples=cases,
-        deadline=None,
-        derandomize=same,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @drawn(cases, same=same)
     @given(case)
     def holds(drawn: tuple[bytes, Any]) -> None:
         data = target.change(*drawn)

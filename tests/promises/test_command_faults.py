@@ -43,7 +43,6 @@ def few_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("scenario", "stride"),
     [
         ("report", 5),
-        pytest.param("grid", 151, marks=pytest.mark.slow),
         pytest.param("report", 1, marks=pytest.mark.slow),
         pytest.param("grid", 2, marks=pytest.mark.slow),
         pytest.param("finetune", 3, marks=pytest.mark.slow),

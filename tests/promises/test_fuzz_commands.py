@@ -13,7 +13,7 @@ from typing import Any
 import click
 import matplotlib.font_manager  # noqa: F401  (makes its folders when it is first imported)
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from koclip_consistency.scoring.loading import load_scorer
@@ -22,7 +22,7 @@ from koclip_consistency.service.api import Service, create_api
 from koclip_consistency.service.shelf import Shelf
 from koclip_consistency.service.worker import Worker
 from tests.builders.commands import Run
-from tests.builders.fuzzing import lawful
+from tests.builders.fuzzing import drawn, lawful
 from tests.builders.mutations import byte_changes, change_bytes
 from tests.builders.serving import Client, multipart, serving
 
@@ -89,14 +89,7 @@ def runs_lawfully(run: Run, folder: Path, words: list[str]) -> None:
 
 
 def fuzz_commands(run: Run, folder: Path, cases: int, *, same: bool) -> None:
-    @settings(
-        max_examples=cases,
-        deadline=None,
-        derandomize=same,
-        database=None,
-        phases=[Phase.explicit, Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @drawn(cases, same=same)
     @given(command_lines())
     def holds(words: list[str]) -> None:
         runs_lawfully(run, folder, words)
@@ -171,14 +164,7 @@ def answers_lawfully(client: Client, image: bytes, asked: dict[str, Any]) -> Non
 
 
 def fuzz_requests(client: Client, image: bytes, cases: int, *, same: bool) -> None:
-    @settings(
-        max_examples=cases,
-        deadline=None,
-        derandomize=same,
-        database=None,
-        phases=[Phase.explicit, Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @drawn(cases, same=same)
     @given(requests)
     def holds(asked: dict[str, Any]) -> None:
         answers_lawfully(client, image, asked)
