@@ -96,10 +96,9 @@ class PreprocessSpec:
             return self._quickly(np.asarray(image), _OF_TORCH[resample])
         if isinstance(image, np.ndarray):
             image = Image.fromarray(image)
-        height, width = self._resized(*image.size)
+        (height, width), (top, left) = self.placed(*image.size)
         if self.crop is None:
             return np.asarray(image.resize((width, height), resample))
-        top, left = (height - self.crop[0]) // 2, (width - self.crop[1]) // 2
         kept = (left, top, left + self.crop[1], top + self.crop[0])
         if box := self._exact_box(image, (width, height), kept):
             return np.asarray(image.resize(self.crop[::-1], resample, box=box))
@@ -109,12 +108,11 @@ class PreprocessSpec:
         """Resize and crop by torch, which this module loads for this alone."""
         import torch
 
-        height, width = self._resized(pixels.shape[1], pixels.shape[0])
+        (height, width), (top, left) = self.placed(pixels.shape[1], pixels.shape[0])
         writable = pixels if pixels.flags.writeable else pixels.copy()  # torch would warn
         planes = torch.from_numpy(writable).permute(2, 0, 1)[None]
         resized = torch.nn.functional.interpolate(planes, size=(height, width), mode=mode, antialias=True)
-        rows, columns = self.crop or (height, width)
-        top, left = (height - rows) // 2, (width - columns) // 2
+        rows, columns = self.size
         kept = resized[0, :, top : top + rows, left : left + columns].permute(1, 2, 0)
         return np.ascontiguousarray(kept.numpy())
 
@@ -133,13 +131,16 @@ class PreprocessSpec:
         left, top, right, bottom = (edge / size for edge, size in edges)
         return left, top, right, bottom
 
-    def _resized(self, width: int, height: int) -> tuple[int, int]:
+    def placed(self, width: int, height: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Height and width to which an image of `width` and `height` is resized, and top and left of the crop."""
         first, second = self.resize
         if first != "shortest":
-            return first, second
-        if width <= height:
-            return int(second * height / width), second
-        return second, int(second * width / height)
+            high, wide = first, second
+        elif width <= height:
+            high, wide = int(second * height / width), second
+        else:
+            high, wide = second, int(second * width / height)
+        return (high, wide), ((high - self.size[0]) // 2, (wide - self.size[1]) // 2)
 
 
 def squash(spec: PreprocessSpec) -> PreprocessSpec:
