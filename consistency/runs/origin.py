@@ -1,4 +1,4 @@
-"""Recognises the runs that this user made: only those may say where images are found.
+"""Recognises the runs that this user made: only those may say where images are found, and where a repetition writes.
 
 `run.json` names the folder of the images, and a report embeds what it finds there. In a run of somebody else that could
 be any folder of the reader. So each run is sealed with a key that never leaves the user's own folders.

@@ -61,6 +61,7 @@ REPEATABLE: dict[str, tuple[type[Any], Callable[..., Any]]] = {
     "paper": (PaperOptions, run_paper),
     "demo": (DemoOptions, run_demo),
 }
+UNCACHED = ("finetune", "demo")  # commands that do not use the folder of the recorded --cache
 
 
 @dataclass(frozen=True)
@@ -116,13 +117,14 @@ class Rerun:
 def rerun(options: RerunOptions, reporter: Reporter = QUIET) -> Rerun:
     """Repeat the run in `run_dir` and compare the two folders.
 
-    The run is repeated in the directory in which it began, if that still exists, with the same number of threads.
+    The run is repeated in the directory in which it began, if that still exists, with the same number of threads. For a
+    run of somebody else, the options must name all that is read and written.
 
     Raises
     ------
     InputError
         If the run cannot be repeated: its data are missing or have changed, it has options that this version does not
-        know, or its command gives no result.
+        know, or its command gives no result; or somebody else made it, and `options` do not name its places.
     """
     path = options.run_dir.absolute()
     info = read_info(path)
@@ -141,13 +143,13 @@ def rerun(options: RerunOptions, reporter: Reporter = QUIET) -> Rerun:
             recorded = read_options(path / "run.json", info["config"], kind, complete=False)
             if as_config(recorded) != info["config"]:
                 reporter.say("an earlier version recorded this run: options that it did not know keep their defaults")
-            _check_images(recorded, here, path, info)
+            _check_named(recorded, here, path, info)
             repeated = _repeated(with_urls(recorded) if here.download else recorded, here, path, info)
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path / 'run.json'} lacks what a repetition needs ({error}): run its command again by hand"
             ) from error
-        _check_place(repeated.encoding, here, caches=info["command"] not in ("finetune", "demo"))
+        _check_place(repeated.encoding, here, caches=info["command"] not in UNCACHED)
         again = work(repeated, reporter).path
     return Rerun(again, changes(info, read_info(again)), tuple(compare_runs_files(path, again)))
 
@@ -188,26 +190,29 @@ def _check_url(place: Path, option: str) -> None:
 
 
 def _check_place(encoding: Encoding, options: RerunOptions, *, caches: bool) -> None:
-    """Raise InputError where a run of somebody else would write or download what nobody here has asked for."""
+    """Raise InputError where a run would write to a URL or download what nobody here has asked for."""
     if caches:
         _check_url(encoding.cache, "--cache")
-    if caches and options.cache is None and not encoding.cache.is_dir():
-        raise InputError(
-            f"{encoding.cache}, where the run kept its embeddings, is not here: name a folder for them with --cache"
-        )
     if not options.download and not is_here(encoding.backbone, encoding.revision):
         raise InputError(
             f"the run's backbone {encoding.backbone} is not on this machine: give --download if you trust it"
         )
 
 
-def _check_images(recorded: Any, here: RerunOptions, path: Path, info: Mapping[str, Any]) -> None:
-    """Raise InputError if a run of somebody else could make any folder of this machine the images of a run of ours."""
-    if info.get("pictures_digest") or here.images or info["command"] == "demo" or made_here(path, info):
+def _check_named(recorded: Any, here: RerunOptions, path: Path, info: Mapping[str, Any]) -> None:
+    """Raise InputError if a run of somebody else could choose a file that is read here, or a folder to write to."""
+    if made_here(path, info):
         return
-    raise InputError(
-        f"the run does not say which images it read in {recorded.source.images}: name their folder with --images"
-    )
+    needed = [] if info["command"] == "demo" else ["data", "images"]
+    needed = [name for name in needed if not isinstance(getattr(recorded.source, name), UnaskedPath)]
+    needed += [] if info["command"] in UNCACHED else ["cache"]
+    lacking = [f"--{name}" for name in needed if getattr(here, name) is None]
+    stranger = f"{path} was made by somebody else or by an earlier version, or edited"
+    if lacking:
+        raise InputError(f"{stranger}: name the files and folders to use, also with {', '.join(lacking)}")
+    for name in ("clean", "like"):  # options of `audit` and `finetune`
+        if getattr(recorded, name, None) is not None:
+            raise InputError(f"{stranger}, and it read --{name} {getattr(recorded, name)}: run its command by hand")
 
 
 def _check_data(source: Source, info: Mapping[str, Any]) -> None:
@@ -253,7 +258,7 @@ def compare_runs_files(before: Path, after: Path) -> Iterator[Compared]:
 def compare_files(name: str, before: Path, after: Path) -> Compared:
     """Compare the bytes of two files and, if they differ, their numbers."""
     for file, when in ((before, "then"), (after, "now")):
-        if not file.is_file():
+        if file.is_symlink() or not file.is_file():
             return Compared(name, False, None, f"missing {when}")
     old, new = before.read_bytes(), after.read_bytes()
     if old == new:

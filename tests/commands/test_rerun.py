@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from consistency.errors import InputError
 from consistency.options import Encoding, Evaluation, Source, as_config, from_config
-from koclip_consistency.workflows.rerun import changes, compare_files
+from koclip_consistency.workflows.rerun import changes, compare_files, compare_runs_files
 from tests.builders.commands import Run
 
 GRID = """
@@ -102,6 +102,8 @@ def test_the_same_comes_out(run: Run, place: Path, tmp_path: Path, name: str) ->
     before = first_run(run, place, name)
     if name == "heads-grid":
         (place / "grid.toml").unlink()  # what it said is in the run folder
+    if name == "similarity":
+        shutil.rmtree(place / "cache")  # that of one's own run is made again
     ran = run("rerun", before, "--out", tmp_path / "again", "--json")
     assert ran.code == 0, ran.stderr
     told = ran.json()
@@ -119,6 +121,12 @@ def test_the_same_comes_out(run: Run, place: Path, tmp_path: Path, name: str) ->
         assert then[key]
 
 
+def named(place: Path) -> list[object]:
+    """The options that the run of somebody else needs."""
+    return ["--data", place / "data" / "combined_data.csv", "--images", place / "data" / "image", "--cache",
+            place / "cache"]  # fmt: skip
+
+
 def test_options_that_an_earlier_version_did_not_know_keep_their_defaults(
     run: Run, place: Path, tmp_path: Path
 ) -> None:
@@ -127,7 +135,7 @@ def test_options_that_an_earlier_version_did_not_know_keep_their_defaults(
     info = json.loads((before / "run.json").read_text())
     del info["config"]["soft_labels"], info["config"]["source"]["aggregate"]
     (before / "run.json").write_text(json.dumps(info))
-    ran = run("rerun", before, "--out", tmp_path / "again", "--json")
+    ran = run("rerun", before, *named(place), "--out", tmp_path / "again", "--json")
     assert ran.code == 0, ran.stderr
     assert ran.json()["identical"]
     assert "an earlier version recorded this run" in ran.stderr
@@ -147,7 +155,7 @@ def test_a_difference_is_found_and_measured(run: Run, place: Path, tmp_path: Pat
     info["versions"]["torch"] = "1.0"
     info["platform"]["cpus"] = 999
     (before / "run.json").write_text(json.dumps(info))
-    ran = run("rerun", before, "--out", tmp_path / "again", "--json")
+    ran = run("rerun", before, *named(place), "--out", tmp_path / "again", "--json")
     assert ran.code == 1
     told = ran.json()
     assert [(change["what"], change["then"]) for change in told["changes"]][-2:] == [("torch", "1.0"), ("cpus", "999")]
@@ -192,29 +200,63 @@ def test_changed_data_cannot_be_repeated(
     assert not (tmp_path / "again").exists()
 
 
-def test_the_run_of_a_stranger_writes_and_downloads_on_request_alone(run: Run, place: Path, tmp_path: Path) -> None:
+def change_run(folder: Path, **changed: object) -> None:
+    """Change options of a recorded run, of any group: it is then somebody else's."""
+    info = json.loads((folder / "run.json").read_text())
+    config = info["config"]
+    for name, value in changed.items():
+        next(group for group in (config, config["source"], config["encoding"]) if name in group)[name] = value
+    (folder / "run.json").write_text(json.dumps(info))
+
+
+def test_the_run_of_a_stranger_reads_writes_and_downloads_what_is_named_alone(
+    run: Run, place: Path, tmp_path: Path
+) -> None:
+    """Also where all that it names is here: somebody else has chosen it."""
     received = tmp_path / "received"
     shutil.copytree(first_run(run, place, "similarity"), received)
-    info = json.loads((received / "run.json").read_text())
-    encoding = info["config"]["encoding"]
-    for changed, said in (
-        ({"cache": str(tmp_path / "theirs")}, "where the run kept its embeddings, is not here: name a folder"),
-        (
-            {"backbone": "somebody/clip"},
-            "backbone somebody/clip is not on this machine: give --download if you trust it",
-        ),
-    ):
-        info["config"]["encoding"] = encoding | changed
-        (received / "run.json").write_text(json.dumps(info))
-        ran = run("rerun", received, "--out", tmp_path / "again")
+    change_run(received, workers=1)
+    places = {"--data": place / "data" / "combined_data.csv", "--images": place / "data" / "image"}
+    places["--cache"] = tmp_path / "cache"
+    for some in ([], ["--data"], ["--data", "--images"], ["--images", "--cache"]):
+        ran = run("rerun", received, "--out", tmp_path / "again", *(w for name in some for w in (name, places[name])))
+        lacking = ", ".join(name for name in places if name not in some)
         assert (ran.code, ran.stderr.count("\n")) == (2, 1)
-        assert said in ran.stderr
-        assert {path.name for path in tmp_path.iterdir()} == {"received"}
-    # A run of ours would come of it, whose report shows the images of any folder that the stranger names.
-    (received / "run.json").write_text(json.dumps(info | {"pictures_digest": None}))
-    ran = run("rerun", received, "--out", tmp_path / "again")
+        assert "received was made by somebody else or by an earlier version, or edited: name" in ran.stderr
+        assert ran.stderr.endswith(f", also with {lacking}\n")
+    everything = [word for option in places.items() for word in option]
+    change_run(received, backbone="somebody/clip")
+    ran = run("rerun", received, "--out", tmp_path / "again", *everything)
     assert (ran.code, ran.stderr.count("\n")) == (2, 1)
-    assert "the run does not say which images it read in " in ran.stderr
+    assert "backbone somebody/clip is not on this machine: give --download if you trust it" in ran.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"received"}
+    change_run(received, backbone="tiny", cache=str(tmp_path / "theirs"))
+    ran = run("rerun", received, "--out", tmp_path / "again", *everything, "--json")
+    assert (ran.code, ran.json()["identical"]) == (0, True)
+    assert {path.name for path in tmp_path.iterdir()} == {"received", "again", "cache"}
+
+
+@pytest.mark.parametrize(("name", "option"), [("audit", "clean"), ("finetune", "like")])
+def test_further_files_that_a_stranger_names_are_not_read(
+    run: Run, place: Path, tmp_path: Path, name: str, option: str
+) -> None:
+    received = tmp_path / "received"
+    shutil.copytree(first_run(run, place, name), received)
+    change_run(received, **{option: "/etc/passwd"})
+    ran = run("rerun", received, *named(place), "--out", tmp_path / "again")
+    assert (ran.code, ran.stderr.count("\n")) == (2, 1)
+    assert f"or edited, and it read --{option} /etc/passwd: run its command by hand" in ran.stderr
+
+
+def test_links_in_a_received_run_are_not_compared(tmp_path: Path) -> None:
+    for name in ("then", "now"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text("{}")
+    (tmp_path / "private.csv").write_text("a\nsecret\n")
+    (tmp_path / "then" / "predictions.csv").symlink_to(tmp_path / "private.csv")
+    (tmp_path / "now" / "predictions.csv").write_text("a\nb\n")
+    found = {each.file: each.about for each in compare_runs_files(tmp_path / "then", tmp_path / "now")}
+    assert found == {"metrics.json": "identical", "predictions.csv": "missing then"}
 
 
 def test_moved_data_can_be_named(run: Run, place: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
     python -m tests.promises.mutants            (make mutants)
     python -m tests.promises.mutants --only embedcache
+    python -m tests.promises.mutants --promises --only "an image"
 
 Every fault is planted in a copy of the checkout, and the tests named beside it run there. A mutant dies if one of them
 fails, and survives if all pass. It exits with 1 if any survives, or if a line to change is no longer there.
@@ -24,16 +25,20 @@ FOLDERS = ("consistency", "demo", "embedcache", "finetune", "heads", "koclip_con
 
 @dataclass(frozen=True)
 class Mutant:
-    """A fault: in `file` the text `before`, which occurs once, becomes `after`; `tests` must notice it."""
+    """A fault: in `file` the text `before`, which occurs once, becomes `after`; `tests` must notice it.
+
+    `promise` is the first cell of the line of SECURITY.md that it breaks, empty for the others.
+    """
 
     file: str
     before: str
     after: str
     tests: str
+    promise: str = ""
 
     def __str__(self) -> str:
         change = " -> ".join(" ".join(text.split()) for text in (self.before, self.after or "nothing"))
-        return f"{self.file}: {change}"
+        return f"{self.file}: {change}" + f" ({self.promise})" * bool(self.promise)
 
 
 def read_mutants() -> list[Mutant]:
@@ -42,7 +47,8 @@ def read_mutants() -> list[Mutant]:
     for group in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))["file"]:
         path = Path(group["path"])
         tests = group.get("tests", f"tests/{path.parent}/test_{path.name}")
-        found += [Mutant(group["path"], before, after, tests) for before, after in group["faults"]]
+        promise = group.get("promise", "")
+        found += [Mutant(group["path"], before, after, tests, promise) for before, after in group["faults"]]
     return found
 
 
@@ -67,9 +73,11 @@ def survives(mutant: Mutant, copy: Path) -> bool:
 def main() -> None:
     about = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser(prog="python -m tests.promises.mutants", description=about)
-    parser.add_argument("--only", default="", metavar="TEXT", help="only mutants whose file contains TEXT")
-    only = parser.parse_args().only
-    chosen = [mutant for mutant in read_mutants() if only in mutant.file]
+    parser.add_argument("--only", default="", metavar="TEXT", help="only mutants whose file or promise contains TEXT")
+    parser.add_argument("--promises", action="store_true", help="only mutants that break a promise of SECURITY.md")
+    asked = parser.parse_args()
+    named = [mutant for mutant in read_mutants() if asked.only in mutant.file or asked.only in mutant.promise]
+    chosen = [mutant for mutant in named if mutant.promise or not asked.promises]
     survivors = 0
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name)

@@ -419,6 +419,7 @@ BAD = {
     "tile": (tiled_tiff(40_000), "its tiles of 40000x40000 are over 50 megapixels"),
     "scans": (with_scans(500), f"its {JPEG_SCANS + 500} scans are over 100"),
     "51:1": (encode(Image.new("L", (408, 8)), "JPEG"), "408x8 is longer than 50:1"),
+    "51:1 in colour": (encode(Image.new("RGB", (408, 8)), "JPEG"), "408x8 is longer than 50:1"),
 }  # fmt: skip
 
 
