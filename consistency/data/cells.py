@@ -30,7 +30,7 @@ def pairs_of(
             f"the cell is a list of {len(tags)} hashtags: split it with --split-hashtags",
         )
         return
-    labels = list(label) if isinstance(label, tuple) else [label]
+    labels: list[str] = list(label or [""]) if isinstance(label, tuple) else [label]
     if isinstance(label, str) and not score(label) and len(several := _BETWEEN_LABELS.split(label.strip())) > 1:
         labels = several
     if len(labels) > 1 and len(labels) != len(tags):

@@ -258,10 +258,16 @@ def _reduce(image: Image.Image, decode: Decode, target: int | None) -> None:
 def has_several_frames(data: bytes) -> bool:
     """Whether an image that can be decoded is an animation, or has several pages, of which the first is used.
 
-    The other images that a phone stores in a JPEG, such as a depth map, do not count.
+    The other images that a phone stores in a JPEG, such as a depth map, do not count; nor does a further frame whose
+    beginning is broken.
     """
     with Image.open(io.BytesIO(data), formats=_formats(data[:_START])) as image:
-        return not isinstance(image, JpegImageFile) and bool(getattr(image, "is_animated", False))
+        try:
+            return not isinstance(image, JpegImageFile) and bool(getattr(image, "is_animated", False))
+        except MemoryError:
+            raise
+        except Exception:  # Pillow reads the second frame here, and raises many kinds of errors for broken ones
+            return False
 
 
 def is_heic(data: bytes) -> bool:

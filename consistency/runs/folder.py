@@ -102,6 +102,8 @@ class RunFolder:
             return
         if out is not None and out.is_file():
             raise InputError(f"--out {out} is a file, expected a folder: name another one")
+        if out is not None and out.is_dir():
+            sweep_temp(out)  # all that is left of a run that was killed when it began
         if out is not None and out.is_dir() and any(out.iterdir()):
             if not any((out / name).exists() for name in ("run.json", UNFINISHED)):
                 raise InputError(f"--out {out} is not empty and holds no run: name another folder, or empty it")

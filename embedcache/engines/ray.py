@@ -3,18 +3,9 @@
 Ray loses rows that an actor keeps from call to call, so none is kept, and at the end the cache says what is missing.
 """
 
-import logging
-import os
 import pickle
-import shutil
-import signal
-import sys
-import tempfile
-import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -25,13 +16,13 @@ import ray
 import ray.data
 
 from consistency.data.files import ImageFile
-from consistency.data.reading import Budget, Decoding, cores, pixels_at_once
+from consistency.data.reading import Budget, Decoding, pixels_at_once
 from consistency.data.shards import BLOCK, blocks
-from consistency.durable import machine
-from consistency.errors import ConsistencyError, ImageError, InputError, RunError, one_line
+from consistency.errors import ImageError, RunError
 from consistency.options import Decode, ImageLimits
 from consistency.progress import Progress
 from embedcache import pipeline
+from embedcache.engines.cluster import DECODING_CPUS, RETRIES, Batch, Cluster, actors, connected, plain_errors
 from embedcache.engines.local import Problems, thread_batches
 from embedcache.extract import HASHTAGS_PER_IMAGE, NOT_FINITE, Work, text_batches
 from embedcache.keys import hashtag_keys, image_keys
@@ -45,98 +36,8 @@ if TYPE_CHECKING:
 READ = 32  # images that a task decodes
 WAVE = 1 << 20  # images whose names are given to Ray at a time
 PIXEL_BYTES = 256 << 20  # most bytes of decoded images in one call of an actor
-RETRIES = 3  # restarts of an actor, and repetitions of a call or a task
-TEMP, TEMP_PREFIX = "/tmp", "ray-"  # where Ray's sockets and logs lie while it runs
-DECODING_CPUS = 0.5  # with as many as an actor has, Ray would decode inside the actor
 
-Batch = dict[str, Any]
 Load = Callable[[], "Embedder"]
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Where Ray runs, and with what.
-
-    Attributes
-    ----------
-    address
-        Of a running cluster; None starts Ray on this machine, unless RAY_ADDRESS is set.
-    workers
-        Number of actors that encode; None is one for each GPU, or a single one.
-    gpus
-        GPUs of an actor, perhaps a fraction; None is one where the cluster has GPUs.
-    """
-
-    address: str | None = None
-    workers: int | None = None
-    gpus: float | None = None
-
-
-@contextmanager
-def connected(cluster: Cluster) -> Iterator[None]:
-    """Connect to Ray, or start it on this machine and end it afterwards; within a connection, do nothing.
-
-    Meanwhile stdout is stderr, since processes of Ray write lines of their own to it.
-    """
-    if ray.is_initialized():
-        yield
-        return
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    address = cluster.address or os.environ.get("RAY_ADDRESS")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    folder = None
-    if address is None:
-        _sweep()
-        # Short, since the path of a socket has at most 107 bytes, of which Ray's own names take 64.
-        folder = tempfile.mkdtemp(prefix=f"{TEMP_PREFIX}{machine()}-{os.getpid()}-", dir=TEMP)
-        cpus = max(cores(), (cluster.workers or 1) + 1)
-        quiet |= {"include_dashboard": False, "num_cpus": cpus, "_node_ip_address": "127.0.0.1", "_temp_dir": folder}
-    before = signal.getsignal(signal.SIGTERM)
-    with _stdout_is_stderr():
-        try:
-            try:
-                ray.init(address=address or "local", **quiet)
-            except Exception as error:
-                raise RunError(f"Ray cannot be used ({one_line(error)}): check --ray-address") from error
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, before)  # Ray's own would end the process at once
-            warnings.filterwarnings("ignore", module=r"ray\.")  # of its own deprecated names
-            # Restarts can be bounded in no other way.
-            warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
-            context = ray.data.DataContext.get_current()
-            context.enable_progress_bars = False
-            logging.getLogger("ray.data").setLevel(logging.ERROR)
-            warnings.filterwarnings("ignore", "The minimum number of concurrent actors")  # fewer calls than actors
-            yield
-        finally:
-            ray.shutdown()
-            if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sweep() -> None:
-    """Remove what Ray left in the folders of processes of this machine that were killed."""
-    for folder in Path(TEMP).glob(f"{TEMP_PREFIX}{machine()}-*-*"):
-        try:
-            os.kill(int(folder.name.split("-")[2]), 0)
-        except ProcessLookupError:
-            shutil.rmtree(folder, ignore_errors=True)
-        except (OSError, ValueError):  # of another user
-            continue
-
-
-@contextmanager
-def _stdout_is_stderr() -> Iterator[None]:
-    """Send what any process writes to this one's stdout to its stderr."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
 
 
 class RayWork(Work):
@@ -176,8 +77,8 @@ class RayWork(Work):
             If the cluster is too small.
         """
         started = time.perf_counter()
-        with connected(self._cluster), _plain_errors():
-            pool = _pool(self._cluster)
+        with connected(self._cluster), plain_errors():
+            pool = actors(self._cluster)
             place = self._cache.path.parent.resolve(), self._cache.fields, self._load, batch_size
             facts = cast("_Facts", ray.get(_describe.options(num_gpus=pool["num_gpus"]).remote(*place)))
             self.batch_size, self.text_length = facts.batch_size, facts.text_length
@@ -234,68 +135,6 @@ class RayWork(Work):
         unknown = int(self._cache.missing("hashtag", hashtag_keys(known)).sum())
         self.images_encoded, self.hashtags_encoded = len(good) - lacking, len(known) - unknown
         return lacking + unknown
-
-
-def _pool(cluster: Cluster) -> dict[str, Any]:
-    """How the actors are made; raises InputError if the cluster has no room for them."""
-    there = ray.cluster_resources()
-    gpus = cluster.gpus if cluster.gpus is not None else float(there.get("GPU", 0) > 0)
-    workers = cluster.workers or (max(1, int(there.get("GPU", 0) / gpus)) if gpus else 1)
-    needed = {"CPU": workers + DECODING_CPUS, "GPU": workers * gpus}
-    for kind, amount in needed.items():
-        if amount > there.get(kind, 0):
-            raise InputError(
-                f"{workers} workers need {amount:g} {kind}s, and the Ray cluster has {there.get(kind, 0):g}: "
-                "give a smaller --num-workers or --gpus-per-worker"
-            )
-    return {
-        "compute": ray.data.ActorPoolStrategy(size=workers),
-        "num_cpus": 1,
-        "num_gpus": gpus,
-        "max_restarts": RETRIES,
-        "max_task_retries": RETRIES,
-    }
-
-
-def apply(cluster: Cluster, make: Callable[[], Callable[[Any], Any]], items: Sequence[Any]) -> Iterator[Any]:
-    """Yield the result of each item, in any order; every actor calls `make` once for what it then applies.
-
-    Raises
-    ------
-    RunError
-        If Ray gives up.
-    InputError
-        If the cluster is too small.
-    """
-    with connected(cluster), _plain_errors():
-        data = ray.data.from_arrow([pa.table({"item": [pickle.dumps(item)]}) for item in items])
-        done = data.map_batches(_Applied, batch_size=1, fn_constructor_args=(make,), **_pool(cluster))
-        for batch in done.iter_batches(batch_size=None):
-            yield from map(pickle.loads, batch["result"])
-
-
-class _Applied:
-    def __init__(self, make: Callable[[], Callable[[Any], Any]]) -> None:
-        self.apply = make()
-
-    def __call__(self, batch: Batch) -> Batch:
-        results = [pickle.dumps(self.apply(pickle.loads(item))) for item in batch["item"]]
-        return {"result": np.array(results, object)}
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Raise our own error in place of Ray's, whose text is the traceback of another process."""
-    try:
-        yield
-    except ray.exceptions.RayError as error:
-        seen: BaseException | None = error
-        for _ in range(8):
-            if isinstance(seen, ConsistencyError):
-                raise type(seen)(str(seen)) from error
-            seen = getattr(seen, "cause", None) or (seen.__cause__ if seen is not None else None)
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise RunError(f"Ray gave up ({lines[-1].strip()}): what was stored is kept, run it again") from error
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from heads.post import with_context
 
 if TYPE_CHECKING:
     from consistency.backbone.model import Embedder
-    from embedcache.engines.ray import Cluster
+    from embedcache.engines.cluster import Cluster
 
 
 @dataclass(frozen=True, eq=False)

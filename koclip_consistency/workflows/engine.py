@@ -8,7 +8,7 @@ from consistency.errors import InputError
 from consistency.options import Engine
 
 if TYPE_CHECKING:
-    from embedcache.engines.ray import Cluster
+    from embedcache.engines.cluster import Cluster
 
 
 def cluster_of(engine: Engine) -> "Cluster | None":
@@ -37,7 +37,7 @@ def cluster_of(engine: Engine) -> "Cluster | None":
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     try:
-        from embedcache.engines.ray import Cluster
+        from embedcache.engines.cluster import Cluster
     except ImportError as error:
         raise InputError("--engine ray needs the package ray: pip install 'koclip-consistency[ray]'") from error
     return Cluster(*asked.values())  # type: ignore[arg-type]

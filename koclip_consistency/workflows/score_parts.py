@@ -17,7 +17,7 @@ from koclip_consistency.scoring.scorer import Scorer
 from koclip_consistency.workflows.score import score_table
 
 if TYPE_CHECKING:
-    from embedcache.engines.ray import Cluster
+    from embedcache.engines.cluster import Cluster
 
 MANIFEST = "manifest.json"
 FORMAT = 1  # of the scored parts; another one is scored again
@@ -222,7 +222,7 @@ def _mapped(make: PartScorer, parts: list[tuple[str, str]], cluster: "Cluster | 
     if cluster is None or not parts:
         yield from map(make(), parts) if parts else ()
         return
-    from embedcache.engines.ray import apply
+    from embedcache.engines.cluster import apply
 
     yield from apply(cluster, make, parts)
 

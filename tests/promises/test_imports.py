@@ -33,9 +33,9 @@ CONFINED = {
     "starlette": ("koclip_consistency.service",),
     "uvicorn": ("koclip_consistency.service",),
     "h5py": ("embedcache",),
-    "ray": ("embedcache.engines.ray",),
+    "ray": ("embedcache.engines.cluster", "embedcache.engines.ray"),
     "duckdb": ("consistency.data",),
-    "pyarrow": ("consistency.data", "embedcache.engines.ray"),
+    "pyarrow": ("consistency.data", "embedcache.engines.cluster", "embedcache.engines.ray"),
     "jinja2": ("consistency.report", "koclip_consistency.service"),
     "matplotlib": ("consistency.report",),
 }

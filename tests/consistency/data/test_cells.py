@@ -21,6 +21,7 @@ def test_a_list_is_joined_by_spaces() -> None:
         ("#a #b", "4|2", [("#a", "4", None), ("#b", "2", None)]),
         (("#a", " ", "b"), ("5", "1"), [("#a", "5", None), ("b", "1", None)]),
         ("", "3", [("", "3", None)]),
+        ("#a #b", (), [("#a", "", None), ("#b", "", None)]),
         ("#a #b", "1 2 3", [("#a #b", "1 2 3", "the row has 3 scores for 2 hashtags")]),
     ],
 )

@@ -227,6 +227,14 @@ def test_images_with_several_frames_are_told() -> None:
             assert has_several_frames(buffer.getvalue()) == several, kind
 
 
+def test_a_second_frame_whose_beginning_is_broken_does_not_count() -> None:
+    frame = encode(Image.new("P", (8, 8)), "GIF")
+    assert frame.endswith(b";")
+    broken = frame[:-1] + b",\0"  # a frame of two bytes
+    assert decode(broken).shape == (8, 8, 3)
+    assert has_several_frames(broken) is False
+
+
 @pytest.mark.parametrize("how", ["ours", "fast", "published"])
 def test_heic_is_decoded(how: Decode) -> None:
     register_heif_opener()

@@ -11,6 +11,7 @@ from sklearn.metrics import classification_report, cohen_kappa_score, f1_score, 
 
 from consistency.data.pairs import Skipped
 from consistency.data.splits import make_split
+from consistency.durable import TEMP_PREFIX, machine
 from consistency.errors import InputError
 from consistency.options import Output
 from consistency.runs.folder import RunFolder
@@ -105,6 +106,8 @@ def test_folders_that_hold_something_else_are_left_alone(tmp_path: Path) -> None
     with pytest.raises(InputError, match="is a file"):
         open_run(Output(out=tmp_path / "notes" / "diary.txt", runs=tmp_path))
     (tmp_path / "empty").mkdir()
+    # Left by a process of this machine that was killed while it wrote the first file of a run.
+    (tmp_path / "empty" / f"{TEMP_PREFIX}{machine()}-1-{1:016x}").write_bytes(b"{")
     assert open_run(Output(out=tmp_path / "empty", runs=tmp_path)).path.is_dir()
     with pytest.raises(InputError, match="diary.txt is a file, expected a folder"):
         open_run(Output(out=tmp_path / "notes" / "diary.txt" / "run", runs=tmp_path))
