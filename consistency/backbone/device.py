@@ -1,5 +1,8 @@
 """Chooses the device and the precision of a backbone."""
 
+import sys
+from importlib.metadata import version
+
 from consistency.errors import BackboneError
 
 
@@ -20,8 +23,8 @@ def choose_device(requested: str) -> str:
     BackboneError
         If this machine does not have the device.
     """
-    if requested == "cpu":
-        return requested
+    if requested == "cpu" or (requested == "auto" and _for_cpus_alone()):
+        return "cpu"
     import torch  # without transformers this is fast enough even if the cache is complete
 
     available = ["cpu"]
@@ -34,6 +37,11 @@ def choose_device(requested: str) -> str:
     if requested.partition(":")[0] not in available:
         raise BackboneError(f"this machine has no device {requested!r}; expected auto or {' or '.join(available)}")
     return requested
+
+
+def _for_cpus_alone() -> bool:
+    """Whether torch was built without CUDA and MPS, as its version tells without loading it, which takes seconds."""
+    return sys.platform != "darwin" and version("torch").endswith("+cpu")
 
 
 def choose_precision(requested: str, device: str) -> str:

@@ -121,7 +121,7 @@ class Extracted:
     @property
     def amx_note(self) -> str | None:
         """One line: how to encode faster on this processor, if anything was encoded."""
-        if not (self.amx and self.report.images_encoded + self.report.hashtags_encoded):
+        if not self.amx:
             return None
         return "this processor has AMX, which encodes faster with --precision bf16"
 
@@ -257,7 +257,8 @@ def fill_cache(
         engine=None if cluster is None else _on_ray(cluster, resolved, fields, encoding),
     )
     refuse_skipped(report.skipped, source.on_error)
-    amx = encoding.precision == "auto" and choose_device(encoding.device) == "cpu" and has_amx()
+    encoded = report.images_encoded + report.hashtags_encoded > 0
+    amx = encoded and encoding.precision == "auto" and choose_device(encoding.device) == "cpu" and has_amx()
     return Extracted(
         resolved, cache, report, inputs.skipped + report.skipped, inputs.several, adopted, _others(cache), members, amx
     )

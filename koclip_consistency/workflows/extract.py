@@ -13,10 +13,10 @@ from consistency.data.spool import Spool, spooled
 from consistency.options import ExtractOptions, as_config
 from consistency.progress import QUIET, Reporter
 from consistency.runs.folder import RunFolder
+from koclip_consistency.workflows.clock import Clock
 from koclip_consistency.workflows.encode import Extracted, fill_cache, resolve
 from koclip_consistency.workflows.engine import cluster_of
 from koclip_consistency.workflows.large import fill_for
-from koclip_consistency.workflows.trial import Clock
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ from embedcache.fingerprint import fingerprint
 from embedcache.store import EmbeddingCache
 from heads.counted import fit_counted
 from heads.similarity import SimilarityModel
+from koclip_consistency.workflows.clock import Clock
 from koclip_consistency.workflows.division import (
     FEW_CLUSTERS,
     Division,
@@ -34,7 +35,7 @@ from koclip_consistency.workflows.division import (
     describe_unknown,
 )
 from koclip_consistency.workflows.large import fill_for
-from koclip_consistency.workflows.trial import Clock, Outcome
+from koclip_consistency.workflows.trial import Outcome
 
 RANKED = 65_536  # test rows up to which Spearman's correlation has an interval, for which all rows are in memory
 LEFT_OUT = "in bounded memory there are no controls that read texts and no record of familiar hashtags"

@@ -3,10 +3,9 @@
 A trial holds state and writes it. It never chooses: the command decides which system predicts, and for which rows.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -33,6 +32,7 @@ from consistency.runs.folder import RunFolder
 from embedcache.fingerprint import fingerprint
 from heads.familiarity import Unfamiliar
 from koclip_consistency.workflows.answers import Answers, control_answers, evaluate_answers
+from koclip_consistency.workflows.clock import Clock
 from koclip_consistency.workflows.division import describe_division, split_table
 from koclip_consistency.workflows.encode import Encoded, encode_pairs, with_posts
 
@@ -92,22 +92,6 @@ class Outcome:
 
 
 Answer = Callable[[Rows, Rows], Mapping[str, Answers]]
-
-
-@dataclass
-class Clock:
-    """Measures the seconds of each step, for `run.json`."""
-
-    say: Callable[[str], None]
-    seconds: dict[str, float] = field(default_factory=dict)
-    _last: float = field(default_factory=time.perf_counter)
-
-    def lap(self, step: str) -> None:
-        """Add the time since the last call to `step`."""
-        now = time.perf_counter()
-        self.seconds[step] = round(self.seconds.get(step, 0.0) + now - self._last, 3)
-        self.say(f"{step}: {now - self._last:.2f} s")
-        self._last = now
 
 
 class Trial:

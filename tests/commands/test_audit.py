@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from consistency.backbone.resolve import resolve_backbone
 from consistency.data.files import find_images, image_identity
@@ -71,6 +72,7 @@ def test_the_command_ranks_every_row_and_measures_itself(run: Run, small_demo: P
     )
 
 
+@pytest.mark.slow
 def test_judges_that_read_the_post_find_more_of_the_moved_labels(run: Run, small_demo: Path, tmp_path: Path) -> None:
     found = {}
     for context in ("pair", "post"):

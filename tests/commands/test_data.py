@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from consistency.durable import machine
@@ -13,10 +14,6 @@ from tests.builders.posts import drawn_posts
 
 
 def test_the_demo_is_drawn_over_a_drawing_alone(run: Run, small_demo: Path, tmp_path: Path) -> None:
-    begun = tmp_path / "begun"
-    (begun / "image").mkdir(parents=True)
-    shutil.copy(small_demo / "image" / "demo_001.png", begun / "image")
-    (begun / "image" / f".writing-{machine()}-1-{1:016x}").touch()  # as a kill leaves it
     own = tmp_path / "own"
     shutil.copytree(small_demo, own)
     (own / "clean_labels.csv").unlink()
@@ -29,6 +26,16 @@ def test_the_demo_is_drawn_over_a_drawing_alone(run: Run, small_demo: Path, tmp_
         assert ran.code == 2
         assert "holds other files than an earlier drawing" in ran.stderr
         assert (folder / "combined_data.csv").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_the_demo_is_drawn_over_an_unfinished_and_a_finished_drawing(
+    run: Run, small_demo: Path, tmp_path: Path
+) -> None:
+    begun = tmp_path / "begun"
+    (begun / "image").mkdir(parents=True)
+    shutil.copy(small_demo / "image" / "demo_001.png", begun / "image")
+    (begun / "image" / f".writing-{machine()}-1-{1:016x}").touch()  # as a kill leaves it
     ran = run("data", "demo", begun, "--json")
     assert ran.code == 0, ran.stderr
     assert ran.json()["pictures"] == 180

@@ -48,6 +48,26 @@ def test_extract_counts_and_second_time(run: Run, small_demo: Path, tmp_path: Pa
     assert (warm.json()["images_encoded"], warm.json()["hashtags_encoded"]) == (0, 0)
 
 
+def test_a_second_extraction_loads_no_slow_library(trained: Path, small_demo: Path, tmp_path: Path) -> None:
+    code = "import sys\nfrom cli import main\ntry:\n    main()\nfinally:\n    print(*sys.modules, file=sys.stderr)"
+    words = [
+        "extract",
+        "--backbone",
+        "tiny",
+        "--device",
+        "cpu",
+        *data_options(small_demo, trained),
+        "--out",
+        tmp_path / "e",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stderr.splitlines()[-1].split())
+    assert "h5py" in loaded
+    assert not loaded & {"torch", "transformers", "sklearn", "scipy.stats", "pandas", "matplotlib"}
+
+
 def test_a_second_extraction_opens_no_image(run: Run, small_demo: Path, tmp_path: Path) -> None:
     images = small_demo / "image"
     youngest = max(path.stat().st_ctime for path in images.iterdir())

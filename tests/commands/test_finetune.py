@@ -88,7 +88,7 @@ def test_the_head_that_a_grid_chose(run: Run, small_demo: Path, folder: Path) ->
     assert not (folder / "none").exists()
 
 
-@pytest.mark.parametrize("redraw", [False, True])
+@pytest.mark.parametrize("redraw", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_seeds_repeat_the_training(run: Run, small_demo: Path, tmp_path: Path, redraw: bool) -> None:
     """Each line of seeds.csv is what a run with that seed says, on the same split or on its own."""
     command = ["finetune", "--backbone", "tiny", *of(small_demo), "--max-steps", 3]
@@ -139,6 +139,7 @@ def test_a_tuned_backbone_serves_every_command(run: Run, small_demo: Path, folde
     assert ran.code == 0, ran.stderr
 
 
+@pytest.mark.slow
 def test_a_tuned_backbone_confesses_to_every_command(run: Run, small_demo: Path, tmp_path: Path) -> None:
     """By content: the images lie under other names, and the hashtags are spelled otherwise, when it is evaluated."""
     ft = tmp_path / "ft"

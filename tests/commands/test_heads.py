@@ -219,7 +219,9 @@ def test_a_grid_of_posts_scores_as_it_answered(run: Run, small_demo: Path, folde
 RECIPES = {"default": [], "paper": ["--preset", "paper"], "grid": ["--grid", "--inner-folds", 2]}
 
 
-@pytest.mark.parametrize("recipe", ["default", "grid", pytest.param("paper", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "recipe", ["default", *(pytest.param(name, marks=pytest.mark.slow) for name in ("grid", "paper"))]
+)
 def test_seeds_repeat_the_training_on_one_split(
     run: Run, small_demo: Path, folder: Path, tmp_path: Path, recipe: str
 ) -> None:

@@ -15,6 +15,7 @@ from tests.promises.house import ROOT
 
 DOCS = ROOT / "docs"
 NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
+LONG = "from-labels-to-a-paper-table"
 RUN = re.compile(r"```\{run\}\n(.*?)```", re.S)
 RUNNING = [page for page in sorted(DOCS.glob("*.md")) if RUN.search(page.read_text(encoding="utf-8"))]
 
@@ -24,7 +25,10 @@ def kinds(cell: Any) -> list[str]:
     return [kind for output in cell.get("outputs", ()) for kind in sorted(output.get("data", [output["output_type"]]))]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem == LONG)) for path in NOTEBOOKS],
+)
 def test_notebook_runs_and_shows_what_it_is_kept_with(path: Path, tmp_path: Path) -> None:
     """On 60 images instead of 180. The figures are among what it is kept with."""
     kept = nbformat.read(path, as_version=4)

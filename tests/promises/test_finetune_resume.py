@@ -60,6 +60,9 @@ def digest(out: Path) -> dict[str, str]:
     return {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in names}
 
 
+QUICK = {"paper": PAPER, "refit": REFIT}
+
+
 def kill_and_resume(train: Train, config: FinetuneConfig, out: Path, *, events: int, seed: int) -> int:
     """Kill a training, and twice what resumes it, at random events; then let it end. How often it was killed."""
     rng = np.random.default_rng(seed)
@@ -70,7 +73,10 @@ def kill_and_resume(train: Train, config: FinetuneConfig, out: Path, *, events: 
     return 3
 
 
-@pytest.mark.parametrize("config", [CONFIG, PAPER, REFIT], ids=["ema", "paper", "refit"])
+@pytest.mark.parametrize(
+    "config",
+    [pytest.param(CONFIG, id="ema", marks=pytest.mark.slow), *(pytest.param(c, id=name) for name, c in QUICK.items())],
+)
 @pytest.mark.parametrize(
     "seeds", [range(1), pytest.param(range(100, 110), marks=pytest.mark.slow)], ids=["once", "ten"]
 )

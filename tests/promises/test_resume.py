@@ -41,7 +41,9 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("name", ["finetune", "heads", pytest.param("paper", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["heads", *(pytest.param(name, marks=pytest.mark.slow) for name in ("finetune", "paper"))]
+)
 def test_resume_alone_continues_a_killed_run(name: str, small_demo: Path, tmp_path: Path) -> None:
     began, state, resume, weights = RUNS[name]
     home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"

@@ -29,6 +29,9 @@ epochs = [5]
 """
 
 
+LONG = ("heads-paper", "heads-hashtag-two-way", "finetune-paper")
+
+
 @pytest.fixture(scope="module")
 def folder_of_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
@@ -49,7 +52,10 @@ def answers(path: Path, system: str | None = None, split: str = "test") -> dict[
     return {int(row["row"]): row for row in rows}
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in COMMANDS],
+)
 def test_run_folder_scores_again(run: Run, small_demo: Path, folder_of_runs: Path, name: str) -> None:
     words = [str(folder_of_runs / "grid.toml") if word == "GRID" else word for word in COMMANDS[name]]
     common = options(small_demo, folder_of_runs, words[0])

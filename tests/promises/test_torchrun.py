@@ -83,6 +83,7 @@ def losses(run: Path) -> list[tuple[str, str]]:
         return [(line["train_loss"], line["val_loss"]) for line in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_training_which_resumes_with_three(folder: Path, words: list[str], one: Path) -> None:
     out = folder / "killed"  # of one seed, which is the first of two
     process = start(2, *words, "--out", out)

@@ -140,7 +140,14 @@ def answers(path: Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-@pytest.mark.parametrize(("command", "protocol"), [("similarity", "paper"), ("heads", "hashtag"), ("heads", "grouped")])
+@pytest.mark.parametrize(
+    ("command", "protocol"),
+    [
+        pytest.param("similarity", "paper", marks=pytest.mark.slow),
+        ("heads", "hashtag"),
+        pytest.param("heads", "grouped", marks=pytest.mark.slow),
+    ],
+)
 def test_the_split_of_a_run_gives_its_predictions(
     run: Run, small_demo: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, command: str, protocol: str
 ) -> None:

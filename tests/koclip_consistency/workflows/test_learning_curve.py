@@ -17,7 +17,7 @@ def system_entry(folder: Path, system: str) -> dict[str, float]:
     return dict(found)
 
 
-@pytest.mark.parametrize("recipe", ["heads", "heads-grid"])
+@pytest.mark.parametrize("recipe", ["heads", pytest.param("heads-grid", marks=pytest.mark.slow)])
 def test_a_curve_has_every_size_and_draw(run: Run, small_demo: Path, tmp_path: Path, recipe: str) -> None:
     (tmp_path / "grid.toml").write_text(GRID)
     grid = ["--grid", "--grid-file", tmp_path / "grid.toml", "--inner-folds", 2] if recipe == "heads-grid" else []

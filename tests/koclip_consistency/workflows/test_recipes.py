@@ -33,6 +33,7 @@ def test_the_recipe_is_chosen_inside_train(run: Run, small_demo: Path, tmp_path:
     assert (chosen["gain"] != {}) == (chosen["name"] != "raw")
 
 
+@pytest.mark.slow
 def test_a_recipe_that_is_ahead_is_used_and_its_gain_is_that_of_compare(
     run: Run, small_demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
