@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -24,10 +23,11 @@ from consistency.data.distinct import number_distinct
 from consistency.data.folds import make_folds
 from consistency.data.hashtags import identities
 from consistency.data.pairs import read_pairs
-from consistency.evaluation.controls import TEXT_AND_POST, TEXT_STRENGTH, decide
+from consistency.evaluation.controls import TEXT_STRENGTH, decide
 from consistency.evaluation.post_texts import PostTexts
+from consistency.evaluation.systems import TEXT_AND_POST
 from consistency.evaluation.text_and_post import text_and_post_predictions
-from consistency.scale import Ints, confusion, qwk
+from consistency.scale import Ints, Objects, confusion, qwk
 from consistency.text import number
 from demo.dataset import sample_rows
 from demo.like_published import IMAGES
@@ -39,7 +39,6 @@ READS = {
     "kernel, text and position": (False, True),
     "kernel, text, post and position": (True, True),
 }
-Objects = npt.NDArray[np.object_]
 Table = tuple[Objects, Objects, Ints]
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Objects = npt.NDArray[np.object_]
 
 CLASSES = 5
 SCORES: Ints = np.arange(1, CLASSES + 1)

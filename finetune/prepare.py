@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from consistency.backbone.loading import load_model
@@ -18,7 +17,7 @@ from consistency.data.trained_on import Digests, TrainedOn
 from consistency.errors import BackboneError, InputError
 from consistency.options import ImageLimits
 from consistency.progress import Progress, silent
-from consistency.scale import CLASSES
+from consistency.scale import CLASSES, Objects
 from finetune.classifier import check_choice
 from finetune.config import ONLY_MEMORY, FinetuneConfig
 from finetune.dataset import Floats, Ints, PairData, read_pair_data
@@ -26,8 +25,6 @@ from finetune.state import LabelledRows
 from heads.losses import balanced_weights
 
 SOURCE = ("backbone", "data", "images")  # what a training shares with others on the same data
-
-Objects = npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from consistency.backbone.embeddings import PairEmbeddings
 from consistency.data.folds import make_divisions
 from consistency.errors import DivergenceError, InputError, os_errors_as
 from consistency.progress import Progress, silent
-from consistency.scale import Floats, Ints, confusion, merit
+from consistency.scale import Floats, Ints, Objects, confusion, merit
 from heads.by_post import ByPost
 from heads.config import HeadConfig, parameter_count
 from heads.model import HeadEnsemble, TrainedHead
@@ -30,7 +29,6 @@ from heads.select import MEASURED, Entry, best_power, choose, leaderboard, ranki
 from heads.thresholds import exact_thresholds
 from heads.train import Job, Trained, stacks, train_heads, train_stacks
 
-Objects = npt.NDArray[np.object_]
 LARGEST = 10_000  # configurations of a grid file
 
 

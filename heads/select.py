@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from consistency.scale import Floats, Ints, confusion, merit
 from heads.config import HeadConfig
@@ -224,7 +224,7 @@ def leaderboard(entries: Sequence[Entry], chosen: Sequence[int], folds: int) -> 
             name = "score" if metric == "merit" else metric
             row |= {f"{name}_mean": float(entry.folds(metric).mean()), f"{name}_std": entry.spread(metric)}
         lead, error = float(behind.mean()), standard_error(behind, overlap=1 / (folds - 1))
-        reach = float(t.ppf(0.975, entry.n_folds - 1))
+        reach = float(stdtrit(entry.n_folds - 1, 0.975))
         row |= {"behind_mean": lead, "behind_se": error}
         row |= {"behind_low": lead - reach * error, "behind_high": lead + reach * error}
         row |= entry.config.as_dict() | {"hidden": entry.config.shape}

@@ -11,18 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from consistency.data.hashtags import identities
 from consistency.durable import write_file
 from consistency.errors import BackboneError, os_errors_as
 from consistency.format_version import check_format
+from consistency.scale import Objects
 
 RECORD = "trained_on.json"
 FORMAT = 1
-
-Objects = npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from consistency.data.split_file import PROTOCOL as IMPORTED
 from consistency.errors import InputError
-from consistency.evaluation.controls import competes
 from consistency.evaluation.intervals import (
     UNCORRECTED,
     Clusters,
@@ -25,6 +24,7 @@ from consistency.evaluation.intervals import (
     p_value,
 )
 from consistency.evaluation.results import Predictions, Result
+from consistency.evaluation.systems import competes
 
 RESAMPLES = 10_000
 COMPARED = ("accuracy", "macro_f1", "mae", "qwk")

@@ -14,37 +14,13 @@ from threadpoolctl import threadpool_limits
 
 from consistency.data.folds import make_folds
 from consistency.evaluation.post_texts import PostTexts
+from consistency.evaluation.systems import BALANCED, IN_ORDER, NAME_AND_TEXT, TEXT_AND_POST, TEXT_ONLY
 from consistency.evaluation.text_and_post import text_and_post_predictions
-from consistency.scale import CLASSES, Floats, Ints, confusion, merit
+from consistency.scale import CLASSES, Floats, Ints, Objects, confusion, merit
 
-TEXT_EMBEDDING, TEXT_HEAD = "text-embedding", "text-head"
-TEXT_AND_POST_HEAD = "text-and-post-head"
-ON_EMBEDDINGS = (TEXT_EMBEDDING, TEXT_HEAD, TEXT_AND_POST_HEAD)  # they read the backbone's embeddings of hashtags
-TEXT_ONLY, NAME_AND_TEXT = "text-only", "name-and-text"
-TEXT_AND_POST, IN_ORDER = "text-and-post", "text-and-post-ordered"
-BALANCED = "-balanced"  # suffix of the controls of the published table, in which all scores have equal weight
-CONTROLS = (
-    "majority",
-    "median",
-    TEXT_ONLY,
-    NAME_AND_TEXT,
-    TEXT_ONLY + BALANCED,
-    NAME_AND_TEXT + BALANCED,
-    TEXT_AND_POST,
-    IN_ORDER,
-    *ON_EMBEDDINGS,
-)
-PEEKED = "-best"  # suffix of systems whose epoch was picked on the test rows, as published; their weights are not kept
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)  # scikit-learn's C: smaller values regularise more
 TEXT_STRENGTH = 5.0  # scikit-learn's C in the published regressions on text
 FOLDS = 5
-
-Objects = npt.NDArray[np.object_]
-
-
-def competes(system: str) -> bool:
-    """Return whether a system is ranked: controls, and systems that were picked on their test rows, are not."""
-    return system not in CONTROLS and not system.endswith(PEEKED)
 
 
 def decide(system: str, probabilities: Floats) -> Ints:

@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, t
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from consistency.data.distinct import number_distinct
 from consistency.evaluation.metrics import METRICS, cell_metrics, check_columns, counted_metrics, evaluate
@@ -227,8 +227,8 @@ def interval(
     if figure is None or len(defined) == 0:
         return None
     shift = 2 * _below(defined, figure) if corrected else 0.0
-    z = t.ppf((1 + level) / 2, m - 1) * np.sqrt(m / (m - 1)) * stretch
-    low, high = np.percentile(defined, 100 * norm.cdf([shift - z, shift + z]))
+    z = stdtrit(m - 1, (1 + level) / 2) * np.sqrt(m / (m - 1)) * stretch
+    low, high = np.percentile(defined, 100 * ndtr([shift - z, shift + z]))
     return float(low), float(high)
 
 
@@ -251,7 +251,7 @@ def p_value(difference: float, draws: Floats, m: float, *, corrected: bool = Tru
     # If an end of the interval lies on draws of 0, the interval contains 0. So draws of 0 count as below 0 for the
     # lower end, and as above 0 for the upper end.
     z = max(shift - _below(defined, 0.0, ties=1), _below(defined, 0.0, ties=0) - shift, 0.0)
-    return float(2 * t.sf(z / np.sqrt(m / (m - 1)), m - 1))
+    return float(2 * stdtr(m - 1, -z / np.sqrt(m / (m - 1))))
 
 
 def _below(draws: Floats, figure: float, *, ties: float = 0.5) -> float:
@@ -259,7 +259,7 @@ def _below(draws: Floats, figure: float, *, ties: float = 0.5) -> float:
     gap = draws - figure
     share = ((gap < -TIE).sum() + ties * (np.abs(gap) <= TIE).sum()) / len(draws)
     edge = 1 / (len(draws) + 1)
-    return float(norm.ppf(np.clip(share, edge, 1 - edge)))
+    return float(ndtri(np.clip(share, edge, 1 - edge)))
 
 
 def bootstrap_metrics(

@@ -13,13 +13,13 @@ import numpy.typing as npt
 from consistency.errors import DataError
 from consistency.evaluation.metrics import METRICS
 from consistency.evaluation.seeds import Spread
+from consistency.scale import Objects
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)  # of the training images: each size is twice the one before
 LEAST_IMAGES = 24  # with fewer training images the smallest size would have less than three
 EXPONENT = -1 / 4
 _IMAGES = 2  # tells the drawn images apart from everything else that is drawn from the same seed
 
-Objects = npt.NDArray[np.object_]
 Floats = npt.NDArray[np.float64]
 
 

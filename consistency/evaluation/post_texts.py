@@ -14,12 +14,11 @@ from sklearn.preprocessing import normalize
 from consistency.data.distinct import members_of, number_distinct
 from consistency.data.hashtags import identities
 from consistency.errors import DataError
-from consistency.scale import Floats, Ints
+from consistency.scale import Floats, Ints, Objects
 
 SORTED = 0.7  # |gamma| from which the order of a post's hashtags tells their scores
 _COSINES = 8_000_000  # held at once for a post with very many hashtags
 
-Objects = npt.NDArray[np.object_]
 Numbers = npt.NDArray[np.object_] | npt.NDArray[np.int64]  # equal for rows of one post or group
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from consistency.evaluation.intervals import LEVEL
 
@@ -51,7 +51,7 @@ class Spread:
         """
         x = np.asarray(values, dtype=np.float64)
         mean, deviation = float(x.mean()), float(x.std(ddof=1))
-        reach = float(t.ppf((1 + LEVEL) / 2, len(x) - 1)) * deviation * (1 / len(x) + overlap) ** 0.5
+        reach = float(stdtrit(len(x) - 1, (1 + LEVEL) / 2)) * deviation * (1 / len(x) + overlap) ** 0.5
         return cls(mean, deviation, mean - reach, mean + reach)
 
 

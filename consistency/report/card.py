@@ -8,8 +8,8 @@ from pathlib import PurePath
 
 import jinja2
 
-from consistency.evaluation.controls import CONTROLS
 from consistency.evaluation.results import Result
+from consistency.evaluation.systems import CONTROLS
 from consistency.report.standing import Comparison
 from consistency.report.tables import Table, make_table
 from consistency.runs.read import Run

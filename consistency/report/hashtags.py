@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from consistency.data.hashtags import identities
 from consistency.evaluation.results import Predictions
@@ -65,7 +65,7 @@ def hashtag_errors(p: Predictions, unfamiliar: Collection[str] = ()) -> tuple[Ha
     for some in rows.values():
         own, n = error[some], len(some)
         z = (float(own.mean()) - mean) * n**0.5 / deviation if deviation else 0.0
-        half = float(t.ppf(0.975, n - 1) * own.std(ddof=1) / n**0.5) if n >= LEAST_FOR_INTERVAL else 0.0
+        half = float(stdtrit(n - 1, 0.975) * own.std(ddof=1) / n**0.5) if n >= LEAST_FOR_INTERVAL else 0.0
         found.append(
             HashtagError(
                 hashtag=str(p.hashtags[some[0]]),

@@ -16,11 +16,11 @@ from consistency.data.annotations import COLUMNS as ANSWER_COLUMNS
 from consistency.data.files import find_images
 from consistency.durable import make_folder, write_file
 from consistency.errors import InputError
-from consistency.evaluation.controls import CONTROLS, competes
 from consistency.evaluation.doubt import Precision
 from consistency.evaluation.metrics import per_score
 from consistency.evaluation.reliability import Bin, reliability
 from consistency.evaluation.results import NO_BACKBONE, Audited, Result
+from consistency.evaluation.systems import CONTROLS, competes
 from consistency.report.gallery import make_gallery, thumbnails
 from consistency.report.hashtags import hashtag_errors
 from consistency.report.similarities import read_histogram

@@ -17,9 +17,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from consistency.evaluation.controls import CONTROLS
 from consistency.evaluation.reliability import reliability
 from consistency.evaluation.results import NO_BACKBONE, CountedResult, Predictions, Result
+from consistency.evaluation.systems import CONTROLS
 from consistency.scale import confusion
 from consistency.text import slug
 

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from consistency.evaluation.compare import RESAMPLES
-from consistency.evaluation.controls import CONTROLS, competes
 from consistency.evaluation.intervals import (
     BOOTSTRAP_SEED,
     UNCORRECTED,
@@ -21,6 +20,7 @@ from consistency.evaluation.intervals import (
     interval,
 )
 from consistency.evaluation.results import NO_BACKBONE, Predictions, Result
+from consistency.evaluation.systems import CONTROLS, competes
 from consistency.scale import SCORES
 from consistency.text import LOWER_IS_BETTER, METRIC_TITLES
 

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from consistency.data.leakage import Leakage
-from consistency.evaluation.controls import CONTROLS
 from consistency.evaluation.results import NO_BACKBONE, Result
+from consistency.evaluation.systems import CONTROLS
 from consistency.report.standing import Comparison, Standing, name_of
 from consistency.runs.read import Run
 from consistency.text import FURTHER_TITLES, LOWER_IS_BETTER, METRIC_TITLES, SPLITS, interval_text, number

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from consistency.durable import TEMP_PREFIX
 from consistency.errors import ConsistencyError, InputError, StorageError, one_line, os_errors_as
-from consistency.evaluation.controls import competes
+from consistency.evaluation.systems import competes
 from consistency.runs.folder import UNFINISHED
 from consistency.runs.read import read_bytes, read_info
 

@@ -11,10 +11,9 @@ import numpy.typing as npt
 from consistency.data.hashtags import identities
 from consistency.data.inputs import read_inputs
 from consistency.errors import DataError, InputError
-from consistency.evaluation.controls import Objects, fit_text_only
 from consistency.options import Evaluation, Source
 from consistency.runs.read import Run, read_options, read_run
-from consistency.scale import Floats, Ints
+from consistency.scale import Floats, Ints, Objects
 from koclip_consistency.workflows.division import split_table
 
 
@@ -45,6 +44,8 @@ class Learned:
     @cached_property
     def text_only(self) -> Callable[[Objects], Floats]:
         """The control that reads the hashtag alone, trained on these rows; see `controls.fit_text_only`."""
+        from consistency.evaluation.controls import fit_text_only  # scikit-learn is slow to load
+
         return fit_text_only(self.hashtags, self.scores - 1)
 
 

@@ -16,7 +16,7 @@ from consistency.backbone.state_dict import read_state_dict
 from consistency.data.inputs import Inputs
 from consistency.errors import CacheError, InputError
 from consistency.evaluation.conformal import load_sets
-from consistency.evaluation.controls import competes
+from consistency.evaluation.systems import competes
 from consistency.options import Device, Encoding, Source
 from consistency.progress import Progress, silent
 from consistency.runs.read import UNANSWERED, Run, read_info, read_options, read_run

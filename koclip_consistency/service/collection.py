@@ -277,7 +277,7 @@ def mean_interval(values: npt.NDArray[np.float64]) -> tuple[float, float] | None
     n = len(values)
     if n < LEAST:
         return None
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    half = float(t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
+    half = float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / np.sqrt(n))
     return float(values.mean()) - half, float(values.mean()) + half

@@ -17,7 +17,7 @@ from consistency.evaluation.agreement import (
     ceiling_of,
     pair_agreement,
 )
-from consistency.evaluation.controls import competes
+from consistency.evaluation.systems import competes
 from consistency.options import AgreementOptions
 from consistency.runs.read import read_run
 from consistency.scale import Ints

@@ -8,15 +8,9 @@ import numpy.typing as npt
 from consistency.backbone.resolve import ResolvedBackbone
 from consistency.data.inputs import Inputs
 from consistency.data.splits import Split
-from consistency.evaluation.controls import (
-    TEXT_AND_POST_HEAD,
-    TEXT_EMBEDDING,
-    TEXT_HEAD,
-    control_predictions,
-    decide,
-    text_embedding_predictions,
-)
+from consistency.evaluation.controls import control_predictions, decide, text_embedding_predictions
 from consistency.evaluation.results import NO_BACKBONE, Predictions, Result, evaluate_predictions
+from consistency.evaluation.systems import TEXT_AND_POST_HEAD, TEXT_EMBEDDING, TEXT_HEAD
 from consistency.scale import SCORES
 from heads.config import HeadConfig
 from heads.post_head import PostConfig, TrainedPostHead

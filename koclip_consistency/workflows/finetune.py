@@ -11,7 +11,7 @@ from consistency.backbone.resolve import fingerprint_fields, resolve_backbone
 from consistency.data.inputs import Inputs, read_inputs, refuse_skipped
 from consistency.data.splits import Split
 from consistency.errors import InputError
-from consistency.evaluation.controls import PEEKED
+from consistency.evaluation.systems import PEEKED
 from consistency.options import FinetuneOptions
 from consistency.progress import QUIET, Reporter
 from consistency.report.plots import training_png

@@ -9,10 +9,10 @@ from consistency.data.inputs import read_inputs
 from consistency.data.memo import DigestMemo
 from consistency.data.pairs import PairTable
 from consistency.errors import InputError
-from consistency.evaluation.controls import CONTROLS
 from consistency.evaluation.intervals import LEVEL, RESAMPLES
 from consistency.evaluation.metrics import METRICS
 from consistency.evaluation.results import Result
+from consistency.evaluation.systems import CONTROLS
 from consistency.options import (
     Encoding,
     Evaluation,

@@ -5,8 +5,8 @@ from dataclasses import astuple, dataclass, fields
 
 from consistency.errors import InputError
 from consistency.evaluation.compare import Difference, compare
-from consistency.evaluation.controls import competes
 from consistency.evaluation.results import Result
+from consistency.evaluation.systems import competes
 from consistency.text import METRIC_TITLES, number, to_csv
 
 RANKED_BY = "qwk"

@@ -19,12 +19,12 @@ from consistency.data.memo import DigestMemo
 from consistency.data.pairs import Skipped
 from consistency.data.tables import TableFile
 from consistency.errors import DataError
-from consistency.evaluation.controls import ON_EMBEDDINGS
 from consistency.evaluation.intervals import BOOTSTRAP_SEED
 from consistency.evaluation.learning_curve import LearningCurve
 from consistency.evaluation.panel import describe_panel
 from consistency.evaluation.results import CountedResult, Result
 from consistency.evaluation.seeds import Trainings
+from consistency.evaluation.systems import ON_EMBEDDINGS
 from consistency.options import Encoding, Evaluation, Output, Source, as_config
 from consistency.progress import Reporter
 from consistency.report.plots import result_figures

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from consistency.evaluation.compare import RESAMPLES as PAIRED
-from consistency.evaluation.controls import CONTROLS, competes
 from consistency.evaluation.intervals import RESAMPLES
 from consistency.evaluation.results import Result
+from consistency.evaluation.systems import CONTROLS, competes
 from consistency.report.standing import OVERALL, Comparison, name_of
 from consistency.runs.fitted import side_sizes
 from consistency.runs.read import Run

@@ -6,9 +6,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from consistency.evaluation.controls import CONTROLS
 from consistency.evaluation.reliability import reliability
 from consistency.evaluation.results import Result
+from consistency.evaluation.systems import CONTROLS
 from consistency.report.paper.style import BLUE, COLOURS, INK, MARKERS, MUTED, VERMILION, WIDTHS, grid, new_figure
 from consistency.report.standing import Comparison
 from consistency.scale import CLASSES, confusion

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from consistency.evaluation.controls import CONTROLS
 from consistency.evaluation.results import Result
+from consistency.evaluation.systems import CONTROLS
 from consistency.report.standing import Comparison
 from consistency.text import LOWER_IS_BETTER, METRIC_TITLES, number
 

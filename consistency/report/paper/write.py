@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from consistency.durable import make_folder, sweep_temp, write_file
 from consistency.evaluation.agreement import PairAgreement
-from consistency.evaluation.controls import CONTROLS, competes
 from consistency.evaluation.results import Result
+from consistency.evaluation.systems import CONTROLS, competes
 from consistency.report.hashtags import HashtagError, hashtag_errors
 from consistency.report.page import distinct_results, result_groups, shown_result
 from consistency.report.paper.data import agreements, funnel, learning_curves, similarities

@@ -11,13 +11,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from consistency.data.folds import make_folds
-from consistency.evaluation.controls import (
-    CONTROLS,
-    STRENGTHS,
-    control_predictions,
-    decide,
-    text_embedding_predictions,
-)
+from consistency.evaluation.controls import STRENGTHS, control_predictions, decide, text_embedding_predictions
+from consistency.evaluation.systems import CONTROLS
 
 Columns = tuple[npt.NDArray[np.object_], npt.NDArray[np.object_], npt.NDArray[np.int64]]
 

@@ -22,8 +22,8 @@ from PIL import Image
 from consistency.data.leakage import Leakage
 from consistency.data.pairs import Skipped
 from consistency.errors import ConsistencyError, InputError
-from consistency.evaluation.controls import competes
 from consistency.evaluation.results import Audited, Result, evaluate_predictions
+from consistency.evaluation.systems import competes
 from consistency.report.gallery import THUMBNAIL
 from consistency.report.page import write_report
 from consistency.report.plots import training_png
