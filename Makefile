@@ -37,6 +37,7 @@ test-slow: $(TEST)
 # the programs; figures and plots go to runs/bench.
 bench: $(TEST)
 	mkdir -p runs/bench
+	$(BIN)/python -m benchmarks.startup | tee runs/bench/startup.txt
 	$(BIN)/python -m benchmarks.decoding | tee runs/bench/decoding.txt
 	$(BIN)/python -m benchmarks.cache --rows 300000 | tee runs/bench/cache.txt
 	$(BIN)/python -m benchmarks.memory | tee runs/bench/memory.txt
