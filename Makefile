@@ -29,7 +29,7 @@ docs: $(DOCS)
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-# Meant to end within an hour on two cores; benchmarks/FAULTS.md says what was measured. Tests that share a folder are a group.
+# Half an hour on two cores; benchmarks/FAULTS.md says what was measured. Tests that share a folder are a group.
 test-slow: $(TEST)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadgroup --durations 40
 
