@@ -3,10 +3,13 @@
     python -m benchmarks.scorer [--shape tiny|B/32] [--rounds 5]
 
 The run is `similarity` on a drawn data set; B/32 has random weights of ViT-B/32's shape, which take the time of real
-ones. "Cold" loads the model for one call, as the command `score` must; "warm" is a call of `kc.load`'s scorer.
+ones. "Command" is `cli.py score` in a process of its own, "cold" loads the model for one call in this process, and
+"warm" is a call of `kc.load`'s scorer.
 """
 
 import argparse
+import subprocess
+import sys
 import tempfile
 from itertools import count
 from pathlib import Path
@@ -19,6 +22,8 @@ from consistency.options import Encoding, Output, SimilarityOptions, Source
 from demo.dataset import write_demo
 from koclip_consistency.scoring.loading import load_scorer
 from koclip_consistency.workflows.similarity import run_similarity
+
+ROOT = Path(__file__).parents[1]
 
 
 def measure(shape: str, rounds: int, folder: Path) -> dict[str, float]:
@@ -38,8 +43,24 @@ def measure(shape: str, rounds: int, folder: Path) -> dict[str, float]:
     fresh = rng.integers(0, 256, (rounds + 2, 480, 640, 3), dtype=np.uint8)
     warm = load_scorer(folder / "run", cache=cache)
     warm.answer(fresh[next(pixels)], ["처음 보는 말"])
+
+    def command() -> None:
+        words = [
+            "score",
+            "--model",
+            folder / "run",
+            "--cache",
+            cache,
+            "--image",
+            image,
+            "--hashtag",
+            f"새말{next(new)}",
+        ]
+        subprocess.run([sys.executable, "cli.py", *map(str, words)], cwd=ROOT, check=True, capture_output=True)
+
     return alternate(
         {
+            "command: known image, new hashtag": command,
             "cold: new image, new hashtag": lambda: load_scorer(folder / "run", cache=folder / "none").answer(
                 image, [f"새말{next(new)}"]
             ),
@@ -61,7 +82,7 @@ def main() -> None:
     print(machine("transformers"))
     with tempfile.TemporaryDirectory() as folder:
         for name, seconds in measure(given.shape, given.rounds, Path(folder)).items():
-            print(f"{given.shape}  {name:32} {1000 * seconds:9.1f} ms")
+            print(f"{given.shape}  {name:33} {1000 * seconds:9.1f} ms")
 
 
 if __name__ == "__main__":
