@@ -1,7 +1,6 @@
 """`--seeds N`: the training of a command repeated with further seeds, on its split or each on its own."""
 
 import csv
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +13,14 @@ from consistency.evaluation.metrics import METRICS, evaluate
 from consistency.evaluation.results import Result
 from consistency.evaluation.seeds import Trainings, training_seeds
 from consistency.options import Evaluation
+from consistency.runs.read import read_lines
 from consistency.text import to_csv
 from koclip_consistency.workflows.answers import Answers
 from koclip_consistency.workflows.division import split_table
 from koclip_consistency.workflows.trial import Rows, Trial
 
 FILE = "seeds.csv"
+COLUMNS = ("system", "seed", *METRICS)
 
 Again = Callable[[int, int, Split], tuple[Rows, Answers]]
 Metrics = Mapping[str, float | None]
@@ -71,7 +72,7 @@ def repeat_training(
     """
     options, split, folder = trial.options, trial.split, trial.folder
     every = training_seeds(options.evaluation.seed, seeds)
-    done: dict[int, Metrics] = {**_read(folder.path / FILE), every[0]: first.metrics}
+    done: dict[int, Metrics] = {**read_trainings(folder.path), every[0]: first.metrics}
     for number, seed in enumerate(every[1:], start=2):
         if seed in done:
             continue
@@ -81,20 +82,29 @@ def repeat_training(
         rows, answers = again(number, seed, split)
         done[seed] = evaluate(split.labels[rows] + 1, *answers.columns())
         lines = ([first.predictions.system, seed, *(found[name] for name in METRICS)] for seed, found in done.items())
-        folder.write_file(FILE, to_csv(["system", "seed", *METRICS], lines))
+        folder.write_file(FILE, to_csv(COLUMNS, lines))
         trial.clock.lap("repeat")
     learned = int(np.count_nonzero(trial.split.kept & (trial.split.side != "test")))
     overlap = len(first.predictions) / learned if redraw else 0.0
     return Trainings(first.predictions.system, every, tuple(done[seed] for seed in every), overlap)
 
 
-def _read(path: Path) -> dict[int, Metrics]:
-    """The metrics by seed that an interrupted run wrote."""
+def read_trainings(folder: Path) -> dict[int, Metrics]:
+    """The metrics by seed that an interrupted run in `folder` wrote.
+
+    Raises
+    ------
+    StorageError
+        If they are damaged.
+    InputError
+        If they have columns that this version does not know.
+    """
+    path = folder / FILE
     if not path.is_file():
         return {}
     try:
         with os_errors_as(StorageError, f"{path} cannot be read"):
-            lines = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
+            lines = list(read_lines(folder, FILE, COLUMNS))
         return {
             int(line["seed"]): {name: float(line[name]) if line[name] else None for name in METRICS} for line in lines
         }

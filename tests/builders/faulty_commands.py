@@ -342,6 +342,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--stride", type=int, default=1, help="one of how many cases")
     parser.add_argument("--errors", action="store_true", help="no kills: ENOSPC, EIO and writes cut short alone")
+    parser.add_argument("--short", action="store_true", help="writes cut short alone")
     options = parser.parse_args()
     work = options.work
     scenario = scenarios(options.data, work)[options.scenario]
@@ -354,6 +355,7 @@ def main() -> None:
     assert lasting(tree(work / "disk")) == lasting(whole), "a slow disk changes the result"
     empty(work / "disk")
     met = tuple(fault for fault in FAULTS if not (options.errors and str(fault).startswith("kill")))
+    met = ("short",) if options.short else met
     cases = explore(scenario, work, calls, options.stride, met)
     faults: list[str] = []
     for state in {case.state: case for case in cases}.values():

@@ -107,6 +107,14 @@ def test_a_file_that_a_spreadsheet_has_saved(run: Run, small_demo: Path, data: l
     assert (ran.code, "it has no column annotator" in ran.stderr) == (2, True)
 
 
+def test_a_line_with_too_few_cells(run: Run, small_demo: Path, data: list[object], tmp_path: Path) -> None:
+    saved = annotations_csv(lines_about(small_demo, [1, 2], [5, 4])).decode().rstrip("\n")
+    (tmp_path / "a.csv").write_text(saved.rpartition(",")[0] + "\n", encoding="utf-8")
+    ran = run("annotate", "import", tmp_path / "a.csv", *data)
+    assert (ran.code, ran.stderr.count("\n")) == (2, 1)
+    assert "a.csv, line 3: 10 cells, the header has 11" in ran.stderr
+
+
 def test_images_that_are_not_there_cannot_be_compared(
     run: Run, small_demo: Path, data: list[object], tmp_path: Path
 ) -> None:

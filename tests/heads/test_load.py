@@ -55,6 +55,26 @@ def test_a_decision_rule_that_no_training_gives_is_refused(tmp_path, changed, sa
         load_head(tmp_path)
 
 
+def test_a_head_that_claims_to_be_larger_than_its_weights_is_refused(tmp_path):
+    """Before a network of that size is made: this one would take 32 TB."""
+    trained().save(tmp_path)
+    description = json.loads((tmp_path / "head.json").read_text())
+    (tmp_path / "head.json").write_text(json.dumps(description | {"embed_dim": 2**36}))
+    with pytest.raises(InputError, match="the network that it describes is larger than its weights"):
+        load_head(tmp_path)
+
+
+def test_members_of_an_ensemble_are_read_from_its_folder_alone(tmp_path):
+    (tmp_path / "run").mkdir()
+    HeadEnsemble((trained(), trained())).save(tmp_path / "run")
+    (tmp_path / "private").mkdir()
+    trained().save(tmp_path / "private")
+    description = json.loads((tmp_path / "run" / "head.json").read_text())
+    (tmp_path / "run" / "head.json").write_text(json.dumps(description | {"members": ["head-1", "../private"]}))
+    with pytest.raises(InputError, match=r"has no trained head: .*run/private/head.json is missing"):
+        load_head(tmp_path / "run")
+
+
 def test_the_rule_of_an_ensemble_is_checked_too(tmp_path):
     HeadEnsemble((trained(), trained()), 0.5).save(tmp_path)
     description = json.loads((tmp_path / "head.json").read_text())

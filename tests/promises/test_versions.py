@@ -19,11 +19,13 @@ from consistency.data.answer_files import AnswersFile, read_answers
 from consistency.data.memo import DigestMemo
 from consistency.data.trained_on import RECORD, TrainedOn
 from consistency.errors import ConsistencyError
+from consistency.evaluation.metrics import METRICS
 from consistency.evaluation.results import Audited
 from consistency.options import Encoding, Output
 from consistency.runs.folder import UNFINISHED, RunFolder, read_unfinished
 from consistency.runs.read import read_audit, read_info, read_run, read_sides
 from consistency.runs.registry import delete_run, list_runs
+from consistency.text import to_csv
 from embedcache.adopt import read_verdict
 from embedcache.texts import read_texts
 from finetune.checkpoint import Cadence, Checkpoints
@@ -32,6 +34,9 @@ from heads.load import load_head
 from heads.model import Head, HeadConfig, HeadEnsemble, TrainedHead
 from heads.record import Record
 from koclip_consistency.scoring.exported import Exported, read_exported
+from koclip_consistency.workflows.relabel import read_relabelled
+from koclip_consistency.workflows.repeat import COLUMNS as SEEDS_COLUMNS
+from koclip_consistency.workflows.repeat import FILE, read_trainings
 from tests.builders.annotations import answer
 from tests.builders.commands import Run
 from tests.builders.results import make_result, open_run, write_run
@@ -47,6 +52,10 @@ def write_audited(folder: Path) -> None:
     write_run(folder, [make_result("heads-audit", split="cv")], command="audit")
     rows = [Audited(1, 3, "a.png", "#a", 4, 5, 0.9, (0.0, 0.0, 0.0, 0.1, 0.9), (70, 80))]
     RunFolder.at(folder, command="audit", backbone="tiny", config={}).write_audit(rows)
+
+
+def write_trainings(folder: Path) -> None:
+    (folder / FILE).write_bytes(to_csv(SEEDS_COLUMNS, [("heads", 3, *(0.5 for _ in METRICS))]))
 
 
 def write_answers(folder: Path) -> None:
@@ -127,6 +136,7 @@ def test_a_number_of_another_version_is_one_line(tmp_path: Path, of: Format) -> 
 COLUMNED = [
     Format("predictions.csv", lambda f: write_run(f, [make_result()]), read_run, RUN_AGAIN),
     Format("audit.csv", write_audited, read_audit, RUN_AGAIN),
+    Format(FILE, write_trainings, read_trainings, RUN_AGAIN),
     Format("answers-kim.csv", write_answers, lambda f: read_answers(f / "answers-kim.csv"), "move the file away"),
     Format("answers-kim.csv", write_answers, lambda f: AnswersFile(f, "kim").close(), "move the file away"),
 ]
@@ -145,8 +155,9 @@ def test_a_column_of_a_newer_version_is_one_line(tmp_path: Path, of: Format) -> 
         of.read(tmp_path)
     assert str(caught.value) == f"{path} {COLUMNS}{of.instead}"
     path.write_text(path.read_text(encoding="utf-8").split(",", 1)[1], encoding="utf-8")  # and without its first one
-    with pytest.raises(ConsistencyError, match="its columns are "):
+    with pytest.raises(ConsistencyError, match="its columns are ") as caught:
         of.read(tmp_path)
+    assert "\n" not in str(caught.value)
     assert path.read_text(encoding="utf-8").startswith(",".join(header[1:2]))  # nothing has touched it
 
 
@@ -177,6 +188,11 @@ def test_a_side_of_a_newer_version_is_no_row_of_ours(tmp_path: Path) -> None:
     (tmp_path / "split.csv").write_text("row,image,hashtag,split,fold,why\n1,a.png,#a,test,,x\n")
     with pytest.raises(ConsistencyError, match=r"does not know \(why\): upgrade the program"):
         read_sides(tmp_path)
+
+
+def test_of_a_list_of_relabelled_rows_only_the_rows_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.relabelled.csv").write_text("why,row,new\nx,3,5\n,7,1\n")
+    assert read_relabelled(tmp_path / "a.relabelled.csv") == {3, 7}
 
 
 def test_a_memo_of_another_version_is_passed_over(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Loading the files of a model: as transformers does, or refused in one line, and quietly."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,11 +11,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from consistency.backbone.loading import load_tokenizer
+from consistency.backbone.loading import load_image_processor, load_model, load_tokenizer
 from consistency.backbone.resolve import resolve_backbone
 from consistency.errors import BackboneError
 from tests.builders.backbones import LONG, encode, load
-from tests.builders.models import KINDS, change_json, make_siglip_folder, write_json
+from tests.builders.models import KINDS, change_json, make_clip_folder, make_siglip_folder, write_json
 
 
 def test_pickles_and_shards_load_as_safetensors_do(model: Path, photos: list[Image.Image]) -> None:
@@ -50,6 +51,21 @@ def test_buffers_that_old_checkpoints_hold_are_no_unexpected_weights(model: Path
         ),
     )
     np.testing.assert_array_equal(encode(load(model), photos), before)
+
+
+def test_code_that_a_folder_brings_is_not_run(tmp_path: Path) -> None:
+    """Neither if it comes into the folder after the folder was checked."""
+    folder, ran = make_clip_folder(tmp_path / "model"), tmp_path / "ran.txt"
+    resolved = resolve_backbone(str(folder))
+    (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    change_json(folder / "config.json", auto_map={"AutoConfig": "evil.Config", "AutoModel": "evil.Model"})
+    change_json(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": [None, "evil.Tokenizer"]})
+    change_json(folder / "preprocessor_config.json", auto_map={"AutoImageProcessor": "evil.Processor"})
+    for load_part in (lambda: load_model(resolved, torch.float32), lambda: load_tokenizer(resolved),
+                      lambda: load_image_processor(resolved)):  # fmt: skip
+        with suppress(BackboneError):  # refused is as good as loaded without it
+            load_part()
+    assert not ran.exists()
 
 
 class Evil:

@@ -6,6 +6,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -95,6 +96,18 @@ def test_the_fields_name_the_library_and_change_with_every_file_it_reads(clip: P
     np.testing.assert_allclose(
         load(other).encode_texts(["#바다"]), expected(clip, ["a photo of #바다"]), atol=1e-5
     )  # the default prompt, as `encode` puts it
+
+
+def test_code_that_a_folder_brings_is_not_run(clip: Path, tmp_path: Path) -> None:
+    """Neither if it comes into the folder after the folder was checked."""
+    folder, ran = Path(shutil.copytree(clip, tmp_path / "model")), tmp_path / "ran.txt"
+    resolved = resolve_backbone(str(folder))
+    (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    modules = (folder / "modules.json").read_text()
+    (folder / "modules.json").write_text(modules.replace("sentence_transformers.models.CLIPModel", "evil.Model"))
+    with suppress(BackboneError):  # refused is as good as loaded without it
+        load_backbone(resolved, device="cpu", trainable=False)
+    assert not ran.exists()
 
 
 def test_weights_that_do_not_fit_end_in_one_line(clip: Path, tmp_path: Path) -> None:

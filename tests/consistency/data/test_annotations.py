@@ -57,6 +57,8 @@ def test_an_undo_has_no_score() -> None:
     cells = dict(zip(COLUMNS, undoing(answer(3, 4)).cells(), strict=True))
     with pytest.raises(DataError, match="score is '3', expected nothing"):
         annotation_of({**cells, "score": "3"})
+    with pytest.raises(DataError, match=r"undo_of is '\.\./x', expected the id of a line"):
+        annotation_of({**cells, "undo_of": "../x"})
 
 
 def test_the_last_answer_counts_that_was_not_undone() -> None:
