@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from consistency.backbone.text_recipe import TextRecipe
 from consistency.data.files import ImageFile
@@ -18,7 +17,7 @@ from consistency.data.shards import Shard, blocks
 from consistency.errors import CacheError, ImageError, InputError, is_out_of_memory
 from consistency.options import Decode, ImageLimits
 from consistency.progress import Progress, silent
-from embedcache.engines.local import Problems, one_ahead, process_batches, thread_batches
+from embedcache.engines.local import Batches, Problems, one_ahead, thread_batches
 from embedcache.keys import hashtag_keys, image_keys
 from embedcache.peak import peak_megabytes, start_peak
 from embedcache.pipeline import Encoder, Writer
@@ -226,7 +225,7 @@ class Work:
         self.peak_megabytes: float | None = None
         self.batch_size: int | None = None
         self.cosine_to_fp32: dict[str, float] | None = None
-        self._sample: npt.NDArray[Any] | None = None  # images of the first batch
+        self._sample: Any = None  # images of the first batch
         self.image_problems: Problems = {}
         self.hashtag_problems: dict[str, str] = {}
 
@@ -281,17 +280,23 @@ class Work:
     ) -> None:
         target = None if backbone.spec is None else backbone.spec.target
         decoding = Decoding(cast(Decode, backbone.decode), self._limits, target)
-        how = {"size": encoder.batch_size, "workers": self._workers}
+        how: dict[str, Any] = {"size": encoder.batch_size, "workers": self._workers}
         started, handled = time.perf_counter(), 0
-        if backbone.spec is not None and backbone.device.startswith("cuda"):
-            batches = one_ahead(process_batches(decoding, backbone.spec, files, self.image_problems, **how))
+        on_gpu = backbone.device.startswith("cuda")
+        if on_gpu and backbone.spec is not None:
+            from embedcache.engines.on_device import device_batches  # loads torch, as the model has by now
+
+            batches = device_batches(decoding, backbone.spec, files, self.image_problems, **how, device=backbone.device)
         else:
-            batches = one_ahead(thread_batches(decoding, backbone.prepare, files, self.image_problems, **how))
+            batches = thread_batches(decoding, backbone.prepare, files, self.image_problems, **how)
+        batches = one_ahead(batches)
         with closing(batches), self._progress("Encoding images", len(files)) as advance:
-            for chosen, batch in batches:
-                if self._sample is None and backbone.precision != "fp32":
-                    self._sample = batch[:SAMPLE].copy()
-                vectors = encoder(backbone.encode_images, batch)
+            sampled = self._sampled(batches, backbone)
+            if on_gpu:
+                encoded = encoder.ahead(backbone.launch_images, sampled)
+            else:
+                encoded = ((chosen, encoder(backbone.encode_images, batch)) for chosen, batch in sampled)
+            for chosen, vectors in encoded:
                 good = valid_rows(vectors)
                 for index in np.flatnonzero(~good):
                     self.image_problems[chosen[index].digest] = NOT_FINITE
@@ -305,6 +310,14 @@ class Work:
                 )
                 handled = self._handled()
             advance(self._handled() - handled, skipped=len(self.image_problems))
+
+    def _sampled(self, batches: Batches, backbone: "Embedder") -> Batches:
+        """The same batches; the first becomes the sample that measures the precision."""
+        for chosen, batch in batches:
+            if self._sample is None and backbone.precision != "fp32":
+                some = batch[:SAMPLE]
+                self._sample = some.copy() if isinstance(some, np.ndarray) else some.clone()
+            yield chosen, batch
 
     def _handled(self) -> int:
         return self.images_encoded + len(self.image_problems)

@@ -5,9 +5,9 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from embedcache.store import EmbeddingCache
 
 COMMIT_BYTES = 4 << 20
 COMMIT_SECONDS = 30.0
+
+T = TypeVar("T")
+Launched = Callable[[], tuple[Vectors, float]]
 
 
 class Encoder:
@@ -53,11 +56,54 @@ class Encoder:
         OutOfMemory
             If memory does not suffice for a batch of one.
         """
+        started = time.perf_counter()
+        try:
+            return np.concatenate(self._fitting(encode, batch))
+        finally:
+            self.busy += time.perf_counter() - started
+
+    def ahead(self, launch: Callable[[Any], Launched], batches: Iterable[tuple[T, Any]]) -> Iterator[tuple[T, Vectors]]:
+        """Encode batches, each of which is launched before the one before it is collected, so that no device waits.
+
+        Parameters
+        ----------
+        launch : callable
+            Begins to encode a part of a batch, for which it takes all the memory. What it returns waits for the
+            vectors, (n, d) float32, and gives them with the seconds that the device took.
+        batches : iterable of (object, batch)
+            What to encode, each with what its vectors are returned with.
+
+        Yields
+        ------
+        object
+            What came with a batch.
+        vectors : (len(batch), d) float32
+            Its vectors, in the order of `batches`.
+
+        Raises
+        ------
+        OutOfMemory
+            If memory does not suffice for a batch of one.
+        """
+        before: tuple[T, Any, list[Launched]] | None = None  # holds the batch, which the device reads
+        for item, batch in batches:
+            current = item, batch, self._fitting(launch, batch)
+            if before is not None:
+                yield before[0], self._collected(before[2])
+            before = current
+        if before is not None:
+            yield before[0], self._collected(before[2])
+
+    def _collected(self, parts: list[Launched]) -> Vectors:
+        vectors, seconds = zip(*(part() for part in parts), strict=True)
+        self.busy += sum(seconds)
+        return np.concatenate(vectors)
+
+    def _fitting(self, function: Callable[[Any], T], batch: Any) -> list[T]:
+        """The results for the parts of a batch, which become smaller until memory suffices."""
         while True:
-            started = time.perf_counter()
             try:
-                parts = range(0, len(batch), self.batch_size)
-                return np.concatenate([encode(batch[start : start + self.batch_size]) for start in parts])
+                return [function(batch[at : at + self.batch_size]) for at in range(0, len(batch), self.batch_size)]
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -65,8 +111,6 @@ class Encoder:
                     raise OutOfMemory(
                         "the device has too little memory for a batch of 1; use another device or a smaller backbone"
                     ) from error
-            finally:
-                self.busy += time.perf_counter() - started
             self.batch_size = max(1, min(self.batch_size, len(batch)) // 2)
             _free_memory()  # outside of `except`, whose traceback keeps the failed batch alive
 

@@ -1,7 +1,9 @@
 """What every backbone offers: images and hashtags embedded in one space."""
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -100,8 +102,21 @@ class Embedder(ABC):
         """The texts that have more tokens than `text_length`, in their order."""
 
     @abstractmethod
-    def encode_images(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Embed stacked results of `prepare`: (n, d) float32 of unit norm."""
+    def encode_images(self, batch: Any) -> npt.NDArray[np.float32]:
+        """Embed stacked results of `prepare`, an array or a tensor: (n, d) float32 of unit norm."""
+
+    def launch_images(self, batch: Any) -> Callable[[], tuple[npt.NDArray[np.float32], float]]:
+        """Begin to embed stacked results of `prepare`; on CUDA this returns before they are embedded.
+
+        Returns
+        -------
+        callable
+            Waits for the vectors, (n, d) float32 of unit norm, and gives them with the seconds that they took. A batch
+            on the device must be held until then.
+        """
+        began = time.perf_counter()
+        found = self.encode_images(batch), time.perf_counter() - began
+        return lambda: found
 
     @abstractmethod
     def encode_texts(self, texts: Iterable[str]) -> npt.NDArray[np.float32]:
@@ -116,16 +131,17 @@ class Backbone(Embedder):
         exact.speed_up()
         return exact
 
-    def pixels(self, batch: npt.NDArray[Any]) -> torch.Tensor:
-        """Turn stacked results of `prepare` into the model's input, (n, 3, h, w) float32 on the device."""
-        pixels = torch.from_numpy(np.ascontiguousarray(batch))
+    def pixels(self, batch: Any) -> torch.Tensor:
+        """Turn stacked results of `prepare`, an array or a tensor, into the model's input, (n, 3, h, w) float32."""
+        pixels = batch if isinstance(batch, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(batch))
         on_gpu = self.device.startswith("cuda")
-        # Pinned memory is copied asynchronously; bytes need a quarter of the bandwidth of fp32.
-        pixels = pixels.pin_memory().to(self.device, non_blocking=True) if on_gpu else pixels.to(self.device)
+        if on_gpu and not pixels.is_cuda:
+            pixels = pixels.pin_memory()  # copied asynchronously; bytes need a quarter of the bandwidth of fp32
+        pixels = pixels.to(self.device, non_blocking=on_gpu)
         if self.spec is None:
             return pixels
-        std = torch.tensor(self.spec.std, device=self.device)
-        scale, shift = self.spec.rescale / std, torch.tensor(self.spec.mean, device=self.device) / std
+        std = _numbers(self.spec.std, self.device)
+        scale, shift = self.spec.rescale / std, _numbers(self.spec.mean, self.device) / std
         # Convolutions are fastest with contiguous planes on a CPU, and with channels last on tensor cores.
         layout = torch.channels_last if on_gpu else torch.contiguous_format
         planes = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=layout)
@@ -150,12 +166,36 @@ class Backbone(Embedder):
         """Embed texts with gradients: ids and mask from `text_batch` to (m, d) float32 of unit norm."""
 
     @torch.inference_mode()
-    def encode_images(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def encode_images(self, batch: Any) -> npt.NDArray[np.float32]:
         return self.image_embeds(self.pixels(batch)).cpu().numpy()
+
+    @torch.inference_mode()
+    def launch_images(self, batch: Any) -> Callable[[], tuple[npt.NDArray[np.float32], float]]:
+        if not self.device.startswith("cuda"):
+            return super().launch_images(batch)
+        # `blocking` makes the wait for an event sleep; otherwise it would occupy a core that decodes.
+        start, end = (torch.cuda.Event(enable_timing=True, blocking=True) for _ in range(2))
+        start.record()
+        embeds = self.image_embeds(self.pixels(batch))
+        vectors = torch.empty(embeds.shape, dtype=embeds.dtype, pin_memory=True).copy_(embeds, non_blocking=True)
+        end.record()
+
+        def collect() -> tuple[npt.NDArray[np.float32], float]:
+            end.synchronize()
+            return vectors.numpy(), start.elapsed_time(end) / 1000
+
+        return collect
 
     @torch.inference_mode()
     def encode_texts(self, texts: Iterable[str]) -> npt.NDArray[np.float32]:
         return self.text_embeds(*self.text_batch(self.token_ids(texts))).cpu().numpy()
+
+
+@lru_cache(maxsize=16)
+def _numbers(numbers: tuple[float, ...], device: str) -> torch.Tensor:
+    """A float32 tensor that is copied to the device once: each copy would wait for all that the device has to do."""
+    with torch.inference_mode(False):
+        return torch.tensor(numbers, device=device)
 
 
 def unit(embeddings: torch.Tensor) -> torch.Tensor:

@@ -64,7 +64,7 @@ class DeviceResize:
 
     @classmethod
     def exact(cls, spec: PreprocessSpec, device: str) -> "DeviceResize | None":
-        """One that has reproduced Pillow's pixels of two images; None if it cannot, as with another filter."""
+        """One that reproduces Pillow's pixels of two images there; None if that is not so, as with other filters."""
         if spec.quick or spec.resample not in FILTERS:
             return None
         resize, rng = cls(spec, device), np.random.default_rng(0)
@@ -73,7 +73,7 @@ class DeviceResize:
             pixels = rng.integers(0, 256, shape, np.uint8)
             if not np.array_equal(resize(torch.from_numpy(pixels).to(device)).cpu().numpy(), spec.resize_crop(pixels)):
                 return None
-        return resize
+        return cls(spec, device)  # without the axes of these images, which another stream may have made
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         height, width = pixels.shape[:2]

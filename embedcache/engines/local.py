@@ -12,26 +12,29 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 
 from consistency.backbone.preprocess import PreprocessSpec
 from consistency.data.files import ImageFile
 from consistency.data.reading import Budget, Decoding, Prepare, pixels_at_once
 from consistency.errors import ImageError, OutOfMemory
 
-SLOTS = 3  # batches in shared memory: one is read while two are filled
-CHUNK = 8  # images per call to a process
+AHEAD = 2  # calls per process that are under way
+SPARE = 2  # calls whose images are being copied
 
 T = TypeVar("T")
 R = TypeVar("R")
-Batches = Generator[tuple[list[ImageFile], npt.NDArray[Any]], None, None]
+Batches = Generator[tuple[list[ImageFile], Any], None, None]
 Problems = dict[bytes | None, str]  # reason by digest of the content
+Pixels = tuple[npt.NDArray[np.uint8], bool]  # (h, w, 3) pixels, and whether they are still to be resized
+Found = str | tuple[int, int, bool]  # what is wrong with an image; or height, width, and whether to resize
 
 
 def batch_ends(count: int, size: int, workers: int) -> list[int]:
@@ -92,55 +95,119 @@ def thread_batches(
             chosen, arrays = [], []
 
 
+class Stack:
+    """Gathers the images of a batch as the decoding processes prepared them.
+
+    Attributes
+    ----------
+    raw : bool
+        Whether processes hand images on as they decoded them, as long as these fit, instead of resized.
+    images_per_call : int
+        Images per call to a process.
+    room : int
+        Bytes of shared memory per call; the least is that of resized images.
+    """
+
+    raw, images_per_call, room = False, 8, 0
+
+    def __init__(self) -> None:
+        self._images: list[Any] = []
+
+    def begin(self, shared: npt.NDArray[np.uint8]) -> None:
+        """Receive the shared memory."""
+
+    def add(self, images: Sequence[Pixels]) -> Callable[[], None]:
+        """Take images out of the shared memory, in which they may change once the result has been called."""
+        self._images += [pixels.copy() for pixels, _ in images]
+        return lambda: None
+
+    def batch(self) -> Any:
+        """All images since the last batch, stacked."""
+        images, self._images = self._images, []
+        return np.stack(images)
+
+    def end(self) -> None:
+        """Let go of the shared memory."""
+
+
 def process_batches(
-    decoding: Decoding, spec: PreprocessSpec, files: Sequence[ImageFile], problems: Problems, *, size: int, workers: int
+    decoding: Decoding,
+    spec: PreprocessSpec,
+    files: Sequence[ImageFile],
+    problems: Problems,
+    *,
+    size: int,
+    workers: int,
+    stack: Stack | None = None,
 ) -> Batches:
     """Like `thread_batches`, but in processes and with `spec.resize_crop`.
+
+    The processes write into shared memory, which has room for `AHEAD` calls per process and is used again as soon as
+    `stack` has taken the images.
 
     Raises
     ------
     OutOfMemory
         If one of the processes is killed.
     """
+    stack = Stack() if stack is None else stack
     context = decoding_context(spec.quick)
-    shape = (SLOTS, min(size, len(files)), *spec.size, 3)
+    per_call, ahead = max(1, min(stack.images_per_call, min(size, len(files)) // workers)), AHEAD * workers
+    shape = ahead + SPARE, max(stack.room, per_call * math.prod(spec.size) * 3)
     shared = context.RawArray(ctypes.c_uint8, math.prod(shape))
     places = np.frombuffer(shared, np.uint8).reshape(shape)
     room = Budget(pixels_at_once(workers), context.Condition(), context.Value(ctypes.c_longlong, lock=False))
-    free, under_way = list(range(SLOTS)), deque[tuple[int, list[tuple[ImageFile, int, Future[list[str | None]]]]]]()
-    pool = ProcessPoolExecutor(workers, context, _begin, (decoding, spec, room, shared, shape))
+    pool = ProcessPoolExecutor(workers, context, _begin, (decoding, spec, room, shared, shape, stack.raw))
+    under_way = deque[tuple[Sequence[ImageFile], bool, int, Future[list[Found]]]]()
+    free, taken = list(range(len(places))), deque[tuple[int, Callable[[], None]]]()
+    chosen: list[ImageFile] = []
 
-    def submit(part: Sequence[ImageFile]) -> None:
-        slot, chunk, calls = free.pop(), max(1, min(CHUNK, len(part) // workers)), []
-        for start in range(0, len(part), chunk):
-            some = part[start : start + chunk]
-            call = pool.submit(_fill, slot, start, some)
-            calls += [(file, number, call) for number, file in enumerate(some)]
-        under_way.append((slot, calls))
-
-    def finished() -> tuple[list[ImageFile], npt.NDArray[Any]]:
-        slot, calls = under_way.popleft()
-        reasons = [call.result()[number] for _, number, call in calls]
-        problems.update((file.digest, reason) for (file, *_), reason in zip(calls, reasons, strict=True) if reason)
-        good = [number for number, reason in enumerate(reasons) if reason is None]
-        batch = places[slot, : len(calls)].copy() if len(good) == len(calls) else places[slot, good]
-        free.append(slot)
-        return [calls[number][0] for number in good], batch
+    def finished() -> Batches:
+        nonlocal chosen
+        some, last, place, call = under_way.popleft()
+        images: list[Pixels] = []
+        at = 0
+        for file, found in zip(some, call.result(), strict=True):
+            if isinstance(found, str):
+                problems[file.digest] = found
+                continue
+            height, width, raw = found
+            pixels = places[place, at : (at := at + 3 * height * width)]
+            images.append((pixels.reshape(height, width, 3), raw))
+            chosen.append(file)
+        taken.append((place, stack.add(images)))
+        if last and chosen:
+            batch, chosen = (chosen, stack.batch()), []
+            yield batch
 
     try:
-        for start in range(0, len(files), size):
-            submit(files[start : start + size])
-            if not free and (batch := finished())[0]:
-                yield batch
+        stack.begin(places)
+        for some, last in _calls(files, size, per_call):
+            if len(under_way) == ahead:
+                yield from finished()
+            if not free:
+                place, wait = taken.popleft()
+                wait()
+                free.append(place)
+            place = free.pop()
+            under_way.append((some, last, place, pool.submit(_fill, place, some)))
         while under_way:
-            if (batch := finished())[0]:
-                yield batch
+            yield from finished()
     except BrokenProcessPool as error:
         raise OutOfMemory(
             "a process that decodes images was killed, most likely for lack of memory: try fewer --workers"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+        stack.end()
+
+
+def _calls(files: Sequence[ImageFile], size: int, per_call: int) -> Iterator[tuple[Sequence[ImageFile], bool]]:
+    """The images of each call, and whether a batch of `size` ends with them."""
+    for start in range(0, len(files), size):
+        part = files[start : start + size]
+        for at in range(0, len(part), per_call):
+            yield part[at : at + per_call], at + per_call >= len(part)
 
 
 def decoding_context(quick: bool = False) -> Any:
@@ -159,12 +226,14 @@ def decoding_context(quick: bool = False) -> Any:
     return context
 
 
-_own: tuple[Decoding, PreprocessSpec, Budget, npt.NDArray[np.uint8]]  # state of a decoding process
+_own: tuple[Decoding, PreprocessSpec, Budget, npt.NDArray[np.uint8], bool]  # state of a decoding process
 
 
-def _begin(decoding: Decoding, spec: PreprocessSpec, room: Budget, shared: Any, shape: tuple[int, ...]) -> None:
+def _begin(
+    decoding: Decoding, spec: PreprocessSpec, room: Budget, shared: Any, shape: tuple[int, int], raw: bool
+) -> None:
     global _own
-    _own = decoding, spec, room, np.frombuffer(shared, np.uint8).reshape(shape)
+    _own = decoding, spec, room, np.frombuffer(shared, np.uint8).reshape(shape), raw
     if spec.quick:
         import torch
 
@@ -182,17 +251,27 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _fill(slot: int, start: int, files: Sequence[ImageFile]) -> list[str | None]:
-    """Fill places of a slot, from `start`, with prepared images; return what is wrong with each, or None."""
-    decoding, spec, room, places = _own
-    reasons: list[str | None] = []
-    for place, file in enumerate(files, start=start):
+def _fill(place: int, files: Sequence[ImageFile]) -> list[Found]:
+    """Fill a place with images, one after another."""
+    decoding, spec, room, places, raw = _own
+    at, resized = 0, math.prod(spec.size) * 3
+
+    def store(image: PIL.Image.Image | npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        width, height = image.size if isinstance(image, PIL.Image.Image) else image.shape[1::-1]
+        whole = raw and 3 * height * width <= most
+        pixels = np.asarray(image) if whole else spec.resize_crop(image)
+        places[place, at : at + pixels.size] = pixels.reshape(-1)
+        found.append((*pixels.shape[:2], whole))
+        return pixels
+
+    found: list[Found] = []
+    for number, file in enumerate(files, start=1):
+        most = places.shape[1] - at - resized * (len(files) - number)  # the others find room at least when resized
         try:
-            places[slot, place] = decoding.prepared(file, spec.resize_crop, room)
-            reasons.append(None)
+            at += decoding.prepared(file, store, room).size
         except ImageError as error:
-            reasons.append(str(error))
-    return reasons
+            found.append(str(error))
+    return found
 
 
 def in_order(

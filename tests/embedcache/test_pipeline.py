@@ -5,9 +5,10 @@ import time
 import numpy as np
 import pytest
 
+from consistency.errors import OutOfMemory
 from embedcache import pipeline
 from embedcache.keys import hashtag_keys
-from embedcache.pipeline import Encoder, Writer
+from embedcache.pipeline import Encoder, Launched, Writer
 from embedcache.segments import Vectors
 from embedcache.store import EmbeddingCache
 from tests.builders.caches import FIELDS
@@ -27,6 +28,42 @@ def test_what_counts_as_out_of_memory() -> None:
         assert encoder.batch_size == 2
     with pytest.raises(RuntimeError, match="shapes"):
         Encoder(8)(lambda batch: (_ for _ in ()).throw(RuntimeError("shapes do not match")), [1])
+
+
+class Device:
+    """Doubles numbers; has too little memory for more than `room` at once."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.told = room, list[str]()
+
+    def launch(self, batch: list[int]) -> Launched:
+        if len(batch) > self.room:
+            raise MemoryError
+        self.told.append(f"launch {batch[0]}")
+
+        def collect() -> tuple[Vectors, float]:
+            self.told.append(f"collect {batch[0]}")
+            return np.array([[2 * number] for number in batch], np.float32), 0.5
+
+        return collect
+
+
+@pytest.mark.parametrize("room", [1, 2, 3, 4])
+def test_batches_are_launched_ahead_and_halved(room: int) -> None:
+    device, encoder = Device(room), Encoder(4)
+    batches = [(start, list(range(start, start + 4))) for start in range(0, 12, 4)]
+    found = list(encoder.ahead(device.launch, batches))
+    assert [start for start, _ in found] == [0, 4, 8]
+    assert [vectors[:, 0].tolist() for _, vectors in found] == [[2.0 * x for x in some] for _, some in batches]
+    assert encoder.batch_size == {1: 1, 2: 2, 3: 2, 4: 4}[room]
+    if room == 4:
+        assert device.told == ["launch 0", "launch 4", "collect 0", "launch 8", "collect 4", "collect 8"]
+        assert encoder.busy == 1.5
+
+
+def test_no_memory_for_a_single_one_is_said() -> None:
+    with pytest.raises(OutOfMemory, match="too little memory for a batch of 1"):
+        list(Encoder(4).ahead(Device(0).launch, [("", [1, 2, 3, 4])]))
 
 
 def test_the_writer_commits_in_time(cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+from consistency.backbone.device_resize import DeviceResize
 from consistency.backbone.model import Backbone, load_backbone
+from consistency.backbone.preprocess import PreprocessSpec
 from consistency.backbone.resolve import resolve_backbone
 from consistency.data.files import ImageFile, find_images
 from consistency.data.pairs import PairTable
+from embedcache.engines.on_device import DeviceStack
 from embedcache.extract import ExtractReport, extract
 from embedcache.keys import hashtag_keys, image_keys
 from embedcache.store import EmbeddingCache
@@ -94,6 +97,25 @@ def test_vectors_are_those_of_the_processor(
         if precision == "bf16":
             assert report.cosine_to_fp32 is not None
             assert 0.99 < report.cosine_to_fp32["images"] < 1 - 1e-6
+
+
+def test_images_are_resized_there_as_pillow_does() -> None:
+    spec = PreprocessSpec(("shortest", 224), 3, (224, 224), 1 / 255, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    resize, rng = DeviceResize.exact(spec, "cuda"), np.random.default_rng(0)
+    assert resize is not None
+    for height, width in ((1350, 1080), (1080, 1350), (300, 2000), (3000, 250), (100, 90)):
+        pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+        found = resize(torch.from_numpy(pixels).to("cuda"))
+        np.testing.assert_array_equal(found.cpu().numpy(), spec.resize_crop(pixels))
+
+
+def test_shared_memory_is_pinned() -> None:
+    spec = PreprocessSpec(("shortest", 24), 3, (24, 24), 1 / 255, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    stack, shared = DeviceStack(DeviceResize(spec, "cuda"), "cuda"), np.zeros((4, 1 << 20), np.uint8)
+    stack.begin(shared)
+    assert torch.from_numpy(shared).is_pinned()
+    stack.end()
+    assert not torch.from_numpy(shared).is_pinned()
 
 
 def test_a_batch_too_large_for_the_card_is_halved(
