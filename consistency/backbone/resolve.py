@@ -33,6 +33,7 @@ from consistency.backbone.model_folder import (
 )
 from consistency.data.trained_on import NOTHING, UNKNOWN, TrainedOn
 from consistency.errors import BackboneError, os_reason
+from consistency.folders import refuse_pipes
 
 SCHEMA = "1"  # raise it whenever the same fields would give different embeddings
 DECODING = {
@@ -355,6 +356,7 @@ def _model_folder(path: Path) -> Path:
 
 def _local(name: str, path: Path) -> ResolvedBackbone:
     try:
+        refuse_pipes(path, BackboneError)
         folder = _model_folder(path)
         check_configuration(folder)
         weights = weight_paths(folder)

@@ -12,6 +12,7 @@ from consistency.data.pairs import PairTable, Skipped, skipped_csv
 from consistency.durable import check_folder, make_folder, sweep_temp, write_file, writing
 from consistency.errors import InputError, StorageError, os_errors_as
 from consistency.evaluation.results import Audited, CountedResult, Predictions, Result
+from consistency.folders import refuse_pipes
 from consistency.format_version import check_format
 from consistency.options import Output
 from consistency.runs.environment import code_digest, computer, versions
@@ -248,6 +249,7 @@ def read_unfinished(path: Path, command: str) -> dict[str, Any]:
     InputError
         If there is no such run.
     """
+    refuse_pipes(path, InputError)
     if (path / "run.json").is_file():
         raise InputError(f"{path} is a finished run: there is nothing to resume")
     if not (path / UNFINISHED).is_file():

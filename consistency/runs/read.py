@@ -22,6 +22,7 @@ from consistency.data.pairs import SKIPPED_COLUMNS, Skipped
 from consistency.data.trained_on import SeenByBackbone
 from consistency.errors import InputError, one_line, os_errors_as
 from consistency.evaluation.results import Audited, Predictions, Result
+from consistency.folders import refuse_pipes
 from consistency.format_version import check_format
 from consistency.options import from_config, with_urls
 from consistency.runs.folder import (
@@ -124,6 +125,7 @@ def read_info(path: Path) -> dict[str, Any]:
     InputError
         If `path` is no finished run folder, or its `run.json` is damaged.
     """
+    refuse_pipes(path, InputError)
     if not (path / "run.json").is_file():
         state = "an unfinished run" if (path / UNFINISHED).exists() else "no run folder"
         raise InputError(f"{path} is {state} (it has no run.json): name the folder that a finished command printed")

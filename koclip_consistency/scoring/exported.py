@@ -16,6 +16,7 @@ from safetensors.numpy import save as save_arrays
 
 from consistency.durable import check_digest, write_file, write_with_digest
 from consistency.errors import InputError
+from consistency.folders import refuse_pipes
 from consistency.format_version import check_format
 from consistency.options import Device, Encoding, ImageLimits, as_config
 from consistency.runs.read import read_options
@@ -93,6 +94,7 @@ def read_exported(path: Path) -> Exported:
         If the file is damaged, or of another version.
     """
     file = path / FILE
+    refuse_pipes(path, InputError)
     try:
         content = json.loads(file.read_bytes())
         check_format(file, content["format"], FORMAT, instead="export the run again")
