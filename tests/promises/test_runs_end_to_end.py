@@ -29,7 +29,7 @@ epochs = [5]
 """
 
 
-LONG = ("heads-paper", "heads-hashtag-two-way", "finetune-paper")
+LONG = ("heads-hashtag-two-way", "finetune-paper")
 
 
 @pytest.fixture(scope="module")
