@@ -17,7 +17,6 @@ from consistency.data.files import find_images
 from consistency.data.images import decode_image, decode_pixels
 from consistency.data.reading import Decoding, cores
 from consistency.options import ImageLimits
-from embedcache.engines.local import process_batches
 
 SPEC = PreprocessSpec(("shortest", 224), 3, (224, 224), 1 / 255, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
 
@@ -27,7 +26,12 @@ def main() -> None:
         return of_one()
     folder = Path(sys.argv[1])
     files = list(find_images(sorted(path.name for path in folder.glob("*.jpg")), folder).values())
-    batches = process_batches(Decoding("ours", ImageLimits()), SPEC, files, {}, size=256, workers=cores())
+    import torch
+
+    from embedcache.engines.on_device import device_batches
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    batches = device_batches(Decoding("ours", ImageLimits()), SPEC, files, {}, size=256, workers=cores(), device=device)
     next(batches)
     started = time.perf_counter()
     decoded = sum(len(some) for some, _ in batches)
