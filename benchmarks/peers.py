@@ -297,6 +297,7 @@ def markdown(lines: list[Line], most: dict[str, float], about: str) -> str:
 def plot(lines: list[Line], most: dict[str, float]) -> bytes:
     """A panel a case: medians as bars, quartiles as whiskers, the limit as a dashed line."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     from consistency.report.plots import COLOURS, DPI, frame, png
 
@@ -311,10 +312,11 @@ def plot(lines: list[Line], most: dict[str, float]) -> bytes:
         ).T
         colours = [COLOURS[0] if line.variant == "ours" else COLOURS[1] for line in own]
         axis.barh([line.variant for line in own], medians, xerr=whiskers, color=colours, height=0.6)
-        axis.set_xscale("log")
         if case in most:
             axis.axvline(most[case], linestyle="--", color="0.4")
-            axis.annotate("limit", (most[case], -0.45), ha="right", rotation=90, fontsize=8, color="0.4")
+            axis.annotate("limit ", (most[case], -0.35), ha="right", fontsize=8, color="0.4")
+        axis.locator_params(axis="x", nbins=5)
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         frame(axis, f"{case}, {UNITS[case]}")
     for axis in axes[len(cases) :]:
         axis.set_visible(False)
