@@ -31,8 +31,8 @@ class PreprocessSpec:
     mean, std : (float, float, float)
         Per channel, subtracted and divided by after rescaling.
     quick : bool
-        Whether torch resizes in 8 bits, if it has the filter: a fifth of Pillow's time. A few values differ by 1, at
-        most by 3, of 255: one in 400 of a photograph, one in 6 where Pillow begins with the vertical pass.
+        Whether torch resizes in 8 bits, if it has the filter: a fifth of Pillow's time. A few values differ by 1,
+        seldom more, of 255: one in 400 of a photograph, one in 6 where Pillow begins with the vertical pass.
     """
 
     resize: Resize
