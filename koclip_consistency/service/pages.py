@@ -28,8 +28,9 @@ Names = Annotated[list[str], Query(min_length=1, max_length=50)]
 
 def add_pages(api: FastAPI, service: Service, study: Study, annotations: Annotations) -> None:
     """Add the app's pages to the application of `serve`."""
-    api.include_router(_requests(service, study), include_in_schema=False)
-    api.include_router(_annotation_requests(study, annotations), include_in_schema=False)
+    # Not include_router, which would leave the making of them to the first request.
+    api.routes.extend(_requests(service, study).routes)
+    api.routes.extend(_annotation_requests(study, annotations).routes)
     for path in PAGES:
         api.get(path, include_in_schema=False)(_answering("index.html"))
     for name in static_names():
@@ -59,7 +60,7 @@ def _answering(name: str) -> Callable[[], Response]:
 
 def _requests(service: Service, study: Study) -> APIRouter:
     """What the pages ask for; every answer is JSON, but for images."""
-    router = APIRouter(prefix="/api")
+    router = APIRouter(prefix="/api", include_in_schema=False)
 
     @router.get("/about")
     def about() -> dict[str, Any]:
@@ -176,7 +177,7 @@ def _requests(service: Service, study: Study) -> APIRouter:
 
 def _annotation_requests(study: Study, annotations: Annotations) -> APIRouter:
     """What the pages Annotate and Agreement ask for."""
-    router = APIRouter(prefix="/api")
+    router = APIRouter(prefix="/api", include_in_schema=False)
 
     @router.get("/annotate")
     def annotate() -> dict[str, Any]:

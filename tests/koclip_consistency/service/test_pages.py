@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from fastapi import FastAPI
 from PIL import Image
 
 from consistency.options import Source
@@ -23,16 +24,28 @@ from tests.builders.serving import Client, serving
 
 
 @pytest.fixture(scope="module")
-def client(trained: Path, small_demo: Path) -> Iterator[Client]:
+def api(trained: Path, small_demo: Path) -> Iterator[FastAPI]:
     shelf = Shelf(trained / "runs", partial(load_scorer, cache=trained / "cache"))
     study = Study(shelf, Source(data=small_demo / "combined_data.csv", images=small_demo / "image"))
     service = Service(shelf, Worker())
     api = create_api(service)
     add_pages(api, service, study, Annotations(study, trained / "answers"))
-    with serving(api) as found:
-        yield found
+    yield api
     service.worker.close()
     study.close()
+
+
+@pytest.fixture(scope="module")
+def client(api: FastAPI) -> Iterator[Client]:
+    with serving(api) as found:
+        yield found
+
+
+def test_every_address_is_made_before_the_first_request(api: FastAPI) -> None:
+    made = {getattr(each, "path", None) for each in api.routes}
+    assert {"/api/about", "/api/annotate", "/v1/score", *PAGES} <= made
+    assert None not in made
+    assert not [each for each in api.openapi()["paths"] if each.startswith("/api")]
 
 
 def test_pages_load_files_of_the_package_alone(client: Client) -> None:
