@@ -63,9 +63,9 @@ def choose_precision(requested: str, device: str) -> str:
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
 
 
-def has_amx() -> bool:
-    """Whether the processor multiplies bf16 matrices in tiles (Intel AMX), which makes bf16 quicker than fp32."""
+def multiplies_bf16() -> bool:
+    """Whether the processor has instructions for products of bf16 (AVX512-BF16, AMX): it is quicker than fp32 then."""
     import torch
 
     told: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every supported version of torch
-    return bool(told.get("amx_bf16"))
+    return bool(told.get("avx512_bf16") or told.get("amx_bf16"))

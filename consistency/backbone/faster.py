@@ -11,7 +11,7 @@
 `pack_linear`
     Stores the weights of linear layers in oneDNN's own layout.
 
-The last three are only for models that are not trained, the last one only for fp32 on a CPU.
+The last three are only for models that are not trained, the last one only for fp32 and bf16 on a CPU.
 """
 
 from collections.abc import Iterator
@@ -169,12 +169,12 @@ QUICK_GELU = 1.702  # x sigmoid(1.702 x), Hendrycks and Gimpel, arXiv:1606.08415
 class PackedLinear(nn.Module):
     """A linear layer whose weights have oneDNN's own layout, equal to the plain layer up to the order of sums.
 
-    It maps (..., in) to (..., out), float32. It has no parameters and so cannot be trained.
+    It maps (..., in) to (..., out), of the type of its weights. It has no parameters and so cannot be trained.
 
     Parameters
     ----------
     linear : nn.Linear
-        The float32 layer on the CPU to copy.
+        The layer on the CPU to copy, float32 or bfloat16.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -187,24 +187,27 @@ class PackedLinear(nn.Module):
 
 
 def pack_linear(model: nn.Module) -> None:
-    """Replace the linear layers of `model` by PackedLinear if this build of torch has oneDNN.
+    """Replace the linear layers of `model` by PackedLinear if oneDNN has products of their type on this machine.
 
-    The operators are not public API; torch's own compiler emits them. Without them the model is unchanged. They serve
-    reproducibility rather than speed, which is the same on an idle machine: with packed layers an image's embedding is
-    bit-equal in batches of 5 to 64 images (tiny and ViT-B/32), whereas with plain layers every embedding of tiny
-    changes by up to 7e-8 between batches of 64 and batches of 8 (benchmarks/RESULTS.md).
+    The operators are not public API; torch's own compiler emits them. Without them the model is unchanged. In fp32 they
+    serve reproducibility rather than speed: on an Intel processor an image's embedding is bit-equal in batches of 5 to
+    64 images (tiny and ViT-B/32), whereas with plain layers every embedding of tiny changes by up to 7e-8 between
+    batches of 64 and batches of 8. In bf16 they save a twelfth of the time (benchmarks/RESULTS.md).
 
     Parameters
     ----------
     model : nn.Module
-        A float32 model on the CPU, changed in place.
+        A model on the CPU, changed in place.
     """
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return
+    types = {torch.float32}
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        types.add(torch.bfloat16)
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             # The owner of a subclass may use its weights directly, as NaFlex does with those of its patch embedding.
-            if type(child) is nn.Linear and name != "patch_embedding":
+            if type(child) is nn.Linear and child.weight.dtype in types and name != "patch_embedding":
                 setattr(parent, name, PackedLinear(child))
 
 

@@ -51,7 +51,7 @@ class TransformersBackbone(Backbone):
     def speed_up(self) -> None:
         trim_text_tower(self.model)
         fold_quick_gelu(self.model)
-        if self.device == "cpu" and self.precision == "fp32":
+        if self.device == "cpu":
             pack_linear(self.model)
 
     def _shape(self) -> tuple[int, int, int]:

@@ -1,8 +1,8 @@
-"""Decodes and prepares images in batches, ahead of the model that encodes them.
+"""Decodes and prepares images in batches for the model that encodes them.
 
-With a model on a CPU, threads decode. A GPU encodes a batch faster than Python threads can hand images on, and
-launching its kernels would compete with them for the interpreter, so for a GPU processes decode into shared memory.
-This module imports neither torch nor HDF5, so that these processes start quickly.
+With a model on a CPU, threads decode while it waits. A GPU encodes a batch faster than Python threads can hand images
+on, and launching its kernels would compete with them for the interpreter, so for a GPU processes decode into shared
+memory. This module imports neither torch nor HDF5, so that these processes start quickly.
 """
 
 import ctypes
@@ -26,24 +26,15 @@ from consistency.data.files import ImageFile
 from consistency.data.reading import Budget, Decoding, Prepare, pixels_at_once
 from consistency.errors import ImageError, OutOfMemory
 
+PER_THREAD = 4  # images decoded at a time, at least, so that threads seldom wait for the last of them
 AHEAD = 2  # calls per process that are under way
 SPARE = 2  # calls whose images are being copied
 
 T = TypeVar("T")
-R = TypeVar("R")
 Batches = Generator[tuple[list[ImageFile], Any], None, None]
 Problems = dict[bytes | None, str]  # reason by digest of the content
 Pixels = tuple[npt.NDArray[np.uint8], bool]  # (h, w, 3) pixels, and whether they are still to be resized
 Found = str | tuple[int, int, bool]  # what is wrong with an image; or height, width, and whether to resize
-
-
-def batch_ends(count: int, size: int, workers: int) -> list[int]:
-    """Ends of batches of `count` files; the first are small, so that the encoder can start early."""
-    ends, wanted = [0], min(size, workers)
-    while ends[-1] < count:
-        ends.append(min(count, ends[-1] + wanted))
-        wanted = min(size, 2 * wanted)
-    return ends[1:]
 
 
 def thread_batches(
@@ -55,7 +46,10 @@ def thread_batches(
     size: int,
     workers: int,
 ) -> Batches:
-    """Decode images in threads; memory holds a few batches, however many files there are.
+    """Decode images in threads, a few batches at a time, and none while the caller encodes them.
+
+    On a CPU the encoder's own threads want every core. A thread that decodes takes one away, and those of the encoder
+    wait for each other at the end of every matrix product.
 
     Parameters
     ----------
@@ -80,19 +74,24 @@ def thread_batches(
         Their stacked arrays.
     """
     room = Budget(pixels_at_once(workers))
-    calls = in_order(lambda file: decoding.prepared(file, prepare, room), files, workers=workers, ahead=2 * size)
-    chosen: list[ImageFile] = []
-    arrays: list[npt.NDArray[Any]] = []
-    ends = set(batch_ends(len(files), size, workers))
-    for number, (file, prepared) in enumerate(calls, start=1):
-        try:
-            arrays.append(prepared.result())
-            chosen.append(file)
-        except ImageError as error:
-            problems[file.digest] = str(error)
-        if chosen and number in ends:
-            yield chosen, np.stack(arrays)
-            chosen, arrays = [], []
+    at_once = size * math.ceil(PER_THREAD * workers / size)
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for start in range(0, len(files), at_once):
+            part = files[start : start + at_once]
+            calls = [pool.submit(decoding.prepared, file, prepare, room) for file in part]
+            chosen: list[ImageFile] = []
+            arrays: list[npt.NDArray[Any]] = []
+            for file, call in zip(part, calls, strict=True):
+                try:
+                    arrays.append(call.result())
+                    chosen.append(file)
+                except ImageError as error:
+                    problems[file.digest] = str(error)
+            for at in range(0, len(chosen), size):
+                yield chosen[at : at + size], np.stack(arrays[at : at + size])
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class Stack:
@@ -272,29 +271,6 @@ def _fill(place: int, files: Sequence[ImageFile]) -> list[Found]:
         except ImageError as error:
             found.append(str(error))
     return found
-
-
-def in_order(
-    function: Callable[[T], R], items: Sequence[T], *, workers: int, ahead: int
-) -> Generator[tuple[T, Future[R]], None, None]:
-    """Call `function` in threads, at most `ahead` items ahead, and yield each item with its finished call in order."""
-    waiting: deque[tuple[T, Future[R]]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                waiting.append((item, pool.submit(function, item)))
-                if len(waiting) > ahead:
-                    yield _finished(waiting.popleft())
-            while waiting:
-                yield _finished(waiting.popleft())
-        finally:
-            for _, future in waiting:
-                future.cancel()
-
-
-def _finished(call: tuple[T, Future[R]]) -> tuple[T, Future[R]]:
-    call[1].exception()  # waits
-    return call
 
 
 def one_ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from consistency.backbone.device import choose_device, choose_precision, has_amx
+from consistency.backbone.device import choose_device, choose_precision, multiplies_bf16
 from consistency.backbone.embeddings import PairEmbeddings
 from consistency.backbone.resolve import (
     ResolvedBackbone,
@@ -59,7 +59,7 @@ class Extracted:
         The same hub model in other revisions whose embeddings are in the cache folder too, as messages name them.
     members
         The same of each backbone if several are used as one.
-    amx
+    slower
         Whether fp32 was chosen for encoding on a processor that is quicker in bf16.
     """
 
@@ -71,7 +71,7 @@ class Extracted:
     adopted: Verdict | None
     others: tuple[str, ...]
     members: "tuple[Extracted, ...]"
-    amx: bool
+    slower: bool
 
     @property
     def fingerprint(self) -> str:
@@ -90,7 +90,7 @@ class Extracted:
             f"encoded now, {r.images_cached} and {r.hashtags_cached} were in the cache"
         ) + "".join(
             f"; {note}"
-            for note in (adopted, self.revision_note, self.precision_note, self.amx_note, r.truncation)
+            for note in (adopted, self.revision_note, self.precision_note, self.slower_note, r.truncation)
             if note
         )
 
@@ -119,11 +119,11 @@ class Extracted:
         return f"{self.cache.fields['precision']}: least cosine to fp32 in a sample {least}"
 
     @property
-    def amx_note(self) -> str | None:
+    def slower_note(self) -> str | None:
         """One line: how to encode faster on this processor, if anything was encoded."""
-        if not self.amx:
+        if not self.slower:
             return None
-        return "this processor has AMX, which encodes faster with --precision bf16"
+        return "this processor has instructions for bf16, so --precision bf16 encodes faster"
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,9 +258,17 @@ def fill_cache(
     )
     refuse_skipped(report.skipped, source.on_error)
     encoded = report.images_encoded + report.hashtags_encoded > 0
-    amx = encoded and encoding.precision == "auto" and choose_device(encoding.device) == "cpu" and has_amx()
+    slower = encoded and encoding.precision == "auto" and choose_device(encoding.device) == "cpu" and multiplies_bf16()
     return Extracted(
-        resolved, cache, report, inputs.skipped + report.skipped, inputs.several, adopted, _others(cache), members, amx
+        resolved,
+        cache,
+        report,
+        inputs.skipped + report.skipped,
+        inputs.several,
+        adopted,
+        _others(cache),
+        members,
+        slower,
     )
 
 

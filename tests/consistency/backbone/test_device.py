@@ -1,11 +1,12 @@
 """Which device and which precision a backbone gets."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from consistency.backbone.device import choose_device, choose_precision, has_amx
+from consistency.backbone.device import choose_device, choose_precision, multiplies_bf16
 from consistency.errors import BackboneError
 
 
@@ -24,11 +25,12 @@ def test_a_device_that_is_not_here_is_refused() -> None:
         choose_device("tpu")
 
 
-def test_amx_is_what_the_processor_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whether_bf16_pays_is_what_the_processor_says(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     except OSError:
         pytest.skip("this system does not list the processor's abilities")
-    assert has_amx() == ("amx_bf16" in flags)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
-    assert has_amx()
+    assert multiplies_bf16() == bool({"amx_bf16", "avx512_bf16"} & set(flags))
+    for told, expected in (({"amx_bf16": True}, True), ({"avx512_bf16": True}, True), ({"avx512_f": True}, False)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", partial(dict, told), raising=False)
+        assert multiplies_bf16() == expected

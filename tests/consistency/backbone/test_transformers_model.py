@@ -139,11 +139,14 @@ def test_only_a_model_that_is_not_trained_is_packed(kind: str, folders: Callable
         return {type(module).__name__ for module in backbone.model.modules() if "Linear" in type(module).__name__}
 
     assert "PackedLinear" not in linear(load(folders(kind)))
-    assert "PackedLinear" not in linear(load(folders(kind), trainable=False, precision="bf16"))
-    if torch.backends.mkldnn.is_available():
-        packed = linear(load(folders(kind), trainable=False))
-        assert "PackedLinear" in packed
-        assert "Linear" not in packed
+    assert "PackedLinear" not in linear(load(folders(kind), trainable=False, precision="fp16"))
+    has_onednn = torch.backends.mkldnn.is_available()
+    for precision, here in (
+        ("fp32", has_onednn),
+        ("bf16", has_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported()),
+    ):
+        packed = linear(load(folders(kind), trainable=False, precision=precision))
+        assert ("PackedLinear" in packed, "Linear" in packed) == (here, not here)
 
 
 def test_a_padding_token_of_the_highest_id_is_not_taken_for_the_end(tmp_path: Path) -> None:

@@ -21,8 +21,6 @@ from consistency.options import Decode, ImageLimits
 from embedcache.engines.local import (
     Batches,
     Problems,
-    batch_ends,
-    in_order,
     one_ahead,
     process_batches,
     thread_batches,
@@ -74,10 +72,38 @@ def test_processes_make_what_threads_make(tmp_path: Path, decode: Decode) -> Non
     assert (again[1] == expected).all()
 
 
-def test_batches_begin_small() -> None:
-    assert batch_ends(100, 32, 4) == [4, 12, 28, 60, 92, 100]
-    assert batch_ends(3, 32, 8) == [3]
-    assert batch_ends(0, 32, 8) == []
+def test_threads_rest_while_the_caller_encodes(tmp_path: Path) -> None:
+    files = [file for file in write_images(tmp_path / "images", 60) if int(Path(file.path).stem) % 7 not in (3, 5)]
+    decoded: list[Any] = []
+
+    def prepare(image: Any) -> np.ndarray:
+        decoded.append(image.size)
+        return SPEC.resize_crop(image)
+
+    problems: Problems = {}
+    batches = thread_batches(DECODING, prepare, files, problems, size=5, workers=3)
+    seen = []
+    for some, _ in batches:
+        before = len(decoded)
+        time.sleep(0.02)
+        assert len(decoded) == before <= sum(seen) + 15  # four images for each thread, in whole batches
+        seen.append(len(some))
+    assert problems == {}
+    assert seen == [5] * (len(files) // 5) + [len(files) % 5] * (len(files) % 5 > 0)
+    assert list(thread_batches(DECODING, prepare, [], problems, size=5, workers=3)) == []
+
+
+def test_no_image_is_decoded_after_the_last_batch_that_is_wanted(tmp_path: Path) -> None:
+    files, started = write_images(tmp_path / "images", 60), []
+
+    def slow(image: Any) -> np.ndarray:
+        started.append(image)
+        time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        next(thread_batches(DECODING, slow, files, {}, size=60, workers=2))
+    assert len(started) < 10
 
 
 def test_a_killed_decoder_is_an_error_of_ours(tmp_path: Path) -> None:
@@ -134,19 +160,6 @@ def command_of(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
         return ""
-
-
-def test_workers_are_bounded_and_in_order() -> None:
-    started = []
-
-    def slow(item: int) -> int:
-        started.append(item)
-        return item * item
-
-    for index, (item, call) in enumerate(in_order(slow, range(50), workers=3, ahead=5)):
-        assert (item, call.result()) == (index, index * index)
-        assert len(started) <= index + 6
-    assert sorted(started) == list(range(50))
 
 
 def test_one_ahead_overlaps_and_ends_early() -> None:

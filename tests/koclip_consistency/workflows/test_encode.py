@@ -91,4 +91,4 @@ def test_a_processor_that_is_quicker_in_bf16_is_named_where_fp32_was_chosen(
     for cache, precision, said in (("one", "auto", True), ("other", "fp32", False), ("one", "auto", False)):
         encoding = Encoding(backbone="tiny", cache=tmp_path / cache, device="cpu", precision=precision)  # type: ignore[arg-type]
         encoded = encode_pairs(inputs, encoding, source)
-        assert ("this processor has AMX" in encoded.note) == said  # the third run encodes nothing
+        assert ("this processor has instructions for bf16" in encoded.note) == said  # the third run encodes nothing
