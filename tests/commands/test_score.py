@@ -443,4 +443,9 @@ def test_a_read_only_cache_stops_no_answer(
     cosine = ["score", "--backbone", "tiny", *words[3:]]
     assert run(*cosine, "--cache", tmp_path / "shut" / "cache", "-o", tmp_path / "3.csv").code == 0
     assert run(*cosine, "--cache", tmp_path / "cache", "-o", tmp_path / "4.csv").code == 0
-    assert (tmp_path / "3.csv").read_bytes() == (tmp_path / "4.csv").read_bytes()
+    computed, stored = rows_of(tmp_path / "3.csv"), rows_of(tmp_path / "4.csv")
+    assert computed != []
+    for row, other in zip(computed, stored, strict=True):  # some processors round otherwise in another batch
+        for name in ("value", "similarity"):
+            assert float(row.pop(name)) == pytest.approx(float(other.pop(name)), abs=1e-5)
+        assert row == other

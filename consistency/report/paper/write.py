@@ -1,7 +1,7 @@
 """`report --paper`: figures, a table and a methods paragraph about finished runs, as files for a manuscript."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -129,15 +129,18 @@ def plan_paper(runs: Sequence[Run], raters: Raters | None, fonts: Fonts) -> Plan
         f"protocol {p.protocol}, {SPLITS[p.split]}: not in the figures, which are about one protocol and split"
         for p in (group[0][1].predictions for group in groups[1:])
     ]
+    drawn = _drawable([*names.values(), *(raters.names if raters else ())], fonts)
     figures: dict[str, Draw] = {}
-    for name, draw in _figures(runs, comparison, names, main, errors, fonts, raters):
+    for name, draw in _figures(runs, comparison, names, main, errors, fonts, raters, drawn):
         if isinstance(draw, str):
             left_out.append(f"{name}: {draw}")
         else:
             figures[name] = draw
+    why = "some glyphs are missing" if fonts.hangul else "no TrueType font with Hangul was found"
     if not all(map(fonts.has, (each.hashtag for each in errors if each.number))):
-        why = "some glyphs are missing" if fonts.hangul else "no TrueType font with Hangul was found"
         left_out.append(f"funnel: {why}, so the number of a hashtag in {HASHTAGS} stands for it")
+    if instead := [f"{drawn[name]!r} for {name!r}" for name in drawn if drawn[name] != name]:
+        left_out.append(f"names: {why}, so the figures have {', '.join(instead)}")
     p = main.predictions
     about = (f"protocol {p.protocol}, {SPLITS[p.split]}; 95 % intervals in brackets", "needs \\usepackage{booktabs}")
     ranked = dict(sorted(names.items(), key=lambda item: -overall(item[0])))
@@ -158,8 +161,10 @@ def _figures(
     errors: Sequence[HashtagError],
     fonts: Fonts,
     raters: Raters | None,
+    drawn: Mapping[str, str],
 ) -> Iterator[tuple[str, Draw | str]]:
-    """Each figure's name, and how it is drawn or why it is left out."""
+    """Each figure's name, and how it is drawn or why it is left out; a figure has the name that `drawn` has for one."""
+    names = {result: drawn[name] for result, name in names.items()}
     ranked = sorted(names, key=lambda result: -overall(result))
     learned = [result for result in ranked if competes(result.predictions.system)]
     controls = [result for result in ranked if result.predictions.system in CONTROLS]
@@ -181,7 +186,18 @@ def _figures(
     none = "no run has a learning curve (heads --learning-curve)"
     yield "learning-curve", partial(learning_curves, curve) if curve else none
     none = "there is no table with several columns of scores (name them with --columns and --data)"
-    yield "agreement", partial(agreements, raters.names, raters.pairs) if raters else none
+    yield "agreement", _agreement(raters, drawn) if raters else none
+
+
+def _agreement(raters: Raters, drawn: Mapping[str, str]) -> Draw:
+    pairs = [replace(pair, first=drawn[pair.first], second=drawn[pair.second]) for pair in raters.pairs]
+    return partial(agreements, [drawn[name] for name in raters.names], pairs)
+
+
+def _drawable(names: Iterable[str], fonts: Fonts) -> dict[str, str]:
+    """By name, the name itself, or a numbered one where a glyph of it is missing."""
+    distinct = list(dict.fromkeys(names))
+    return {name: name if fonts.has(name) else f"name {number}" for number, name in enumerate(distinct, start=1)}
 
 
 def _similarity(runs: Sequence[Run], comparison: Comparison) -> Draw | None:

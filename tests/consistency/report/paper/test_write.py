@@ -10,7 +10,7 @@ import pytest
 from consistency.errors import InputError
 from consistency.evaluation.agreement import all_pairs
 from consistency.evaluation.metrics import METRICS
-from consistency.report.paper.style import LATIN, WIDTHS, Fonts, find_fonts
+from consistency.report.paper.style import LATIN, WIDTHS, Fonts, files_of, find_fonts, style
 from consistency.report.paper.write import FIGURES, Raters, plan_paper, write_paper
 from consistency.runs.fitted import CURVE_COLUMNS
 from consistency.runs.read import Run, read_run
@@ -58,7 +58,8 @@ def runs(folders: list[Path]) -> list[Run]:
 @pytest.fixture(scope="module")
 def written(runs: list[Run], raters: Raters, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("paper")
-    assert [line for line in write_paper(runs, out, raters=raters).left_out if not line.startswith("funnel")] == []
+    left_out = write_paper(runs, out, raters=raters).left_out
+    assert [line for line in left_out if not line.startswith(("funnel", "names"))] == []
     return out
 
 
@@ -128,3 +129,21 @@ def test_a_machine_without_hangul_says_so(tmp_path: Path) -> None:
     assert plan.left_out[-1] == f"funnel: no TrueType font with Hangul was found, {instead}"
     (axis,) = plan.figures["funnel"](3.3).axes
     assert "(1)" in [text.get_text() for text in axis.texts]
+
+
+def test_names_that_no_font_has_are_numbered(raters: Raters, tmp_path: Path) -> None:
+    """Every figure is drawn, without a warning about a glyph."""
+    folders = [write_run(tmp_path / name, [make_result(seed=seed)]) for seed, name in enumerate(("실험", "둘째"))]
+    latin = Fonts((LATIN,), hangul=False)
+    plan = plan_paper([read_run(folder) for folder in folders], raters, latin)
+    assert plan.left_out[-1] == (
+        "names: no TrueType font with Hangul was found, so the figures have 'name 1' for 'heads (tiny), 실험', "
+        "'name 2' for 'heads (tiny), 둘째', 'name 4' for '사람'"
+    )
+    assert "heads (tiny), 실험" in plan.texts["table.tex"].decode()
+    with style(latin):
+        for draw in plan.figures.values():
+            files_of(draw(7.0))
+    (axis,) = plan.figures["agreement"](7.0).axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["Score", "name 4"]
+    assert [text.get_text()[-4:] for text in axis.texts[:2]] == ["n=40", "n=40"]
