@@ -1,16 +1,18 @@
-"""Embeddings of a pair table, against three other ways: `python -m benchmarks.extract [--quick]`.
+"""Embeddings of a pair table, against other ways: `python -m benchmarks.extract [--quick]`.
 
 Ours is `embedcache.extract` into a fresh cache on disk, as the command `extract` runs it. The others, all in this
 process, on the same threads, the model loaded beforehand:
 
 - the published loop: for each pair, open the image, run the processor on it and on the hashtag padded to 77 tokens,
   and run the model on each; timed on a few pairs and extrapolated to all of them;
-- sentence-transformers (the same model folder) and open_clip (the same architecture) on the distinct images and
-  hashtags. `pip install -e .[bench]` installs both; a library that is not installed is left out.
+- sentence-transformers (the same model folder), open_clip and clip-retrieval (the same architecture) on the distinct
+  images and hashtags. `pip install -e .[bench]` installs the first two, and `pip install --no-deps clip-retrieval` the
+  third; a library that is not installed is left out.
 
 Models are ViT-B/32 and ViT-L/14 with random weights. Images are photographs cut, enlarged to 1080x1350 and made
 noisy, as PNG and as JPEG. The table is the published one (2,022 pairs, 172 images, 1,375 hashtags) scaled down:
-43 images for B/32, 8 for L/14. Every figure is the least time of all rounds.
+43 images for B/32, 8 for L/14. Every figure is the least time of all rounds. At the end the JPEGs are extracted with
+each precision and each way of decoding.
 
 On a GPU thousands of JPEGs go through the command `extract` itself, in a process of its own: of 448 px, against the
 measured bf16 matrix rate, and of 1080x1350, against what decoding alone delivers; and the published loop on 100 pairs.
@@ -20,6 +22,7 @@ import argparse
 import io
 import json
 import logging
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -28,8 +31,11 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -39,6 +45,7 @@ from sklearn.datasets import load_sample_images
 from transformers import CLIPModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from benchmarks.peers import PEERS
 from benchmarks.timing import alternate, machine
 from consistency.backbone.loading import load_image_processor
 from consistency.backbone.model import Backbone, load_backbone
@@ -52,7 +59,6 @@ from tests.builders.models import Tower, make_clip_folder
 
 PAIRS, IMAGES, HASHTAGS = 2022, 172, 1375  # of the published table
 SIZE = 1080, 1350
-PEERS = {"sentence-transformers": "sentence_transformers", "open_clip": "open_clip"}
 # How many times as fast as each we want to be.
 TARGETS = {
     ("one pass", "published loop"): 10.0,
@@ -195,7 +201,7 @@ def peers(folder: Path, shape: Shape) -> dict[str, tuple[Callable[..., Any], Cal
     found: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {}
     for name, module in PEERS.items():
         if find_spec(module) is None:
-            print(f"{name} is not installed and left out (pip install -e .[bench])")
+            print(f"{name} is not installed and left out")
     if find_spec("sentence_transformers"):
         from sentence_transformers import SentenceTransformer
 
@@ -224,7 +230,42 @@ def peers(folder: Path, shape: Shape) -> dict[str, tuple[Callable[..., Any], Cal
             return [model.encode_text(tokenize(part), normalize=True) for part in parts]
 
         found["open_clip"] = images, texts
+        if find_spec("clip_retrieval"):
+            found["clip-retrieval"] = _clip_retrieval(model, transform, tokenize)
     return found
+
+
+def _clip_retrieval(model: Any, transform: Any, tokenize: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Its reader and its mapper, with the numbers of its own defaults, around a model of open_clip.
+
+    The rest of the package, which its `__init__` imports, needs an older numpy than we have.
+    """
+    spec = find_spec("clip_retrieval")
+    assert spec is not None
+    (place,) = spec.submodule_search_locations or ()
+    for name, folder in (("clip_retrieval", place), ("clip_retrieval.clip_inference", f"{place}/clip_inference")):
+        sys.modules[name] = ModuleType(name)
+        sys.modules[name].__path__ = [folder]
+    sys.modules["all_clip"] = loader = ModuleType("all_clip")
+    loader.load_clip = lambda **_: (model, transform, tokenize)  # type: ignore[attr-defined]
+    multiprocessing.set_start_method("fork", force=True)  # which it relies on
+    reader, mapper = (import_module(f"clip_retrieval.clip_inference.{name}") for name in ("reader", "mapper"))
+
+    def run(folder: Path, *, text: bool) -> Any:
+        parts = {"enable_text": text, "enable_image": not text}
+        batches = reader.FilesReader(lambda keys: keys, transform, tokenize, folder, 256, 4, **parts)
+        encode = mapper.ClipMapper(
+            enable_metadata=False, use_mclip=False, clip_model="", use_jit=False, mclip_model="", **parts
+        )
+        return [encode(batch) for batch in batches]
+
+    def texts(hashtags: Sequence[str]) -> Any:
+        with tempfile.TemporaryDirectory() as name:
+            for number, hashtag in enumerate(hashtags):
+                Path(name, f"{number}.txt").write_text(hashtag, encoding="utf-8")
+            return run(Path(name), text=True)
+
+    return lambda paths: run(paths[0].parent, text=False), texts
 
 
 def compare(task: str, seconds: Mapping[str, float], n: int, unit: str) -> None:
@@ -269,6 +310,22 @@ def run_shape(name: str, shape: Shape, given: argparse.Namespace, root: Path) ->
         compare(task, seconds, len(data.table), "pairs")
         report = ours.reports[task]
         print(f"  encoder busy {report.encoder_busy:.1%}, {report.images_per_second:.1f} images/s")
+    settings(folder, data, root, given.rounds)
+
+
+def settings(folder: Path, data: Data, root: Path, rounds: int) -> None:
+    """What `--precision` and `--decode` do to the JPEGs of `data`, without the sample that is compared with fp32."""
+    alone = pair_table(data.names, ["#"] * len(data.names))
+    ways = {}
+    for precision, decode in product(("fp32", "bf16"), ("ours", "fast")):
+        backbone = load_backbone(
+            resolve_backbone(str(folder)), device="cpu", precision=precision, decode=decode, trainable=False
+        )
+        ways[f"{precision}, {decode}"] = Ours(backbone, root / f"{precision}-{decode}")
+    alternate({name: partial(ours.fill, "images", data, alone) for name, ours in ways.items()}, rounds=rounds)
+    rates = {name: ours.reports["images"].images_per_second or 0.0 for name, ours in ways.items()}
+    for name, rate in rates.items():
+        print(f"  images, {name:<11} {rate:7.1f} images/s, {rate / rates['fp32, ours']:.2f}x fp32, ours", flush=True)
 
 
 def run_on_gpu(name: str, shape: Shape, given: argparse.Namespace, root: Path) -> None:
