@@ -33,8 +33,8 @@ test: lint
 test-slow: $(TEST)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadgroup --durations 40
 
-# What we claim about speed, on this machine alone: about a quarter of an hour on two cores. Sizes stand in the heads of
-# the programs; figures and plots go to runs/bench.
+# What we claim about speed, on this machine alone: four minutes to a quarter of an hour on two cores. Sizes stand in the
+# heads of the programs; figures and plots go to runs/bench.
 bench: $(TEST)
 	mkdir -p runs/bench
 	$(BIN)/python -m benchmarks.startup | tee runs/bench/startup.txt

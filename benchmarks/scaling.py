@@ -1,4 +1,4 @@
-"""How time grows with size: `python -m benchmarks.scaling [--quick] [--out FOLDER]`, 6 to 10 minutes on 2 cores.
+"""How time grows with size: `python -m benchmarks.scaling [--quick] [--out FOLDER]`, one to ten minutes on 2 cores.
 
 | curve | sizes | what is timed |
 | --- | --- | --- |
@@ -29,14 +29,14 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
 from benchmarks.cache import OPEN, fill
 from benchmarks.heads import make_pairs
 from benchmarks.service import ask, server
 from benchmarks.timing import machine
 from consistency.options import Encoding, Output, SimilarityOptions, Source
-from consistency.report.plots import COLOURS, DPI, frame, png
+from consistency.report.plots import COLOURS, DPI, MUTED, frame, png
 from demo.dataset import write_demo
 from embedcache.store import EmbeddingCache
 from heads.config import HeadConfig
@@ -166,7 +166,11 @@ def plot(points: list[Point]) -> bytes:
         frame(axis, f"{curve}, {unit}")
         axis.set_xticks(sizes, [f"{each:,}" for each in sizes])
         axis.xaxis.set_minor_locator(NullLocator())
-        axis.set_xlabel(size)
+        axis.set_xlabel(size, color=MUTED)
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.set_ylim(min(p.least for p in own) / 2, max(p.greatest for p in own) * 2)
     return png(figure)
 
 
