@@ -67,6 +67,8 @@ Prepared = tuple[Callable[[], Any], float]  # what is timed, and how many units 
 
 def encoding(task: str, library: str, folder: Path) -> Prepared:
     """Encode images or hashtags, or a whole table, of `folder`, which `draw` has filled."""
+    import torch
+
     from benchmarks import extract
     from consistency.backbone.faster import fold_quick_gelu, trim_text_tower
     from consistency.backbone.model import load_backbone
@@ -80,6 +82,9 @@ def encoding(task: str, library: str, folder: Path) -> Prepared:
         return partial(texts, data.hashtags), HASHTAGS
     backbone = load_backbone(resolve_backbone(str(folder / "model")), device="cpu", trainable=library == PLAIN)
     if library == PLAIN:
+        for module in backbone.model.modules():
+            if type(module) is torch.nn.Linear:
+                vars(module).pop("forward", None)  # what `products` changed
         trim_text_tower(backbone.model)
         fold_quick_gelu(backbone.model)
     if library == "published loop":

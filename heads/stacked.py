@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 
+from consistency.backbone.products import multiply
 from consistency.scale import CLASSES, Floats, Ints, macro_f1, merit, qwk
 from heads.config import HeadConfig, feature_dim
 from heads.losses import constant_bias, log_probabilities, loss_terms, output_bias, soft_loss_terms
@@ -377,7 +378,7 @@ def _product(weight: Tensor, x: Tensor) -> Tensor:
     if x.dim() == 4:
         return _multiply(weight, x, out=weight.new_empty(*weight.shape[:3], x.shape[-1]))
     wide = weight.flatten(1, 2)
-    return (torch.mm(wide[0], x[0]) if len(x) == 1 else torch.bmm(wide, x)).view(*weight.shape[:3], -1)
+    return (multiply(wide[0], x[0]) if len(x) == 1 else torch.bmm(wide, x)).view(*weight.shape[:3], -1)
 
 
 def _weight_gradient(outer: Tensor, x: Tensor, *, out: Tensor) -> None:
@@ -385,7 +386,7 @@ def _weight_gradient(outer: Tensor, x: Tensor, *, out: Tensor) -> None:
     if x.dim() == 4:
         _multiply(outer, x.mT, out=out)
     elif len(x) == 1:
-        torch.mm(outer[0].flatten(0, 1), x[0].T, out=out[0].flatten(0, 1))
+        multiply(outer[0].flatten(0, 1), x[0].T, out=out[0].flatten(0, 1))
     else:
         torch.bmm(outer.flatten(1, 2), x.mT, out=out.flatten(1, 2))
 

@@ -13,6 +13,7 @@ from consistency.backbone.faster import fold_quick_gelu, pack_linear, trim_last_
 from consistency.backbone.loading import load_image_processor, load_model, load_tokenizer
 from consistency.backbone.model_folder import TRIMMED, processor_config
 from consistency.backbone.preprocess import PreprocessSpec
+from consistency.backbone.products import train_quickly
 from consistency.backbone.resolve import ResolvedBackbone
 from consistency.errors import BackboneError
 
@@ -30,6 +31,7 @@ class TransformersBackbone(Backbone):
         super().__init__(resolved, device, precision, decode)
         self.model = load_model(resolved, DTYPES[precision]).to(device)
         trim_last_layer(self.model)
+        train_quickly(self.model)
         self.tokenizer = load_tokenizer(resolved)
         self.spec = PreprocessSpec.from_config(processor_config(resolved.folder), quick=decode == "fast")
         self._processor = None if self.spec else load_image_processor(resolved)
