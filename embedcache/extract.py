@@ -289,7 +289,7 @@ class Work:
             batches = device_batches(decoding, backbone.spec, files, self.image_problems, **how, device=backbone.device)
         else:
             batches = thread_batches(decoding, backbone.prepare, files, self.image_problems, **how)
-        if on_gpu:
+        if backbone.device != "cpu":
             batches = one_ahead(batches)
         with closing(batches), self._progress("Encoding images", len(files)) as advance:
             sampled = self._sampled(batches, backbone)

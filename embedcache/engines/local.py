@@ -49,7 +49,7 @@ def thread_batches(
     """Decode images in threads, a few batches at a time, and none while the caller encodes them.
 
     On a CPU the encoder's own threads want every core. A thread that decodes takes one away, and those of the encoder
-    wait for each other at the end of every matrix product.
+    wait for each other at the end of every matrix product. For a model elsewhere, wrap the batches in `one_ahead`.
 
     Parameters
     ----------

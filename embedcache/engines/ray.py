@@ -23,7 +23,7 @@ from consistency.options import Decode, ImageLimits
 from consistency.progress import Progress
 from embedcache import pipeline
 from embedcache.engines.cluster import DECODING_CPUS, RETRIES, Batch, Cluster, actors, connected, plain_errors
-from embedcache.engines.local import Problems, thread_batches
+from embedcache.engines.local import Problems, one_ahead, thread_batches
 from embedcache.extract import HASHTAGS_PER_IMAGE, NOT_FINITE, Work, text_batches
 from embedcache.keys import hashtag_keys, image_keys
 from embedcache.pipeline import Encoder
@@ -231,7 +231,8 @@ class _Images:
         decoding = Decoding(cast(Decode, self.backbone.decode), self.limits)
         problems: Problems = {}
         how: dict[str, int] = {"size": self.encoder.batch_size, "workers": self.workers}
-        for chosen, pixels in thread_batches(decoding, self.backbone.prepare, files, problems, **how):
+        batches = thread_batches(decoding, self.backbone.prepare, files, problems, **how)
+        for chosen, pixels in batches if self.backbone.device == "cpu" else one_ahead(batches):
             yield [cast(bytes, file.digest).hex() for file in chosen], pixels
         reasons.update((digest.hex(), reason) for digest, reason in problems.items() if digest is not None)
 

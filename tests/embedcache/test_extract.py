@@ -367,6 +367,34 @@ def test_an_error_of_the_model_is_told_and_what_is_encoded_stays(tmp_path: Path,
     assert len(EmbeddingCache.open(tmp_path / "cache", FIELDS).index("image")) == 4  # the first batch
 
 
+@pytest.mark.parametrize(("device", "ahead"), [("cpu", False), ("mps", True)])
+def test_images_are_decoded_meanwhile_for_a_model_elsewhere(
+    tmp_path: Path, cache: EmbeddingCache, device: str, ahead: bool
+) -> None:
+    table, files = made_up(tmp_path / "images", 24)
+    decoded = threading.Semaphore(0)
+
+    class Elsewhere(Toy):
+        def prepare(self, image: Any) -> Any:
+            decoded.release()
+            return super().prepare(image)
+
+        def encode_images(self, batch: Any) -> Any:
+            for _ in batch:
+                assert decoded.acquire(timeout=10)
+            encoded.append(decoded.acquire(timeout=5 if ahead and len(encoded) < 2 else 0.1))
+            if encoded[-1]:
+                decoded.release()
+            return super().encode_images(batch)
+
+    encoded: list[bool] = []
+    backbone = Elsewhere()
+    backbone.device = device
+    report = run(table, files, cache, backbone, batch_size=8)  # 4 for each of the 2 threads
+    assert report.images_encoded == 24
+    assert encoded == [ahead, ahead, False]
+
+
 def test_two_at_once(tmp_path: Path) -> None:
     table, files = made_up(tmp_path / "images", 30)
     reports: list[ExtractReport] = []
