@@ -22,20 +22,17 @@ import argparse
 import io
 import json
 import logging
-import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -45,7 +42,7 @@ from sklearn.datasets import load_sample_images
 from transformers import CLIPModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from benchmarks.peers import PEERS
+from benchmarks.libraries import encoders
 from benchmarks.timing import alternate, machine
 from consistency.backbone.loading import load_image_processor
 from consistency.backbone.model import Backbone, load_backbone
@@ -196,78 +193,6 @@ def published_loop(model: Any, backbone: Backbone, data: Data, pairs: int) -> No
             model.get_text_features(**text.to(backbone.device))
 
 
-def peers(folder: Path, shape: Shape) -> dict[str, tuple[Callable[..., Any], Callable[..., Any]]]:
-    """By name, what encodes paths of images and what encodes hashtags; of those that are installed."""
-    found: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {}
-    for name, module in PEERS.items():
-        if find_spec(module) is None:
-            print(f"{name} is not installed and left out")
-    if find_spec("sentence_transformers"):
-        from sentence_transformers import SentenceTransformer
-
-        sentences = SentenceTransformer(str(folder), device="cpu")
-
-        def encode(items: Sequence[Any]) -> Any:
-            return sentences.encode(items, batch_size=32, normalize_embeddings=True, show_progress_bar=False)
-
-        found["sentence-transformers"] = (lambda paths: encode([Image.open(path) for path in paths]), encode)
-    if find_spec("open_clip"):
-        import open_clip
-
-        model, _, transform = open_clip.create_model_and_transforms(shape.open_clip, pretrained=None)
-        model.eval()
-        tokenize = open_clip.get_tokenizer(shape.open_clip)
-
-        @torch.inference_mode()
-        def images(paths: Sequence[Path]) -> Any:
-            parts = [paths[start : start + 32] for start in range(0, len(paths), 32)]
-            batches = (torch.stack([transform(Image.open(path)) for path in part]) for part in parts)
-            return [model.encode_image(batch, normalize=True) for batch in batches]
-
-        @torch.inference_mode()
-        def texts(hashtags: Sequence[str]) -> Any:
-            parts = [hashtags[start : start + 32] for start in range(0, len(hashtags), 32)]
-            return [model.encode_text(tokenize(part), normalize=True) for part in parts]
-
-        found["open_clip"] = images, texts
-        if find_spec("clip_retrieval"):
-            found["clip-retrieval"] = _clip_retrieval(model, transform, tokenize)
-    return found
-
-
-def _clip_retrieval(model: Any, transform: Any, tokenize: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Its reader and its mapper, with the numbers of its own defaults, around a model of open_clip.
-
-    The rest of the package, which its `__init__` imports, needs an older numpy than we have.
-    """
-    spec = find_spec("clip_retrieval")
-    assert spec is not None
-    (place,) = spec.submodule_search_locations or ()
-    for name, folder in (("clip_retrieval", place), ("clip_retrieval.clip_inference", f"{place}/clip_inference")):
-        sys.modules[name] = ModuleType(name)
-        sys.modules[name].__path__ = [folder]
-    sys.modules["all_clip"] = loader = ModuleType("all_clip")
-    loader.load_clip = lambda **_: (model, transform, tokenize)  # type: ignore[attr-defined]
-    multiprocessing.set_start_method("fork", force=True)  # which it relies on
-    reader, mapper = (import_module(f"clip_retrieval.clip_inference.{name}") for name in ("reader", "mapper"))
-
-    def run(folder: Path, *, text: bool) -> Any:
-        parts = {"enable_text": text, "enable_image": not text}
-        batches = reader.FilesReader(lambda keys: keys, transform, tokenize, folder, 256, 4, **parts)
-        encode = mapper.ClipMapper(
-            enable_metadata=False, use_mclip=False, clip_model="", use_jit=False, mclip_model="", **parts
-        )
-        return [encode(batch) for batch in batches]
-
-    def texts(hashtags: Sequence[str]) -> Any:
-        with tempfile.TemporaryDirectory() as name:
-            for number, hashtag in enumerate(hashtags):
-                Path(name, f"{number}.txt").write_text(hashtag, encoding="utf-8")
-            return run(Path(name), text=True)
-
-    return lambda paths: run(paths[0].parent, text=False), texts
-
-
 def compare(task: str, seconds: Mapping[str, float], n: int, unit: str) -> None:
     """A line per variant of `task`: its time, its rate, and how many times as fast ours is."""
     for name, taken in seconds.items():
@@ -281,7 +206,7 @@ def run_shape(name: str, shape: Shape, given: argparse.Namespace, root: Path) ->
     backbone = load_backbone(resolve_backbone(str(folder)), device="cpu", trainable=False)
     ours = Ours(backbone, root / "caches")
     plain = CLIPModel.from_pretrained(folder).eval()
-    others = peers(folder, shape)
+    others = encoders(folder, shape.open_clip)
     print(
         f"{name}: {shape.images} images, {round(shape.images * HASHTAGS / IMAGES)} hashtags, "
         f"{round(shape.images * PAIRS / IMAGES)} pairs; the loop on {shape.loop_pairs} of them; "

@@ -2,8 +2,8 @@
 
 | case | what is done | against |
 | --- | --- | --- |
-| images | 24 JPEGs of 1080x1350 to vectors, ViT-B/32 with random weights, fp32 | PEERS |
-| hashtags | 192 hashtags to vectors, the same model | PEERS |
+| images | 24 JPEGs of 1080x1350 to vectors, ViT-B/32 with random weights, fp32 | other libraries |
+| hashtags | 192 hashtags to vectors, the same model | other libraries |
 | table | a pair table of 24 images, 192 hashtags and 282 pairs to vectors | the loop of the published scripts |
 | gather | 4,096 random rows of 200,000 vectors of 512 numbers | h5py, an Arrow file mapped into memory |
 | heads | the published head 1024-256-5 on 1,600 rows, 2 epochs | torch one by one, scikit-learn |
@@ -30,7 +30,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib import import_module
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -38,17 +37,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.libraries import LIBRARIES, encoders
 from benchmarks.timing import machine, peak_memory
 
-if find_spec("torchvision"):  # it may be one for CUDA, which must be known before anything imports it
-    import_module("tests.builders.cpu_torchvision")
-
 ROOT = Path(__file__).parents[1]
-PEERS = {
-    "sentence-transformers": "sentence_transformers",
-    "open_clip": "open_clip",
-    "clip-retrieval": "clip_retrieval",
-}
 PLAIN = "ours, plain layers"  # products by the same library as the others'
 ROUNDS = 7
 IMAGES, HASHTAGS, PAIRS, LOOP = 24, 192, 282, 12
@@ -75,8 +67,8 @@ def encoding(task: str, library: str, folder: Path) -> Prepared:
     from consistency.backbone.resolve import resolve_backbone
 
     data, shape = _data(folder), extract.SHAPES["B/32"]
-    if library in extract.PEERS:
-        images, texts = extract.peers(folder / "model", shape)[library]
+    if library in LIBRARIES:
+        images, texts = encoders(folder / "model", shape.open_clip)[library]
         if task == "images":
             return partial(images, data.paths), IMAGES
         return partial(texts, data.hashtags), HASHTAGS
@@ -169,14 +161,14 @@ def heads(library: str, _: Path) -> Prepared:
 
 CASES: dict[str, dict[str, Callable[[Path], Prepared]]] = {
     **{
-        task: {library: partial(encoding, task, library) for library in ("ours", PLAIN, *PEERS)}
+        task: {library: partial(encoding, task, library) for library in ("ours", PLAIN, *LIBRARIES)}
         for task in ("images", "hashtags")
     },
     "table": {library: partial(encoding, "table", library) for library in ("ours", "published loop")},
     "gather": {library: partial(gather, library) for library in ("ours", "h5py", "Arrow")},
     "heads": {library: partial(heads, library) for library in ("ours", "torch", "scikit-learn")},
 }
-MODULES = {**PEERS, "Arrow": "pyarrow"}
+MODULES = {**LIBRARIES, "Arrow": "pyarrow"}
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def mkl_is_slow() -> bool:
 
 
 def multiply(a: Tensor, b: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """Multiply two matrices, into `out` if it is given; no gradient passes."""
+    """Multiply matrices (m, k) and (k, n), into `out`, (m, n), if it is given; no gradient passes."""
     if a.shape[0] * b.numel() < LARGE_PRODUCT or not _by_onednn(a, b):
         return torch.mm(a, b, out=out)
     product = _linear(a, b.T)

@@ -59,7 +59,7 @@ class Extracted:
         The same hub model in other revisions whose embeddings are in the cache folder too, as messages name them.
     members
         The same of each backbone if several are used as one.
-    slower
+    quicker_in_bf16
         Whether fp32 was chosen for encoding on a processor that is quicker in bf16.
     """
 
@@ -71,7 +71,7 @@ class Extracted:
     adopted: Verdict | None
     others: tuple[str, ...]
     members: "tuple[Extracted, ...]"
-    slower: bool
+    quicker_in_bf16: bool
 
     @property
     def fingerprint(self) -> str:
@@ -90,7 +90,7 @@ class Extracted:
             f"encoded now, {r.images_cached} and {r.hashtags_cached} were in the cache"
         ) + "".join(
             f"; {note}"
-            for note in (adopted, self.revision_note, self.precision_note, self.slower_note, r.truncation)
+            for note in (adopted, self.revision_note, self.precision_note, self.bf16_note, r.truncation)
             if note
         )
 
@@ -119,9 +119,9 @@ class Extracted:
         return f"{self.cache.fields['precision']}: least cosine to fp32 in a sample {least}"
 
     @property
-    def slower_note(self) -> str | None:
+    def bf16_note(self) -> str | None:
         """One line: how to encode faster on this processor, if anything was encoded."""
-        if not self.slower:
+        if not self.quicker_in_bf16:
             return None
         return "this processor has instructions for bf16, so --precision bf16 encodes faster"
 
@@ -258,7 +258,7 @@ def fill_cache(
     )
     refuse_skipped(report.skipped, source.on_error)
     encoded = report.images_encoded + report.hashtags_encoded > 0
-    slower = encoded and encoding.precision == "auto" and choose_device(encoding.device) == "cpu" and multiplies_bf16()
+    in_bf16 = encoded and encoding.precision == "auto" and choose_device(encoding.device) == "cpu" and multiplies_bf16()
     return Extracted(
         resolved,
         cache,
@@ -268,7 +268,7 @@ def fill_cache(
         adopted,
         _others(cache),
         members,
-        slower,
+        in_bf16,
     )
 
 
